@@ -1,0 +1,144 @@
+"""What a source and a sink are, whoever wrote them: the protocols that the registry takes.
+
+A source gives changes; a sink keeps rows. Both are made from a URI's rest (`file:data.jsonl` -> `data.jsonl`) and do
+nothing until a method is called.
+"""
+
+from __future__ import annotations
+
+import abc
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import ClassVar
+
+import msgspec
+
+from boiler_beam.events import Change, DeadLetter, Row
+
+__all__ = ["BackfillWriter", "Control", "Sink", "Source", "View"]
+
+
+class View(msgspec.Struct, frozen=True):
+    """What a sink must know of a view.
+
+    Attributes:
+        name: The view class's name: a table's name where the sink has tables.
+        template: Its row path, `meeting_sessions/{id}`.
+        properties: The stored names of its fields, in the order of their declaration.
+    """
+
+    name: str
+    template: str
+    properties: tuple[str, ...]
+
+    def matches(self, path: str) -> bool:
+        """Whether a row at this path belongs to the view."""
+        pattern = re.sub(r"\\\{[^}]*\\\}", "[^/]+", re.escape(self.template))
+        return re.fullmatch(pattern, path) is not None
+
+
+class Control(msgspec.Struct, frozen=True, kw_only=True):
+    """What a sink remembers of a view beside its rows (S13).
+
+    Attributes:
+        generation: The current generation, from 1.
+        fingerprint: The fingerprint of the view that the rows were computed by.
+    """
+
+    generation: int
+    fingerprint: str
+
+
+class Source(abc.ABC):
+    """Where changes come from.
+
+    Attributes:
+        uri: As the user wrote it: names the source in messages.
+        is_bounded: Whether it ends.
+    """
+
+    scheme: ClassVar[str]
+    is_bounded: ClassVar[bool] = True
+
+    def __init__(self, rest: str) -> None:
+        """Takes the URI behind `scheme:`.
+
+        Raises:
+            UsageError: The rest is no valid address of this scheme.
+        """
+        self.rest = rest
+        self.uri = f"{self.scheme}:{rest}"
+
+    @abc.abstractmethod
+    def splits(self) -> Sequence[str]:
+        """Names of the parts that can be read side by side, each understood by `read`.
+
+        Raises:
+            UsageError: There is nothing to read: no such file, no permission.
+        """
+
+    @abc.abstractmethod
+    def read(self, split: str) -> Iterator[Change | DeadLetter]:
+        """The changes of one part; a line that is none comes as a dead letter and stops nothing."""
+
+    def size_bytes(self) -> int | None:
+        """About how much there is to read (uncompressed), or None where that is not known."""
+        return None
+
+
+class BackfillWriter(abc.ABC):
+    """One backfill's writes to a sink: all of them stand after `commit`, none before; the other rows stay."""
+
+    @abc.abstractmethod
+    def write(self, view: View, row: Row) -> None:
+        """Puts a new or changed row (its `fields` are not None)."""
+
+    @abc.abstractmethod
+    def delete(self, view: View, path: str) -> None:
+        """Removes the row that stands at this path."""
+
+    @abc.abstractmethod
+    def commit(self, controls: Mapping[str, Control]) -> None:
+        """Makes all of it stand at once, and the control data (by view name) with it."""
+
+
+class Sink(abc.ABC):
+    """Where rows go.
+
+    Attributes:
+        uri: As the user wrote it.
+    """
+
+    scheme: ClassVar[str]
+
+    def __init__(self, rest: str) -> None:
+        """Takes the URI behind `scheme:`.
+
+        Raises:
+            UsageError: The rest is no valid address of this scheme.
+        """
+        self.rest = rest
+        self.uri = f"{self.scheme}:{rest}"
+
+    @abc.abstractmethod
+    def controls(self) -> dict[str, Control]:
+        """The control data of every view in the sink, by view name; empty for a new sink.
+
+        Raises:
+            UsageError: There is something else at that place, or it can't be read.
+        """
+
+    @abc.abstractmethod
+    def standing(self, view: View) -> Iterator[Row]:
+        """The rows of a view that stand, each once with its newest stamp, in no particular order."""
+
+    @abc.abstractmethod
+    def backfill(self, views: Sequence[View]) -> AbstractContextManager[BackfillWriter]:
+        """Opens one backfill of these views. Leaving it without `commit` changes nothing.
+
+        A row that is neither written nor deleted stays with its stamp, rows of other views among them.
+
+        Raises:
+            UsageError: The sink can't be written (read-only, a folder in its place).
+        """

@@ -1,0 +1,122 @@
+"""The embedded engine's backfill: reads every source, joins in this process, writes what differs."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from boiler_beam.connectors.base import Sink, Source
+from boiler_beam.engine.join import Computed, Join
+from boiler_beam.engine.write import Prune, RowWriter, ViewReport
+from boiler_beam.events import DeadLetter
+from boiler_beam.plan import Plan
+from boiler_beam.steps.newest import NewestVersions
+
+__all__ = ["Progress", "Report", "backfill", "unsafe_views"]
+
+Progress = Callable[[str, int], None]
+"""Told of each stage (`read`, `rows`) how far it is, in changes or rows."""
+
+_BATCH = 4096
+
+
+@dataclass
+class Report:
+    """What a backfill did.
+
+    Attributes:
+        documents: How many documents stand.
+        changes: How many changes were read.
+        dead_letters: How many inputs and rows were refused.
+        views: What became of the rows, view by view.
+    """
+
+    documents: int = 0
+    changes: int = 0
+    dead_letters: int = 0
+    views: list[ViewReport] = field(default_factory=list)
+
+    @property
+    def rows(self) -> int:
+        """How many rows were computed."""
+        return sum(view.rows for view in self.views)
+
+    @property
+    def refusals(self) -> list[str]:
+        """Why rows were not pruned, view by view."""
+        return [f"{view.view}: {view.refused}" for view in self.views if view.refused is not None]
+
+
+def backfill(
+    plan: Plan,
+    sources: Sequence[Source],
+    sink: Sink,
+    refuse: Callable[[DeadLetter], None],
+    *,
+    prune: Prune = "safe",
+    read_time: int | None = None,
+    progress: Progress = lambda stage, number: None,
+) -> Report:
+    """Computes every row of the plan's views from the newest versions in all sources together, and writes them.
+
+    Args:
+        plan: The views.
+        sources: Bounded sources.
+        sink: Where rows go; all of them stand at the end, none before.
+        refuse: Takes the dead letters.
+        prune: What to do with rows in the sink that are not computed.
+        read_time: The version of the rows written, in microseconds since the epoch; by default the newest version read.
+        progress: Told how far it is.
+
+    Raises:
+        UsageError: A source can't be read or the sink can't be written; nothing was written.
+    """
+    report = Report()
+
+    def count(letter: DeadLetter) -> None:
+        report.dead_letters += 1
+        refuse(letter)
+
+    splits = [(source, split) for source in sources for split in source.splits()]
+    targets = [view.target for view in plan.views]
+    with _without_garbage_collection(), sink.backfill(targets) as writer:
+        versions = NewestVersions(plan, count)
+        for source, split in splits:
+            versions.add_all(source.read(split))
+            progress("read", versions.number_of_changes)
+        report.changes = versions.number_of_changes
+        report.documents = sum(map(len, versions.documents))
+        rows = RowWriter(plan.views, sink, writer, versions.newest_version if read_time is None else read_time)
+        join = Join(plan, versions, count)
+        done = 0
+        for place, view in enumerate(plan.views):
+            for row in join.rows(view):
+                if isinstance(row, Computed):
+                    rows.write(place, row.path, row.fields)
+                else:
+                    rows.taint(place, row)
+                done += 1
+                if done % _BATCH == 0:
+                    progress("rows", done)
+        rows.finish(prune, unsafe_views(plan, [bool(invalid) for invalid in versions.invalid]))
+        report.views = rows.reports
+    return report
+
+
+def unsafe_views(plan: Plan, has_invalid: Sequence[bool]) -> list[str | None]:
+    """For each view why its computed rows may not be all there are: a document that makes rows is dead."""
+    return ["a root document is dead" if has_invalid[view.root.family] else None for view in plan.views]
+
+
+@contextmanager
+def _without_garbage_collection() -> Iterator[None]:
+    """Documents hold no cycles: looking for some among millions of them takes a third of the time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()

@@ -1,0 +1,148 @@
+"""What a backfill writes: rows that differ from those that stand, with stamps; and which rows it may delete.
+
+A row is written when the sink lacks it, holds other fields or an older generation, and its own stamp is not older than
+the one that stands (rules 2 and 3, S13, S14). Rows that were not computed are pruned, if that is safe.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from boiler_beam.connectors.base import BackfillWriter, Control, Sink
+from boiler_beam.events import Row, Stamp
+from boiler_beam.plan import ViewPlan
+
+__all__ = ["Prune", "RowWriter", "ViewReport"]
+
+Prune = Literal["safe", "all", "none"]
+SAFE_ROWS, SAFE_SHARE = 10, 0.2
+
+
+@dataclass
+class ViewReport:
+    """What became of one view's rows.
+
+    Attributes:
+        view: The view's name.
+        inserted: Rows that are new in the sink.
+        updated: Rows whose fields or generation changed.
+        unchanged: Rows that stand as they were computed.
+        deleted: Rows that were pruned.
+        tainted: Rows that can't be told, because a document or getter they need failed: left as they were.
+        newer: Rows that stand with a stamp newer than this backfill's: left as they were.
+        kept: Rows that were not computed, and not deleted either.
+        refused: Why nothing was pruned, or None.
+    """
+
+    view: str
+    inserted: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    deleted: int = 0
+    tainted: int = 0
+    newer: int = 0
+    kept: int = 0
+    refused: str | None = None
+
+    @property
+    def rows(self) -> int:
+        """How many rows were computed."""
+        return self.inserted + self.updated + self.unchanged + self.newer
+
+
+class _Standing:
+    """What the sink holds of a view: a stamp and a digest of the fields for each path."""
+
+    def __init__(self, sink: Sink, view: ViewPlan, control: Control | None) -> None:
+        self.generation = 1
+        if control is not None:
+            self.generation = control.generation + (control.fingerprint != view.fingerprint)
+        self.rows = {row.path: (row.stamp, _digest(row.fields or b"")) for row in sink.standing(view.target)}
+
+
+def _digest(fields: bytes) -> bytes:
+    return hashlib.blake2b(fields, digest_size=16).digest()
+
+
+@dataclass
+class RowWriter:
+    """Takes the computed rows of a backfill and decides what is written.
+
+    Attributes:
+        views: The views of the run.
+        sink: Where rows go.
+        writer: The sink's open backfill.
+        read_time: The version of every row written, in microseconds since the epoch (S16).
+        reports: One for each view, in the plan's order.
+    """
+
+    views: Sequence[ViewPlan]
+    sink: Sink
+    writer: BackfillWriter
+    read_time: int
+    reports: list[ViewReport] = field(init=False)
+
+    def __post_init__(self) -> None:
+        controls = self.sink.controls()
+        self._standing = [_Standing(self.sink, view, controls.get(view.name)) for view in self.views]
+        self._targets = [view.target for view in self.views]
+        self.reports = [ViewReport(view.name) for view in self.views]
+
+    def write(self, place: int, path: str, fields: bytes) -> None:
+        """Takes a computed row of the view at this place."""
+        report, standing = self.reports[place], self._standing[place]
+        stamp = Stamp(standing.generation, self.read_time, 0)
+        known = standing.rows.pop(path, None)
+        if known is None:
+            report.inserted += 1
+        else:
+            old, digest = known
+            if old > stamp:
+                report.newer += 1
+                return
+            if old.generation == stamp.generation and digest == _digest(fields):
+                report.unchanged += 1
+                return
+            report.updated += 1
+        self.writer.write(self._targets[place], Row(path, stamp, fields))
+
+    def taint(self, place: int, path: str) -> None:
+        """Takes the path of a row that can't be told: what stands there stays."""
+        self.reports[place].tainted += 1
+        self._standing[place].rows.pop(path, None)
+
+    def finish(self, prune: Prune, unsafe: Sequence[str | None]) -> None:
+        """Deletes what was not computed, where that is safe, and makes all stand.
+
+        Args:
+            prune: `safe`, `all` or `none`.
+            unsafe: For each view why its computed rows may not be all there are, or None.
+        """
+        controls = {}
+        for place, (view, standing, report) in enumerate(zip(self.views, self._standing, self.reports, strict=True)):
+            stamp = Stamp(standing.generation, self.read_time, 0)
+            total = len(standing.rows) + report.rows - report.inserted + report.tainted
+            report.refused = _refusal(prune, unsafe[place], len(standing.rows), total)
+            for path, (old, _) in standing.rows.items():
+                if prune == "none" or report.refused is not None or old > stamp:
+                    report.kept += 1
+                else:
+                    report.deleted += 1
+                    self.writer.delete(self._targets[place], path)
+            controls[view.name] = Control(generation=standing.generation, fingerprint=view.fingerprint)
+        self.writer.commit(controls)
+
+
+def _refusal(prune: Prune, unsafe: str | None, going: int, total: int) -> str | None:
+    """Why these rows may not be deleted, or None."""
+    if prune != "safe" or going == 0:
+        return None
+    if unsafe is not None:
+        return unsafe
+    allowed = max(SAFE_ROWS, int(total * SAFE_SHARE))
+    if going > allowed:
+        return f"{going:,} of {total:,} rows would go, more than {allowed:,}"
+    return None

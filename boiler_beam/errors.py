@@ -1,0 +1,82 @@
+"""Every error that boiler_beam raises on purpose: each says where, expected, got and how to mend it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+__all__ = [
+    "BoilerBeamError",
+    "DeclarationError",
+    "InvalidDocument",
+    "Mistake",
+    "RenderError",
+    "UsageError",
+]
+
+
+class BoilerBeamError(Exception):
+    """Base of all errors raised on purpose."""
+
+
+class UsageError(BoilerBeamError):
+    """Wrong use of a command, a URI or a configuration: one line, exit code 2."""
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """One mistake in a declaration.
+
+    Attributes:
+        where: `Class` or `Class.field` that holds it.
+        expected: What is allowed there.
+        got: What was found.
+        mend: What to write instead, as an order ("name ...", "remove ...").
+    """
+
+    where: str
+    expected: str
+    got: str
+    mend: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: expected {self.expected}, got {self.got}; mend: {self.mend}"
+
+
+class DeclarationError(BoilerBeamError):
+    """Classes that can't be compiled, with every mistake in them at once.
+
+    >>> print(DeclarationError([Mistake("View.Store.user", "a field of Meeting", "'usr'", "name one of: user")]))
+    1 mistake in the declared classes:
+      View.Store.user: expected a field of Meeting, got 'usr'; mend: name one of: user
+    """
+
+    def __init__(self, mistakes: Sequence[Mistake]) -> None:
+        self.mistakes = tuple(mistakes)
+        number = len(self.mistakes)
+        heading = f"{number} mistake{'' if number == 1 else 's'} in the declared classes:"
+        super().__init__("\n  ".join([heading, *map(str, self.mistakes)]))
+
+
+class InvalidDocument(BoilerBeamError):
+    """A document version that can't be used: the reason of a dead letter.
+
+    Attributes:
+        code: The dead letter's code, e.g. `invalid_document`, `unknown_subclass`.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class RenderError(BoilerBeamError):
+    """A row that can't be rendered: the reason of a dead letter.
+
+    Attributes:
+        code: The dead letter's code, e.g. `getter_raised`, `row_too_large`.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code

@@ -1,0 +1,73 @@
+"""What goes in and what comes out: changes, rows with their stamps, dead letters."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+
+__all__ = ["Change", "DeadLetter", "Row", "Stamp"]
+
+
+class Change(msgspec.Struct, frozen=True, gc=False):
+    """One observed version of a document.
+
+    Attributes:
+        path: The document's path relative to its database, `users/u1`.
+        version: Its update time in microseconds since the epoch; for a deletion that of the version it deleted.
+        fields: Its fields as JSON bytes (see `boiler_beam.values`); `null` for a deletion.
+    """
+
+    path: str
+    version: int
+    fields: msgspec.Raw
+
+    @property
+    def is_deleted(self) -> bool:
+        return bytes(self.fields) == b"null"
+
+
+class Stamp(NamedTuple):
+    """Which of two writes of a row is newer: compared from left to right."""
+
+    generation: int
+    version: int
+    seq: int
+
+
+class Row(NamedTuple):
+    """A view document.
+
+    Attributes:
+        path: The whole row path, `meeting_sessions/m1`.
+        stamp: Which write this is.
+        fields: Canonical JSON bytes (`boiler_beam.values.encode_wire`), or None for a deleted row.
+    """
+
+    path: str
+    stamp: Stamp
+    fields: bytes | None
+
+
+class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
+    """An input that could not be used, with where, why, and enough to replay it.
+
+    Attributes:
+        stage: Where it was refused: `read`, `decode`, `newest`, `down`, `row`, `render` or `write`.
+        code: Why, as a word for programs: `malformed_line`, `invalid_document`, `version_conflict`, ...
+        message: Why, for people.
+        path: The document's or row's path, or None where it is not known.
+        version: The document's version in microseconds, or None.
+        source: Where the input came from (`file:x.jsonl:17`), or None.
+        input: The raw input as text (bytes that are no UTF-8 as `\\xNN`), or None where a row and no input failed.
+        time: When, in RFC 3339.
+    """
+
+    stage: str
+    code: str
+    message: str
+    path: str | None = None
+    version: int | None = None
+    source: str | None = None
+    input: str | None = None
+    time: str = ""

@@ -1,0 +1,290 @@
+"""Documents to models and back: a codec for the family of models that share a collection."""
+
+from __future__ import annotations
+
+import datetime
+import enum
+import functools
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+
+from boiler_beam.errors import InvalidDocument, Mistake
+from boiler_beam.models.collection import CollectionPattern
+from boiler_beam.models.declare import DomainModel, ModelMeta, stored_name
+from boiler_beam.models.shapes import CHECKED, PLAIN, FieldShape, resolve_annotations, struct_fields, _by_names
+from boiler_beam.values import GeoPoint, Ref, decode_fields, from_wire, to_wire, to_wire_map
+
+__all__ = ["FamilyCodec", "ModelCodec", "family_base", "resolve_ref", "wire_of"]
+
+_set = msgspec.structs.force_setattr
+
+
+def resolve_ref(target: type[DomainModel] | None, value: Any) -> Ref[Any]:
+    """The reference that a stored value means: a Firestore reference, a resource name, a path or a bare id.
+
+    Raises:
+        ValueError: It points into another collection than the target's.
+    """
+    if isinstance(value, Ref):
+        ref = value
+    elif isinstance(value, str) and value:
+        ref = Ref(value)
+    else:
+        raise ValueError(f"expected a reference, got {value!r}")
+    pattern = target.__boiler__.collection if target is not None else None
+    if pattern is None:
+        return ref
+    if pattern.is_flat:
+        head, slash, tail = ref.path.partition("/")
+        if not slash:
+            return Ref(f"{pattern.text}/{head}")
+        if head == pattern.text and tail and "/" not in tail:
+            return ref
+    elif pattern.match(ref.path) is not None:
+        return ref
+    raise ValueError(f"expected a reference into {pattern.text!r}, got {ref.path!r}")
+
+
+def _ref_reader() -> Callable[[type, Any], Any]:
+    """A `dec_hook` for msgspec that knows the targets of references: `Ref[User]` and a flat collection first."""
+    prefixes: dict[Any, str] = {}
+
+    def read(kind: Any, value: Any) -> Any:
+        if type(value) is str:
+            prefix = prefixes.get(kind)
+            if prefix is None:
+                (target,) = getattr(kind, "__args__", None) or (None,)
+                pattern = target.__boiler__.collection if isinstance(target, ModelMeta) else None
+                prefix = prefixes[kind] = f"{pattern.text}/" if pattern and pattern.is_flat else "\0"
+            if value.startswith(prefix) and value.count("/") == 1 and len(value) > len(prefix):
+                return Ref(value)
+        if kind is Ref or getattr(kind, "__origin__", None) is Ref:
+            (target,) = getattr(kind, "__args__", None) or (None,)
+            return resolve_ref(target if isinstance(target, ModelMeta) else None, value)
+        raise NotImplementedError(f"no value is read as {kind}")
+
+    return read
+
+
+class ModelCodec:
+    """Reads and checks the fields of one model class.
+
+    Args:
+        model: The class.
+        mistakes: Takes what can't be compiled in it.
+    """
+
+    def __init__(self, model: type[DomainModel], mistakes: list[Mistake]) -> None:
+        self.model = model
+        mistakes.extend(model.__boiler__.mistakes)
+        case = model.__boiler__.case or "camel"
+        self.fields: list[FieldShape] = struct_fields(model, case, mistakes)
+        resolve_annotations(model, self.fields)
+        is_renamed = any(one.encoded != one.stored or one.was for one in self.fields)
+        self.speed = max([PLAIN, *(one.shape.speed for one in self.fields)]) if not is_renamed else CHECKED + 1
+        self._normalize = _by_names([(one.encoded, one.stored, one.was, one.shape.normalize) for one in self.fields])
+        self._hook = _ref_reader()
+        try:
+            self._decoder = msgspec.json.Decoder(model, dec_hook=self._hook)
+        except TypeError as error:
+            mistakes.append(Mistake(model.__name__, "types that msgspec can tell apart", str(error), "use one type and None"))
+        self._decode = getattr(self, "_decoder", None) and self._decoder.decode
+
+    def decode(self, path: str, version: int, data: bytes | msgspec.Raw) -> DomainModel:
+        """The document of these fields (JSON bytes).
+
+        Raises:
+            InvalidDocument: The fields do not fit the model.
+        """
+        if self.speed == PLAIN or (self.speed == CHECKED and not _may_hold_typed_values(data)):
+            try:
+                document = self._decode(data)
+            except (msgspec.ValidationError, ValueError):
+                document = self._decode_slowly(data)
+            except RecursionError:
+                raise InvalidDocument("invalid_document", "expected at most 20 levels of nesting, got more") from None
+        else:
+            document = self._decode_slowly(data)
+        _set(document, "path", path)
+        _set(document, "version", version)
+        return document
+
+    def _decode_slowly(self, data: bytes | msgspec.Raw) -> DomainModel:
+        try:
+            value = self._normalize(decode_fields(data))
+            return _convert(value, self.model, self._hook)  # type: ignore[no-any-return]
+        except (msgspec.MsgspecError, ValueError, NotImplementedError) as error:
+            raise InvalidDocument("invalid_document", f"{self.model.__name__}: {error}") from error
+        except RecursionError:
+            raise InvalidDocument("invalid_document", "expected at most 20 levels of nesting, got more") from None
+
+    def partial(self, path: str, version: int, data: bytes | msgspec.Raw) -> SimpleNamespace:
+        """What can be read of an invalid document: a namespace with those of its fields that are valid (S5)."""
+        known = SimpleNamespace(path=path, version=version, doc_id=path.rpartition("/")[2])
+        try:
+            values = self._normalize(from_wire_leniently(data))
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            return known
+        if type(values) is dict:
+            for one in self.fields:
+                if one.encoded in values:
+                    try:
+                        value = _convert(values[one.encoded], one.shape.native, self._hook)
+                    except (msgspec.MsgspecError, ValueError, NotImplementedError):
+                        continue
+                    setattr(known, one.name, value)
+        return known
+
+
+def from_wire_leniently(data: bytes | msgspec.Raw) -> Any:
+    """Like `decode_wire` for a map, leaving out the fields whose values are malformed."""
+    fields = msgspec.json.decode(data)
+    if not isinstance(fields, dict):
+        return fields
+    known = {}
+    for key, value in fields.items():
+        try:
+            known[key] = from_wire(value)
+        except ValueError:
+            continue
+    return known
+
+
+def _convert(value: Any, kind: Any, hook: Callable[[type, Any], Any]) -> Any:
+    return msgspec.convert(value, kind, dec_hook=hook, builtin_types=(datetime.datetime, bytes))
+
+
+def _may_hold_typed_values(data: bytes | msgspec.Raw) -> bool:
+    text = bytes(data)
+    return b'Value"' in text or b"\\u00" in text
+
+
+def family_base(model: type[DomainModel]) -> type[DomainModel]:
+    """The topmost class that has the model's collection: the base whose documents it shares."""
+    base = model
+    for candidate in model.__mro__:
+        if isinstance(candidate, ModelMeta) and candidate.__boiler__.collection is not None:
+            base = candidate  # type: ignore[assignment]
+    return base
+
+
+def _descendants(model: type[DomainModel]) -> Iterator[type[DomainModel]]:
+    for child in model.__subclasses__():
+        yield child
+        yield from _descendants(child)
+
+
+class _Tag(msgspec.Struct, gc=False):
+    obj_type: Any = None
+
+
+class FamilyCodec:
+    """Reads every document of one collection: the base model's and its subclasses', told apart by `obj_type`.
+
+    Attributes:
+        base: The family's base.
+        pattern: Its collection.
+        codecs: The codec of each class in the family.
+    """
+
+    def __init__(self, base: type[DomainModel], mistakes: list[Mistake]) -> None:
+        assert base.__boiler__.collection is not None
+        self.base = base
+        self.pattern: CollectionPattern = base.__boiler__.collection
+        self.codecs: dict[type[DomainModel], ModelCodec] = {base: ModelCodec(base, mistakes)}
+        self._by_tag: dict[str, ModelCodec] = {base.__boiler__.obj_type or base.__name__: self.codecs[base]}
+        for model in dict.fromkeys(_descendants(base)):
+            tag = model.__boiler__.obj_type or model.__name__
+            codec = self.codecs[model] = ModelCodec(model, mistakes)
+            if model.__boiler__.collection != self.pattern:
+                mistakes.append(
+                    Mistake(model.__name__, f"the collection of its base {base.__name__}", repr(model.__boiler__.collection and model.__boiler__.collection.text), "leave collection= out of the subclass")
+                )
+            if tag in self._by_tag:
+                other = self._by_tag[tag].model.__name__
+                mistakes.append(
+                    Mistake(model.__name__, "an obj_type of its own", f"{tag!r}, which is {other}'s", "give one of them another obj_type=")
+                )
+            self._by_tag[tag] = codec
+        self._only = self.codecs[base] if len(self.codecs) == 1 else None
+        self._read_tag = msgspec.json.Decoder(_Tag).decode
+
+    def _codec_of(self, data: bytes | msgspec.Raw) -> ModelCodec:
+        if self._only is not None:
+            return self._only
+        try:
+            tag = self._read_tag(data).obj_type
+        except (msgspec.MsgspecError, RecursionError) as error:
+            raise InvalidDocument("invalid_document", f"{self.base.__name__}: {error}") from error
+        if tag is None:
+            return self.codecs[self.base]
+        codec = self._by_tag.get(tag) if isinstance(tag, str) else None
+        if codec is None:
+            raise InvalidDocument(
+                "unknown_subclass",
+                f"{self.base.__name__}: expected obj_type to be one of {', '.join(self._by_tag)}, got {tag!r}",
+            )
+        return codec
+
+    def decode(self, path: str, version: int, data: bytes | msgspec.Raw) -> DomainModel:
+        """The document of these fields (JSON bytes), of its own class.
+
+        Raises:
+            InvalidDocument: Its class is unknown, or the fields do not fit it.
+        """
+        return (self._only or self._codec_of(data)).decode(path, version, data)
+
+    def partial(self, path: str, version: int, data: bytes | msgspec.Raw) -> SimpleNamespace:
+        """What can be read of an invalid document: a namespace with those of its fields that are valid (S5)."""
+        try:
+            codec = self._codec_of(data)
+        except InvalidDocument:
+            codec = self.codecs[self.base]
+        return codec.partial(path, version, data)
+
+
+# Writing --------------------------------------------------------------------------------------------------------------
+
+
+@functools.lru_cache(maxsize=4096)
+def _written_fields(model: type[msgspec.Struct], case: str) -> tuple[tuple[str, str, Callable[[Any], Any] | None], ...]:
+    """Of each field: the attribute, its stored name, its `encode=`."""
+    options = model.__boiler__ if isinstance(model, ModelMeta) else None
+    own_case = (options.case if options else None) or case
+    rows = []
+    for key, encoded in zip(model.__struct_fields__, model.__struct_encode_fields__, strict=True):
+        if issubclass(model, DomainModel) and key in ("path", "version"):
+            continue
+        declared = options.fields.get(key) if options else None
+        fixed = options is None or (declared is not None and declared.name is not None)
+        rows.append((key, encoded if fixed else stored_name(key, own_case), declared.encode if declared else None))
+    return tuple(rows)
+
+
+def wire_of(value: Any, case: str = "camel") -> Any:
+    """What JSON holds for a value that may contain structs, models and Enums, with names in `case`.
+
+    Raises:
+        TypeError, ValueError: Firestore has no type for something in it.
+    """
+    kind = type(value)
+    if kind is str or kind is bool or value is None:
+        return value
+    if kind is list or kind is tuple:
+        return [wire_of(item, case) for item in value]
+    if kind is dict:
+        return to_wire_map(value, lambda item: wire_of(item, case))
+    if isinstance(value, msgspec.Struct) and kind is not GeoPoint:
+        if isinstance(value, DomainModel):
+            case = type(value).__boiler__.case or "camel"
+        fields = {}
+        for key, stored, encode in _written_fields(kind, case):
+            item = getattr(value, key)
+            fields[stored] = wire_of(item if encode is None else encode(item), case)
+        return to_wire_map(fields, lambda item: item)
+    if isinstance(value, enum.Enum):
+        return to_wire(value.value)
+    return to_wire(value)

@@ -1,0 +1,171 @@
+"""Declaring domain models: classes on msgspec structs, with a collection, stored names and fields read in special ways.
+
+    class User(DomainModel, collection="users"):
+        first_name: str                                   # stored as firstName
+        kind: str = field(name="class", was=("type",))    # stored as class, once as type
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import msgspec
+
+from boiler_beam.errors import Mistake
+from boiler_beam.models.collection import CollectionPattern
+
+if TYPE_CHECKING:
+    from typing_extensions import dataclass_transform
+else:
+
+    def dataclass_transform(**_: Any) -> Callable[[Any], Any]:
+        """Type checkers alone read it, and Python 3.10 has none."""
+        return lambda declared: declared
+
+
+__all__ = ["DomainModel", "FieldOptions", "Struct", "field", "stored_name"]
+
+_StructMeta = type(msgspec.Struct)
+RESERVED = frozenset({"doc_id", "path", "version"})
+# Firestore reserves field names of this shape, so no document has them.
+_HIDDEN = {"path": "__path__", "version": "__version__"}
+
+
+@dataclass(frozen=True)
+class FieldOptions:
+    """What `field()` says beyond a default: see there."""
+
+    default: Any = msgspec.NODEFAULT
+    default_factory: Any = msgspec.NODEFAULT
+    name: str | None = None
+    was: tuple[str, ...] = ()
+    encode: Callable[[Any], Any] | None = None
+    decode: Callable[[Any], Any] | None = None
+
+
+def field(
+    *,
+    default: Any = msgspec.NODEFAULT,
+    default_factory: Any = msgspec.NODEFAULT,
+    name: str | None = None,
+    was: tuple[str, ...] = (),
+    encode: Callable[[Any], Any] | None = None,
+    decode: Callable[[Any], Any] | None = None,
+) -> Any:
+    """A model's field that needs more than an annotation.
+
+    Args:
+        default: Its value where the document lacks the field.
+        default_factory: Makes that value anew for each document.
+        name: The field's name in Firestore, in place of the one that follows `case`.
+        was: Earlier stored names, read in this order where the document lacks `name`; never written.
+        encode: Makes the stored Firestore value of the attribute's value.
+        decode: Makes the attribute's value of the stored Firestore value; the annotation may then be any class.
+    """
+    return FieldOptions(default, default_factory, name, (was,) if isinstance(was, str) else tuple(was), encode, decode)
+
+
+def stored_name(name: str, case: str) -> str:
+    """A Python name as it is stored: `first_name` is `firstName` in camel case; leading underscores stay."""
+    if case == "snake":
+        return name
+    bare = name.lstrip("_")
+    head, *rest = bare.split("_")
+    return name[: len(name) - len(bare)] + head + "".join(part[:1].upper() + part[1:] for part in rest)
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """What a class statement said of a model."""
+
+    collection: CollectionPattern | None
+    obj_type: str | None
+    case: str | None
+    fields: dict[str, FieldOptions]
+    mistakes: tuple[Mistake, ...]
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(field,))
+class ModelMeta(_StructMeta):  # type: ignore[misc, valid-type]
+    """Takes the class keywords `collection=`, `obj_type=`, `case=` and the `field()` declarations out of a class."""
+
+    __boiler__: ModelOptions
+
+    def __new__(
+        mcls,
+        name: str,
+        bases: tuple[type, ...],
+        namespace: dict[str, Any],
+        *,
+        collection: str | None = None,
+        obj_type: str | None = None,
+        case: str | None = None,
+        **options: Any,
+    ) -> ModelMeta:
+        """Makes the class; mistakes in it are kept and told when it is compiled."""
+        inherited = next((base.__boiler__ for base in bases if isinstance(base, ModelMeta)), None)
+        mistakes: list[Mistake] = []
+        if case not in (None, "camel", "snake"):
+            mistakes.append(Mistake(name, "case='camel' or 'snake'", f"case={case!r}", "write one of the two"))
+            case = None
+        case = case or (inherited and inherited.case)
+        declared = dict(inherited.fields) if inherited else {}
+        for key in namespace.get("__annotations__", {}):
+            if key in RESERVED and "__boiler_base__" not in namespace:
+                mistakes.append(
+                    Mistake(f"{name}.{key}", "a name that is free", f"{key!r}, which every model has", f"rename the field and write field(name={key!r})")
+                )
+        for key, value in list(namespace.items()):
+            if isinstance(value, FieldOptions):
+                declared[key] = value
+                namespace[key] = msgspec.field(default=value.default, default_factory=value.default_factory)
+                if value.default is msgspec.NODEFAULT and value.default_factory is msgspec.NODEFAULT:
+                    del namespace[key]
+        pattern = CollectionPattern(collection) if collection is not None else None
+        if pattern and (problem := pattern.problem()):
+            mistakes.append(
+                Mistake(name, "a collection, which has an odd number of segments: 'a' or 'a/{b}/c'", f"{collection!r}: {problem}", "name the collection, not a document")
+            )
+
+        def rename(key: str) -> str:
+            given = declared.get(key)
+            if given is not None and given.name is not None:
+                return given.name
+            return _HIDDEN.get(key) or stored_name(key, case or "camel")
+
+        model: ModelMeta = super().__new__(mcls, name, bases, namespace, rename=rename, **options)
+        model.__boiler__ = ModelOptions(
+            pattern or (inherited.collection if inherited else None), obj_type, case, declared, tuple(mistakes)
+        )
+        return model
+
+
+class Struct(msgspec.Struct, metaclass=ModelMeta, frozen=True):
+    """A nested struct of a model or of a row: a Firestore map with known fields.
+
+    Its stored names follow the `case` of the model or view that holds it, or its own where it gives one.
+    """
+
+
+class DomainModel(msgspec.Struct, metaclass=ModelMeta, frozen=True, kw_only=True, gc=False):
+    """Base of the classes for the documents of one collection: `class User(DomainModel, collection="users")`.
+
+    Class keywords: `collection` (required on the base of a family), `case` (`"camel"` or `"snake"`: how names are
+    stored), `obj_type` (a subclass's value of the stored field `obj_type`, by default its name).
+
+    Attributes:
+        path: The document's path relative to its database, `users/u1`.
+        version: Its update time in microseconds since the epoch.
+    """
+
+    __boiler_base__: ClassVar[bool] = True
+
+    path: str = ""
+    version: int = 0
+
+    @property
+    def doc_id(self) -> str:
+        """The last segment of the document's path."""
+        return self.path.rpartition("/")[2]

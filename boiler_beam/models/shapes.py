@@ -1,0 +1,261 @@
+"""What an annotation allows: how a stored value becomes what msgspec checks, and whether JSON can be read directly.
+
+Three speeds of reading a document's JSON:
+* `PLAIN`: msgspec reads it directly. A typed value (`{"doubleValue": ...}`) never fits such a type by accident, so
+  what msgspec refuses is read once more the long way.
+* `CHECKED`: directly, unless the text holds a typed value, which a map or struct could take for its own.
+* `SLOW`: always the long way: JSON -> Firestore values -> names and types as msgspec knows them -> model.
+"""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import enum
+import types
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import msgspec
+
+from boiler_beam.errors import Mistake
+from boiler_beam.models.declare import ModelMeta, stored_name
+from boiler_beam.values import INT64_MAX, INT64_MIN, GeoPoint, Ref
+
+__all__ = ["CHECKED", "PLAIN", "SLOW", "FieldShape", "Shape", "shape_of", "struct_fields"]
+
+PLAIN, CHECKED, SLOW = 0, 1, 2
+Normalize = Callable[[Any], Any]
+_Int64 = Annotated[int, msgspec.Meta(ge=INT64_MIN, le=INT64_MAX)]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """An annotation as the codec needs it.
+
+    Attributes:
+        native: The annotation that msgspec is given in its place.
+        speed: `PLAIN`, `CHECKED` or `SLOW`.
+        normalize: From a Firestore value to what `msgspec.convert` takes for `native`, or None where it is the same.
+    """
+
+    native: Any
+    speed: int = PLAIN
+    normalize: Normalize | None = None
+
+
+@dataclass(frozen=True)
+class FieldShape:
+    """One field of a struct or model: its names, and how its value is read and written."""
+
+    name: str
+    encoded: str
+    stored: str
+    was: tuple[str, ...]
+    shape: Shape
+    annotation: Any
+    encode: Callable[[Any], Any] | None
+
+
+class UnsupportedAnnotation(Exception):
+    """Says why an annotation is refused, and the mend."""
+
+    def __init__(self, got: str, mend: str) -> None:
+        super().__init__(got)
+        self.got, self.mend = got, mend
+
+
+_REFUSED: dict[Any, tuple[str, str]] = {
+    decimal.Decimal: (
+        "Decimal, which Firestore has no type for (a double would lose digits)",
+        "store it as text: field(encode=str, decode=Decimal)",
+    ),
+    set: ("set, which Firestore has no type for (an array keeps order and duplicates)", "write list[...]"),
+    frozenset: ("frozenset, which Firestore has no type for (an array keeps order and duplicates)", "write list[...]"),
+    tuple: ("tuple, which Firestore has no type for", "write list[...]"),
+    datetime.date: ("date, which Firestore has no type for", "write datetime, or field(encode=, decode=)"),
+    datetime.time: ("time, which Firestore has no type for", "store it as text with field(encode=, decode=)"),
+    datetime.timedelta: ("timedelta, which Firestore has no type for", "store seconds with field(encode=, decode=)"),
+}
+
+
+def _integral(value: Any) -> Any:
+    return int(value) if type(value) is float and value.is_integer() else value
+
+
+def shape_of(annotation: Any, case: str) -> Shape:
+    """The shape of an annotation in a model whose names follow `case`.
+
+    Raises:
+        UnsupportedAnnotation: Firestore has no type for it.
+    """
+    if annotation in (bool, str, None, type(None)):
+        return Shape(annotation)
+    if annotation is int or annotation == _Int64:
+        return Shape(_Int64, PLAIN, _integral)
+    if annotation is float:
+        return Shape(float)
+    if annotation in (Any, object):
+        return Shape(Any, CHECKED)
+    if annotation in (datetime.datetime, bytes, GeoPoint):
+        return Shape(annotation, SLOW)
+    if isinstance(annotation, typing.NewType):
+        return shape_of(annotation.__supertype__, case)
+    origin, args = get_origin(annotation), get_args(annotation)
+    if (annotation is Ref) or origin is Ref:
+        return Shape(annotation)
+    if origin is Literal:
+        return Shape(annotation, PLAIN, _integral if any(type(arg) is int for arg in args) else None)
+    if origin is Annotated:
+        inner = shape_of(args[0], case)
+        native = args[0] if args[0] is int else inner.native
+        return Shape(Annotated[(native, *args[1:])], inner.speed, inner.normalize)  # type: ignore[index]
+    if origin in (Union, types.UnionType):
+        return _union(args, case)
+    if annotation in (list, dict):
+        return Shape(annotation, CHECKED)
+    if origin is list:
+        inner = shape_of(args[0], case)
+        return Shape(list[inner.native], inner.speed, inner.normalize and _each(inner.normalize))  # type: ignore[name-defined]
+    if origin in (dict, Mapping):
+        if args[0] is not str:
+            raise UnsupportedAnnotation(f"a map with keys of {args[0]}", "write dict[str, ...]: Firestore's keys are text")
+        return _map(shape_of(args[1], case))
+    if isinstance(annotation, type):
+        if issubclass(annotation, enum.Enum):
+            return _enum(annotation)
+        if issubclass(annotation, msgspec.Struct) and not getattr(annotation, "__boiler_base__", False):
+            return _struct(annotation, case)
+    for refused, (got, mend) in _REFUSED.items():
+        if annotation is refused or origin is refused:
+            raise UnsupportedAnnotation(got, mend)
+    raise UnsupportedAnnotation(
+        f"{getattr(annotation, '__qualname__', annotation)!s}, which no Firestore type fits",
+        "write a Firestore type, a bb.Struct, or field(encode=, decode=)",
+    )
+
+
+def _each(normalize: Normalize) -> Normalize:
+    return lambda value: [normalize(item) for item in value] if type(value) is list else value
+
+
+def _map(inner: Shape) -> Shape:
+    normalize = inner.normalize
+    speed = inner.speed
+    if speed == PLAIN and (get_origin(inner.native) is dict or inner.native in (Any, dict)):
+        speed = CHECKED
+    if normalize is None:
+        return Shape(dict[str, inner.native], speed)  # type: ignore[name-defined]
+    return Shape(
+        dict[str, inner.native],  # type: ignore[name-defined]
+        speed,
+        lambda value: {k: normalize(v) for k, v in value.items()} if type(value) is dict else value,
+    )
+
+
+def _union(args: tuple[Any, ...], case: str) -> Shape:
+    shapes = [shape_of(arg, case) for arg in args]
+    normalizers = [shape.normalize for shape in shapes if shape.normalize is not None]
+    if float in args:  # a double stays one where both are allowed
+        normalizers = [normalize for normalize in normalizers if normalize is not _integral]
+    normalize = None
+    if normalizers:
+
+        def normalize(value: Any) -> Any:
+            for one in normalizers:
+                value = one(value)
+            return value
+
+    return Shape(Union[tuple(shape.native for shape in shapes)], max(shape.speed for shape in shapes), normalize)  # noqa: UP007
+
+
+def _enum(annotation: type[enum.Enum]) -> Shape:
+    kinds = {type(member.value) for member in annotation}
+    if kinds not in ({str}, {int}):
+        raise UnsupportedAnnotation(f"{annotation.__qualname__}, an Enum of mixed or other values", "give it str or int values")
+    return Shape(annotation, PLAIN, _integral if kinds == {int} else None)
+
+
+def _struct(annotation: type[msgspec.Struct], case: str) -> Shape:
+    fields = struct_fields(annotation, case)
+    resolve_annotations(annotation, fields)
+    specs = [(one.encoded, one.stored, one.was, one.shape.normalize) for one in fields]
+    is_renamed = any(one.encoded != one.stored or one.was for one in fields)
+    speed = SLOW if is_renamed else max([CHECKED, *(one.shape.speed for one in fields)])
+    return Shape(annotation, speed, _by_names(specs))
+
+
+def _by_names(specs: list[tuple[str, str, tuple[str, ...], Normalize | None]]) -> Normalize:
+    def normalize(value: Any) -> Any:
+        if type(value) is not dict:
+            return value
+        known = {}
+        for encoded, stored, was, inner in specs:
+            if stored not in value:
+                stored = next((old for old in was if old in value), stored)
+                if stored not in value:
+                    continue
+            known[encoded] = value[stored] if inner is None else inner(value[stored])
+        return known
+
+    return normalize
+
+
+def struct_fields(model: type[msgspec.Struct], case: str, mistakes: list[Mistake] | None = None) -> list[FieldShape]:
+    """The fields of a struct or model with their shapes; what is refused goes to `mistakes`, or is raised."""
+    name = model.__name__
+    options = model.__boiler__ if isinstance(model, ModelMeta) else None
+    own_case = (options.case if options else None) or case
+    try:
+        hints = typing.get_type_hints(model, include_extras=True)
+    except (NameError, TypeError) as error:
+        refused = UnsupportedAnnotation(str(error), "define the named class at module level, before its first use in a plan")
+        if mistakes is None:
+            raise refused from None
+        mistakes.append(Mistake(name, "annotations that can be resolved", refused.got, refused.mend))
+        return []
+    fields = []
+    for key, encoded in zip(model.__struct_fields__, model.__struct_encode_fields__, strict=True):
+        if key in ("path", "version") and getattr(model, "__boiler_base__", False):
+            continue
+        declared = options.fields.get(key) if options else None
+        if options is None or (declared is not None and declared.name is not None):
+            stored = encoded
+        else:
+            stored = stored_name(key, own_case)
+        try:
+            if declared is not None and declared.decode is not None:
+                shape = Shape(Any, SLOW, _decoding(f"{name}.{key}", declared.decode))
+            else:
+                shape = shape_of(hints[key], own_case)
+        except UnsupportedAnnotation as refused:
+            if mistakes is None:
+                raise
+            mistakes.append(Mistake(f"{name}.{key}", "a type that Firestore has", refused.got, refused.mend))
+            continue
+        was, encode = (declared.was, declared.encode) if declared else ((), None)
+        fields.append(FieldShape(key, encoded, stored, was, shape, hints[key], encode))
+    return fields
+
+
+def _decoding(where: str, decode: Callable[[Any], Any]) -> Normalize:
+    def normalize(value: Any) -> Any:
+        try:
+            return decode(value)
+        except Exception as error:  # a user's function: whatever it raises makes this document invalid
+            raise ValueError(f"decode= of {where} raised {type(error).__name__}: {error}") from error
+
+    return normalize
+
+
+def resolve_annotations(model: type[msgspec.Struct], fields: list[FieldShape]) -> None:
+    """Puts the native annotations in place of those written, for msgspec to read them."""
+    native = {one.name: one.shape.native for one in fields}
+    for base in model.__mro__:
+        annotations = base.__dict__.get("__annotations__")
+        if annotations and issubclass(base, msgspec.Struct) and base is not msgspec.Struct:
+            for key in annotations:
+                if key in native:
+                    annotations[key] = native[key]

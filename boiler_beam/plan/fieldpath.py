@@ -1,0 +1,145 @@
+"""Field paths: from `"order.items.product"` and the annotations to a function that reads values out of documents."""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Union, get_args, get_origin
+
+import msgspec
+
+from boiler_beam.models import DomainModel
+
+__all__ = ["FieldError", "FieldPath", "field_path"]
+
+Values = Callable[[Any], list[tuple[str | None, Any]]]
+
+
+class FieldError(Exception):
+    """A field path names nothing: what was expected there, what was found, and the mend."""
+
+    def __init__(self, expected: str, got: str, mend: str) -> None:
+        super().__init__(f"expected {expected}, got {got}")
+        self.expected, self.got, self.mend = expected, got, mend
+
+
+@dataclass(frozen=True)
+class FieldPath:
+    """A way to values in a document.
+
+    Attributes:
+        text: As written, without the edge's name: `items.product`.
+        annotation: The type of the values, without Optional.
+        is_many: Whether it leads through a list or map.
+        is_map: Whether it is one map of values, whose keys then name them.
+        is_optional: Whether a value may be null.
+        read: The values of a document, each with its key in a map or None; nulls are left out.
+    """
+
+    text: str
+    annotation: Any
+    is_many: bool
+    is_map: bool
+    is_optional: bool
+    read: Values = field(compare=False, repr=False)
+
+
+def field_path(model: type, text: str) -> FieldPath:
+    """Compiles a field path of a model.
+
+    Raises:
+        FieldError: It names no field.
+    """
+    names = text.split(".")
+    steps: list[str | None] = []  # an attribute's name, or None: each item of a list or map
+    kinds: list[str] = []
+    is_optional = False
+    annotation: Any = model
+    for position, name in enumerate(names):
+        annotation = _attribute(annotation, name, model, ".".join(names[:position]))
+        steps.append(name)
+        while True:
+            annotation, was_optional = _unwrap(annotation)
+            is_optional = is_optional or was_optional
+            origin = get_origin(annotation)
+            if origin is list:
+                kinds.append("list")
+                annotation = get_args(annotation)[0]
+            elif origin is dict:
+                kinds.append("map")
+                annotation = get_args(annotation)[1]
+            else:
+                break
+            steps.append(None)
+    is_map = kinds == ["map"] and steps[-1] is None
+    return FieldPath(text, annotation, bool(kinds), is_map, is_optional, _reader(steps, kinds, is_map))
+
+
+def _unwrap(annotation: Any) -> tuple[Any, bool]:
+    is_optional = False
+    while True:
+        origin, args = get_origin(annotation), get_args(annotation)
+        if origin is Annotated:
+            annotation = args[0]
+        elif origin in (Union, types.UnionType) and type(None) in args:
+            rest = [arg for arg in args if arg is not type(None)]
+            is_optional = True
+            if len(rest) != 1:
+                return Union[tuple(rest)], True  # noqa: UP007
+            annotation = rest[0]
+        elif isinstance(annotation, typing.NewType):
+            annotation = annotation.__supertype__
+        else:
+            return annotation, is_optional
+
+
+def _attribute(holder: Any, name: str, model: type, before: str) -> Any:
+    """The annotation of one attribute of a model or struct."""
+    place = f"{model.__name__}.{before}" if before else model.__name__
+    if not (isinstance(holder, type) and issubclass(holder, msgspec.Struct)):
+        raise FieldError(f"{place} to hold fields", f"{getattr(holder, '__name__', holder)}", f"end the path at {before!r}")
+    if issubclass(holder, DomainModel) and name in ("doc_id", "path"):
+        return str
+    hints = typing.get_type_hints(holder, include_extras=True)
+    known = [key for key in holder.__struct_fields__ if key not in ("path", "version")]
+    if name in known:
+        return hints[name]
+    described = getattr(holder, name, None)
+    if isinstance(described, property) and described.fget is not None:
+        return typing.get_type_hints(described.fget).get("return", Any)
+    raise FieldError(f"a field of {holder.__name__}", repr(name), f"name one of: {', '.join(known)}")
+
+
+def _reader(steps: list[str | None], kinds: list[str], is_map: bool) -> Values:
+    match steps:
+        case [str(only)]:
+
+            def read_one(document: Any) -> list[tuple[str | None, Any]]:
+                value = getattr(document, only)
+                return [] if value is None else [(None, value)]
+
+            return read_one
+        case [str(only), None] if is_map:
+
+            def read_map(document: Any) -> list[tuple[str | None, Any]]:
+                values = getattr(document, only)
+                return [] if values is None else [(key, values[key]) for key in sorted(values) if values[key] is not None]
+
+            return read_map
+
+    def read(document: Any) -> list[tuple[str | None, Any]]:
+        found = [document]
+        for step in steps:
+            if step is not None:
+                found = [getattr(item, step) for item in found if item is not None]
+            else:
+                found = [inner for item in found if item is not None for inner in _items(item)]
+        return [(None, item) for item in found if item is not None]
+
+    return read
+
+
+def _items(value: Any) -> list[Any]:
+    return [value[key] for key in sorted(value)] if isinstance(value, dict) else value

@@ -1,0 +1,67 @@
+"""Which edges the code of a view may read: what need not travel to a row is not sent.
+
+Bytecode is looked at, not run. Whatever can't be followed (`getattr`, `self` or `self.store` handed on) counts as
+reading everything; an edge that was taken for unread raises when it is read.
+"""
+
+from __future__ import annotations
+
+import dis
+import types
+from collections.abc import Callable, Iterable, Iterator
+
+__all__ = ["edges_read"]
+
+_LOADS_OF_SELF = {"LOAD_FAST", "LOAD_DEREF", "LOAD_FAST_CHECK", "LOAD_FAST_BORROW"}
+_ATTRIBUTES = {"LOAD_ATTR", "LOAD_METHOD"}
+_PASSED_OVER = {"CACHE", "PRECALL", "PUSH_NULL", "RESUME", "NOP"}
+
+
+def edges_read(functions: Iterable[Callable[..., object]], edges: Iterable[str]) -> frozenset[str]:
+    """The edges that these methods may read through `self.store`."""
+    every = frozenset(edges)
+    found: set[str] = set()
+    for function in functions:
+        code = getattr(function, "__code__", None)
+        if code is None:
+            return every
+        names = _reads(code, code.co_varnames[0] if code.co_argcount else "")
+        if names is None:
+            return every
+        found |= names
+    return frozenset(found & every)
+
+
+def _reads(code: types.CodeType, self_name: str) -> set[str] | None:
+    """The attributes of `self.store` that the code loads; None where that can't be told."""
+    found: set[str] = set()
+    for inner in _nested(code):
+        steps = [one for one in dis.get_instructions(inner) if one.opname not in _PASSED_OVER]
+        for place, step in enumerate(steps):
+            if step.opname in _ATTRIBUTES and _name(step) == "store":
+                follower = steps[place + 1]
+                if follower.opname not in _ATTRIBUTES:
+                    return None
+                found.add(_name(follower))
+            elif step.opname.startswith("LOAD_FAST_") and isinstance(step.argval, tuple):
+                if self_name in step.argval[:-1]:  # two variables loaded at once: the first is handed on
+                    return None
+                if step.argval[-1] == self_name and steps[place + 1].opname not in _ATTRIBUTES:
+                    return None
+            elif step.opname in _LOADS_OF_SELF and step.argval == self_name:
+                follower = steps[place + 1]
+                is_captured = follower.opname == "BUILD_TUPLE" and self_name in inner.co_cellvars
+                if follower.opname not in _ATTRIBUTES and not is_captured:
+                    return None
+    return found
+
+
+def _name(step: dis.Instruction) -> str:
+    return str(step.argval)
+
+
+def _nested(code: types.CodeType) -> Iterator[types.CodeType]:
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _nested(constant)

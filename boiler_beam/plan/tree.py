@@ -1,0 +1,200 @@
+"""The plan: a frozen tree of edges for each view, which every executor reads and none changes.
+
+    meeting (root) -+- location   reference meeting.location
+                    +- users      reference meeting.users
+                    +- tickets    reference meeting.tickets
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+from boiler_beam.connectors.base import View
+from boiler_beam.models import DomainModel, FamilyCodec
+from boiler_beam.plan.fieldpath import FieldPath
+from boiler_beam.views.fold import Fold
+from boiler_beam.views import ViewModel
+
+__all__ = ["Aggregate", "Edge", "Fixed", "Group", "Plan", "Reference", "Referrers", "Root", "ViewPlan"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Edge:
+    """What every edge has.
+
+    Attributes:
+        name: Its attribute in the store.
+        model: The class of its documents; others of the family count as missing.
+        family: The place of that class's family in `Plan.families`.
+        parent: The edge it hangs on; None for what makes the row.
+        is_many: Whether a row holds a dict of documents, or one.
+        keyed_by: What the keys of that dict are.
+        where: Which documents it shows: a pure function of the document.
+        is_read: Whether a getter may read it (else aggregates and other edges alone need it).
+        may_repeat: Whether a document can reach a row by several ways from different parents.
+    """
+
+    name: str
+    model: type[DomainModel]
+    family: int
+    parent: str | None
+    is_many: bool
+    keyed_by: Literal["doc_id", "path", "map"] = "doc_id"
+    where: Callable[[Any], Any] | None = field(default=None, compare=False)
+    is_read: bool = True
+    may_repeat: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Root(_Edge):
+    """One row for each of its documents."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group(_Edge):
+    """One row for each value of `by`; its documents are the members."""
+
+    by: FieldPath
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference(_Edge):
+    """The documents that a field of the parent's documents names."""
+
+    field: FieldPath
+    is_required: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Referrers(_Edge):
+    """The documents whose field `by` names one of the parent's documents."""
+
+    by: FieldPath
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fixed(_Edge):
+    """One document that all rows share."""
+
+    path: str
+    is_required: bool
+
+
+Edge = Root | Group | Reference | Referrers | Fixed
+
+
+@dataclass(frozen=True)
+class Aggregate:
+    """An aggregate of a view.
+
+    Attributes:
+        name: Its attribute.
+        edge: The edge that it runs over.
+        fold: How values become one.
+        where: Which documents count, or None for all.
+        of: What is counted of a document; None is skipped.
+    """
+
+    name: str
+    edge: str
+    fold: Fold
+    where: Callable[[Any], Any] | None = field(compare=False)
+    of: Callable[[Any], Any] = field(compare=False)
+
+
+@dataclass(frozen=True)
+class ViewPlan:
+    """What one view compiles to.
+
+    Attributes:
+        model: The class, known elsewhere as `module:Class`.
+        name: The class's name.
+        template: The row path: `meeting_sessions/{id}`.
+        edges: The edges, parents first; the first is the root or group.
+        aggregates: The aggregates.
+        properties: Attribute and stored name of each field of the row.
+        case: How names in rows are written.
+        fingerprint: Changes when the plan, a getter's code or `revision=` does (S13).
+    """
+
+    model: type[ViewModel]
+    name: str
+    template: str
+    edges: tuple[Edge, ...]
+    aggregates: tuple[Aggregate, ...]
+    properties: tuple[tuple[str, str], ...]
+    case: str
+    fingerprint: str
+
+    @property
+    def root(self) -> Root | Group:
+        """What makes the rows."""
+        root = self.edges[0]
+        assert isinstance(root, (Root, Group))
+        return root
+
+    @cached_property
+    def by_name(self) -> dict[str, Edge]:
+        """The edges by name."""
+        return {edge.name: edge for edge in self.edges}
+
+    @cached_property
+    def children(self) -> dict[str, tuple[Edge, ...]]:
+        """The edges that hang on each edge."""
+        return {one.name: tuple(edge for edge in self.edges if edge.parent == one.name) for one in self.edges}
+
+    @cached_property
+    def aggregates_of(self) -> dict[str, tuple[tuple[int, Aggregate], ...]]:
+        """The aggregates over each edge, with their places in `aggregates`."""
+        return {
+            edge.name: tuple((i, one) for i, one in enumerate(self.aggregates) if one.edge == edge.name)
+            for edge in self.edges
+        }
+
+    @cached_property
+    def row_path(self) -> tuple[str, str]:
+        """The row path before and behind the row's id."""
+        before, _, behind = self.template.partition("{id}")
+        return before, behind
+
+    @cached_property
+    def target(self) -> View:
+        """What a sink must know of it."""
+        stored = tuple(stored for name, stored in self.properties if not name.startswith("_"))
+        return View(self.name, self.template, stored)
+
+    @property
+    def reference_name(self) -> str:
+        """`module:Class`, by which another process finds the class."""
+        return f"{self.model.__module__}:{self.model.__qualname__}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The views of one run, and the collections that they read, each document of which is decoded once."""
+
+    views: tuple[ViewPlan, ...]
+    families: tuple[FamilyCodec, ...] = field(compare=False)
+
+    @cached_property
+    def _flat(self) -> dict[str, tuple[int, ...]]:
+        return {}
+
+    def families_of(self, path: str) -> tuple[int, ...]:
+        """The families (places in `families`) that a document at this path belongs to."""
+        collection = path[: path.rfind("/")]
+        found = self._flat.get(collection)
+        if found is None:
+            found = tuple(i for i, family in enumerate(self.families) if family.pattern.match(path) is not None)
+            if "/" not in collection:  # subcollections are as many as their parents: not kept
+                self._flat[collection] = found
+        return found
+
+    def edges(self) -> Iterator[tuple[int, Edge]]:
+        """All edges, each with its view's place."""
+        for place, view in enumerate(self.views):
+            for edge in view.edges:
+                yield place, edge

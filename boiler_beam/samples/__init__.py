@@ -1,0 +1,1 @@
+"""The meeting room: the views that `python -m pipelines.meeting` runs, and documents for them."""

@@ -1,0 +1,138 @@
+"""Newest versions: of all that was observed of each document, the version that stands (S1, S2).
+
+>>> from boiler_beam.samples import meeting
+>>> from boiler_beam.plan import compile_plan
+>>> versions = NewestVersions(compile_plan([meeting.OrganizationSummary]), print)
+>>> fields = b'{"firstName": "Ann", "lastName": "Gray", "organization": "org1"}'
+>>> versions.add(Change("users/u1", 7, msgspec.Raw(fields)))
+>>> versions.add(Change("users/u1", 6, msgspec.Raw(b"null")))
+>>> versions.documents[0]["users/u1"].display_name
+'Ann Gray'
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+
+from boiler_beam.errors import InvalidDocument
+from boiler_beam.events import Change, DeadLetter
+from boiler_beam.models import DomainModel
+from boiler_beam.plan import Plan
+from boiler_beam.values import decode_fields, encode_fields
+
+__all__ = ["NewestVersions", "dead_letter_of"]
+
+
+def dead_letter_of(stage: str, code: str, message: str, change: Change) -> DeadLetter:
+    """The dead letter of a change that was read but can't be used."""
+    return DeadLetter(
+        stage=stage,
+        code=code,
+        message=message,
+        path=change.path,
+        version=change.version,
+        input=bytes(change.fields).decode("utf-8", "backslashreplace"),
+    )
+
+
+class NewestVersions:
+    """The newest valid-or-deleted version of every document, family by family.
+
+    Args:
+        plan: Says which documents are read, and how.
+        refuse: Takes the dead letters.
+
+    Attributes:
+        documents: Of each family of the plan, the documents that stand, by path.
+        changes: Of each family, the changes that they came from, deletions among them.
+        invalid: Of each family, the newest invalid version of the documents that have none newer that stands.
+        number_of_changes: How many changes were observed.
+        newest_version: The newest version of all, in microseconds since the epoch; 0 where there is none.
+    """
+
+    def __init__(self, plan: Plan, refuse: Callable[[DeadLetter], None]) -> None:
+        self.plan = plan
+        self.refuse = refuse
+        self.documents: list[dict[str, DomainModel]] = [{} for _ in plan.families]
+        self.changes: list[dict[str, Change]] = [{} for _ in plan.families]
+        self.invalid: list[dict[str, Change]] = [{} for _ in plan.families]
+        self.number_of_changes = 0
+        self.newest_version = 0
+
+    def add(self, change: Change) -> None:
+        """Takes one observed version."""
+        self.add_all([change])
+
+    def add_all(self, changes: Iterable[Change | DeadLetter]) -> None:
+        """Takes what a source gives: changes, and dead letters of what is none."""
+        number, newest = 0, self.newest_version
+        families_of = self.plan.families_of
+        for change in changes:
+            if type(change) is DeadLetter:
+                self.refuse(change)
+                continue
+            number += 1
+            path, version = change.path, change.version  # type: ignore[union-attr]
+            if version > newest:
+                newest = version
+            for place in families_of(path):
+                standing = self.changes[place]
+                if path in standing or path in self.invalid[place]:
+                    self._replace(place, change)  # type: ignore[arg-type]
+                    continue
+                try:
+                    self.documents[place][path] = self.plan.families[place].decode(path, version, change.fields)  # type: ignore[union-attr]
+                except InvalidDocument as error:
+                    if not change.is_deleted:  # type: ignore[union-attr]
+                        self._refuse(place, change, error)  # type: ignore[arg-type]
+                        continue
+                standing[path] = change  # type: ignore[assignment]
+        self.number_of_changes += number
+        self.newest_version = newest
+
+    def _refuse(self, place: int, change: Change, error: InvalidDocument) -> None:
+        self.refuse(dead_letter_of("decode", error.code, str(error), change))
+        older, standing = self.invalid[place].get(change.path), self.changes[place].get(change.path)
+        if (older is None or older.version < change.version) and (standing is None or standing.version < change.version):
+            self.invalid[place][change.path] = change
+
+    def _replace(self, place: int, change: Change) -> None:
+        """Takes another version of a document that is known."""
+        path, standing = change.path, self.changes[place].get(change.path)
+        document = None
+        if not change.is_deleted:
+            try:
+                document = self.plan.families[place].decode(path, change.version, change.fields)
+            except InvalidDocument as error:
+                self._refuse(place, change, error)
+                return
+        if standing is not None:
+            mine, other = (standing.version, standing.is_deleted), (change.version, document is None)
+            if mine > other or (mine == other and not self._wins(place, standing, change)):
+                return
+        self.changes[place][path] = change
+        if document is None:
+            self.documents[place].pop(path, None)
+        else:
+            self.documents[place][path] = document
+        older = self.invalid[place].get(path)
+        if older is not None and older.version <= change.version:
+            del self.invalid[place][path]
+
+    def _wins(self, place: int, standing: Change, change: Change) -> bool:
+        """Whether a change beats the one that stands at the same version; the loser is a dead letter if it differs."""
+        mine, other = (encode_fields(decode_fields(one.fields)) for one in (standing, change))
+        if mine == other:
+            return False
+        loser = standing if other > mine else change
+        message = f"expected one document at version {change.version}, got two that differ; the other one stands"
+        self.refuse(dead_letter_of("newest", "version_conflict", message, loser))
+        return loser is standing
+
+    def partial(self, place: int, path: str) -> Any:
+        """What can be read of the invalid version of a document: a namespace of its valid fields (S5)."""
+        change = self.invalid[place][path]
+        return self.plan.families[place].partial(path, change.version, msgspec.Raw(change.fields))

@@ -1,0 +1,274 @@
+"""Firestore values: Python natives in memory, JSON on the wire, and the way from one to the other.
+
+| Firestore | Python | wire (document files, rows) |
+| --- | --- | --- |
+| null, boolean, string | `None`, `bool`, `str` | JSON |
+| integer (int64) | `int` | JSON integer |
+| double | `float` | JSON number with a point; `{"doubleValue": "NaN"}`, `"Infinity"`, `"-Infinity"` |
+| timestamp (UTC, microseconds) | `datetime` | `{"timestampValue": "2026-01-01T00:00:00.000001Z"}` |
+| bytes | `bytes` | `{"bytesValue": "<base64>"}` |
+| reference | `Ref` | `{"referenceValue": "users/u1"}` |
+| geo point | `GeoPoint` | `{"geoPointValue": {"latitude": 1.0, "longitude": 2.0}}` |
+| array, map | `list`, `dict` | JSON; a map that looks like one of the above is `{"mapValue": {"fields": {...}}}` |
+
+Source of the typed spellings: https://firebase.google.com/docs/firestore/reference/rest/v1/Value
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+import re
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from typing import Any, Generic, NoReturn, TypeVar
+
+import msgspec
+
+__all__ = [
+    "INT64_MAX",
+    "INT64_MIN",
+    "GeoPoint",
+    "Ref",
+    "decode_fields",
+    "decode_wire",
+    "encode_fields",
+    "encode_wire",
+    "from_wire",
+    "to_wire",
+]
+
+T_co = TypeVar("T_co", covariant=True)
+
+INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_RESOURCE_NAME = re.compile(r"^projects/[^/]+/databases/[^/]+/documents/")
+
+
+class Ref(Generic[T_co]):
+    """A reference to a document: its path relative to the database, e.g. `Ref("users/u1")`.
+
+    Compares and hashes by path. Accepts full resource names
+    (`projects/p/databases/(default)/documents/users/u1`) and keeps the relative part.
+    """
+
+    __slots__ = ("path",)
+    path: str
+
+    def __init__(self, path: str) -> None:
+        if path.startswith("projects/"):
+            path = _RESOURCE_NAME.sub("", path)
+        object.__setattr__(self, "path", path)
+
+    @property
+    def doc_id(self) -> str:
+        """The last segment of the path."""
+        return self.path.rpartition("/")[2]
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(f"a Ref is immutable: make another with Ref({value!r})")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Ref) and self.path == other.path
+
+    def __hash__(self) -> int:
+        return hash(self.path)
+
+    def __repr__(self) -> str:
+        return f"Ref({self.path!r})"
+
+    def __reduce__(self) -> tuple[type[Ref[Any]], tuple[str]]:
+        return Ref, (self.path,)
+
+
+class GeoPoint(msgspec.Struct, frozen=True, order=True):
+    """A point on the earth, in degrees."""
+
+    latitude: float
+    longitude: float
+
+
+def _decode_timestamp(text: object) -> datetime:
+    if not isinstance(text, str):
+        raise ValueError(f"expected an RFC 3339 string, got {text!r}")
+    try:
+        moment = msgspec.convert(text, datetime)
+    except msgspec.ValidationError:
+        raise ValueError(f"expected an RFC 3339 string, got {text!r}") from None
+    if moment.tzinfo is None:
+        raise ValueError(f"expected a timestamp with a time zone, got {text!r}")
+    return moment.astimezone(timezone.utc)
+
+
+def _decode_bytes(text: object) -> bytes:
+    if not isinstance(text, str):
+        raise ValueError(f"expected base64 text, got {text!r}")
+    return base64.b64decode(text, validate=True)
+
+
+_DOUBLES = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
+
+def _decode_double(number: object) -> float:
+    if isinstance(number, str) and number in _DOUBLES:
+        return _DOUBLES[number]
+    if isinstance(number, (int, float)) and not isinstance(number, bool):
+        return float(number)
+    raise ValueError(f"expected a number, 'NaN', 'Infinity' or '-Infinity', got {number!r}")
+
+
+def _decode_reference(path: object) -> Ref[Any]:
+    if not isinstance(path, str) or not path:
+        raise ValueError(f"expected a document path, got {path!r}")
+    return Ref(path)
+
+
+def _decode_geo_point(point: object) -> GeoPoint:
+    if not isinstance(point, dict):
+        raise ValueError(f"expected latitude and longitude, got {point!r}")
+    # Firestore's REST API leaves out a coordinate that is 0.
+    return GeoPoint(_decode_double(point.get("latitude", 0.0)), _decode_double(point.get("longitude", 0.0)))
+
+
+def _decode_map(value: object) -> dict[str, Any]:
+    fields = value.get("fields", {}) if isinstance(value, dict) else None
+    if not isinstance(fields, dict):
+        raise ValueError(f"expected an object with fields, got {value!r}")
+    return {key: from_wire(item) for key, item in fields.items()}
+
+
+_TYPED: dict[str, Callable[[object], Any]] = {
+    "referenceValue": _decode_reference,
+    "timestampValue": _decode_timestamp,
+    "bytesValue": _decode_bytes,
+    "doubleValue": _decode_double,
+    "geoPointValue": _decode_geo_point,
+    "mapValue": _decode_map,
+}
+
+
+def from_wire(value: Any) -> Any:
+    """A Firestore value from parsed JSON.
+
+    Raises:
+        ValueError: A typed value is malformed, or an integer is not an int64.
+
+    >>> from_wire({"at": {"timestampValue": "2026-01-01T00:00:00Z"}, "by": {"referenceValue": "users/u1"}})
+    {'at': datetime.datetime(2026, 1, 1, 0, 0, tzinfo=datetime.timezone.utc), 'by': Ref('users/u1')}
+    """
+    kind = type(value)
+    if kind is dict:
+        if len(value) == 1:
+            ((key, item),) = value.items()
+            if (decode := _TYPED.get(key)) is not None:
+                try:
+                    return decode(item)
+                except ValueError as error:
+                    raise ValueError(f"{key}: {error}") from None
+        return {key: from_wire(item) for key, item in value.items()}
+    if kind is list:
+        return [from_wire(item) for item in value]
+    if kind is int and not INT64_MIN <= value <= INT64_MAX:
+        raise ValueError(f"{value} is no int64")
+    return value
+
+
+def format_timestamp(moment: datetime) -> str:
+    """RFC 3339 in UTC with as many digits as needed, e.g. `2026-01-01T00:00:00.000001Z`."""
+    if moment.tzinfo is None:
+        raise ValueError(f"{moment!r} has no time zone: write datetime(..., tzinfo=timezone.utc)")
+    text = moment.astimezone(timezone.utc).replace(tzinfo=None).isoformat()
+    return f"{text}Z"
+
+
+def micros_of(moment: datetime) -> int:
+    """Microseconds since the epoch of an aware datetime."""
+    return (moment - _EPOCH) // timedelta(microseconds=1)
+
+
+def to_wire(value: Any) -> Any:
+    """What JSON holds for a Firestore value: the reverse of `from_wire`, without loss.
+
+    Raises:
+        TypeError: The value is none that Firestore has.
+        ValueError: A string key or integer that Firestore refuses.
+    """
+    kind = type(value)
+    if kind is str or kind is bool or value is None:
+        return value
+    if kind is float:
+        if math.isfinite(value):
+            return value
+        return {"doubleValue": "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"}
+    if kind is int:
+        if not INT64_MIN <= value <= INT64_MAX:
+            raise ValueError(f"{value} is no int64")
+        return value
+    if kind is list or kind is tuple:
+        return [to_wire(item) for item in value]
+    if kind is dict:
+        return to_wire_map(value, to_wire)
+    return _to_wire_typed(value)
+
+
+def to_wire_map(value: dict[Any, Any], encode: Callable[[Any], Any]) -> dict[str, Any]:
+    """The wire form of a map whose items are written by `encode`."""
+    fields = {}
+    for key, item in value.items():
+        if type(key) is not str:
+            raise TypeError(f"a map's keys are strings, got {key!r}")
+        fields[key] = encode(item)
+    if len(fields) == 1 and next(iter(fields)) in _TYPED:
+        return {"mapValue": {"fields": fields}}
+    return fields
+
+
+def _to_wire_typed(value: Any) -> Any:
+    if isinstance(value, Ref):
+        return {"referenceValue": value.path}
+    if isinstance(value, datetime):
+        return {"timestampValue": format_timestamp(value)}
+    if isinstance(value, bytes):
+        return {"bytesValue": base64.b64encode(value).decode("ascii")}
+    if isinstance(value, GeoPoint):
+        return {"geoPointValue": {"latitude": to_wire(value.latitude), "longitude": to_wire(value.longitude)}}
+    for native in (str, int, float, dict, list):  # subclasses of these, a StrEnum's member among them
+        if isinstance(value, native):
+            return to_wire(native(value))
+    raise TypeError(f"Firestore has no type for {type(value).__name__} ({value!r})")
+
+
+_decoder = msgspec.json.Decoder()
+_encoder = msgspec.json.Encoder(order="deterministic")
+
+
+def decode_fields(data: bytes | msgspec.Raw) -> dict[str, Any]:
+    """A document's fields from their JSON bytes. The outermost object is always the map of fields.
+
+    Raises:
+        msgspec.DecodeError: The bytes are not JSON.
+        ValueError: They are no object, or a typed value in it is malformed.
+    """
+    fields = _decoder.decode(data)
+    if type(fields) is not dict:
+        raise ValueError(f"expected an object of fields, got {type(fields).__name__}")
+    return {name: from_wire(value) for name, value in fields.items()}
+
+
+def encode_fields(fields: dict[str, Any]) -> bytes:
+    """The canonical JSON bytes of a document's fields: keys sorted, no white space. Equal fields, equal bytes.
+
+    >>> encode_fields({"b": 1.0, "a": [None, float("nan")]})
+    b'{"a":[null,{"doubleValue":"NaN"}],"b":1.0}'
+    """
+    return _encoder.encode({name: to_wire(value) for name, value in fields.items()})
+
+
+def encode_wire(value: Any) -> bytes:
+    """The canonical JSON bytes of any Firestore value."""
+    return _encoder.encode(to_wire(value))
+
+
+def decode_wire(data: bytes) -> Any:
+    """A Firestore value from its JSON bytes: the reverse of `encode_wire`."""
+    return from_wire(_decoder.decode(data))

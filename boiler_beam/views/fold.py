@@ -1,0 +1,258 @@
+"""How values fold into one: the accumulators of the aggregates, exact whatever the order.
+
+An accumulator is made of Firestore values, so that it travels as one (`pack`). `add` takes the contribution of one
+document: its path and what `of=` gave of it.
+
+>>> fold = Sum()
+>>> state = fold.empty()
+>>> for value in (0.1, 1e100, 0.2, -1e100):
+...     fold.add(state, "d/1", value)
+>>> fold.result(state)
+0.30000000000000004
+"""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from boiler_beam.values import GeoPoint, Ref, encode_wire, from_wire
+
+__all__ = ["Collect", "Count", "CountDistinct", "Extreme", "Fold", "Mean", "Sum", "order_key"]
+
+_SCALE = 1074  # 2**-1074 is the smallest float: every finite float is an integer number of it
+State = Any
+"""An accumulator: a list or dict, changed in place."""
+
+
+class Fold(abc.ABC):
+    """How the contributions of documents become one value."""
+
+    @abc.abstractmethod
+    def empty(self) -> State:
+        """The accumulator of nothing."""
+
+    def check(self, value: Any) -> None:
+        """Refuses a contribution that can't be folded, before it meets a state.
+
+        Raises:
+            TypeError: It is of another type than the fold takes.
+        """
+
+    @abc.abstractmethod
+    def add(self, state: State, path: str, value: Any) -> None:
+        """Adds the contribution of the document at a path."""
+
+    @abc.abstractmethod
+    def merge(self, state: State, other: State) -> None:
+        """Adds all that another accumulator holds."""
+
+    @abc.abstractmethod
+    def result(self, state: State) -> Any:
+        """The aggregate's value."""
+
+    def pack(self, state: State) -> Any:
+        """The accumulator as a Firestore value."""
+        return state
+
+    def unpack(self, packed: Any) -> State:
+        """The accumulator that `pack` was given."""
+        return packed
+
+
+@dataclass(frozen=True)
+class Count(Fold):
+    """How many documents contribute: `[number]`."""
+
+    def empty(self) -> State:
+        return [0]
+
+    def add(self, state: State, path: str, value: Any) -> None:
+        state[0] += 1
+
+    def merge(self, state: State, other: State) -> None:
+        state[0] += other[0]
+
+    def result(self, state: State) -> int:
+        return int(state[0])
+
+
+@dataclass(frozen=True)
+class Sum(Fold):
+    """The sum: `[ints, number of floats, floats times 2**1074, NaNs, +infs, -infs, number of values]`.
+
+    Floats are added as integers of 2**-1074, so that neither order nor retraction changes a bit.
+    """
+
+    def empty(self) -> State:
+        return [0, 0, 0, 0, 0, 0, 0]
+
+    def check(self, value: Any) -> None:
+        if not isinstance(value, (int, float)):
+            raise TypeError(f"expected a number, got {value!r}")
+
+    def add(self, state: State, path: str, value: Any) -> None:
+        state[6] += 1
+        if isinstance(value, int):
+            state[0] += value
+            return
+        state[1] += 1
+        if value != value:
+            state[3] += 1
+        elif value in (float("inf"), float("-inf")):
+            state[4 if value > 0 else 5] += 1
+        else:
+            numerator, denominator = value.as_integer_ratio()
+            state[2] += numerator << (_SCALE + 1 - denominator.bit_length())
+
+    def merge(self, state: State, other: State) -> None:
+        for place, part in enumerate(other):
+            state[place] += part
+
+    def result(self, state: State) -> Any:
+        ints, floats = state[0], state[1]
+        return self._float(state, 1) if floats else ints
+
+    def pack(self, state: State) -> Any:
+        return [f"{part:x}" for part in state]  # beyond int64
+
+    def unpack(self, packed: Any) -> State:
+        return [int(part, 16) for part in packed]
+
+    @staticmethod
+    def _float(state: State, divisor: int) -> float:
+        ints, _, scaled, nans, above, below, _ = state
+        if nans or (above and below):
+            return float("nan")
+        if above or below:
+            return float("inf") if above else float("-inf")
+        total = (ints << _SCALE) + scaled
+        try:
+            return float(total / (divisor << _SCALE))
+        except OverflowError:
+            return float("inf") if total > 0 else float("-inf")
+
+
+@dataclass(frozen=True)
+class Mean(Sum):
+    """The mean: the same accumulator as the sum's."""
+
+    def result(self, state: State) -> float | None:
+        return self._float(state, state[6]) if state[6] else None
+
+
+@dataclass(frozen=True)
+class Extreme(Fold):
+    """The smallest or largest value: `[value]`, `[]` of nothing."""
+
+    largest: bool
+
+    def empty(self) -> State:
+        return []
+
+    def add(self, state: State, path: str, value: Any) -> None:
+        if not state:
+            state.append(value)
+            return
+        mine, other = order_key(state[0]), order_key(value)
+        if (other > mine) if self.largest else (other < mine):
+            state[0] = value
+
+    def merge(self, state: State, other: State) -> None:
+        for value in other:
+            self.add(state, "", value)
+
+    def result(self, state: State) -> Any:
+        return state[0] if state else None
+
+
+@dataclass(frozen=True)
+class CountDistinct(Fold):
+    """How many different values: a dict from a value's canonical JSON to the number of documents that have it."""
+
+    def empty(self) -> State:
+        return {}
+
+    def add(self, state: State, path: str, value: Any) -> None:
+        key = encode_wire(value).decode()
+        state[key] = state.get(key, 0) + 1
+
+    def merge(self, state: State, other: State) -> None:
+        for key, number in other.items():
+            state[key] = state.get(key, 0) + number
+
+    def result(self, state: State) -> int:
+        return len(state)
+
+
+@dataclass(frozen=True)
+class Collect(Fold):
+    """The values in order: `[[sort values, path, value], ...]`, cut to `limit` now and then.
+
+    Attributes:
+        descending: Of each sort value, whether the largest comes first.
+        limit: How many at the most, or None for all.
+    """
+
+    descending: tuple[bool, ...] = ()
+    limit: int | None = None
+
+    def empty(self) -> State:
+        return []
+
+    def add(self, state: State, path: str, value: Any) -> None:
+        by, item = value
+        state.append([by, path, item])
+        if self.limit is not None and len(state) >= 2 * self.limit + 64:
+            self._cut(state)
+
+    def merge(self, state: State, other: State) -> None:
+        state.extend(other)
+        if self.limit is not None and len(state) >= 2 * self.limit + 64:
+            self._cut(state)
+
+    def result(self, state: State) -> list[Any]:
+        self._cut(state)
+        return [item for _, _, item in state]
+
+    def _cut(self, state: State) -> None:
+        # Stable sorts from the last key to the first: ties by path, each sort value its own way, nulls last.
+        state.sort(key=lambda entry: entry[1])
+        for place in reversed(range(len(self.descending))):
+            known = [entry for entry in state if entry[0][place] is not None]
+            nulls = [entry for entry in state if entry[0][place] is None]
+            known.sort(key=lambda entry: order_key(entry[0][place]), reverse=self.descending[place])
+            state[:] = known + nulls
+        if self.limit is not None:
+            del state[self.limit :]
+
+
+def order_key(value: Any) -> tuple[Any, ...]:
+    """Sorts any two Firestore values, in Firestore's order of types and, within one, of values.
+
+    Source: https://firebase.google.com/docs/firestore/manage-data/data-types#value_type_ordering
+
+    >>> sorted([2, "a", None, 1.5, True], key=order_key)
+    [None, True, 1.5, 2, 'a']
+    """
+    if value is None:
+        return (0,)
+    if isinstance(value, bool):
+        return (1, value)
+    if isinstance(value, (int, float)):
+        return (2, 0) if value != value else (2, 1, value, isinstance(value, float))
+    if isinstance(value, datetime):
+        return (3, value)
+    if isinstance(value, str):
+        return (4, value.encode("utf-8", "surrogatepass"))
+    if isinstance(value, bytes):
+        return (5, value)
+    if isinstance(value, Ref):
+        return (6, tuple(value.path.split("/")))
+    if isinstance(value, GeoPoint):
+        return (7, value.latitude, value.longitude)
+    if isinstance(value, (list, tuple)):
+        return (8, tuple(order_key(item) for item in value))
+    return (9, tuple((key, order_key(value[key])) for key in sorted(value)))
