@@ -14,7 +14,7 @@ from boiler_beam.events import DeadLetter
 from boiler_beam.plan import Plan
 from boiler_beam.steps.newest import NewestVersions
 
-__all__ = ["Progress", "Report", "backfill", "unsafe_views"]
+__all__ = ["Progress", "Report", "backfill"]
 
 Progress = Callable[[str, int], None]
 """Told of each stage (`read`, `rows`) how far it is, in changes or rows."""
@@ -100,14 +100,9 @@ def backfill(
                 done += 1
                 if done % _BATCH == 0:
                     progress("rows", done)
-        rows.finish(prune, unsafe_views(plan, [bool(invalid) for invalid in versions.invalid]))
+        rows.finish(prune, [bool(versions.invalid[view.root.family]) for view in plan.views])
         report.views = rows.reports
     return report
-
-
-def unsafe_views(plan: Plan, has_invalid: Sequence[bool]) -> list[str | None]:
-    """For each view why its computed rows may not be all there are: a document that makes rows is dead."""
-    return ["a root document is dead" if has_invalid[view.root.family] else None for view in plan.views]
 
 
 @contextmanager

@@ -34,7 +34,8 @@ class ViewReport:
         tainted: Rows that can't be told, because a document or getter they need failed: left as they were.
         newer: Rows that stand with a stamp newer than this backfill's: left as they were.
         kept: Rows that were not computed, and not deleted either.
-        refused: Why nothing was pruned, or None.
+        refused_dead: 1 where nothing was pruned because a root document is dead.
+        refused_many: 1 where nothing was pruned because too many rows would go.
     """
 
     view: str
@@ -45,7 +46,18 @@ class ViewReport:
     tainted: int = 0
     newer: int = 0
     kept: int = 0
-    refused: str | None = None
+    refused_dead: int = 0
+    refused_many: int = 0
+
+    @property
+    def refused(self) -> str | None:
+        """Why nothing was pruned, or None."""
+        if self.refused_dead:
+            return f"{self.kept:,} rows were not computed, and a document that makes rows is dead"
+        if self.refused_many:
+            standing = self.kept + self.updated + self.unchanged + self.newer + self.tainted
+            return f"{self.kept:,} of {standing:,} rows would go, more than {_allowed(standing):,}"
+        return None
 
     @property
     def rows(self) -> int:
@@ -114,18 +126,21 @@ class RowWriter:
         self.reports[place].tainted += 1
         self._standing[place].rows.pop(path, None)
 
-    def finish(self, prune: Prune, unsafe: Sequence[str | None]) -> None:
+    def finish(self, prune: Prune, has_dead_roots: Sequence[bool]) -> None:
         """Deletes what was not computed, where that is safe, and makes all stand.
 
         Args:
             prune: `safe`, `all` or `none`.
-            unsafe: For each view why its computed rows may not be all there are, or None.
+            has_dead_roots: For each view whether a document that makes its rows is invalid.
         """
         controls = {}
         for place, (view, standing, report) in enumerate(zip(self.views, self._standing, self.reports, strict=True)):
+            going = len(standing.rows)
+            total = going + report.updated + report.unchanged + report.newer + report.tainted
+            if prune == "safe" and going:
+                report.refused_dead = int(has_dead_roots[place])
+                report.refused_many = int(not report.refused_dead and going > _allowed(total))
             stamp = Stamp(standing.generation, self.read_time, 0)
-            total = len(standing.rows) + report.rows - report.inserted + report.tainted
-            report.refused = _refusal(prune, unsafe[place], len(standing.rows), total)
             for path, (old, _) in standing.rows.items():
                 if prune == "none" or report.refused is not None or old > stamp:
                     report.kept += 1
@@ -136,13 +151,6 @@ class RowWriter:
         self.writer.commit(controls)
 
 
-def _refusal(prune: Prune, unsafe: str | None, going: int, total: int) -> str | None:
-    """Why these rows may not be deleted, or None."""
-    if prune != "safe" or going == 0:
-        return None
-    if unsafe is not None:
-        return unsafe
-    allowed = max(SAFE_ROWS, int(total * SAFE_SHARE))
-    if going > allowed:
-        return f"{going:,} of {total:,} rows would go, more than {allowed:,}"
-    return None
+def _allowed(standing: int) -> int:
+    """How many of a view's rows a safe prune may delete."""
+    return max(SAFE_ROWS, int(standing * SAFE_SHARE))

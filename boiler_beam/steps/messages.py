@@ -1,0 +1,235 @@
+"""The messages of a partitioned backfill, and the packs that carry many of them as bytes.
+
+Edges go by number: their place in `tuple(plan.edges())`. `rows` is a list of row ids, or None for every row of the view.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from boiler_beam.events import DeadLetter
+
+__all__ = [
+    "Contribution",
+    "Document",
+    "Failure",
+    "Hang",
+    "Invalid",
+    "Link",
+    "Message",
+    "Observed",
+    "Own",
+    "Rendered",
+    "State",
+    "Statistics",
+    "Taint",
+    "Unknown",
+    "Value",
+    "Want",
+    "decode_pack",
+    "encode_pack",
+    "partition_of",
+    "route",
+]
+
+Rows = list[str] | None
+
+
+class _Message(msgspec.Struct, array_like=True, gc=False):
+    """Base: an array on the wire, its kind first."""
+
+
+class Observed(_Message, tag="c"):
+    """A change that was read, on its way to its document's partition."""
+
+    path: str
+    version: int
+    fields: bytes
+
+
+class Link(_Message, tag="l"):
+    """The paths that a document refers to over an edge."""
+
+    edge: int
+    paths: list[str]
+
+
+class Role(_Message, tag="r"):
+    """What a document is at one edge that shows it: what it adds to aggregates (by place), and what it refers to."""
+
+    edge: int
+    contributions: list[tuple[int, Any]]
+    links: list[Link]
+
+
+class Document(_Message, tag="d"):
+    """A document, waiting in its own partition for those who want it over some edges."""
+
+    path: str
+    version: int
+    fields: bytes
+    roles: list[Role]
+
+
+class Invalid(_Message, tag="i"):
+    """A document whose newest version is invalid: who wants it over these edges is tainted."""
+
+    path: str
+    edges: list[int]
+
+
+class Want(_Message, tag="w"):
+    """Rows that reach the document at a path over an edge."""
+
+    edge: int
+    path: str
+    rows: Rows
+
+
+class Hang(_Message, tag="h"):
+    """A document that hangs on a parent; without a role it is invalid, and taints the parent's rows."""
+
+    edge: int
+    parent: str
+    path: str
+    version: int
+    fields: bytes
+    role: Role | None
+
+
+class Value(_Message, tag="v"):
+    """A document that rows reached over an edge."""
+
+    edge: int
+    path: str
+    version: int
+    fields: bytes
+    rows: Rows
+
+
+class State(_Message, tag="s"):
+    """Accumulators of one aggregate, folded over a partition, by row."""
+
+    view: int
+    aggregate: int
+    states: dict[str, Any]
+
+
+class Contribution(_Message, tag="a"):
+    """What one document adds to an aggregate of rows that it may reach by several ways, to be added once."""
+
+    view: int
+    aggregate: int
+    path: str
+    value: Any
+    rows: Rows
+
+
+class Own(_Message, tag="o"):
+    """Rows of groups that have a member: their keys by id."""
+
+    view: int
+    keys: dict[str, Any]
+
+
+class Taint(_Message, tag="t"):
+    """Rows that can't be told; those of `is_root` whether or not they have a root."""
+
+    view: int
+    is_root: bool
+    rows: Rows
+
+
+class Rendered(_Message, tag="R"):
+    """A computed row, on its way to the sink."""
+
+    view: int
+    path: str
+    fields: bytes
+
+
+class Unknown(_Message, tag="U"):
+    """The path of a row that can't be told, on its way to the sink: what stands there stays."""
+
+    view: int
+    path: str
+
+
+class Failure(_Message, tag="F"):
+    """A dead letter."""
+
+    letter: DeadLetter
+
+
+class Statistics(_Message, tag="S"):
+    """What one partition counted.
+
+    Attributes:
+        changes: Changes read.
+        documents: Documents that stand.
+        newest_version: The newest version of all.
+        invalid_families: The places of the families that have an invalid document.
+    """
+
+    changes: int
+    documents: int
+    newest_version: int
+    invalid_families: list[int]
+
+
+Message = (
+    Observed | Document | Invalid | Want | Hang | Value | State | Contribution | Own | Taint
+    | Rendered | Unknown | Failure | Statistics
+)  # fmt: skip
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(list[Message]).decode
+
+
+def encode_pack(messages: list[Any]) -> bytes:
+    """Many messages as bytes."""
+    return _encode(messages)
+
+
+def decode_pack(pack: bytes) -> list[Any]:
+    """The messages of a pack."""
+    return _decode(pack)
+
+
+def partition_of(key: str, partitions: int, salt: int = 0) -> int:
+    """The partition that a path or row id belongs to: the same in every process."""
+    return zlib.crc32(key.encode("utf-8", "surrogatepass"), salt) % partitions
+
+
+def route(message: Any, partitions: int, salt: int = 0) -> Iterable[tuple[int, Any]]:
+    """The partitions that a message goes to, and what of it goes to each."""
+    match message:
+        case Observed() | Document() | Invalid() | Want():
+            return [(partition_of(message.path, partitions, salt), message)]
+        case Hang():
+            return [(partition_of(message.parent, partitions, salt), message)]
+        case Value() | Contribution() | Taint():
+            if message.rows is None:
+                return [(partition, message) for partition in range(partitions)]
+            if len(message.rows) == 1:
+                return [(partition_of(message.rows[0], partitions, salt), message)]
+            rows: dict[int, list[str]] = {}
+            for row in message.rows:
+                rows.setdefault(partition_of(row, partitions, salt), []).append(row)
+            return [(partition, msgspec.structs.replace(message, rows=some)) for partition, some in rows.items()]
+        case State():
+            return [(p, State(message.view, message.aggregate, some)) for p, some in _by_row(message.states, partitions, salt)]
+        case Own():
+            return [(p, Own(message.view, some)) for p, some in _by_row(message.keys, partitions, salt)]
+    raise TypeError(f"{type(message).__name__} goes to no partition")
+
+
+def _by_row(items: dict[str, Any], partitions: int, salt: int) -> Iterable[tuple[int, dict[str, Any]]]:
+    found: dict[int, dict[str, Any]] = {}
+    for row, item in items.items():
+        found.setdefault(partition_of(row, partitions, salt), {})[row] = item
+    return found.items()

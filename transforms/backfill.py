@@ -1,0 +1,113 @@
+"""The backfill as a pipeline: read, newest versions, one grouping for each level of edges, rows, write.
+
+    ReadChanges -> Newest -> Level1 ... LevelN -> Rows -> WriteRows
+
+Every stage is a grouping by partition and one function of `boiler_beam.steps.partition`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
+from typing import Any
+
+import apache_beam as beam
+
+from boiler_beam.engine.write import Prune
+from boiler_beam.plan import load_plan
+from boiler_beam.steps.partition import ROWS, WRITE, PartitionedPlan, Send, ask_documents, join_level, render_rows
+from boiler_beam.steps.spill import messages_within
+from transforms.packs import PACKED, Packer, tag_of
+from transforms.read import OBSERVED, ReadChanges
+from transforms.write import WriteRows
+
+__all__ = ["Backfill"]
+
+MEMORY_BYTES = 128 << 20
+"""A part of a partition that is joined in memory at once, in bytes of packs; as objects it takes five times that."""
+
+
+@lru_cache(maxsize=4)
+def _partitioned(views: tuple[str, ...]) -> PartitionedPlan:
+    return PartitionedPlan(load_plan(views))
+
+
+class Backfill(beam.PTransform):  # type: ignore[misc]
+    """Computes the rows of some views from bounded sources and writes them to a sink.
+
+    Args:
+        views: The views as `module:Class`, importable on the workers.
+        splits: URI and split of each part of the sources.
+        sink: The sink's URI.
+        dead_letters: The URI where dead letters go.
+        partitions: How many partitions documents and rows lie in.
+        prune: What to do with rows that were not computed.
+        read_time: The version of the rows, in microseconds since the epoch; None: the newest version read.
+        memory_bytes: The share of memory of one partition's part.
+    """
+
+    def __init__(
+        self,
+        views: tuple[str, ...],
+        splits: Sequence[tuple[str, str]],
+        sink: str,
+        dead_letters: str,
+        *,
+        partitions: int,
+        prune: Prune = "safe",
+        read_time: int | None = None,
+        memory_bytes: int = MEMORY_BYTES,
+    ) -> None:
+        super().__init__()
+        self.views, self.splits, self.sink, self.dead_letters = views, splits, sink, dead_letters
+        self.partitions, self.prune, self.read_time, self.memory_bytes = partitions, prune, read_time, memory_bytes
+
+    def expand(self, pipeline: Any) -> Any:
+        """Builds it on a pipeline."""
+        plan = _partitioned(self.views)
+        places = [*range(1, plan.depth + 1), ROWS, WRITE]
+        arriving: dict[int, list[Any]] = {place: [] for place in places}
+        read = pipeline | "ReadChanges" >> ReadChanges(self.views, self.splits, self.partitions)
+        arriving[WRITE].append(read[tag_of(WRITE)])
+        stages: list[tuple[str, int, Any]] = [("Newest", OBSERVED, read[tag_of(OBSERVED)])]
+        stages += [(f"Level{level}", level, None) for level in range(1, plan.depth + 1)]
+        stages.append(("Rows", ROWS, None))
+        for label, place, source in stages:
+            if source is None:
+                source = arriving[place] | f"{label}/Flatten" >> beam.Flatten()
+            outputs = (
+                source
+                | f"{label}/Group" >> beam.GroupByKey()
+                | f"{label}/Join"
+                >> beam.ParDo(_Stage(self.views, place, self.partitions, self.memory_bytes))
+                .with_output_types(PACKED)
+                .with_outputs(*map(tag_of, places))
+            )
+            for later in places:
+                if later == WRITE or (later == ROWS and place != ROWS) or 0 <= place < later:
+                    arriving[later].append(outputs[tag_of(later)])
+        gathered = arriving[WRITE] | "Write/Flatten" >> beam.Flatten()
+        return gathered | "WriteRows" >> WriteRows(self.views, self.sink, self.dead_letters, self.prune, self.read_time)
+
+
+class _Stage(beam.DoFn):  # type: ignore[misc]
+    """One function of `boiler_beam.steps.partition` over a partition's messages."""
+
+    def __init__(self, views: tuple[str, ...], place: int, partitions: int, memory_bytes: int) -> None:
+        self.views, self.place, self.partitions, self.memory_bytes = views, place, partitions, memory_bytes
+
+    def process(self, element: tuple[int, Iterable[bytes]]) -> Iterator[Any]:
+        _, packs = element
+        function = self._function()
+        for messages in messages_within(packs, self.memory_bytes):
+            packer = Packer(self.partitions)
+            function(messages, packer.send)
+            yield from packer.rest()
+
+    def _function(self) -> Callable[[Iterable[Any], Send], None]:
+        plan = _partitioned(self.views)
+        if self.place == OBSERVED:
+            return lambda messages, send: ask_documents(plan, messages, send)
+        if self.place == ROWS:
+            return lambda messages, send: render_rows(plan, messages, send)
+        return lambda messages, send: join_level(plan, self.place, messages, send)

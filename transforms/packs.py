@@ -1,0 +1,62 @@
+"""Elements on their way between stages: `(partition, pack)`, an int and the bytes of many messages.
+
+Beam pays for each element; a pack holds the messages of one partition, so that it pays seldom. The coder is explicit
+(a varint and length-prefixed bytes), the form of a pack is `boiler_beam.steps.messages`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from apache_beam import pvalue
+
+from boiler_beam.steps.messages import encode_pack, route
+from boiler_beam.steps.partition import ROWS, WRITE
+
+__all__ = ["PACKED", "Packer", "tag_of"]
+
+PACKED = tuple[int, bytes]
+_PACK_MESSAGES = 2048
+
+
+def tag_of(place: int) -> str:
+    """The output that carries messages to a place: `rows`, `write`, or `level1`, `level2`, ..."""
+    return {ROWS: "rows", WRITE: "write"}.get(place, f"level{place}")
+
+
+class Packer:
+    """Gathers messages by place and partition, and gives them away as packs.
+
+    Args:
+        partitions: How many partitions documents and rows lie in. What goes to the sink goes to one place, 0.
+    """
+
+    def __init__(self, partitions: int) -> None:
+        self.partitions = partitions
+        self._open: dict[tuple[int, int], list[Any]] = {}
+        self._full: list[tuple[int, int, bytes]] = []
+
+    def send(self, place: int, message: Any) -> None:
+        """Takes a message to a place: what `boiler_beam.steps.partition` calls `Send`."""
+        routed = [(0, message)] if place == WRITE else route(message, self.partitions)
+        for partition, part in routed:
+            waiting = self._open.setdefault((place, partition), [])
+            waiting.append(part)
+            if len(waiting) >= _PACK_MESSAGES:
+                self._full.append((place, partition, encode_pack(waiting)))
+                waiting.clear()
+
+    def full(self) -> Iterator[pvalue.TaggedOutput]:
+        """The packs that are full."""
+        full, self._full = self._full, []
+        for place, partition, pack in full:
+            yield pvalue.TaggedOutput(tag_of(place), (partition, pack))
+
+    def rest(self) -> Iterator[pvalue.TaggedOutput]:
+        """All that is left."""
+        yield from self.full()
+        for (place, partition), waiting in self._open.items():
+            if waiting:
+                yield pvalue.TaggedOutput(tag_of(place), (partition, encode_pack(waiting)))
+        self._open.clear()

@@ -1,0 +1,71 @@
+"""Reading sources: changes in packs, by the partition of their document."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import apache_beam as beam
+
+from boiler_beam.connectors import open_source
+from boiler_beam.events import DeadLetter
+from boiler_beam.plan import load_plan
+from boiler_beam.steps.messages import Failure, Observed, Statistics
+from boiler_beam.steps.partition import WRITE
+from transforms.packs import PACKED, Packer, tag_of
+
+__all__ = ["ReadChanges"]
+
+OBSERVED = 0
+_FLUSH_EVERY = 8192
+
+
+class ReadChanges(beam.PTransform):  # type: ignore[misc]
+    """Reads every split of some sources side by side.
+
+    Args:
+        views: The views (`module:Class`) whose documents are wanted; others are counted and passed over.
+        splits: URI and split of each part.
+        partitions: How many partitions documents lie in.
+
+    Returns:
+        A tuple of PCollections of `(partition, pack)`: tag `level0` holds changes, `write` dead letters and counts.
+    """
+
+    def __init__(self, views: tuple[str, ...], splits: Sequence[tuple[str, str]], partitions: int) -> None:
+        super().__init__()
+        self.views, self.splits, self.partitions = views, list(splits), partitions
+
+    def expand(self, pipeline: Any) -> Any:
+        """Builds it on a pipeline."""
+        return (
+            pipeline
+            | "Splits" >> beam.Create(self.splits, reshuffle=True).with_output_types(tuple[str, str])
+            | "Read"
+            >> beam.ParDo(_Read(self.views, self.partitions))
+            .with_output_types(PACKED)
+            .with_outputs(tag_of(OBSERVED), tag_of(WRITE))
+        )
+
+
+class _Read(beam.DoFn):  # type: ignore[misc]
+    def __init__(self, views: tuple[str, ...], partitions: int) -> None:
+        self.views, self.partitions = views, partitions
+
+    def process(self, element: tuple[str, str]) -> Iterator[Any]:
+        uri, split = element
+        plan = load_plan(self.views)
+        packer = Packer(self.partitions)
+        number = newest = 0
+        for change in open_source(uri).read(split):
+            if isinstance(change, DeadLetter):
+                packer.send(WRITE, Failure(change))
+                continue
+            number += 1
+            newest = max(newest, change.version)
+            if plan.families_of(change.path):
+                packer.send(OBSERVED, Observed(change.path, change.version, bytes(change.fields)))
+            if number % _FLUSH_EVERY == 0:
+                yield from packer.full()
+        packer.send(WRITE, Statistics(number, 0, newest, []))
+        yield from packer.rest()

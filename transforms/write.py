@@ -1,0 +1,86 @@
+"""Writing rows to a sink that one writer fills: files and databases on a disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.metrics import Metrics
+
+from boiler_beam.connectors import open_dead_letters, open_sink
+from boiler_beam.engine.write import Prune, RowWriter
+from boiler_beam.plan import load_plan
+from boiler_beam.steps.messages import Failure, Rendered, Statistics, Unknown, decode_pack
+from transforms.packs import PACKED
+
+__all__ = ["NAMESPACE", "WriteRows"]
+
+NAMESPACE = "boiler_beam"
+"""Of the metrics: `changes`, `documents`, `dead_letters` and, for each view, `View/inserted` and so on."""
+
+
+class WriteRows(beam.PTransform):  # type: ignore[misc]
+    """Writes computed rows, prunes what was not computed, and keeps the dead letters: one transaction of the sink.
+
+    Args:
+        views: The views as `module:Class`.
+        sink: The sink's URI.
+        dead_letters: The URI where dead letters go.
+        prune: What to do with rows that were not computed.
+        read_time: The version of the rows, in microseconds since the epoch; None: the newest version read.
+    """
+
+    def __init__(self, views: tuple[str, ...], sink: str, dead_letters: str, prune: Prune, read_time: int | None) -> None:
+        super().__init__()
+        self.arguments = views, sink, dead_letters, prune, read_time
+
+    def expand(self, packs: Any) -> Any:
+        """Builds it on a PCollection of `(0, pack)` of rows, dead letters and counts."""
+        return packs | "Gather" >> beam.GroupByKey() | "Write" >> beam.ParDo(_Write(*self.arguments)).with_output_types(PACKED)
+
+
+class _Write(beam.DoFn):  # type: ignore[misc]
+    def __init__(self, views: tuple[str, ...], sink: str, dead_letters: str, prune: Prune, read_time: int | None) -> None:
+        self.views, self.sink, self.dead_letters, self.prune, self.read_time = views, sink, dead_letters, prune, read_time
+
+    def process(self, element: tuple[int, Iterable[bytes]]) -> Iterator[Any]:
+        _, packs = element
+        plan = load_plan(self.views)
+        # Counts are wanted before the first row is written: the packs are gone through twice.
+        total = Statistics(0, 0, 0, [])
+        for message in _messages(packs):
+            if isinstance(message, Statistics):
+                total.changes += message.changes
+                total.documents += message.documents
+                total.newest_version = max(total.newest_version, message.newest_version)
+                total.invalid_families += message.invalid_families
+        sink, letters = open_sink(self.sink), 0
+        dead_letters = open_dead_letters(self.dead_letters)
+        read_time = total.newest_version if self.read_time is None else self.read_time
+        try:
+            with sink.backfill([view.target for view in plan.views]) as writer:
+                rows = RowWriter(plan.views, sink, writer, read_time)
+                for message in _messages(packs):
+                    match message:
+                        case Rendered():
+                            rows.write(message.view, message.path, message.fields)
+                        case Unknown():
+                            rows.taint(message.view, message.path)
+                        case Failure():
+                            letters += 1
+                            dead_letters.write(message.letter)
+                rows.finish(self.prune, [view.root.family in total.invalid_families for view in plan.views])
+        finally:
+            dead_letters.close()
+        counts = {"changes": total.changes, "documents": total.documents, "dead_letters": letters}
+        for report in rows.reports:
+            counts |= {f"{report.view}/{name}": number for name, number in asdict(report).items() if name != "view"}
+        for name, number in counts.items():
+            Metrics.counter(NAMESPACE, name).inc(number)
+        yield from ()
+
+
+def _messages(packs: Iterable[bytes]) -> Iterator[Any]:
+    return (message for pack in packs for message in decode_pack(pack))
