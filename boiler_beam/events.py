@@ -1,12 +1,13 @@
-"""What goes in and what comes out: changes, rows with their stamps, dead letters."""
+"""What goes in and what comes out: changes, rows with their stamps and views, dead letters."""
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 import msgspec
 
-__all__ = ["Change", "DeadLetter", "Row", "Stamp"]
+__all__ = ["Change", "DeadLetter", "Row", "Stamp", "View"]
 
 
 class Change(msgspec.Struct, frozen=True, gc=False):
@@ -47,6 +48,25 @@ class Row(NamedTuple):
     path: str
     stamp: Stamp
     fields: bytes | None
+
+
+class View(msgspec.Struct, frozen=True):
+    """What a sink must know of a view.
+
+    Attributes:
+        name: The view class's name: a table's name where the sink has tables.
+        template: Its row path, `meeting_sessions/{id}`.
+        properties: The stored names of its fields, in the order of their declaration.
+    """
+
+    name: str
+    template: str
+    properties: tuple[str, ...]
+
+    def matches(self, path: str) -> bool:
+        """Whether a row at this path belongs to the view."""
+        pattern = re.sub(r"\\\{[^}]*\\\}", "[^/]+", re.escape(self.template))
+        return re.fullmatch(pattern, path) is not None
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):

@@ -97,7 +97,10 @@ def _decode_timestamp(text: object) -> datetime:
         raise ValueError(f"expected an RFC 3339 string, got {text!r}") from None
     if moment.tzinfo is None:
         raise ValueError(f"expected a timestamp with a time zone, got {text!r}")
-    return moment.astimezone(timezone.utc)
+    try:
+        return moment.astimezone(timezone.utc)
+    except OverflowError:
+        raise ValueError(f"expected a time from year 1 to 9999 in UTC, got {text!r}") from None
 
 
 def _decode_bytes(text: object) -> bytes:
@@ -113,7 +116,10 @@ def _decode_double(number: object) -> float:
     if isinstance(number, str) and number in _DOUBLES:
         return _DOUBLES[number]
     if isinstance(number, (int, float)) and not isinstance(number, bool):
-        return float(number)
+        try:
+            return float(number)
+        except OverflowError:
+            raise ValueError("expected a number that a double holds, got an integer beyond it") from None
     raise ValueError(f"expected a number, 'NaN', 'Infinity' or '-Infinity', got {number!r}")
 
 

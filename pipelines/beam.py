@@ -20,7 +20,7 @@ from transforms.write import NAMESPACE
 
 __all__ = ["run_backfill"]
 
-PARTITION_BYTES = 8 << 20
+PARTITION_BYTES = 64 << 20
 MIN_PARTITIONS = 8
 
 

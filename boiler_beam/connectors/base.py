@@ -7,35 +7,15 @@ nothing until a method is called.
 from __future__ import annotations
 
 import abc
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import ClassVar
 
 import msgspec
 
-from boiler_beam.events import Change, DeadLetter, Row
+from boiler_beam.events import Change, DeadLetter, Row, View
 
 __all__ = ["BackfillWriter", "Control", "Sink", "Source", "View"]
-
-
-class View(msgspec.Struct, frozen=True):
-    """What a sink must know of a view.
-
-    Attributes:
-        name: The view class's name: a table's name where the sink has tables.
-        template: Its row path, `meeting_sessions/{id}`.
-        properties: The stored names of its fields, in the order of their declaration.
-    """
-
-    name: str
-    template: str
-    properties: tuple[str, ...]
-
-    def matches(self, path: str) -> bool:
-        """Whether a row at this path belongs to the view."""
-        pattern = re.sub(r"\\\{[^}]*\\\}", "[^/]+", re.escape(self.template))
-        return re.fullmatch(pattern, path) is not None
 
 
 class Control(msgspec.Struct, frozen=True, kw_only=True):

@@ -50,17 +50,19 @@ def resolve_ref(target: type[DomainModel] | None, value: Any) -> Ref[Any]:
 
 def _ref_reader() -> Callable[[type, Any], Any]:
     """A `dec_hook` for msgspec that knows the targets of references: `Ref[User]` and a flat collection first."""
-    prefixes: dict[Any, str] = {}
+    prefixes: dict[int, str] = {}  # by the annotation's identity, which lives as long as its decoder
+    new, set_path = Ref.__new__, Ref.path.__set__  # type: ignore[attr-defined]
 
     def read(kind: Any, value: Any) -> Any:
-        if type(value) is str:
-            prefix = prefixes.get(kind)
-            if prefix is None:
-                (target,) = getattr(kind, "__args__", None) or (None,)
-                pattern = target.__boiler__.collection if isinstance(target, ModelMeta) else None
-                prefix = prefixes[kind] = f"{pattern.text}/" if pattern and pattern.is_flat else "\0"
-            if value.startswith(prefix) and value.count("/") == 1 and len(value) > len(prefix):
-                return Ref(value)
+        prefix = prefixes.get(id(kind))
+        if prefix is None:
+            (target,) = getattr(kind, "__args__", None) or (None,)
+            pattern = target.__boiler__.collection if isinstance(target, ModelMeta) else None
+            prefix = prefixes[id(kind)] = f"{pattern.text}/" if pattern and pattern.is_flat else "\0"
+        if type(value) is str and value.startswith(prefix) and value.count("/") == 1 and len(value) > len(prefix):
+            ref = new(Ref)
+            set_path(ref, value)
+            return ref
         if kind is Ref or getattr(kind, "__origin__", None) is Ref:
             (target,) = getattr(kind, "__args__", None) or (None,)
             return resolve_ref(target if isinstance(target, ModelMeta) else None, value)

@@ -4,7 +4,8 @@ Three speeds of reading a document's JSON:
 * `PLAIN`: msgspec reads it directly. A typed value (`{"doubleValue": ...}`) never fits such a type by accident, so
   what msgspec refuses is read once more the long way.
 * `CHECKED`: directly, unless the text holds a typed value, which a map or struct could take for its own.
-* `SLOW`: always the long way: JSON -> Firestore values -> names and types as msgspec knows them -> model.
+* `SLOW`: always the long way: JSON -> Firestore values -> names and types as msgspec knows them -> model. So is read
+  what may hold anything: msgspec would take integers beyond int64 there.
 """
 
 from __future__ import annotations
@@ -98,7 +99,7 @@ def shape_of(annotation: Any, case: str) -> Shape:
     if annotation is float:
         return Shape(float)
     if annotation in (Any, object):
-        return Shape(Any, CHECKED)
+        return Shape(Any, SLOW)
     if annotation in (datetime.datetime, bytes, GeoPoint):
         return Shape(annotation, SLOW)
     if isinstance(annotation, typing.NewType):
@@ -115,7 +116,7 @@ def shape_of(annotation: Any, case: str) -> Shape:
     if origin in (Union, types.UnionType):
         return _union(args, case)
     if annotation in (list, dict):
-        return Shape(annotation, CHECKED)
+        return Shape(annotation, SLOW)
     if origin is list:
         inner = shape_of(args[0], case)
         return Shape(list[inner.native], inner.speed, inner.normalize and _each(inner.normalize))  # type: ignore[name-defined]
@@ -143,9 +144,7 @@ def _each(normalize: Normalize) -> Normalize:
 
 def _map(inner: Shape) -> Shape:
     normalize = inner.normalize
-    speed = inner.speed
-    if speed == PLAIN and (get_origin(inner.native) is dict or inner.native in (Any, dict)):
-        speed = CHECKED
+    speed = max(CHECKED, inner.speed)  # a typed value is an object with one key, as a map may be
     if normalize is None:
         return Shape(dict[str, inner.native], speed)  # type: ignore[name-defined]
     return Shape(

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
-from boiler_beam.connectors.base import View
+from boiler_beam.events import View
 from boiler_beam.models import DomainModel, FamilyCodec
 from boiler_beam.plan.fieldpath import FieldPath
 from boiler_beam.views.fold import Fold
@@ -43,7 +43,7 @@ class _Edge:
     parent: str | None
     is_many: bool
     keyed_by: Literal["doc_id", "path", "map"] = "doc_id"
-    where: Callable[[Any], Any] | None = field(default=None, compare=False)
+    where: Callable[[Any], Any] | None = field(default=None, compare=False, repr=False)
     is_read: bool = True
     may_repeat: bool = False
 
@@ -101,8 +101,8 @@ class Aggregate:
     name: str
     edge: str
     fold: Fold
-    where: Callable[[Any], Any] | None = field(compare=False)
-    of: Callable[[Any], Any] = field(compare=False)
+    where: Callable[[Any], Any] | None = field(compare=False, repr=False)
+    of: Callable[[Any], Any] = field(compare=False, repr=False)
 
 
 @dataclass(frozen=True)

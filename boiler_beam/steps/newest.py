@@ -21,7 +21,7 @@ from boiler_beam.errors import InvalidDocument
 from boiler_beam.events import Change, DeadLetter
 from boiler_beam.models import DomainModel
 from boiler_beam.plan import Plan
-from boiler_beam.values import decode_fields, encode_fields
+from boiler_beam.values import decode_wire, encode_wire
 
 __all__ = ["NewestVersions", "dead_letter_of"]
 
@@ -36,6 +36,14 @@ def dead_letter_of(stage: str, code: str, message: str, change: Change) -> DeadL
         version=change.version,
         input=bytes(change.fields).decode("utf-8", "backslashreplace"),
     )
+
+
+def _canonical(change: Change) -> bytes:
+    """What two changes of one version are compared by: equal fields, equal bytes."""
+    try:
+        return encode_wire(decode_wire(bytes(change.fields)))
+    except (ValueError, RecursionError):  # in a field that the model does not read
+        return bytes(change.fields)
 
 
 class NewestVersions:
@@ -96,7 +104,8 @@ class NewestVersions:
     def _refuse(self, place: int, change: Change, error: InvalidDocument) -> None:
         self.refuse(dead_letter_of("decode", error.code, str(error), change))
         older, standing = self.invalid[place].get(change.path), self.changes[place].get(change.path)
-        if (older is None or older.version < change.version) and (standing is None or standing.version < change.version):
+        is_newest = older is None or (older.version, bytes(older.fields)) < (change.version, bytes(change.fields))
+        if is_newest and (standing is None or standing.version < change.version):
             self.invalid[place][change.path] = change
 
     def _replace(self, place: int, change: Change) -> None:
@@ -124,7 +133,7 @@ class NewestVersions:
 
     def _wins(self, place: int, standing: Change, change: Change) -> bool:
         """Whether a change beats the one that stands at the same version; the loser is a dead letter if it differs."""
-        mine, other = (encode_fields(decode_fields(one.fields)) for one in (standing, change))
+        mine, other = _canonical(standing), _canonical(change)
         if mine == other:
             return False
         loser = standing if other > mine else change

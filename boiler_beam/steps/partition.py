@@ -74,6 +74,10 @@ class PartitionedPlan:
         self.level: list[int] = []
         for number, (_, edge) in enumerate(self.edges):
             self.level.append(self._level(number, edge))
+        numbers = range(len(self.edges))
+        self.announces = [self._announces(number) for number in numbers]
+        self.repeats = [self._repeats(number) for number in numbers]
+        self.shows_all = [edge.where is None and edge.model is plan.families[edge.family].base for _, edge in self.edges]
 
     def _level(self, number: int, edge: Edge) -> int:
         parent = self.parent[number]
@@ -93,7 +97,7 @@ class PartitionedPlan:
         """Whether the rows of an edge are known where its documents lie, in a join that referrers can come to."""
         return isinstance(self.edges[number][1], Reference)
 
-    def announces(self, number: int) -> bool:
+    def _announces(self, number: int) -> bool:
         """Whether an edge's rows must be sent to where its documents lie, for its referrers to meet them."""
         if self._meets_children(number) or isinstance(self.edges[number][1], Root):
             return False
@@ -114,7 +118,7 @@ class PartitionedPlan:
                 needed[parent] = True
         return needed
 
-    def repeats(self, number: int) -> bool:
+    def _repeats(self, number: int) -> bool:
         """Whether one document can come to a row from several partitions over this edge."""
         edge = self.edges[number][1]
         return isinstance(edge, Referrers) and self.level[number] > 0 and edge.by.is_many
@@ -140,7 +144,7 @@ class _Reached:
         if self.plan.travels[number]:
             self.send(ROWS, Value(number, path, version, fields, ids))
         for place, value in role.contributions:
-            if ids is None or self.plan.repeats(number):
+            if ids is None or self.plan.repeats[number]:
                 self.send(ROWS, Contribution(view, place, path, value, ids))
                 continue
             fold = self.plan.plan.views[view].aggregates[place].fold
@@ -153,7 +157,7 @@ class _Reached:
         for link in role.links:
             for child in link.paths:
                 self.want(link.edge, child, ids)
-        if self.plan.announces(number):
+        if self.plan.announces[number]:
             self.want(number, path, ids)
 
     def want(self, edge: int, path: str, rows: Iterable[str] | None) -> None:
@@ -214,7 +218,7 @@ class _Asked:
         fields = b""
         for number in numbers:
             view, edge = self.plan.edges[number]
-            if not self._tried(is_shown, view, edge, self.document):
+            if not (self.plan.shows_all[number] or self._tried(is_shown, view, edge, self.document)):
                 continue
             role = self._role(number, view, edge)
             if not fields:
@@ -454,9 +458,15 @@ class _Renderer:
         if not row.has_own:
             return
 
+        known: dict[str, dict[str, DomainModel]] = {}
+
         def reached(name: str) -> dict[str, DomainModel]:
-            values = row.values.get(name) or shared.values.get(name) or {}
-            return {path: self._decoded(view_plan.by_name[name].family, value) for path, value in values.items()}
+            found = known.get(name)
+            if found is None:
+                values = row.values.get(name) or shared.values.get(name) or {}
+                family = view_plan.by_name[name].family
+                found = known[name] = {path: self._decoded(family, value) for path, value in values.items()}
+            return found
 
         def aggregate(place: int) -> Any:
             fold = view_plan.aggregates[place].fold

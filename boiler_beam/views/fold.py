@@ -16,6 +16,7 @@ from __future__ import annotations
 import abc
 from dataclasses import dataclass
 from datetime import datetime
+from math import copysign
 from typing import Any
 
 from boiler_beam.values import GeoPoint, Ref, encode_wire, from_wire
@@ -242,7 +243,8 @@ def order_key(value: Any) -> tuple[Any, ...]:
     if isinstance(value, bool):
         return (1, value)
     if isinstance(value, (int, float)):
-        return (2, 0) if value != value else (2, 1, value, isinstance(value, float))
+        # Zeros of both signs and an int beside its double are told apart, so that ties never depend on the order.
+        return (2, 0) if value != value else (2, 1, value, isinstance(value, float), copysign(1.0, value))
     if isinstance(value, datetime):
         return (3, value)
     if isinstance(value, str):

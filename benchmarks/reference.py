@@ -1,0 +1,99 @@
+"""Computes the rows that the benchmark's two views must have, in the plainest way and with nothing of boiler_beam.
+
+    python benchmarks/reference.py expected.jsonl DOCUMENT_FILE...
+
+Documents are read in any order, the newest version counts; the rows come as `{"path", "fields"}`, one a line. A meeting
+whose location is missing has no row; a member whose user or ticket is missing does not attend; an organization has a
+row while it has a user.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+Fields = dict[str, Any]
+
+
+def read_documents(files: Iterable[Path]) -> dict[str, Fields]:
+    """The fields of every document that is not deleted, by path."""
+    newest: dict[str, tuple[int, Fields | None]] = {}
+    for file in files:
+        with file.open() as lines:
+            for line in lines:
+                document = json.loads(line)
+                path, version = document["path"], document["version"]
+                if path not in newest or newest[path][0] <= version:
+                    newest[path] = version, document["fields"]
+    return {path: fields for path, (_, fields) in newest.items() if fields is not None}
+
+
+def meeting_row(meeting: Fields, documents: dict[str, Fields]) -> Fields | None:
+    """One meeting's row, None without a location."""
+    location = documents.get(meeting["location"])
+    if location is None:
+        return None
+    attending = []
+    for user_id in sorted(path.removeprefix("users/") for path in meeting["users"]):
+        user = documents.get(f"users/{user_id}")
+        ticket = documents.get(meeting["tickets"].get(user_id, ""))
+        if user and ticket and ticket["attendance"] and meeting["status"] != "not-started":
+            attending.append(
+                {
+                    "name": f"{user['firstName']} {user['lastName']}",
+                    "organization": user["organization"],
+                    "hearingAidRequested": user["hearingAidRequested"],
+                }
+            )
+    return {
+        "latitude": location["latitude"],
+        "longitude": location["longitude"],
+        "address": location["address"],
+        "inSession": meeting["status"] == "in-session",
+        "attending": attending,
+        "numHearingAidRequested": sum(attendee["hearingAidRequested"] for attendee in attending),
+    }
+
+
+def organization_rows(documents: dict[str, Fields]) -> dict[str, Fields]:
+    """Every organization's row, by path."""
+    rows: dict[str, Fields] = {}
+    for path, user in documents.items():
+        if path.startswith("users/"):
+            empty = {"numUsers": 0, "numAttending": 0, "numHearingAid": 0}
+            row = rows.setdefault(f"organization_summaries/{user['organization']}", empty)
+            row["numUsers"] += 1
+            row["numHearingAid"] += user["hearingAidRequested"]
+    for path, ticket in documents.items():
+        if path.startswith("tickets/") and ticket["attendance"] and ticket["user"] in documents:
+            rows[f"organization_summaries/{documents[ticket['user']]['organization']}"]["numAttending"] += 1
+    return rows
+
+
+def expected_rows(documents: dict[str, Fields]) -> dict[str, Fields]:
+    """All rows of both views, by path."""
+    rows = organization_rows(documents)
+    for path, meeting in documents.items():
+        if path.startswith("meetings/"):
+            row = meeting_row(meeting, documents)
+            if row is not None:
+                rows[f"meeting_sessions/{path.removeprefix('meetings/')}"] = row
+    return rows
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="Computes the rows that the benchmark's views must have.")
+    parser.add_argument("output", type=Path)
+    parser.add_argument("documents", type=Path, nargs="+", help="document files")
+    arguments = parser.parse_args()
+    rows = expected_rows(read_documents(arguments.documents))
+    with arguments.output.open("w") as file:
+        file.writelines(json.dumps({"path": path, "fields": rows[path]}) + "\n" for path in sorted(rows))
+
+
+if __name__ == "__main__":
+    main()
