@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import io
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,8 +22,11 @@ from transforms.write import NAMESPACE
 
 __all__ = ["run_backfill"]
 
-PARTITION_BYTES = 64 << 20
-MIN_PARTITIONS = 8
+PARTITION_BYTES = 32 << 20
+"""Of the sources, for one partition: as objects, its documents take about ten times that in a worker."""
+
+WORKER_PARTITIONS = 32
+"""The least number of partitions where many workers share them."""
 
 
 def run_backfill(
@@ -55,13 +60,13 @@ def run_backfill(
     splits = [(source.uri, split) for source in opened for split in source.splits()]
     open_sink(sink).controls()
     sizes = [source.size_bytes() for source in opened]
-    partitions = max(MIN_PARTITIONS, sum(size or 0 for size in sizes) // PARTITION_BYTES)
+    is_local = runner in ("DirectRunner", "FnApiRunner")
+    partitions = max(1 if is_local else WORKER_PARTITIONS, sum(size or 0 for size in sizes) // PARTITION_BYTES)
     options = _options(beam_arguments)
     backfill = Backfill(
         tuple(view.reference_name for view in plan.views), splits, sink, dead_letters,
         partitions=partitions, prune=prune, read_time=read_time,
     )  # fmt: skip
-    is_local = runner in ("DirectRunner", "FnApiRunner")
     if is_local:
         gc.disable()  # documents hold no cycles: looking for some takes a third of the time
     try:
@@ -75,11 +80,18 @@ def run_backfill(
     return _report(plan, result)
 
 
-def _options(arguments: Sequence[str]) -> Any:
+def _options(arguments: Sequence[str]) -> PipelineOptions:
+    """Beam's options, none of which is unknown: Beam itself would drop those, with a warning."""
     options = PipelineOptions(list(arguments))
-    _, unknown = options._get_all_options_and_unknown() if hasattr(options, "_get_all_options_and_unknown") else ({}, [])
-    if unknown:
-        raise UsageError(f"{unknown[0]}: expected an option of boiler_beam or Beam; mend: see --help")
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            known, given = options.get_all_options(), options.get_all_options(retain_unknown_options=True)
+    except SystemExit:  # argparse's way to refuse a value
+        said = complaint.getvalue().strip().rpartition("error: ")[2]
+        raise UsageError(f"expected values that Beam's options take, got {said}; mend: see Beam's pipeline options") from None
+    for name in given.keys() - known.keys():
+        raise UsageError(f"--{name}: expected an option of boiler_beam or Beam, got neither; mend: see --help")
     return options
 
 

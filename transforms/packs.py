@@ -11,13 +11,13 @@ from typing import Any
 
 from apache_beam import pvalue
 
-from boiler_beam.steps.messages import encode_pack, route
+from boiler_beam.steps.messages import encode_packs
 from boiler_beam.steps.partition import ROWS, WRITE
 
 __all__ = ["PACKED", "Packer", "tag_of"]
 
 PACKED = tuple[int, bytes]
-_PACK_MESSAGES = 2048
+_PACK_MESSAGES = 1024
 
 
 def tag_of(place: int) -> str:
@@ -34,18 +34,27 @@ class Packer:
 
     def __init__(self, partitions: int) -> None:
         self.partitions = partitions
-        self._open: dict[tuple[int, int], list[Any]] = {}
+        self._open: dict[int, dict[int, list[Any]]] = {}
         self._full: list[tuple[int, int, bytes]] = []
 
     def send(self, place: int, message: Any) -> None:
         """Takes a message to a place: what `boiler_beam.steps.partition` calls `Send`."""
-        routed = [(0, message)] if place == WRITE else route(message, self.partitions)
-        for partition, part in routed:
-            waiting = self._open.setdefault((place, partition), [])
-            waiting.append(part)
-            if len(waiting) >= _PACK_MESSAGES:
-                self._full.append((place, partition, encode_pack(waiting)))
-                waiting.clear()
+        waiting = self._open.get(place)
+        if waiting is None:
+            waiting = self._open[place] = {partition: [] for partition in range(self.partitions)}
+        if self.partitions == 1 or place == WRITE:
+            parts = ((0, message),)
+        else:
+            parts = message.parts(self.partitions)
+        for partition, part in parts:
+            messages = waiting[partition]
+            messages.append(part)
+            if len(messages) == _PACK_MESSAGES:
+                self._close(place, partition, messages)
+
+    def _close(self, place: int, partition: int, messages: list[Any]) -> None:
+        self._full += [(place, partition, pack) for pack in encode_packs(messages)]
+        messages.clear()
 
     def full(self) -> Iterator[pvalue.TaggedOutput]:
         """The packs that are full."""
@@ -55,8 +64,8 @@ class Packer:
 
     def rest(self) -> Iterator[pvalue.TaggedOutput]:
         """All that is left."""
+        for place, waiting in self._open.items():
+            for partition, messages in waiting.items():
+                if messages:
+                    self._close(place, partition, messages)
         yield from self.full()
-        for (place, partition), waiting in self._open.items():
-            if waiting:
-                yield pvalue.TaggedOutput(tag_of(place), (partition, encode_pack(waiting)))
-        self._open.clear()

@@ -6,7 +6,7 @@ Edges go by number: their place in `tuple(plan.edges())`. `rows` is a list of ro
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -31,22 +31,60 @@ __all__ = [
     "Value",
     "Want",
     "decode_pack",
-    "encode_pack",
+    "encode_packs",
     "partition_of",
-    "route",
 ]
 
 Rows = list[str] | None
 
 
+def partition_of(key: str, partitions: int, salt: int = 0) -> int:
+    """The partition that a path or row id belongs to: the same in every process."""
+    return zlib.crc32(key.encode("utf-8", "surrogatepass"), salt) % partitions
+
+
+def _by_row(items: dict[str, Any], partitions: int, salt: int) -> Iterable[tuple[int, dict[str, Any]]]:
+    found: dict[int, dict[str, Any]] = {}
+    for row, item in items.items():
+        found.setdefault(partition_of(row, partitions, salt), {})[row] = item
+    return found.items()
+
+
 class _Message(msgspec.Struct, array_like=True, gc=False):
     """Base: an array on the wire, its kind first."""
 
+    def parts(self, partitions: int, salt: int = 0) -> Iterable[tuple[int, _Message]]:
+        """The partitions that the message goes to, and what of it goes to each."""
+        raise TypeError(f"{type(self).__name__} goes to no partition")
 
-class Observed(_Message, tag="c"):
-    """A change that was read, on its way to its document's partition."""
+
+class _AtPath(_Message):
+    """Base: goes to the partition of a document."""
 
     path: str
+
+    def parts(self, partitions: int, salt: int = 0) -> Iterable[tuple[int, _Message]]:
+        return ((partition_of(self.path, partitions, salt), self),)
+
+
+class _ToRows(_Message):
+    """Base: goes to the partitions of its rows; to all of them where it is for every row."""
+
+    def parts(self, partitions: int, salt: int = 0) -> Iterable[tuple[int, _Message]]:
+        ids: Rows = self.rows  # type: ignore[attr-defined]
+        if ids is None:
+            return [(partition, self) for partition in range(partitions)]
+        if len(ids) == 1:
+            return ((partition_of(ids[0], partitions, salt), self),)
+        found: dict[int, list[str]] = {}
+        for row in ids:
+            found.setdefault(partition_of(row, partitions, salt), []).append(row)
+        return [(partition, msgspec.structs.replace(self, rows=some)) for partition, some in found.items()]
+
+
+class Observed(_AtPath, tag="c"):
+    """A change that was read, on its way to its document's partition."""
+
     version: int
     fields: bytes
 
@@ -66,27 +104,24 @@ class Role(_Message, tag="r"):
     links: list[Link]
 
 
-class Document(_Message, tag="d"):
+class Document(_AtPath, tag="d"):
     """A document, waiting in its own partition for those who want it over some edges."""
 
-    path: str
     version: int
     fields: bytes
     roles: list[Role]
 
 
-class Invalid(_Message, tag="i"):
+class Invalid(_AtPath, tag="i"):
     """A document whose newest version is invalid: who wants it over these edges is tainted."""
 
-    path: str
     edges: list[int]
 
 
-class Want(_Message, tag="w"):
+class Want(_AtPath, tag="w"):
     """Rows that reach the document at a path over an edge."""
 
     edge: int
-    path: str
     rows: Rows
 
 
@@ -100,8 +135,11 @@ class Hang(_Message, tag="h"):
     fields: bytes
     role: Role | None
 
+    def parts(self, partitions: int, salt: int = 0) -> Iterable[tuple[int, _Message]]:
+        return ((partition_of(self.parent, partitions, salt), self),)
 
-class Value(_Message, tag="v"):
+
+class Value(_ToRows, tag="v"):
     """A document that rows reached over an edge."""
 
     edge: int
@@ -118,8 +156,11 @@ class State(_Message, tag="s"):
     aggregate: int
     states: dict[str, Any]
 
+    def parts(self, partitions: int, salt: int = 0) -> Iterable[tuple[int, _Message]]:
+        return [(p, State(self.view, self.aggregate, some)) for p, some in _by_row(self.states, partitions, salt)]
 
-class Contribution(_Message, tag="a"):
+
+class Contribution(_ToRows, tag="a"):
     """What one document adds to an aggregate of rows that it may reach by several ways, to be added once."""
 
     view: int
@@ -135,8 +176,11 @@ class Own(_Message, tag="o"):
     view: int
     keys: dict[str, Any]
 
+    def parts(self, partitions: int, salt: int = 0) -> Iterable[tuple[int, _Message]]:
+        return [(p, Own(self.view, some)) for p, some in _by_row(self.keys, partitions, salt)]
 
-class Taint(_Message, tag="t"):
+
+class Taint(_ToRows, tag="t"):
     """Rows that can't be told; those of `is_root` whether or not they have a root."""
 
     view: int
@@ -186,50 +230,22 @@ Message = (
     | Rendered | Unknown | Failure | Statistics
 )  # fmt: skip
 
+MAX_PACK_BYTES = 4 << 20
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[Message]).decode
 
 
-def encode_pack(messages: list[Any]) -> bytes:
-    """Many messages as bytes."""
-    return _encode(messages)
+def encode_packs(messages: list[Any]) -> Iterator[bytes]:
+    """Many messages as bytes, in packs of at most `MAX_PACK_BYTES` where no single message is larger."""
+    pack = _encode(messages)
+    if len(pack) <= MAX_PACK_BYTES or len(messages) == 1:
+        yield pack
+    else:
+        middle = len(messages) // 2
+        yield from encode_packs(messages[:middle])
+        yield from encode_packs(messages[middle:])
 
 
 def decode_pack(pack: bytes) -> list[Any]:
     """The messages of a pack."""
     return _decode(pack)
-
-
-def partition_of(key: str, partitions: int, salt: int = 0) -> int:
-    """The partition that a path or row id belongs to: the same in every process."""
-    return zlib.crc32(key.encode("utf-8", "surrogatepass"), salt) % partitions
-
-
-def route(message: Any, partitions: int, salt: int = 0) -> Iterable[tuple[int, Any]]:
-    """The partitions that a message goes to, and what of it goes to each."""
-    match message:
-        case Observed() | Document() | Invalid() | Want():
-            return [(partition_of(message.path, partitions, salt), message)]
-        case Hang():
-            return [(partition_of(message.parent, partitions, salt), message)]
-        case Value() | Contribution() | Taint():
-            if message.rows is None:
-                return [(partition, message) for partition in range(partitions)]
-            if len(message.rows) == 1:
-                return [(partition_of(message.rows[0], partitions, salt), message)]
-            rows: dict[int, list[str]] = {}
-            for row in message.rows:
-                rows.setdefault(partition_of(row, partitions, salt), []).append(row)
-            return [(partition, msgspec.structs.replace(message, rows=some)) for partition, some in rows.items()]
-        case State():
-            return [(p, State(message.view, message.aggregate, some)) for p, some in _by_row(message.states, partitions, salt)]
-        case Own():
-            return [(p, Own(message.view, some)) for p, some in _by_row(message.keys, partitions, salt)]
-    raise TypeError(f"{type(message).__name__} goes to no partition")
-
-
-def _by_row(items: dict[str, Any], partitions: int, salt: int) -> Iterable[tuple[int, dict[str, Any]]]:
-    found: dict[int, dict[str, Any]] = {}
-    for row, item in items.items():
-        found.setdefault(partition_of(row, partitions, salt), {})[row] = item
-    return found.items()

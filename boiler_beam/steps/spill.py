@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO
 
-from boiler_beam.steps.messages import decode_pack, encode_pack, route
+from boiler_beam.steps.messages import decode_pack, encode_packs
 
 __all__ = ["messages_within"]
 
@@ -59,11 +59,11 @@ def _is_divided(file: BinaryIO, total: int) -> bool:
 def _split(pack: bytes, files: list[BinaryIO], salt: int) -> None:
     parts: dict[int, list[Any]] = {}
     for message in decode_pack(pack):
-        for part, some in route(message, len(files), salt):
+        for part, some in message.parts(len(files), salt):
             parts.setdefault(part, []).append(some)
     for part, messages in parts.items():
-        data = encode_pack(messages)
-        files[part].write(len(data).to_bytes(8, "big") + data)
+        for data in encode_packs(messages):
+            files[part].write(len(data).to_bytes(8, "big") + data)
 
 
 def _read(file: BinaryIO) -> Iterator[bytes]:

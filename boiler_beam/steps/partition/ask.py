@@ -1,0 +1,168 @@
+"""The first stage of a partitioned backfill: newest versions, and what each document says at every edge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from enum import Enum
+from typing import Any, assert_never
+
+import msgspec
+
+from boiler_beam.events import Change, DeadLetter
+from boiler_beam.models import DomainModel
+from boiler_beam.plan import Edge, Fixed, Group, Reference, Referrers, Root
+from boiler_beam.steps.functions import NOTHING, FunctionRaised, contribution, group_ids, is_shown, references, targets
+from boiler_beam.steps.messages import Document, Failure, Hang, Invalid, Link, Observed, Own, Role, Statistics, Taint
+from boiler_beam.steps.newest import NewestVersions, dead_letter_of
+from boiler_beam.steps.partition.levels import ROWS, WRITE, PartitionedPlan, Send
+from boiler_beam.steps.partition.reached import Reached
+from boiler_beam.values import to_wire
+
+__all__ = ["ask_documents"]
+
+
+def ask_documents(plan: PartitionedPlan, observed: Iterable[Observed], send: Send) -> None:
+    """Of one partition's changes: the newest versions, and what each document says at every edge."""
+
+    def refuse(letter: DeadLetter) -> None:
+        send(WRITE, Failure(letter))
+
+    versions = NewestVersions(plan.plan, refuse)
+    versions.add_all(Change(one.path, one.version, msgspec.Raw(one.fields)) for one in observed)
+    asking = _Asking(plan, send)
+    for family, documents in enumerate(versions.documents):
+        changes = versions.changes[family]
+        for path, document in documents.items():
+            asking.ask(plan.of_family[family], document, changes[path])
+        for path in versions.invalid[family]:
+            readings = [reading for reading in (documents.get(path), versions.partial(family, path)) if reading is not None]
+            _tell_invalid(plan, plan.of_family[family], path, readings, send)
+    asking.finish()
+    invalid = [family for family, some in enumerate(versions.invalid) if some]
+    send(WRITE, Statistics(0, sum(map(len, versions.documents)), 0, invalid))
+
+
+class _Asking:
+    """Asks documents what they are at every edge of their family: all that a user wrote of one document runs here."""
+
+    def __init__(self, plan: PartitionedPlan, send: Send) -> None:
+        self.plan, self.send = plan, send
+        self.reached = Reached(plan, 0, send)
+        self.own: dict[int, dict[str, Any]] = {}
+        self._bare = [Role(number, [], []) for number in range(len(plan.edges))]
+
+    def finish(self) -> None:
+        for view, keys in self.own.items():
+            self.send(ROWS, Own(view, keys))
+        self.reached.finish()
+
+    def ask(self, numbers: list[int], document: DomainModel, change: Change) -> None:
+        waiting: dict[int, list[Role]] = {}
+        path, version, fields = change.path, change.version, bytes(change.fields)
+        for number in numbers:
+            view, edge = self.plan.edges[number]
+            if not (self.plan.shows_all[number] or self._tried(is_shown, view, edge, document, change)):
+                continue
+            role = self._role(number, view, document, change)
+            match edge:
+                case Root():
+                    self.reached.tell(role, path, version, fields, (document.doc_id,))
+                case Group():
+                    keys = self._tried(group_ids, view, edge, document, change)
+                    if keys:
+                        self.own.setdefault(view, {}).update((row, to_wire(_plain(key))) for row, key in keys)
+                        self.reached.tell(role, path, version, fields, [row for row, _ in keys])
+                case Fixed():
+                    if path == edge.path:
+                        self.reached.tell(role, path, version, fields, None)
+                case Reference():
+                    waiting.setdefault(self.plan.level[number], []).append(role)
+                case Referrers():
+                    self._hang(role, view, edge, document, change, fields)
+                case _:
+                    assert_never(edge)
+        for level, roles in waiting.items():
+            self.send(level, Document(path, version, fields, roles))
+
+    def _role(self, number: int, view: int, document: DomainModel, change: Change) -> Role:
+        """What the document adds to the aggregates over an edge, and what the edges that hang on it refer to."""
+        aggregates, children = self.plan.aggregates[number], self.plan.references[number]
+        if not aggregates and not children:
+            return self._bare[number]
+        contributions = []
+        for place, aggregate in aggregates:
+            value = self._tried(contribution, view, aggregate, document, change)
+            if value is not None and value is not NOTHING:
+                contributions.append((place, to_wire(value)))
+        links = []
+        for child, edge in children:
+            if found := self._tried(references, view, edge, document, change):
+                links.append(Link(child, list(dict.fromkeys([path for _, path in found]))))
+        return Role(number, contributions, links)
+
+    def _hang(self, role: Role, view: int, edge: Referrers, document: DomainModel, change: Change, fields: bytes) -> None:
+        parents = self._tried(targets, view, edge, document, change)
+        if not parents:
+            return
+        number, path, version = role.edge, change.path, change.version
+        level = self.plan.level[number]
+        if level == 0:
+            self.reached.tell(role, path, version, fields, [parent[parent.rfind("/") + 1 :] for parent in parents])
+            return
+        if not self.plan.travels[number]:
+            fields = b""
+        for parent in parents:
+            self.send(level, Hang(number, parent, path, version, fields, role))
+
+    def _tried(
+        self, function: Callable[[Any, Any], Any], view: int, what: Any, document: DomainModel, change: Change
+    ) -> Any:
+        try:
+            return function(what, document)
+        except FunctionRaised as error:
+            message = f"{self.plan.plan.views[view].name}: {error}"
+            self.send(WRITE, Failure(dead_letter_of("down", error.code, message, change)))
+            return None
+
+
+def _plain(key: Any) -> Any:
+    """A group key as a Firestore value: an Enum's member by its value."""
+    return key.value if isinstance(key, Enum) else key
+
+
+def _tell_invalid(plan: PartitionedPlan, numbers: list[int], path: str, readings: list[Any], send: Send) -> None:
+    """Taints what an invalid document may reach (S5)."""
+    waiting: dict[int, list[int]] = {}
+    for number in numbers:
+        view, edge = plan.edges[number]
+        match edge:
+            case Root():
+                send(ROWS, Taint(view, True, [path[path.rfind("/") + 1 :]]))
+            case Fixed():
+                if path == edge.path:
+                    send(ROWS, Taint(view, False, None))
+            case Reference():
+                waiting.setdefault(plan.level[number], []).append(number)
+            case Group():
+                rows = dict.fromkeys(row for reading in readings for row, _ in _known(group_ids, edge, reading))
+                if rows:
+                    send(ROWS, Taint(view, True, list(rows)))
+            case Referrers():
+                parents = list(dict.fromkeys(one for reading in readings for one in _known(targets, edge, reading)))
+                if plan.level[number] == 0:
+                    if parents:
+                        send(ROWS, Taint(view, False, [parent[parent.rfind("/") + 1 :] for parent in parents]))
+                else:
+                    for parent in parents:
+                        send(plan.level[number], Hang(number, parent, path, 0, b"", None))
+            case _:
+                assert_never(edge)
+    for level, edges in waiting.items():
+        send(level, Invalid(path, edges))
+
+
+def _known(function: Callable[[Any, Any], Any], edge: Edge, reading: Any) -> Any:
+    try:
+        return function(edge, reading)
+    except FunctionRaised:  # the field that would say it is the invalid one
+        return ()

@@ -1,0 +1,95 @@
+"""The joins of a partitioned backfill: those who want a document, and the document, meet in its partition."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from boiler_beam.plan import Reference, Referrers
+from boiler_beam.steps.messages import Document, Hang, Invalid, Role, Taint, Want
+from boiler_beam.steps.partition.levels import ROWS, PartitionedPlan, Send
+from boiler_beam.steps.partition.reached import Reached, RowIds, Wants, add_rows
+
+__all__ = ["join_level"]
+
+
+def join_level(plan: PartitionedPlan, level: int, messages: Iterable[Any], send: Send) -> None:
+    """Of one partition: brings together those who want documents, and the documents that lie or hang there."""
+    _Join(plan, level, messages, send).run()
+
+
+class _Join:
+    """What came to one partition of one level; the lists go by the number of an edge."""
+
+    def __init__(self, plan: PartitionedPlan, level: int, messages: Iterable[Any], send: Send) -> None:
+        self.plan, self.level, self.send = plan, level, send
+        self.reached = Reached(plan, level, send)
+        edges = range(len(plan.edges))
+        self.documents: list[dict[str, tuple[Document, Role]]] = [{} for _ in edges]
+        self.invalid: list[set[str]] = [set() for _ in edges]
+        self.wants: list[Wants] = [{} for _ in edges]
+        self.hanging: list[list[Hang]] = [[] for _ in edges]
+        for message in messages:
+            match message:
+                case Want():
+                    add_rows(self.wants[message.edge], message.path, message.rows)
+                case Document():
+                    for role in message.roles:
+                        self.documents[role.edge][message.path] = (message, role)
+                case Hang():
+                    self.hanging[message.edge].append(message)
+                case Invalid():
+                    for edge in message.edges:
+                        self.invalid[edge].add(message.path)
+
+    def run(self) -> None:
+        for number, (view, edge) in enumerate(self.plan.edges):
+            if isinstance(edge, Reference) and self.plan.level[number] == self.level:
+                self._lie(number, view)
+            elif isinstance(edge, Referrers) and self.hanging[number]:
+                self._hang(number, view, edge)
+        self.reached.finish()
+
+    def _lie(self, number: int, view: int) -> None:
+        """The documents of a reference: they lie at the paths that are wanted."""
+        documents, invalid, tell = self.documents[number], self.invalid[number], self.reached.tell
+        for path, rows in self.wants[number].items():
+            if path in invalid:
+                self._taint(view, rows)
+            if (found := documents.get(path)) is not None:
+                document, role = found
+                tell(role, path, document.version, document.fields, rows)
+
+    def _hang(self, number: int, view: int, edge: Referrers) -> None:
+        """The documents of referrers: they came to the paths that they name."""
+        parent = self.plan.parent[number]
+        assert parent is not None
+        parents = self.wants[parent]
+        if self.plan.level[parent] == self.level:  # a parent that is missing or hidden hangs nothing on a row
+            shown = self.documents[parent]
+            parents = {path: rows for path, rows in parents.items() if path in shown}
+        hanging: Iterable[tuple[Hang, RowIds]]
+        if edge.by.is_many:
+            hanging = _each_once(self.hanging[number], parents)
+        else:
+            hanging = ((hang, parents[hang.parent]) for hang in self.hanging[number] if hang.parent in parents)
+        for hang, rows in hanging:
+            if hang.role is None:
+                self._taint(view, rows)
+            else:
+                self.reached.tell(hang.role, hang.path, hang.version, hang.fields, rows)
+
+    def _taint(self, view: int, rows: RowIds) -> None:
+        self.send(ROWS, Taint(view, False, None if rows is None else list(rows)))
+
+
+def _each_once(hanging: list[Hang], parents: Wants) -> list[tuple[Hang, RowIds]]:
+    """Each hanging document once, with the rows of all its parents here."""
+    first: dict[tuple[str, bool], Hang] = {}
+    rows: dict[bool, Wants] = {False: {}, True: {}}
+    for hang in hanging:
+        if hang.parent in parents:
+            is_invalid = hang.role is None
+            first.setdefault((hang.path, is_invalid), hang)
+            add_rows(rows[is_invalid], hang.path, parents[hang.parent])
+    return [(hang, rows[is_invalid][path]) for (path, is_invalid), hang in first.items()]

@@ -1,0 +1,158 @@
+"""The last stage of a partitioned backfill: values and accumulators meet in the row's partition, and getters run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import Enum
+from typing import Any
+
+from boiler_beam.errors import RenderError
+from boiler_beam.events import DeadLetter
+from boiler_beam.models import DomainModel
+from boiler_beam.plan import Group, Root, ViewPlan
+from boiler_beam.steps.messages import Contribution, Failure, Own, Rendered, State, Taint, Unknown, Value
+from boiler_beam.steps.partition.levels import WRITE, PartitionedPlan, Send
+from boiler_beam.steps.row import is_missing, render
+from boiler_beam.values import from_wire
+
+__all__ = ["render_rows"]
+
+_NOTHING: dict[str, Any] = {}
+
+
+def render_rows(plan: PartitionedPlan, messages: Iterable[Any], send: Send) -> None:
+    """Of one partition of rows: puts each row together and runs its getters."""
+    documents: dict[tuple[int, str], DomainModel] = {}
+    views = [_Rows(plan, place, documents, send) for place in range(len(plan.plan.views))]
+    for message in messages:
+        match message:
+            case Value():
+                views[plan.edges[message.edge][0]].value(message)
+            case State():
+                views[message.view].state(message)
+            case Contribution():
+                for row in views[message.view].addressed(message.rows):
+                    row.contributions.setdefault(message.aggregate, {})[message.path] = message.value
+            case Own():
+                for row_id, key in message.keys.items():
+                    (row,) = views[message.view].addressed([row_id])
+                    row.has_own, row.key = True, from_wire(key)
+            case Taint():
+                for row in views[message.view].addressed(message.rows):
+                    row.is_tainted = True
+                    row.is_root_tainted = row.is_root_tainted or message.is_root
+    for view in views:
+        view.render()
+
+
+class _Row:
+    """What came to one row."""
+
+    __slots__ = ("contributions", "has_own", "is_root_tainted", "is_tainted", "key", "states", "values")
+
+    def __init__(self) -> None:
+        self.values: dict[str, dict[str, Value]] = {}
+        self.states: dict[int, Any] = {}
+        self.contributions: dict[int, dict[str, Any]] = {}
+        self.key: Any = None
+        self.has_own = self.is_tainted = self.is_root_tainted = False
+
+
+class _Rows:
+    """The rows of one view in this partition, and what every row of it reached."""
+
+    def __init__(
+        self, plan: PartitionedPlan, place: int, documents: dict[tuple[int, str], DomainModel], send: Send
+    ) -> None:
+        self.plan, self.place, self.documents, self.send = plan, place, documents, send
+        self.view: ViewPlan = plan.plan.views[place]
+        self.rows: dict[str, _Row] = {}
+        self.shared = _Row()
+
+    def addressed(self, ids: list[str] | None) -> list[_Row]:
+        """The rows that a message is for."""
+        if ids is None:
+            return [self.shared]
+        found = []
+        for row_id in ids:
+            row = self.rows.get(row_id)
+            if row is None:
+                row = self.rows[row_id] = _Row()
+            found.append(row)
+        return found
+
+    def value(self, message: Value) -> None:
+        """A document that rows reached."""
+        edge = self.plan.edges[message.edge][1]
+        is_own = isinstance(edge, Root)
+        for row in self.addressed(message.rows):
+            row.values.setdefault(edge.name, {})[message.path] = message
+            if is_own:
+                row.has_own = True
+
+    def state(self, message: State) -> None:
+        """Accumulators of one aggregate."""
+        place, fold = message.aggregate, self.view.aggregates[message.aggregate].fold
+        for row_id, packed in message.states.items():
+            (row,) = self.addressed([row_id])
+            state = fold.unpack(from_wire(packed))
+            if place in row.states:
+                fold.merge(row.states[place], state)
+            else:
+                row.states[place] = state
+
+    def render(self) -> None:
+        """Runs the getters of every row that exists."""
+        for row_id, row in self.rows.items():
+            path = self.plan.row_path(self.place, row_id)
+            if row.is_root_tainted or (row.has_own and (row.is_tainted or self.shared.is_tainted)):
+                self.send(WRITE, Unknown(self.place, path))
+            elif row.has_own:
+                self._render(path, row_id, row)
+
+    def _render(self, path: str, row_id: str, row: _Row) -> None:
+        shared, view = self.shared, self.view
+
+        def values(name: str) -> dict[str, Value]:
+            return row.values.get(name) or shared.values.get(name) or _NOTHING
+
+        if any(is_missing(edge, values(edge.name)) for edge in view.edges):  # type: ignore[arg-type]
+            return
+        known: dict[str, dict[str, DomainModel]] = {}
+
+        def reached(name: str) -> dict[str, DomainModel]:
+            found = known.get(name)
+            if found is None:
+                family = view.by_name[name].family
+                found = known[name] = {path: self._decoded(family, value) for path, value in values(name).items()}
+            return found
+
+        def aggregate(place: int) -> Any:
+            fold = view.aggregates[place].fold
+            state = row.states.get(place)
+            if state is None:
+                state = fold.empty()
+            for source in (row, shared):
+                for member, value in source.contributions.get(place, _NOTHING).items():
+                    fold.add(state, member, from_wire(value))
+            return fold.result(state)
+
+        key = _typed(row.key, view.root) if isinstance(view.root, Group) else row_id
+        try:
+            self.send(WRITE, Rendered(self.place, path, render(view, path, key, reached, aggregate)))
+        except RenderError as error:
+            self.send(WRITE, Failure(DeadLetter(stage="render", code=error.code, message=str(error), path=path)))
+            self.send(WRITE, Unknown(self.place, path))
+
+    def _decoded(self, family: int, value: Value) -> DomainModel:
+        document = self.documents.get((family, value.path))
+        if document is None:
+            document = self.plan.plan.families[family].decode(value.path, value.version, value.fields)
+            self.documents[family, value.path] = document
+        return document
+
+
+def _typed(key: Any, edge: Group) -> Any:
+    """The key as the group's field has it."""
+    kind = edge.by.annotation
+    return kind(key) if isinstance(kind, type) and issubclass(kind, Enum) else key
