@@ -20,10 +20,54 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-FIRST_NAMES = (
-    "Ann Bo Cy Di Ed Flo Gus Hal Ida Jo Kit Lou Max Ned Oda Pia Quin Rob Sue Tom Uma Vic Wes Xia Yan Zoe".split()
-)
-LAST_NAMES = "Abel Baker Cole Dunn East Frost Gray Hill Ives Jones King Lane Moss Nash Oakes Park Quail Reed".split()
+FIRST_NAMES = [
+    "Ann",
+    "Bo",
+    "Cy",
+    "Di",
+    "Ed",
+    "Flo",
+    "Gus",
+    "Hal",
+    "Ida",
+    "Jo",
+    "Kit",
+    "Lou",
+    "Max",
+    "Ned",
+    "Oda",
+    "Pia",
+    "Quin",
+    "Rob",
+    "Sue",
+    "Tom",
+    "Uma",
+    "Vic",
+    "Wes",
+    "Xia",
+    "Yan",
+    "Zoe",
+]
+LAST_NAMES = [
+    "Abel",
+    "Baker",
+    "Cole",
+    "Dunn",
+    "East",
+    "Frost",
+    "Gray",
+    "Hill",
+    "Ives",
+    "Jones",
+    "King",
+    "Lane",
+    "Moss",
+    "Nash",
+    "Oakes",
+    "Park",
+    "Quail",
+    "Reed",
+]
 ROLES = ("Participant", "Organizer", "Speaker")
 STATUSES = ("not-started", "in-session", "closed")
 MEMBERS = 8

@@ -1,9 +1,9 @@
 """Reactive view models for Firestore backends, from one process to Dataflow.
 
-    import boiler_beam as bb
+import boiler_beam as bb
 
-    class User(bb.DomainModel, collection="users"):
-        first_name: str
+class User(bb.DomainModel, collection="users"):
+    first_name: str
 """
 
 from boiler_beam.errors import BoilerBeamError, DeclarationError, Mistake, UsageError

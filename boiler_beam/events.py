@@ -25,6 +25,7 @@ class Change(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def is_deleted(self) -> bool:
+        """Whether it is a deletion."""
         return bytes(self.fields) == b"null"
 
 
@@ -70,7 +71,7 @@ class View(msgspec.Struct, frozen=True):
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
-    """An input that could not be used, with where, why, and enough to replay it.
+    r"""An input that could not be used, with where, why, and enough to replay it.
 
     Attributes:
         stage: Where it was refused: `read`, `decode`, `newest`, `down`, `row`, `render` or `write`.
@@ -79,7 +80,7 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
         path: The document's or row's path, or None where it is not known.
         version: The document's version in microseconds, or None.
         source: Where the input came from (`file:x.jsonl:17`), or None.
-        input: The raw input as text (bytes that are no UTF-8 as `\\xNN`), or None where a row and no input failed.
+        input: The raw input as text (bytes that are no UTF-8 as `\xNN`), or None where a row and no input failed.
         time: When, in RFC 3339.
     """
 

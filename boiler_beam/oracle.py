@@ -98,7 +98,9 @@ class _View:
                 return {path: one for path, one in shown.items() if path in wanted}
             case Referrers():
                 return {
-                    path: one for path, one in shown.items() if not parents.keys().isdisjoint(self.quietly(targets, edge, one) or ())
+                    path: one
+                    for path, one in shown.items()
+                    if not parents.keys().isdisjoint(self.quietly(targets, edge, one) or ())
                 }
             case Fixed():
                 return {path: one for path, one in shown.items() if path == edge.path}
@@ -115,5 +117,7 @@ class _View:
         try:
             return function(what, document)
         except FunctionRaised as error:
-            self.truth.dead_letters.append(DeadLetter(stage="down", code=error.code, message=str(error), path=document.path))
+            self.truth.dead_letters.append(
+                DeadLetter(stage="down", code=error.code, message=str(error), path=document.path)
+            )
             return None

@@ -238,7 +238,8 @@ def _to_wire_typed(value: Any) -> Any:
         return {"bytesValue": base64.b64encode(value).decode("ascii")}
     if isinstance(value, GeoPoint):
         return {"geoPointValue": {"latitude": to_wire(value.latitude), "longitude": to_wire(value.longitude)}}
-    for native in (str, int, float, dict, list):  # subclasses of these, a StrEnum's member among them
+    natives: tuple[Any, ...] = (str, int, float, dict, list)
+    for native in natives:  # subclasses of these, a StrEnum's member among them
         if isinstance(value, native):
             return to_wire(native(value))
     raise TypeError(f"Firestore has no type for {type(value).__name__} ({value!r})")

@@ -71,7 +71,7 @@ def run_backfill(
         gc.disable()  # documents hold no cycles: looking for some takes a third of the time
     try:
         pipeline = beam.Pipeline(runner=FnApiRunner() if is_local else runner, options=options)
-        pipeline | "Backfill" >> backfill  # noqa: B018
+        pipeline | "Backfill" >> backfill
         result = pipeline.run()
         result.wait_until_finish()
     finally:
@@ -89,7 +89,9 @@ def _options(arguments: Sequence[str]) -> PipelineOptions:
             known, given = options.get_all_options(), options.get_all_options(retain_unknown_options=True)
     except SystemExit:  # argparse's way to refuse a value
         said = complaint.getvalue().strip().rpartition("error: ")[2]
-        raise UsageError(f"expected values that Beam's options take, got {said}; mend: see Beam's pipeline options") from None
+        raise UsageError(
+            f"expected values that Beam's options take, got {said}; mend: see Beam's pipeline options"
+        ) from None
     for name in given.keys() - known.keys():
         raise UsageError(f"--{name}: expected an option of boiler_beam or Beam, got neither; mend: see --help")
     return options
@@ -102,6 +104,8 @@ def _report(plan: Plan, result: Any) -> Report:
     }
     views = []
     for view in plan.views:
-        numbers = {name.partition("/")[2]: number for name, number in counts.items() if name.startswith(f"{view.name}/")}
+        numbers = {
+            name.partition("/")[2]: number for name, number in counts.items() if name.startswith(f"{view.name}/")
+        }
         views.append(ViewReport(view.name, **numbers))
     return Report(counts.get("documents", 0), counts.get("changes", 0), counts.get("dead_letters", 0), views)

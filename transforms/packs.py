@@ -42,10 +42,8 @@ class Packer:
         waiting = self._open.get(place)
         if waiting is None:
             waiting = self._open[place] = {partition: [] for partition in range(self.partitions)}
-        if self.partitions == 1 or place == WRITE:
-            parts = ((0, message),)
-        else:
-            parts = message.parts(self.partitions)
+        is_one = self.partitions == 1 or place == WRITE
+        parts = ((0, message),) if is_one else message.parts(self.partitions)
         for partition, part in parts:
             messages = waiting[partition]
             messages.append(part)

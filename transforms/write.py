@@ -32,18 +32,32 @@ class WriteRows(beam.PTransform):  # type: ignore[misc]
         read_time: The version of the rows, in microseconds since the epoch; None: the newest version read.
     """
 
-    def __init__(self, views: tuple[str, ...], sink: str, dead_letters: str, prune: Prune, read_time: int | None) -> None:
+    def __init__(
+        self, views: tuple[str, ...], sink: str, dead_letters: str, prune: Prune, read_time: int | None
+    ) -> None:
         super().__init__()
         self.arguments = views, sink, dead_letters, prune, read_time
 
     def expand(self, packs: Any) -> Any:
         """Builds it on a PCollection of `(0, pack)` of rows, dead letters and counts."""
-        return packs | "Gather" >> beam.GroupByKey() | "Write" >> beam.ParDo(_Write(*self.arguments)).with_output_types(PACKED)
+        return (
+            packs
+            | "Gather" >> beam.GroupByKey()
+            | "Write" >> beam.ParDo(_Write(*self.arguments)).with_output_types(PACKED)
+        )
 
 
 class _Write(beam.DoFn):  # type: ignore[misc]
-    def __init__(self, views: tuple[str, ...], sink: str, dead_letters: str, prune: Prune, read_time: int | None) -> None:
-        self.views, self.sink, self.dead_letters, self.prune, self.read_time = views, sink, dead_letters, prune, read_time
+    def __init__(
+        self, views: tuple[str, ...], sink: str, dead_letters: str, prune: Prune, read_time: int | None
+    ) -> None:
+        self.views, self.sink, self.dead_letters, self.prune, self.read_time = (
+            views,
+            sink,
+            dead_letters,
+            prune,
+            read_time,
+        )
 
     def process(self, element: tuple[int, Iterable[bytes]]) -> Iterator[Any]:
         _, packs = element

@@ -56,7 +56,7 @@ class _ViewJoin:
         self.is_anything_invalid = any(self.versions.invalid[edge.family] for edge in view.edges)
         self.taints = {edge.name: self._taints(edge) for edge in view.edges} if self.is_anything_invalid else {}
 
-    # What is made once for each edge -----------------------------------------------------------------------------------
+    # What is made once for each edge ----------------------------------------------------------------------------------
 
     def _raised(self, edge: Edge, document: DomainModel, error: FunctionRaised) -> None:
         change = self.versions.changes[edge.family][document.path]
@@ -214,7 +214,11 @@ class _ViewJoin:
                 continue
             match edge:
                 case Reference():
-                    if any(path in taints for parent in reach(edge.parent or "").values() for _, path in self._references(edge, parent)):
+                    if any(
+                        path in taints
+                        for parent in reach(edge.parent or "").values()
+                        for _, path in self._references(edge, parent)
+                    ):
                         return True
                 case Referrers():
                     if not taints.isdisjoint(reach(edge.parent or "")):

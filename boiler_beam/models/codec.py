@@ -13,8 +13,8 @@ import msgspec
 
 from boiler_beam.errors import InvalidDocument, Mistake
 from boiler_beam.models.collection import CollectionPattern
-from boiler_beam.models.declare import DomainModel, ModelMeta, stored_name
-from boiler_beam.models.shapes import CHECKED, PLAIN, FieldShape, resolve_annotations, struct_fields, _by_names
+from boiler_beam.models.declare import DomainModel, ModelMeta, options_of, stored_name
+from boiler_beam.models.shapes import CHECKED, PLAIN, FieldShape, _by_names, resolve_annotations, struct_fields
 from boiler_beam.values import GeoPoint, Ref, decode_fields, from_wire, to_wire, to_wire_map
 
 __all__ = ["FamilyCodec", "ModelCodec", "family_base", "resolve_ref", "wire_of"]
@@ -50,14 +50,16 @@ def resolve_ref(target: type[DomainModel] | None, value: Any) -> Ref[Any]:
 
 def _ref_reader() -> Callable[[type, Any], Any]:
     """A `dec_hook` for msgspec that knows the targets of references: `Ref[User]` and a flat collection first."""
-    prefixes: dict[int, str] = {}  # by the annotation's identity, which lives as long as its decoder
-    new, set_path = Ref.__new__, Ref.path.__set__  # type: ignore[attr-defined]
+    prefixes: dict[int, str] = {}  # by the annotation's identity: hashing one takes longer than all the rest
+    alive: list[Any] = []
+    new, set_path = Ref.__new__, vars(Ref)["path"].__set__
 
     def read(kind: Any, value: Any) -> Any:
         prefix = prefixes.get(id(kind))
         if prefix is None:
             (target,) = getattr(kind, "__args__", None) or (None,)
             pattern = target.__boiler__.collection if isinstance(target, ModelMeta) else None
+            alive.append(kind)
             prefix = prefixes[id(kind)] = f"{pattern.text}/" if pattern and pattern.is_flat else "\0"
         if type(value) is str and value.startswith(prefix) and value.count("/") == 1 and len(value) > len(prefix):
             ref = new(Ref)
@@ -65,7 +67,7 @@ def _ref_reader() -> Callable[[type, Any], Any]:
             return ref
         if kind is Ref or getattr(kind, "__origin__", None) is Ref:
             (target,) = getattr(kind, "__args__", None) or (None,)
-            return resolve_ref(target if isinstance(target, ModelMeta) else None, value)
+            return resolve_ref(target if isinstance(target, ModelMeta) else None, value)  # type: ignore[arg-type]
         raise NotImplementedError(f"no value is read as {kind}")
 
     return read
@@ -89,11 +91,13 @@ class ModelCodec:
         self.speed = max([PLAIN, *(one.shape.speed for one in self.fields)]) if not is_renamed else CHECKED + 1
         self._normalize = _by_names([(one.encoded, one.stored, one.was, one.shape.normalize) for one in self.fields])
         self._hook = _ref_reader()
+        self._decode: Callable[[bytes | msgspec.Raw], DomainModel] = self._decode_slowly
         try:
-            self._decoder = msgspec.json.Decoder(model, dec_hook=self._hook)
+            self._decode = msgspec.json.Decoder(model, dec_hook=self._hook).decode
         except TypeError as error:
-            mistakes.append(Mistake(model.__name__, "types that msgspec can tell apart", str(error), "use one type and None"))
-        self._decode = getattr(self, "_decoder", None) and self._decoder.decode
+            mistakes.append(
+                Mistake(model.__name__, "types that msgspec can tell apart", str(error), "use one type and None")
+            )
 
     def decode(self, path: str, version: int, data: bytes | msgspec.Raw) -> DomainModel:
         """The document of these fields (JSON bytes).
@@ -203,12 +207,22 @@ class FamilyCodec:
             codec = self.codecs[model] = ModelCodec(model, mistakes)
             if model.__boiler__.collection != self.pattern:
                 mistakes.append(
-                    Mistake(model.__name__, f"the collection of its base {base.__name__}", repr(model.__boiler__.collection and model.__boiler__.collection.text), "leave collection= out of the subclass")
+                    Mistake(
+                        model.__name__,
+                        f"the collection of its base {base.__name__}",
+                        repr(model.__boiler__.collection and model.__boiler__.collection.text),
+                        "leave collection= out of the subclass",
+                    )
                 )
             if tag in self._by_tag:
                 other = self._by_tag[tag].model.__name__
                 mistakes.append(
-                    Mistake(model.__name__, "an obj_type of its own", f"{tag!r}, which is {other}'s", "give one of them another obj_type=")
+                    Mistake(
+                        model.__name__,
+                        "an obj_type of its own",
+                        f"{tag!r}, which is {other}'s",
+                        "give one of them another obj_type=",
+                    )
                 )
             self._by_tag[tag] = codec
         self._only = self.codecs[base] if len(self.codecs) == 1 else None
@@ -254,7 +268,7 @@ class FamilyCodec:
 @functools.lru_cache(maxsize=4096)
 def _written_fields(model: type[msgspec.Struct], case: str) -> tuple[tuple[str, str, Callable[[Any], Any] | None], ...]:
     """Of each field: the attribute, its stored name, its `encode=`."""
-    options = model.__boiler__ if isinstance(model, ModelMeta) else None
+    options = options_of(model)
     own_case = (options.case if options else None) or case
     rows = []
     for key, encoded in zip(model.__struct_fields__, model.__struct_encode_fields__, strict=True):
@@ -272,7 +286,7 @@ def wire_of(value: Any, case: str = "camel") -> Any:
     Raises:
         TypeError, ValueError: Firestore has no type for something in it.
     """
-    kind = type(value)
+    kind: Any = type(value)
     if kind is str or kind is bool or value is None:
         return value
     if kind is list or kind is tuple:

@@ -1,8 +1,8 @@
 """Declaring domain models: classes on msgspec structs, with a collection, stored names and fields read in special ways.
 
-    class User(DomainModel, collection="users"):
-        first_name: str                                   # stored as firstName
-        kind: str = field(name="class", was=("type",))    # stored as class, once as type
+class User(DomainModel, collection="users"):
+    first_name: str                                   # stored as firstName
+    kind: str = field(name="class", was=("type",))    # stored as class, once as type
 """
 
 from __future__ import annotations
@@ -25,9 +25,8 @@ else:
         return lambda declared: declared
 
 
-__all__ = ["DomainModel", "FieldOptions", "Struct", "field", "stored_name"]
+__all__ = ["DomainModel", "FieldOptions", "Struct", "field", "options_of", "stored_name"]
 
-_StructMeta = type(msgspec.Struct)
 RESERVED = frozenset({"doc_id", "path", "version"})
 # Firestore reserves field names of this shape, so no document has them.
 _HIDDEN = {"path": "__path__", "version": "__version__"}
@@ -88,7 +87,7 @@ class ModelOptions:
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(field,))
-class ModelMeta(_StructMeta):  # type: ignore[misc, valid-type]
+class ModelMeta(msgspec.StructMeta):
     """Takes the class keywords `collection=`, `obj_type=`, `case=` and the `field()` declarations out of a class."""
 
     __boiler__: ModelOptions
@@ -110,23 +109,36 @@ class ModelMeta(_StructMeta):  # type: ignore[misc, valid-type]
         if case not in (None, "camel", "snake"):
             mistakes.append(Mistake(name, "case='camel' or 'snake'", f"case={case!r}", "write one of the two"))
             case = None
-        case = case or (inherited and inherited.case)
+        case = case or (inherited.case if inherited else None)
         declared = dict(inherited.fields) if inherited else {}
         for key in namespace.get("__annotations__", {}):
             if key in RESERVED and "__boiler_base__" not in namespace:
                 mistakes.append(
-                    Mistake(f"{name}.{key}", "a name that is free", f"{key!r}, which every model has", f"rename the field and write field(name={key!r})")
+                    Mistake(
+                        f"{name}.{key}",
+                        "a name that is free",
+                        f"{key!r}, which every model has",
+                        f"rename the field and write field(name={key!r})",
+                    )
                 )
         for key, value in list(namespace.items()):
             if isinstance(value, FieldOptions):
                 declared[key] = value
-                namespace[key] = msgspec.field(default=value.default, default_factory=value.default_factory)
-                if value.default is msgspec.NODEFAULT and value.default_factory is msgspec.NODEFAULT:
+                if value.default is not msgspec.NODEFAULT:
+                    namespace[key] = msgspec.field(default=value.default)
+                elif value.default_factory is not msgspec.NODEFAULT:
+                    namespace[key] = msgspec.field(default_factory=value.default_factory)
+                else:
                     del namespace[key]
         pattern = CollectionPattern(collection) if collection is not None else None
         if pattern and (problem := pattern.problem()):
             mistakes.append(
-                Mistake(name, "a collection, which has an odd number of segments: 'a' or 'a/{b}/c'", f"{collection!r}: {problem}", "name the collection, not a document")
+                Mistake(
+                    name,
+                    "a collection, which has an odd number of segments: 'a' or 'a/{b}/c'",
+                    f"{collection!r}: {problem}",
+                    "name the collection, not a document",
+                )
             )
 
         def rename(key: str) -> str:
@@ -140,6 +152,11 @@ class ModelMeta(_StructMeta):  # type: ignore[misc, valid-type]
             pattern or (inherited.collection if inherited else None), obj_type, case, declared, tuple(mistakes)
         )
         return model
+
+
+def options_of(model: type) -> ModelOptions | None:
+    """What the class statement said; None of a plain msgspec struct."""
+    return model.__boiler__ if isinstance(model, ModelMeta) else None
 
 
 class Struct(msgspec.Struct, metaclass=ModelMeta, frozen=True):

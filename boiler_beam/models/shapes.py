@@ -22,7 +22,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import msgspec
 
 from boiler_beam.errors import Mistake
-from boiler_beam.models.declare import ModelMeta, stored_name
+from boiler_beam.models.declare import options_of, stored_name
 from boiler_beam.values import INT64_MAX, INT64_MIN, GeoPoint, Ref
 
 __all__ = ["CHECKED", "PLAIN", "SLOW", "FieldShape", "Shape", "shape_of", "struct_fields"]
@@ -112,7 +112,7 @@ def shape_of(annotation: Any, case: str) -> Shape:
     if origin is Annotated:
         inner = shape_of(args[0], case)
         native = args[0] if args[0] is int else inner.native
-        return Shape(Annotated[(native, *args[1:])], inner.speed, inner.normalize)  # type: ignore[index]
+        return Shape(Annotated[(native, *args[1:])], inner.speed, inner.normalize)
     if origin in (Union, types.UnionType):
         return _union(args, case)
     if annotation in (list, dict):
@@ -122,7 +122,9 @@ def shape_of(annotation: Any, case: str) -> Shape:
         return Shape(list[inner.native], inner.speed, inner.normalize and _each(inner.normalize))  # type: ignore[name-defined]
     if origin in (dict, Mapping):
         if args[0] is not str:
-            raise UnsupportedAnnotation(f"a map with keys of {args[0]}", "write dict[str, ...]: Firestore's keys are text")
+            raise UnsupportedAnnotation(
+                f"a map with keys of {args[0]}", "write dict[str, ...]: Firestore's keys are text"
+            )
         return _map(shape_of(args[1], case))
     if isinstance(annotation, type):
         if issubclass(annotation, enum.Enum):
@@ -173,7 +175,9 @@ def _union(args: tuple[Any, ...], case: str) -> Shape:
 def _enum(annotation: type[enum.Enum]) -> Shape:
     kinds = {type(member.value) for member in annotation}
     if kinds not in ({str}, {int}):
-        raise UnsupportedAnnotation(f"{annotation.__qualname__}, an Enum of mixed or other values", "give it str or int values")
+        raise UnsupportedAnnotation(
+            f"{annotation.__qualname__}, an Enum of mixed or other values", "give it str or int values"
+        )
     return Shape(annotation, PLAIN, _integral if kinds == {int} else None)
 
 
@@ -205,12 +209,14 @@ def _by_names(specs: list[tuple[str, str, tuple[str, ...], Normalize | None]]) -
 def struct_fields(model: type[msgspec.Struct], case: str, mistakes: list[Mistake] | None = None) -> list[FieldShape]:
     """The fields of a struct or model with their shapes; what is refused goes to `mistakes`, or is raised."""
     name = model.__name__
-    options = model.__boiler__ if isinstance(model, ModelMeta) else None
+    options = options_of(model)
     own_case = (options.case if options else None) or case
     try:
         hints = typing.get_type_hints(model, include_extras=True)
     except (NameError, TypeError) as error:
-        refused = UnsupportedAnnotation(str(error), "define the named class at module level, before its first use in a plan")
+        refused = UnsupportedAnnotation(
+            str(error), "define the named class at module level, before its first use in a plan"
+        )
         if mistakes is None:
             raise refused from None
         mistakes.append(Mistake(name, "annotations that can be resolved", refused.got, refused.mend))

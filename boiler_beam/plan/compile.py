@@ -20,10 +20,10 @@ from boiler_beam.plan.fieldpath import FieldError, FieldPath, field_path
 from boiler_beam.plan.fingerprint import code_of, fingerprint
 from boiler_beam.plan.reads import edges_read
 from boiler_beam.plan.tree import Aggregate, Edge, Fixed, Group, Plan, Reference, Referrers, Root, ViewPlan
-from boiler_beam.views.fold import Collect, Count, CountDistinct, Extreme, Fold, Mean, Sum
 from boiler_beam.values import GeoPoint, Ref, from_wire
 from boiler_beam.views import EdgeDeclaration, ViewModel
 from boiler_beam.views.aggregate import AggregateDeclaration
+from boiler_beam.views.fold import Collect, Count, CountDistinct, Extreme, Fold, Mean, Sum
 
 __all__ = ["compile_plan", "load_plan", "refuse_main"]
 
@@ -52,9 +52,23 @@ def compile_plan(views: Sequence[type[ViewModel]]) -> Plan:
     for view in plans:
         shape = re.sub(r"\{[^}]*\}", "{}", view.template)
         if shape in shapes:
-            mistakes.append(Mistake(view.name, "a row path of its own", f"{view.template!r}, where {shapes[shape]} writes", "give one of them another collection="))
+            mistakes.append(
+                Mistake(
+                    view.name,
+                    "a row path of its own",
+                    f"{view.template!r}, where {shapes[shape]} writes",
+                    "give one of them another collection=",
+                )
+            )
         if view.name in names:
-            mistakes.append(Mistake(view.reference_name, "a class name of its own, which names its table", f"{view.name!r}, which {names[view.name]} has", "rename one of them"))
+            mistakes.append(
+                Mistake(
+                    view.reference_name,
+                    "a class name of its own, which names its table",
+                    f"{view.name!r}, which {names[view.name]} has",
+                    "rename one of them",
+                )
+            )
         shapes[shape], names[view.name] = view.name, view.reference_name
     if mistakes:
         raise DeclarationError(list(dict.fromkeys(mistakes)))
@@ -84,7 +98,9 @@ def load_plan(references: tuple[str, ...]) -> Plan:
 class _ViewCompiler:
     """Compiles one view; what is wrong goes to `mistakes`."""
 
-    def __init__(self, view: type[ViewModel], family_of: Callable[[type[DomainModel]], int], mistakes: list[Mistake]) -> None:
+    def __init__(
+        self, view: type[ViewModel], family_of: Callable[[type[DomainModel]], int], mistakes: list[Mistake]
+    ) -> None:
         self.view = view
         self.family_of = family_of
         self.mistakes = mistakes
@@ -129,7 +145,12 @@ class _ViewCompiler:
         declared = self.declared[name]
         if name in self.open:
             way = " -> ".join([*self.open[self.open.index(name) :], name])
-            self.mistake(f"Store.{name}", "edges that lead away from the root", f"a cycle: {way}", "let one of them hang on another edge")
+            self.mistake(
+                f"Store.{name}",
+                "edges that lead away from the root",
+                f"a cycle: {way}",
+                "let one of them hang on another edge",
+            )
             return None
         self.open.append(name)
         try:
@@ -143,14 +164,21 @@ class _ViewCompiler:
     def _compile_edge(self, name: str, declared: EdgeDeclaration) -> Edge | None:
         where = declared.options.get("where")
         if where is not None and not callable(where):
-            self.mistake(f"Store.{name}", "where= to be a function of the document", repr(where), "write where=lambda document: ...")
+            self.mistake(
+                f"Store.{name}",
+                "where= to be a function of the document",
+                repr(where),
+                "write where=lambda document: ...",
+            )
             return None
         if "model" in declared.options and not self._is_model(name, declared.options["model"]):
             return None
         match declared.kind:
             case "root":
                 model = declared.options["model"]
-                return Root(name=name, model=model, family=self.family_of(model), parent=None, is_many=False, where=where)
+                return Root(
+                    name=name, model=model, family=self.family_of(model), parent=None, is_many=False, where=where
+                )
             case "group":
                 return self._group(name, declared)
             case "reference":
@@ -163,16 +191,28 @@ class _ViewCompiler:
 
     def _is_model(self, name: str, model: Any) -> bool:
         if not (isinstance(model, ModelMeta) and issubclass(model, DomainModel)):
-            self.mistake(f"Store.{name}", "a domain model", repr(model), "pass a class that derives from bb.DomainModel")
+            self.mistake(
+                f"Store.{name}", "a domain model", repr(model), "pass a class that derives from bb.DomainModel"
+            )
             return False
         if model.__boiler__.collection is None:
-            self.mistake(f"Store.{name}", f"{model.__name__} to have a collection", "none", f'write class {model.__name__}(bb.DomainModel, collection="...")')
+            self.mistake(
+                f"Store.{name}",
+                f"{model.__name__} to have a collection",
+                "none",
+                f'write class {model.__name__}(bb.DomainModel, collection="...")',
+            )
             return False
         if model.__boiler__.collection.problem():
             self.family_of(model)  # tells the mistake
             return False
         if model.__boiler__.collection.placeholders:
-            self.mistake(f"Store.{name}", "a flat collection or a collection group", repr(model.__boiler__.collection.text), "read its documents as a collection group: collection=\"**/...\"")
+            self.mistake(
+                f"Store.{name}",
+                "a flat collection or a collection group",
+                repr(model.__boiler__.collection.text),
+                'read its documents as a collection group: collection="**/..."',
+            )
             return False
         return True
 
@@ -182,7 +222,12 @@ class _ViewCompiler:
         except FieldError as error:
             self.mistake(f"Store.{name}", error.expected, error.got, error.mend)
         except (NameError, TypeError) as error:
-            self.mistake(f"Store.{name}", f"annotations of {model.__name__} that can be resolved", str(error), "define the named class at module level")
+            self.mistake(
+                f"Store.{name}",
+                f"annotations of {model.__name__} that can be resolved",
+                str(error),
+                "define the named class at module level",
+            )
         return None
 
     def _keyed_by(self, model: type[DomainModel]) -> typing.Literal["doc_id", "path"]:
@@ -200,7 +245,12 @@ class _ViewCompiler:
         is_fit = is_fit or (isinstance(kind, type) and issubclass(kind, Enum))
         if bad is not None or not is_fit:
             got = getattr(kind, "__name__", str(kind))
-            self.mistake(f"Store.{name}", "by= to name a text, an int, an Enum or a Ref", f"{by.text!r}, a {got}", "group by another field, or by a property that returns text")
+            self.mistake(
+                f"Store.{name}",
+                "by= to name a text, an int, an Enum or a Ref",
+                f"{by.text!r}, a {got}",
+                "group by another field, or by a property that returns text",
+            )
             return None
         return Group(
             name=name, model=model, family=self.family_of(model), parent=None, is_many=True,
@@ -221,7 +271,12 @@ class _ViewCompiler:
         if parent is None:
             return None
         if not rest:
-            self.mistake(f"Store.{name}", 'an edge and a field: "edge.field"', repr(written), f"name a field of {parent.model.__name__}")
+            self.mistake(
+                f"Store.{name}",
+                'an edge and a field: "edge.field"',
+                repr(written),
+                f"name a field of {parent.model.__name__}",
+            )
             return None
         path = self._path(name, parent.model, rest)
         if path is None:
@@ -245,7 +300,12 @@ class _ViewCompiler:
             (named,) = get_args(kind) or (None,)
             target = to if to is not None else named
             if not isinstance(target, ModelMeta):
-                self.mistake(f"Store.{name}", "a Ref[Model]", f"{path.text!r}, a bare Ref", "annotate the field Ref[Model], or pass to=Model")
+                self.mistake(
+                    f"Store.{name}",
+                    "a Ref[Model]",
+                    f"{path.text!r}, a bare Ref",
+                    "annotate the field Ref[Model], or pass to=Model",
+                )
                 return None
             if to is not None and isinstance(named, ModelMeta) and family_base(to) is not family_base(named):  # type: ignore[arg-type]
                 self.mistake(f"Store.{name}", f"to= to be {named.__name__} or a subclass", to.__name__, "leave to= out")
@@ -253,15 +313,30 @@ class _ViewCompiler:
         elif to is not None and kind is str:
             target = to
         elif to is None and kind is str:
-            self.mistake(f"Store.{name}", "a Ref, or an id with to=", f"{path.text!r}, a str", "annotate the field Ref[Model], or pass to=Model")
+            self.mistake(
+                f"Store.{name}",
+                "a Ref, or an id with to=",
+                f"{path.text!r}, a str",
+                "annotate the field Ref[Model], or pass to=Model",
+            )
             return None
         else:
-            self.mistake(f"Store.{name}", "a field that holds references", f"{path.text!r}, a {getattr(kind, '__name__', kind)}", "end the path at a Ref[...]")
+            self.mistake(
+                f"Store.{name}",
+                "a field that holds references",
+                f"{path.text!r}, a {getattr(kind, '__name__', kind)}",
+                "end the path at a Ref[...]",
+            )
             return None
         if not self._is_model(name, target):
             return None
         if kind is str and not target.__boiler__.collection.is_flat:
-            self.mistake(f"Store.{name}", "a flat collection behind to=, where an id says which document", target.__name__, "hold a Ref in the field")
+            self.mistake(
+                f"Store.{name}",
+                "a flat collection behind to=, where an id says which document",
+                target.__name__,
+                "hold a Ref in the field",
+            )
             return None
         return typing.cast("type[DomainModel]", target)
 
@@ -278,10 +353,20 @@ class _ViewCompiler:
         kind = path.annotation
         (named,) = get_args(kind) or (None,)
         if get_origin(kind) is not Ref or not isinstance(named, ModelMeta):
-            self.mistake(f"Store.{name}", "by= to name a Ref[...]", f"{path.text!r}, a {getattr(kind, '__name__', kind)}", f"name the field of {model.__name__} that refers to {parent.model.__name__}")
+            self.mistake(
+                f"Store.{name}",
+                "by= to name a Ref[...]",
+                f"{path.text!r}, a {getattr(kind, '__name__', kind)}",
+                f"name the field of {model.__name__} that refers to {parent.model.__name__}",
+            )
             return None
         if family_base(named) is not family_base(parent.model):  # type: ignore[arg-type]
-            self.mistake(f"Store.{name}", f"by= to refer to {parent.model.__name__}, the model of {of!r}", f"{path.text!r}, which refers to {named.__name__}", "name another field, or another edge with of=")
+            self.mistake(
+                f"Store.{name}",
+                f"by= to refer to {parent.model.__name__}, the model of {of!r}",
+                f"{path.text!r}, which refers to {named.__name__}",
+                "name another field, or another edge with of=",
+            )
             return None
         return Referrers(
             name=name, model=model, family=self.family_of(model), parent=of, is_many=True,
@@ -292,7 +377,12 @@ class _ViewCompiler:
     def _fixed(self, name: str, declared: EdgeDeclaration) -> Edge | None:
         model, path = declared.options["model"], declared.options["path"]
         if model.__boiler__.collection.match(path) is None:
-            self.mistake(f"Store.{name}", f"the path of a document in {model.__boiler__.collection.text!r}", repr(path), "name one document of the model's collection")
+            self.mistake(
+                f"Store.{name}",
+                f"the path of a document in {model.__boiler__.collection.text!r}",
+                repr(path),
+                "name one document of the model's collection",
+            )
             return None
         roots = [other for other, one in self.declared.items() if one.kind in ("root", "group")]
         return Fixed(
@@ -317,7 +407,9 @@ class _ViewCompiler:
         try:
             hints = typing.get_type_hints(self.store)
         except (NameError, TypeError) as error:
-            self.mistake("Store", "annotations that can be resolved", str(error), "define the named class at module level")
+            self.mistake(
+                "Store", "annotations that can be resolved", str(error), "define the named class at module level"
+            )
             return
         for name, edge in self.edges.items():
             if name not in hints:
@@ -327,9 +419,16 @@ class _ViewCompiler:
                 wanted = [dict[str, base] for base in edge.model.__mro__ if isinstance(base, ModelMeta)]  # type: ignore[valid-type]
             else:
                 is_required = not isinstance(edge, (Reference, Fixed)) or edge.is_required
-                wanted = [base if is_required else typing.Optional[base] for base in edge.model.__mro__ if isinstance(base, ModelMeta)]  # noqa: UP007, UP045
+                wanted = [
+                    base if is_required else base | None for base in edge.model.__mro__ if isinstance(base, ModelMeta)
+                ]
             if hints[name] not in [*wanted, Any]:
-                self.mistake(f"Store.{name}", f"the annotation {_shown(wanted[0])}", _shown(hints[name]), "annotate it so, or leave the annotation out")
+                self.mistake(
+                    f"Store.{name}",
+                    f"the annotation {_shown(wanted[0])}",
+                    _shown(hints[name]),
+                    "annotate it so, or leave the annotation out",
+                )
         for name in hints:
             if name not in self.declared and not name.startswith("_"):
                 self.mistake(f"Store.{name}", "an edge", "an annotation alone", f"write {name}: ... = reference(...)")
@@ -343,7 +442,9 @@ class _ViewCompiler:
                 self.mistake(name, "a name that is free", f"{name!r}, which every view has", "rename the property")
             written = stored_name(name, self._case)
             if written in stored:
-                self.mistake(name, "a stored name of its own", f"{written!r}, which {stored[written]} has", "rename one of them")
+                self.mistake(
+                    name, "a stored name of its own", f"{written!r}, which {stored[written]} has", "rename one of them"
+                )
             stored[written] = name
         for name in self.declared:
             if name in ("get", "new"):
@@ -369,7 +470,12 @@ class _ViewCompiler:
             self.mistake(name, "an edge of the store", repr(declared.edge), f"name one of: {', '.join(self.declared)}")
             return None
         if declared.where is not None and not callable(declared.where):
-            self.mistake(name, "where= to be a function of the document", repr(declared.where), "write where=lambda document: ...")
+            self.mistake(
+                name,
+                "where= to be a function of the document",
+                repr(declared.where),
+                "write where=lambda document: ...",
+            )
             return None
         edge = self.edges.get(declared.edge)
         if edge is None:
@@ -384,13 +490,21 @@ class _ViewCompiler:
             case "count":
                 return Aggregate(name, edge.name, Count(), declared.where, lambda document: 0)
             case "count_distinct":
-                return of and Aggregate(name, edge.name, CountDistinct(), declared.where, of if declared.of is not None else lambda document: document.path)
+                return of and Aggregate(
+                    name,
+                    edge.name,
+                    CountDistinct(),
+                    declared.where,
+                    of if declared.of is not None else lambda document: document.path,
+                )
             case "collect" | "top":
                 return of and self._ordered(name, edge, declared, of)
         folds: dict[str, Fold] = {"sum": Sum(), "mean": Mean(), "min": Extreme(False), "max": Extreme(True)}
         return of and Aggregate(name, edge.name, folds[declared.kind], declared.where, of)
 
-    def _ordered(self, name: str, edge: Edge, declared: AggregateDeclaration, of: Callable[[Any], Any]) -> Aggregate | None:
+    def _ordered(
+        self, name: str, edge: Edge, declared: AggregateDeclaration, of: Callable[[Any], Any]
+    ) -> Aggregate | None:
         if declared.kind == "top":
             by = self._of(name, edge, declared.options["by"], "by")
             if by is None:
@@ -425,7 +539,12 @@ class _ViewCompiler:
                 self.mistake(name, error.expected, f"{word}={error.got}", error.mend)
                 return None
             if path.is_many:
-                self.mistake(name, "a field with one value", f"{word}={of!r}, a list or map", f"write {word}=lambda document: ...")
+                self.mistake(
+                    name,
+                    "a field with one value",
+                    f"{word}={of!r}, a list or map",
+                    f"write {word}=lambda document: ...",
+                )
                 return None
             read = path.read
 
@@ -434,7 +553,9 @@ class _ViewCompiler:
 
             return read_field
         if not callable(of):
-            self.mistake(name, f"{word}= to be a field's name or a function of the document", repr(of), f"write {word}='field'")
+            self.mistake(
+                name, f"{word}= to be a field's name or a function of the document", repr(of), f"write {word}='field'"
+            )
             return None
         return lambda document: _as_value(of(document))
 
@@ -444,15 +565,27 @@ class _ViewCompiler:
         options = self.view.__boiler__
         if (options.collection is None) == (options.path is None):
             got = "neither" if options.collection is None else "both"
-            self.mistake("", "collection= or path= on the class", got, 'write class ...(bb.ViewModel, collection="rows")')
+            self.mistake(
+                "", "collection= or path= on the class", got, 'write class ...(bb.ViewModel, collection="rows")'
+            )
             return ""
         template = options.path if options.path is not None else f"{options.collection}/{{id}}"
         segments = template.split("/")
         if len(segments) % 2 or not all(segments):
-            self.mistake("", "rows at document paths, which have an even number of segments", repr(template), "name a collection with an odd number of segments")
+            self.mistake(
+                "",
+                "rows at document paths, which have an even number of segments",
+                repr(template),
+                "name a collection with an odd number of segments",
+            )
         template = template.replace("{key}", "{id}")
         if segments[-1] not in ("{id}", "{key}") or template.count("{") != 1:
-            self.mistake("", "a row path that ends in {id} or {key} and holds no other placeholder", repr(options.path), 'write path="rows/{id}"')
+            self.mistake(
+                "",
+                "a row path that ends in {id} or {key} and holds no other placeholder",
+                repr(options.path),
+                'write path="rows/{id}"',
+            )
         return template
 
     def _functions(self) -> list[Callable[..., object]]:
@@ -462,7 +595,9 @@ class _ViewCompiler:
             if base in (ViewModel, object):
                 continue
             for value in base.__dict__.values():
-                function = getattr(value, "getter", None) or getattr(value, "fget", None) or getattr(value, "__func__", value)
+                function = (
+                    getattr(value, "getter", None) or getattr(value, "fget", None) or getattr(value, "__func__", value)
+                )
                 if callable(function) and hasattr(function, "__code__"):
                     functions.append(function)
         return functions
@@ -475,7 +610,14 @@ class _ViewCompiler:
         wheres = [one.where for one in (*edges, *aggregates) if one.where is not None]
         ofs = [one for declared in self.view.declared_properties().values() if isinstance(declared, AggregateDeclaration)
                for one in (declared.of, declared.options.get("by")) if callable(one)]  # fmt: skip
-        described = [*map(repr, edges), *map(repr, aggregates), template, self._case, repr(properties), str(self.view.__boiler__.revision)]
+        described = [
+            *map(repr, edges),
+            *map(repr, aggregates),
+            template,
+            self._case,
+            repr(properties),
+            str(self.view.__boiler__.revision),
+        ]
         described += [repr((one.kind, one.edge, one.of if isinstance(one.of, str) else "", sorted(one.options.items(), key=str) if not any(map(callable, one.options.values())) else ""))
                       for one in self.view.declared_properties().values() if isinstance(one, AggregateDeclaration)]  # fmt: skip
         return ViewPlan(

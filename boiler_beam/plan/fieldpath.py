@@ -99,7 +99,9 @@ def _attribute(holder: Any, name: str, model: type, before: str) -> Any:
     """The annotation of one attribute of a model or struct."""
     place = f"{model.__name__}.{before}" if before else model.__name__
     if not (isinstance(holder, type) and issubclass(holder, msgspec.Struct)):
-        raise FieldError(f"{place} to hold fields", f"{getattr(holder, '__name__', holder)}", f"end the path at {before!r}")
+        raise FieldError(
+            f"{place} to hold fields", f"{getattr(holder, '__name__', holder)}", f"end the path at {before!r}"
+        )
     if issubclass(holder, DomainModel) and name in ("doc_id", "path"):
         return str
     hints = typing.get_type_hints(holder, include_extras=True)
@@ -125,7 +127,9 @@ def _reader(steps: list[str | None], kinds: list[str], is_map: bool) -> Values:
 
             def read_map(document: Any) -> list[tuple[str | None, Any]]:
                 values = getattr(document, only)
-                return [] if values is None else [(key, values[key]) for key in sorted(values) if values[key] is not None]
+                return (
+                    [] if values is None else [(key, values[key]) for key in sorted(values) if values[key] is not None]
+                )
 
             return read_map
 

@@ -1,8 +1,8 @@
 """The plan: a frozen tree of edges for each view, which every executor reads and none changes.
 
-    meeting (root) -+- location   reference meeting.location
-                    +- users      reference meeting.users
-                    +- tickets    reference meeting.tickets
+meeting (root) -+- location   reference meeting.location
+                +- users      reference meeting.users
+                +- tickets    reference meeting.tickets
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any, Literal
 from boiler_beam.events import View
 from boiler_beam.models import DomainModel, FamilyCodec
 from boiler_beam.plan.fieldpath import FieldPath
-from boiler_beam.views.fold import Fold
 from boiler_beam.views import ViewModel
+from boiler_beam.views.fold import Fold
 
 __all__ = ["Aggregate", "Edge", "Fixed", "Group", "Plan", "Reference", "Referrers", "Root", "ViewPlan"]
 

@@ -77,7 +77,7 @@ class MeetingSession(bb.ViewModel, collection="meeting_sessions"):
 
     @in_session.setter
     def in_session(self, value: bool) -> None:
-        self.store.meeting.status = "in-session" if value else "closed"  # type: ignore[misc]
+        self.store.meeting.status = "in-session" if value else "closed"
 
     @view_property
     def latitude(self) -> float:

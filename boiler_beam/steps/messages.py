@@ -1,6 +1,6 @@
 """The messages of a partitioned backfill, and the packs that carry many of them as bytes.
 
-Edges go by number: their place in `tuple(plan.edges())`. `rows` is a list of row ids, or None for every row of the view.
+Edges go by number: their place in `tuple(plan.edges())`. `rows` is a list of row ids, or None for all of the view.
 """
 
 from __future__ import annotations
@@ -136,6 +136,7 @@ class Hang(_Message, tag="h"):
     role: Role | None
 
     def parts(self, partitions: int, salt: int = 0) -> Iterable[tuple[int, _Message]]:
+        """The partition of the parent."""
         return ((partition_of(self.parent, partitions, salt), self),)
 
 
@@ -157,6 +158,7 @@ class State(_Message, tag="s"):
     states: dict[str, Any]
 
     def parts(self, partitions: int, salt: int = 0) -> Iterable[tuple[int, _Message]]:
+        """The partitions of its rows."""
         return [(p, State(self.view, self.aggregate, some)) for p, some in _by_row(self.states, partitions, salt)]
 
 
@@ -177,6 +179,7 @@ class Own(_Message, tag="o"):
     keys: dict[str, Any]
 
     def parts(self, partitions: int, salt: int = 0) -> Iterable[tuple[int, _Message]]:
+        """The partitions of its rows."""
         return [(p, Own(self.view, some)) for p, some in _by_row(self.keys, partitions, salt)]
 
 

@@ -79,25 +79,25 @@ class NewestVersions:
         number, newest = 0, self.newest_version
         families_of = self.plan.families_of
         for change in changes:
-            if type(change) is DeadLetter:
+            if isinstance(change, DeadLetter):
                 self.refuse(change)
                 continue
             number += 1
-            path, version = change.path, change.version  # type: ignore[union-attr]
+            path, version = change.path, change.version
             if version > newest:
                 newest = version
             for place in families_of(path):
                 standing = self.changes[place]
                 if path in standing or path in self.invalid[place]:
-                    self._replace(place, change)  # type: ignore[arg-type]
+                    self._replace(place, change)
                     continue
                 try:
-                    self.documents[place][path] = self.plan.families[place].decode(path, version, change.fields)  # type: ignore[union-attr]
+                    self.documents[place][path] = self.plan.families[place].decode(path, version, change.fields)
                 except InvalidDocument as error:
-                    if not change.is_deleted:  # type: ignore[union-attr]
-                        self._refuse(place, change, error)  # type: ignore[arg-type]
+                    if not change.is_deleted:
+                        self._refuse(place, change, error)
                         continue
-                standing[path] = change  # type: ignore[assignment]
+                standing[path] = change
         self.number_of_changes += number
         self.newest_version = newest
 

@@ -78,7 +78,9 @@ def render(
     def reach(name: str) -> Any:
         edge = edges[name]
         if not edge.is_read:
-            raise RuntimeError(f"store.{name} was read where no getter was seen to read it: read it as self.store.{name}")
+            raise RuntimeError(
+                f"store.{name} was read where no getter was seen to read it: read it as self.store.{name}"
+            )
         return store_value(edge, reached(name), lambda: reached(edge.parent) if edge.parent else {})
 
     def find(wanted: str) -> DomainModel | None:

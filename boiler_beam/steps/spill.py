@@ -6,7 +6,7 @@ Source: Grace hash join, Kitsuregawa et al. 1983.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, BinaryIO
 
 from boiler_beam.steps.messages import decode_pack, encode_packs
@@ -45,7 +45,9 @@ def messages_within(packs: Iterable[bytes], limit_bytes: int, salt: int = 1) -> 
                     _split(pack, files, salt)
             held.clear()
             for file in files:
-                yield from messages_within(_read(file), limit_bytes, salt + 1) if _is_divided(file, total) else [_all(file)]
+                yield from (
+                    messages_within(_read(file), limit_bytes, salt + 1) if _is_divided(file, total) else [_all(file)]
+                )
         finally:
             for file in files:
                 file.close()
@@ -56,7 +58,7 @@ def _is_divided(file: BinaryIO, total: int) -> bool:
     return file.tell() < total
 
 
-def _split(pack: bytes, files: list[BinaryIO], salt: int) -> None:
+def _split(pack: bytes, files: Sequence[BinaryIO], salt: int) -> None:
     parts: dict[int, list[Any]] = {}
     for message in decode_pack(pack):
         for part, some in message.parts(len(files), salt):

@@ -51,7 +51,7 @@ def count(edge: str, *, where: Where = None) -> Any:
     return AggregateDeclaration("count", edge, where=where)
 
 
-def sum(edge: str, *, of: str | Callable[[Any], Any], where: Where = None) -> Any:  # noqa: A001
+def sum(edge: str, *, of: str | Callable[[Any], Any], where: Where = None) -> Any:
     """The sum: an int of ints, a float once one is; exact until the last rounding."""
     return AggregateDeclaration("sum", edge, of, where)
 
@@ -61,12 +61,12 @@ def mean(edge: str, *, of: str | Callable[[Any], Any], where: Where = None) -> A
     return AggregateDeclaration("mean", edge, of, where)
 
 
-def min(edge: str, *, of: str | Callable[[Any], Any], where: Where = None) -> Any:  # noqa: A001
+def min(edge: str, *, of: str | Callable[[Any], Any], where: Where = None) -> Any:
     """The smallest value, in Firestore's order of types and values."""
     return AggregateDeclaration("min", edge, of, where)
 
 
-def max(edge: str, *, of: str | Callable[[Any], Any], where: Where = None) -> Any:  # noqa: A001
+def max(edge: str, *, of: str | Callable[[Any], Any], where: Where = None) -> Any:
     """The largest value, in Firestore's order of types and values."""
     return AggregateDeclaration("max", edge, of, where)
 
@@ -76,7 +76,14 @@ def count_distinct(edge: str, *, of: Of = None, where: Where = None) -> Any:
     return AggregateDeclaration("count_distinct", edge, of, where)
 
 
-def collect(edge: str, *, of: Of = None, where: Where = None, order_by: str | tuple[str, ...] | None = None, limit: int | None = None) -> Any:
+def collect(
+    edge: str,
+    *,
+    of: Of = None,
+    where: Where = None,
+    order_by: str | tuple[str, ...] | None = None,
+    limit: int | None = None,
+) -> Any:
     """The values as a list, by path or `order_by` (`"-sent_at"` descending, nulls last, ties by path), `limit` at most.
 
     Without `of=` the documents' fields under their stored names.

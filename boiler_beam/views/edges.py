@@ -43,7 +43,9 @@ def root(model: type[ModelT], *, where: Callable[[ModelT], bool] | None = None) 
     return EdgeDeclaration("root", model=model, where=where)  # type: ignore[return-value]
 
 
-def reference(path: str, *, optional: bool = False, to: type[DomainModel] | None = None, where: Where | None = None) -> Any:
+def reference(
+    path: str, *, optional: bool = False, to: type[DomainModel] | None = None, where: Where | None = None
+) -> Any:
     """The documents that a field refers to.
 
     Args:
@@ -81,6 +83,8 @@ def group(model: type[ModelT], *, by: str, where: Callable[[ModelT], bool] | Non
     return EdgeDeclaration("group", model=model, by=by, where=where)  # type: ignore[return-value]
 
 
-def document(model: type[ModelT], path: str, *, optional: bool = False, where: Callable[[ModelT], bool] | None = None) -> ModelT:
+def document(
+    model: type[ModelT], path: str, *, optional: bool = False, where: Callable[[ModelT], bool] | None = None
+) -> ModelT:
     """One fixed document for every row, `document(Rates, "config/rates")`. Each change of it touches all rows."""
     return EdgeDeclaration("document", model=model, path=path, optional=optional, where=where)  # type: ignore[return-value]

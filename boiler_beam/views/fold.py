@@ -19,7 +19,7 @@ from datetime import datetime
 from math import copysign
 from typing import Any
 
-from boiler_beam.values import GeoPoint, Ref, encode_wire, from_wire
+from boiler_beam.values import GeoPoint, Ref, encode_wire
 
 __all__ = ["Collect", "Count", "CountDistinct", "Extreme", "Fold", "Mean", "Sum", "order_key"]
 

@@ -79,7 +79,9 @@ class ViewModel:
     ) -> None:
         if unknown:
             name = next(iter(unknown))
-            raise TypeError(f"{cls.__name__}: {name}= is no class keyword of a view: write collection, path, case or revision")
+            raise TypeError(
+                f"{cls.__name__}: {name}= is no class keyword of a view: write collection, path, case or revision"
+            )
         cls.__boiler__ = ViewOptions(collection, path, case or cls.__boiler__.case, revision)
         super().__init_subclass__()
 

@@ -1,6 +1,6 @@
 """A backfill in partitions: every document is asked once, where it lies, and messages alone travel from then on.
 
-    observed -> ask: newest versions; each says what it is at every edge  -> wants, hanging documents, documents that wait
+    observed -> ask: newest versions; each says what it is at every edge -> wants, hanging and waiting documents
              -> join 1 ... n: who wants a document, and the document, meet in its partition
              -> rows: values and folded accumulators meet in the row's partition, and getters run
 

@@ -35,7 +35,9 @@ def ask_documents(plan: PartitionedPlan, observed: Iterable[Observed], send: Sen
         for path, document in documents.items():
             asking.ask(plan.of_family[family], document, changes[path])
         for path in versions.invalid[family]:
-            readings = [reading for reading in (documents.get(path), versions.partial(family, path)) if reading is not None]
+            readings = [
+                reading for reading in (documents.get(path), versions.partial(family, path)) if reading is not None
+            ]
             _tell_invalid(plan, plan.of_family[family], path, readings, send)
     asking.finish()
     invalid = [family for family, some in enumerate(versions.invalid) if some]
@@ -100,7 +102,9 @@ class _Asking:
                 links.append(Link(child, list(dict.fromkeys([path for _, path in found]))))
         return Role(number, contributions, links)
 
-    def _hang(self, role: Role, view: int, edge: Referrers, document: DomainModel, change: Change, fields: bytes) -> None:
+    def _hang(
+        self, role: Role, view: int, edge: Referrers, document: DomainModel, change: Change, fields: bytes
+    ) -> None:
         parents = self._tried(targets, view, edge, document, change)
         if not parents:
             return

@@ -49,7 +49,9 @@ class PartitionedPlan:
             self.level.append(self._level(number, edge))
         self.announces = [self._announces(number) for number in numbers]
         self.repeats = [self._repeats(number) for number in numbers]
-        self.shows_all = [edge.where is None and edge.model is plan.families[edge.family].base for _, edge in self.edges]
+        self.shows_all = [
+            edge.where is None and edge.model is plan.families[edge.family].base for _, edge in self.edges
+        ]
         self.aggregates: list[tuple[tuple[int, Aggregate], ...]] = [
             plan.views[view].aggregates_of[edge.name] for view, edge in self.edges
         ]
