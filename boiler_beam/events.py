@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 import msgspec
@@ -66,8 +67,12 @@ class View(msgspec.Struct, frozen=True):
 
     def matches(self, path: str) -> bool:
         """Whether a row at this path belongs to the view."""
-        pattern = re.sub(r"\\\{[^}]*\\\}", "[^/]+", re.escape(self.template))
-        return re.fullmatch(pattern, path) is not None
+        return _pattern(self.template).fullmatch(path) is not None
+
+
+@lru_cache(maxsize=1024)
+def _pattern(template: str) -> re.Pattern[str]:
+    return re.compile(re.sub(r"\\\{[^}]*\\\}", "[^/]+", re.escape(template)))
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, assert_never
+from typing import Any
+
+from typing_extensions import assert_never
 
 from boiler_beam.errors import RenderError
 from boiler_beam.events import Change, DeadLetter

@@ -88,9 +88,11 @@ class Sink(abc.ABC):
 
     Attributes:
         uri: As the user wrote it.
+        has_path: Whether its address is a path on this machine, beside which dead letters may lie.
     """
 
     scheme: ClassVar[str]
+    has_path: ClassVar[bool] = False
 
     def __init__(self, rest: str) -> None:
         """Takes the URI behind `scheme:`.

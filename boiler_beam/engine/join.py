@@ -7,7 +7,9 @@ is built once for each edge.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, assert_never
+from typing import Any, NamedTuple
+
+from typing_extensions import assert_never
 
 from boiler_beam.errors import RenderError
 from boiler_beam.events import DeadLetter

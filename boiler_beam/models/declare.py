@@ -9,21 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import msgspec
+from typing_extensions import dataclass_transform
 
 from boiler_beam.errors import Mistake
 from boiler_beam.models.collection import CollectionPattern
-
-if TYPE_CHECKING:
-    from typing_extensions import dataclass_transform
-else:
-
-    def dataclass_transform(**_: Any) -> Callable[[Any], Any]:
-        """Type checkers alone read it, and Python 3.10 has none."""
-        return lambda declared: declared
-
 
 __all__ = ["DomainModel", "FieldOptions", "Struct", "field", "options_of", "stored_name"]
 

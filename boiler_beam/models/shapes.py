@@ -112,7 +112,8 @@ def shape_of(annotation: Any, case: str) -> Shape:
     if origin is Annotated:
         inner = shape_of(args[0], case)
         native = args[0] if args[0] is int else inner.native
-        return Shape(Annotated[(native, *args[1:])], inner.speed, inner.normalize)
+        parts: Any = (native, *args[1:])
+        return Shape(Annotated[parts], inner.speed, inner.normalize)
     if origin in (Union, types.UnionType):
         return _union(args, case)
     if annotation in (list, dict):

@@ -289,8 +289,8 @@ class _ViewCompiler:
         is_many = parent.is_many or path.is_many
         return Reference(
             name=name, model=target, family=self.family_of(target), parent=parent_name, is_many=is_many,
-            keyed_by="map" if path.is_map and not parent.is_many else self._keyed_by(target), where=declared.options["where"],
-            field=path, is_required=not is_many and not declared.options["optional"],
+            keyed_by="map" if path.is_map and not parent.is_many else self._keyed_by(target),
+            where=declared.options["where"], field=path, is_required=not is_many and not declared.options["optional"],
             may_repeat=parent.may_repeat,
         )  # fmt: skip
 
@@ -608,8 +608,8 @@ class _ViewCompiler:
         edges = [replace(edge, is_read=edge.name in read) for edge in edges]
         properties = tuple((name, stored_name(name, self._case)) for name in self.view.declared_properties())
         wheres = [one.where for one in (*edges, *aggregates) if one.where is not None]
-        ofs = [one for declared in self.view.declared_properties().values() if isinstance(declared, AggregateDeclaration)
-               for one in (declared.of, declared.options.get("by")) if callable(one)]  # fmt: skip
+        declared = [one for one in self.view.declared_properties().values() if isinstance(one, AggregateDeclaration)]
+        said = [value for one in declared for value in (one.kind, one.edge, one.of, *one.options.values())]
         described = [
             *map(repr, edges),
             *map(repr, aggregates),
@@ -617,9 +617,9 @@ class _ViewCompiler:
             self._case,
             repr(properties),
             str(self.view.__boiler__.revision),
+            *(repr(value) for value in said if not callable(value)),
         ]
-        described += [repr((one.kind, one.edge, one.of if isinstance(one.of, str) else "", sorted(one.options.items(), key=str) if not any(map(callable, one.options.values())) else ""))
-                      for one in self.view.declared_properties().values() if isinstance(one, AggregateDeclaration)]  # fmt: skip
+        ofs = [value for value in said if callable(value)]
         return ViewPlan(
             self.view, self.view.__name__, template, tuple(edges), tuple(aggregates), properties, self._case,
             fingerprint(described, sorted([*functions, *wheres, *ofs], key=code_of)),

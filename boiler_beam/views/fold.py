@@ -35,7 +35,7 @@ class Fold(abc.ABC):
     def empty(self) -> State:
         """The accumulator of nothing."""
 
-    def check(self, value: Any) -> None:
+    def check(self, value: Any) -> None:  # noqa: B027
         """Refuses a contribution that can't be folded, before it meets a state.
 
         Raises:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from enum import Enum
-from typing import Any, assert_never
+from typing import Any
 
 import msgspec
+from typing_extensions import assert_never
 
 from boiler_beam.events import Change, DeadLetter
 from boiler_beam.models import DomainModel

@@ -1,0 +1,25 @@
+"""Connectors: what a URI opens. `file:data.jsonl` is a source, `sqlite:rows.db` a sink; a new scheme is one class."""
+
+from boiler_beam.connectors.base import BackfillWriter, Control, Sink, Source
+from boiler_beam.connectors.dead_letters import (
+    DeadLetterWriter,
+    dead_letters_beside,
+    open_dead_letters,
+    read_dead_letters,
+)
+from boiler_beam.connectors.registry import open_sink, open_source, register, schemes
+
+__all__ = [
+    "BackfillWriter",
+    "Control",
+    "DeadLetterWriter",
+    "Sink",
+    "Source",
+    "dead_letters_beside",
+    "open_dead_letters",
+    "open_sink",
+    "open_source",
+    "read_dead_letters",
+    "register",
+    "schemes",
+]

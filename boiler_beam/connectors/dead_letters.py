@@ -1,0 +1,165 @@
+"""Where dead letters go, and come from: `jsonl:PATH` (one object a line) or `sqlite:PATH` (table `dead_letters`)."""
+
+from __future__ import annotations
+
+import abc
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import datetime, timezone
+from typing import Any
+
+import msgspec
+
+from boiler_beam.connectors.registry import open_sink
+from boiler_beam.errors import BoilerBeamError, UsageError
+from boiler_beam.events import DeadLetter
+from boiler_beam.values import format_timestamp
+
+__all__ = ["DeadLetterWriter", "dead_letters_beside", "open_dead_letters", "read_dead_letters"]
+
+_COLUMNS = DeadLetter.__struct_fields__
+_CREATE = f"CREATE TABLE IF NOT EXISTS dead_letters ({', '.join(_COLUMNS)})"
+_INSERT = f"INSERT INTO dead_letters VALUES ({', '.join('?' * len(_COLUMNS))})"
+
+
+def _now() -> str:
+    return format_timestamp(datetime.now(timezone.utc))
+
+
+def dead_letters_beside(sink: str) -> str:
+    """Where the dead letters of a run go whose `--dead_letter` is not given.
+
+    >>> dead_letters_beside("sqlite:rows.db")
+    'jsonl:rows.db.dead_letters.jsonl'
+    """
+    opened = open_sink(sink)
+    return f"jsonl:{opened.rest}.dead_letters.jsonl" if opened.has_path else "jsonl:dead_letters.jsonl"
+
+
+class DeadLetterWriter(abc.ABC):
+    """Appends dead letters; the place is made when the first one comes.
+
+    Args:
+        uri: Names it in messages.
+        path: The file.
+        now: The time of letters that have none.
+    """
+
+    def __init__(self, uri: str, path: str, now: Callable[[], str]) -> None:
+        self.uri, self.path, self.now = uri, path, now
+        self._opened: Any = None
+
+    def write(self, letter: DeadLetter) -> None:
+        """Takes one dead letter; all are on the disk after `close`.
+
+        Raises:
+            BoilerBeamError: It can't be written.
+        """
+        if not letter.time:
+            letter = msgspec.structs.replace(letter, time=self.now())
+        try:
+            if self._opened is None:
+                os.makedirs(os.path.dirname(self.path) or ".", exist_ok=True)
+                self._opened = self._open()
+            self._append(letter)
+        except (OSError, sqlite3.Error) as error:
+            raise self._failed(error) from error
+
+    def close(self) -> None:
+        """Ends it.
+
+        Raises:
+            BoilerBeamError: The last letters can't be written.
+        """
+        if self._opened is not None:
+            try:
+                self._end()
+            except (OSError, sqlite3.Error) as error:
+                raise self._failed(error) from error
+            finally:
+                self._opened = None
+
+    def _failed(self, error: Exception) -> BoilerBeamError:
+        return BoilerBeamError(f"{self.uri}: expected a place for dead letters, got: {error}; mend: name another")
+
+    @abc.abstractmethod
+    def _open(self) -> Any: ...
+
+    @abc.abstractmethod
+    def _append(self, letter: DeadLetter) -> None: ...
+
+    @abc.abstractmethod
+    def _end(self) -> None: ...
+
+
+class _Jsonl(DeadLetterWriter):
+    def _open(self) -> Any:
+        return open(self.path, "ab")
+
+    def _append(self, letter: DeadLetter) -> None:
+        self._opened.write(msgspec.json.encode(letter) + b"\n")
+
+    def _end(self) -> None:
+        self._opened.close()
+
+
+class _Sqlite(DeadLetterWriter):
+    def _open(self) -> Any:
+        database = sqlite3.connect(self.path)
+        database.execute(_CREATE)
+        return database
+
+    def _append(self, letter: DeadLetter) -> None:
+        self._opened.execute(_INSERT, msgspec.structs.astuple(letter))
+
+    def _end(self) -> None:
+        self._opened.commit()
+        self._opened.close()
+
+
+_KINDS = {"jsonl": _Jsonl, "sqlite": _Sqlite}
+
+
+def _parsed(uri: str) -> tuple[str, str]:
+    scheme, _, path = uri.partition(":")
+    if scheme not in _KINDS or not path:
+        raise UsageError(f"{uri}: expected dead letters at jsonl:PATH or sqlite:PATH; mend: write one of the two")
+    if os.path.isdir(path):
+        raise UsageError(f"{uri}: expected a file, got a folder; mend: name a file in it")
+    return scheme, path
+
+
+def open_dead_letters(uri: str, *, now: Callable[[], str] = _now) -> DeadLetterWriter:
+    """Opens the place of dead letters. Nothing is made before the first one.
+
+    Raises:
+        UsageError: The URI is none of such a place.
+    """
+    scheme, path = _parsed(uri)
+    return _KINDS[scheme](uri, path, now)
+
+
+def read_dead_letters(uri: str) -> Iterator[DeadLetter]:
+    """The dead letters at a place, in the order in which they came.
+
+    Raises:
+        UsageError: There is no such place, or it holds something else.
+    """
+    scheme, path = _parsed(uri)
+    if not os.path.exists(path):
+        raise UsageError(
+            f"{uri}: expected dead letters, got no file; mend: check the path (a run without any makes none)"
+        )
+    try:
+        if scheme == "jsonl":
+            with open(path, "rb") as file:
+                for line in file:
+                    yield msgspec.json.decode(line, type=DeadLetter)
+        else:
+            with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
+                for values in database.execute(f"SELECT {', '.join(_COLUMNS)} FROM dead_letters ORDER BY rowid"):
+                    yield DeadLetter(**dict(zip(_COLUMNS, values, strict=True)))
+    except (OSError, sqlite3.Error, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise UsageError(f"{uri}: expected dead letters, got: {error}; mend: name a file that holds some") from None

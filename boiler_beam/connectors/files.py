@@ -1,0 +1,183 @@
+"""Document files: `file:PATH` (a file, a folder, a glob; `.gz` too) and the documents that come with the package.
+
+A line is `{"path": "users/u1", "version": 1700000000000000, "fields": {...}}`, `"fields": null` for a deletion; other
+keys are ignored, and so are blank lines. A line that is none comes as a dead letter `malformed_line`.
+"""
+
+from __future__ import annotations
+
+import glob
+import gzip
+import os
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+import msgspec
+
+from boiler_beam.connectors.base import Source
+from boiler_beam.errors import UsageError
+from boiler_beam.events import Change, DeadLetter
+from boiler_beam.values import INT64_MAX
+
+__all__ = ["FileSource", "SampleSource"]
+
+SPLIT_BYTES = 32 << 20
+_GZIP_RATIO = 6
+
+
+class _Line(Change, frozen=True, gc=False):
+    version: Annotated[int, msgspec.Meta(ge=0, le=INT64_MAX)]
+
+
+_decode = msgspec.json.Decoder(_Line).decode
+
+
+class FileSource(Source):
+    """Reads document files; large ones in parts, side by side."""
+
+    scheme: ClassVar[str] = "file"
+
+    def __init__(self, rest: str) -> None:
+        super().__init__(rest)
+        if not rest:
+            raise UsageError(f"{self.uri}: expected a path behind the scheme, got none; mend: write file:PATH")
+
+    def files(self) -> list[str]:
+        """The files that the path means, sorted.
+
+        Raises:
+            UsageError: There are none, or one can't be read.
+        """
+        if os.path.isdir(self.rest):
+            found = [entry.path for entry in os.scandir(self.rest) if entry.name.endswith((".jsonl", ".jsonl.gz"))]
+            wanted = "a folder with .jsonl or .jsonl.gz files"
+        elif os.path.exists(self.rest):
+            found, wanted = [self.rest], ""
+        else:
+            found = [path for path in glob.glob(self.rest, recursive=True) if not os.path.isdir(path)]
+            wanted = "a file, a folder or a glob that matches files"
+        if not found:
+            raise UsageError(f"{self.uri}: expected {wanted}, got nothing there; mend: check the path")
+        for path in found:
+            try:
+                open(path, "rb").close()
+            except OSError as error:
+                raise UsageError(
+                    f"{self.uri}: expected a readable file, got {path}: {error.strerror}; mend: check its rights"
+                ) from None
+        return sorted(found)
+
+    def splits(self) -> Sequence[str]:
+        """`BEGIN-END:PATH` in bytes; without END to the end."""
+        found = []
+        for path in self.files():
+            size = 0 if path.endswith(".gz") else os.path.getsize(path)
+            begins = range(0, max(size, 1), SPLIT_BYTES)
+            ends = [*map(str, begins[1:]), ""]
+            found += [f"{begin}-{end}:{path}" for begin, end in zip(begins, ends, strict=True)]
+        return found
+
+    def size_bytes(self) -> int:
+        """Of all files, uncompressed."""
+        return sum(os.path.getsize(path) * (_GZIP_RATIO if path.endswith(".gz") else 1) for path in self.files())
+
+    def read(self, split: str) -> Iterator[Change | DeadLetter]:
+        """The changes of the lines that begin in a split."""
+        span, _, path = split.partition(":")
+        begin, _, end = span.partition("-")
+        number = 0
+        try:
+            for number, line in enumerate(_lines(path, int(begin), int(end) if end else None), start=1):
+                try:
+                    change = _decode(line)
+                    name = change.path
+                    if name.count("/") & 1 and "//" not in name and name[0] != "/" != name[-1]:
+                        if not line.isascii():
+                            line.decode()  # msgspec reads over text that nobody asks for
+                        yield change
+                        continue
+                    problem = f"expected a document's path, got {name!r}"
+                except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+                    if not line.strip():
+                        continue
+                    problem = str(error)
+                place = f"file:{path}:{number + _lines_before(path, int(begin))}"
+                yield _malformed(line, problem, place)
+        except (EOFError, gzip.BadGzipFile, zlib.error, OSError) as error:
+            place = f"file:{path}:{number + _lines_before(path, int(begin)) + 1}"
+            raise UsageError(f"{place}: expected to read on, got: {error}; mend: make the file whole again") from error
+
+
+def _lines(path: str, begin: int, end: int | None) -> Iterator[bytes]:
+    if path.endswith(".gz"):
+        with gzip.open(path) as unzipped:
+            yield from unzipped
+        return
+    with open(path, "rb") as file:
+        if begin:
+            file.seek(begin - 1)
+            file.readline()
+        if end is None:
+            yield from file
+            return
+        position = file.tell()
+        if position >= end:
+            return
+        for line in file:
+            yield line
+            position += len(line)
+            if position >= end:
+                return
+
+
+def _lines_before(path: str, begin: int) -> int:
+    """How many lines begin before a split: counted for a message alone."""
+    if not begin:
+        return 0
+    lines = 0
+    with open(path, "rb") as file:
+        left = begin - 1
+        while left and (block := file.read(min(left, 1 << 20))):
+            lines += block.count(b"\n")
+            left -= len(block)
+    return lines + 1
+
+
+class _Known(msgspec.Struct):
+    path: msgspec.Raw = msgspec.Raw(b"null")
+    version: msgspec.Raw = msgspec.Raw(b"null")
+
+
+def _malformed(line: bytes, problem: str, place: str) -> DeadLetter:
+    path = version = None
+    try:
+        known = msgspec.json.decode(line, type=_Known)
+        path, version = msgspec.json.decode(known.path), msgspec.json.decode(known.version)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        problem = problem or "expected JSON"  # nothing of it can be told
+    return DeadLetter(
+        stage="read",
+        code="malformed_line",
+        message=f'{problem}; a line is {{"path": "users/u1", "version": 1700000000000000, "fields": {{...}}}}',
+        path=path if isinstance(path, str) else None,
+        version=version if type(version) is int else None,
+        source=place,
+        input=line.rstrip(b"\r\n").decode("utf-8", "backslashreplace"),
+    )
+
+
+class SampleSource(FileSource):
+    """The documents of an example: `sample:` (the meeting room) or `sample:cities`."""
+
+    scheme: ClassVar[str] = "sample"
+
+    def __init__(self, rest: str) -> None:
+        folder = Path(__file__).parent.parent / "samples"
+        name = rest or "meeting"
+        known = sorted(path.stem for path in folder.glob("*.jsonl"))
+        if name not in known:
+            raise UsageError(f"sample:{rest}: expected one of {', '.join(known)}, got {name!r}; mend: name one of them")
+        super().__init__(str(folder / f"{name}.jsonl"))
+        self.uri = f"sample:{rest}"

@@ -1,0 +1,126 @@
+"""Rows in a JSON-lines file: a log, in which the newest stamp of a path stands, and at equal stamps the later line.
+
+    {"path": "meeting_sessions/m1", "generation": 1, "version": 1700000000000000, "seq": 0, "fields": {...}}
+
+`fields` is null where the row was deleted. A backfill replaces the file in one rename; control data lies beside it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import BinaryIO, ClassVar
+
+import msgspec
+
+from boiler_beam.connectors.base import BackfillWriter, Control, Sink
+from boiler_beam.connectors.replacing import Replacement, read_controls, replacing, write_controls
+from boiler_beam.errors import UsageError
+from boiler_beam.events import Row, Stamp, View
+
+__all__ = ["JsonlSink"]
+
+
+class _Line(msgspec.Struct, gc=False):
+    path: str
+    generation: int
+    version: int
+    seq: int
+    fields: msgspec.Raw
+
+
+_decode = msgspec.json.Decoder(_Line).decode
+_encode = msgspec.json.Encoder().encode
+
+
+class JsonlSink(Sink):
+    """Writes rows to one uncompressed file."""
+
+    scheme: ClassVar[str] = "jsonl"
+    has_path: ClassVar[bool] = True
+
+    def __init__(self, rest: str) -> None:
+        super().__init__(rest)
+        if not rest:
+            raise UsageError(f"{self.uri}: expected a path behind the scheme, got none; mend: write jsonl:PATH")
+
+    @property
+    def _control_path(self) -> str:
+        return f"{self.rest}.control.jsonl"
+
+    def controls(self) -> dict[str, Control]:
+        """See `Sink`."""
+        return read_controls(self.uri, self._control_path)
+
+    def standing(self, view: View) -> Iterator[Row]:
+        """See `Sink`."""
+        for line in self._standing_lines(view):
+            yield Row(line.path, Stamp(line.generation, line.version, line.seq), bytes(line.fields))
+
+    def _standing_lines(self, view: View | None = None) -> Iterator[_Line]:
+        """The standing rows, of one view or of all: two passes, so that stamps alone are held."""
+        places = self._places()
+        with self._open() as file:
+            for number, text in enumerate(file):
+                if number in places:
+                    line = _decode(text)
+                    if view is None or view.matches(line.path):
+                        yield line
+
+    def _places(self) -> frozenset[int]:
+        """The numbers of the lines that stand."""
+        newest: dict[str, tuple[Stamp, int]] = {}
+        with self._open() as file:
+            for number, text in enumerate(file):
+                try:
+                    line = _decode(text)
+                except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+                    if not text.endswith(b"\n"):
+                        break  # a writer was stopped in the middle of its last line
+                    message = f"expected a row, got: {error}; mend: name a file that holds rows, or a new one"
+                    raise UsageError(f"{self.uri}:{number + 1}: {message}") from None
+                stamp = Stamp(line.generation, line.version, line.seq)
+                is_deleted = bytes(line.fields) == b"null"
+                if line.path not in newest or newest[line.path][0] <= stamp:
+                    newest[line.path] = stamp, -1 if is_deleted else number
+        return frozenset(number for _, number in newest.values())
+
+    def _open(self) -> BinaryIO:
+        try:
+            return open(self.rest if os.path.exists(self.rest) else os.devnull, "rb")
+        except OSError as error:
+            raise UsageError(
+                f"{self.uri}: expected a file that can be read, got: {error}; mend: name another"
+            ) from None
+
+    @contextmanager
+    def backfill(self, views: Sequence[View]) -> Iterator[BackfillWriter]:
+        """See `Sink`."""
+        with replacing(self.uri, self.rest) as replacement:
+            yield _Writer(self, replacement)
+
+    def _commit(self, replacement: Replacement, going: set[str], controls: Mapping[str, Control]) -> None:
+        for line in self._standing_lines():
+            if line.path not in going:
+                replacement.file.write(_encode(line) + b"\n")
+        write_controls(self.uri, self._control_path, controls)
+        replacement.commit()
+
+
+class _Writer(BackfillWriter):
+    def __init__(self, sink: JsonlSink, replacement: Replacement) -> None:
+        self.sink, self.replacement = sink, replacement
+        self.going: set[str] = set()
+
+    def write(self, view: View, row: Row) -> None:
+        assert row.fields is not None
+        line = _encode(_Line(row.path, *row.stamp, msgspec.Raw(row.fields)))
+        self.replacement.file.write(line + b"\n")
+        self.going.add(row.path)
+
+    def delete(self, view: View, path: str) -> None:
+        self.going.add(path)
+
+    def commit(self, controls: Mapping[str, Control]) -> None:
+        self.sink._commit(self.replacement, self.going, controls)

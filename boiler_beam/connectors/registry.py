@@ -1,0 +1,105 @@
+"""The registry of schemes: from a URI to the class that reads or writes it.
+
+    @register
+    class Postgres(Source, Sink):
+        scheme = "postgres"
+
+Known are, in this order: what was registered, the built-in schemes, and the entry points in the group
+`boiler_beam.connectors` (scheme = "module:Class") of installed packages.
+"""
+
+from __future__ import annotations
+
+import importlib
+from importlib.metadata import entry_points
+from typing import Any, TypeVar
+
+from boiler_beam.connectors.base import Sink, Source
+from boiler_beam.errors import UsageError
+
+__all__ = ["open_sink", "open_source", "register", "schemes"]
+
+Connector = TypeVar("Connector", bound="type[Source] | type[Sink]")
+
+_SOURCES = {
+    "file": "boiler_beam.connectors.files:FileSource",
+    "sample": "boiler_beam.connectors.files:SampleSource",
+}
+_SINKS = {
+    "jsonl": "boiler_beam.connectors.jsonl:JsonlSink",
+    "sqlite": "boiler_beam.connectors.sqlite:SqliteSink",
+    "parquet": "boiler_beam.connectors.parquet:ParquetSink",
+}
+_BUILT_IN = {**_SOURCES, **_SINKS}
+_GROUP = "boiler_beam.connectors"
+_registered: dict[str, type[Source] | type[Sink]] = {}
+
+
+def register(connector: Connector) -> Connector:
+    """Makes a class known by its scheme; a class that is both `Source` and `Sink` serves as both.
+
+    Raises:
+        UsageError: Another class has the scheme.
+    """
+    scheme = connector.scheme
+    known = _registered.get(scheme)
+    if scheme in _BUILT_IN or (known is not None and known.__qualname__ != connector.__qualname__):
+        raise UsageError(
+            f"{connector.__qualname__}: expected a scheme of its own, got {scheme!r}, which is taken; mend: rename it"
+        )
+    _registered[scheme] = connector
+    return connector
+
+
+def schemes(kind: Any) -> list[str]:
+    """The known schemes of `Source`, or of `Sink`. Of installed packages nothing is imported: theirs are in both."""
+    registered = [scheme for scheme, connector in _registered.items() if issubclass(connector, kind)]
+    installed = [point.name for point in entry_points(group=_GROUP)]
+    return sorted({*(_SOURCES if kind is Source else _SINKS), *registered, *installed})
+
+
+def open_source(uri: str) -> Source:
+    """The source at a URI. Nothing is read yet.
+
+    Raises:
+        UsageError: The URI is malformed, or its scheme is none of a source.
+    """
+    opened: Source = _open(uri, Source, "source")
+    return opened
+
+
+def open_sink(uri: str) -> Sink:
+    """The sink at a URI. Nothing is written yet.
+
+    Raises:
+        UsageError: The URI is malformed, or its scheme is none of a sink.
+    """
+    opened: Sink = _open(uri, Sink, "sink")
+    return opened
+
+
+def _open(uri: str, kind: Any, word: str) -> Any:
+    scheme, colon, rest = uri.partition(":")
+    if not colon or "/" in scheme:
+        known = ", ".join(schemes(kind))
+        raise UsageError(
+            f"{uri}: expected a {word} as SCHEME:ADDRESS, got no scheme; mend: put one before it ({known})"
+        )
+    found = _class_of(scheme)
+    if not issubclass(found, kind):
+        known = ", ".join(schemes(kind))
+        other = "" if found is object else f" (it is one of a {'sink' if word == 'source' else 'source'})"
+        raise UsageError(f"{uri}: expected the scheme of a {word}, got {scheme!r}{other}; mend: use one of {known}")
+    return found(rest)
+
+
+def _class_of(scheme: str) -> Any:
+    """The class of a scheme; `object` where nobody knows it."""
+    if scheme in _registered:
+        return _registered[scheme]
+    if scheme in _BUILT_IN:
+        module, _, name = _BUILT_IN[scheme].partition(":")
+        return getattr(importlib.import_module(module), name)
+    for point in entry_points(group=_GROUP, name=scheme):
+        return point.load()
+    return object

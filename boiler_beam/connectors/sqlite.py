@@ -1,0 +1,138 @@
+"""Rows in SQLite: one table per view, named by its class, and `_boiler_control` beside them.
+
+| column | |
+| --- | --- |
+| `path` | primary key, the whole row path |
+| `generation`, `version`, `seq` | the stamp |
+| `fields` | JSON |
+
+A backfill is one transaction; readers see the old rows until it is committed (write-ahead log).
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from typing import ClassVar
+
+from boiler_beam.connectors.base import BackfillWriter, Control, Sink
+from boiler_beam.errors import BoilerBeamError, UsageError
+from boiler_beam.events import Row, Stamp, View
+
+__all__ = ["SqliteSink"]
+
+_CONTROL = "CREATE TABLE IF NOT EXISTS _boiler_control (view TEXT PRIMARY KEY, generation INTEGER, fingerprint TEXT)"
+_COLUMNS = "path TEXT PRIMARY KEY, generation INTEGER, version INTEGER, seq INTEGER, fields TEXT"
+_NAMES = ["path", "generation", "version", "seq", "fields"]
+
+
+class SqliteSink(Sink):
+    """Writes rows to a database file."""
+
+    scheme: ClassVar[str] = "sqlite"
+    has_path: ClassVar[bool] = True
+
+    def __init__(self, rest: str) -> None:
+        super().__init__(rest)
+        if not rest:
+            raise UsageError(f"{self.uri}: expected a path behind the scheme, got none; mend: write sqlite:PATH")
+
+    def controls(self) -> dict[str, Control]:
+        """See `Sink`."""
+        with self._read() as database:
+            if not _columns(database, "_boiler_control"):
+                return {}
+            found = database.execute("SELECT view, generation, fingerprint FROM _boiler_control")
+            return {view: Control(generation=generation, fingerprint=text) for view, generation, text in found}
+
+    def standing(self, view: View) -> Iterator[Row]:
+        """See `Sink`."""
+        with self._read() as database:
+            if self._has_table(database, view):
+                query = f'SELECT path, generation, version, seq, fields FROM "{view.name}"'
+                for path, generation, version, seq, fields in database.execute(query):
+                    yield Row(path, Stamp(generation, version, seq), fields.encode())
+
+    @contextmanager
+    def backfill(self, views: Sequence[View]) -> Iterator[BackfillWriter]:
+        """See `Sink`."""
+        try:
+            os.makedirs(os.path.dirname(self.rest) or ".", exist_ok=True)
+            with closing(sqlite3.connect(self.rest, isolation_level=None, timeout=0)) as database:
+                database.execute("PRAGMA journal_mode=WAL")
+                database.execute("BEGIN IMMEDIATE")
+                database.execute(_CONTROL)
+                for view in views:
+                    if not self._has_table(database, view):
+                        database.execute(f'CREATE TABLE "{view.name}" ({_COLUMNS}) WITHOUT ROWID')
+                yield _Writer(database)
+                if database.in_transaction:
+                    database.rollback()
+        except sqlite3.Error as error:
+            raise self._failed(error) from error
+        except OSError as error:
+            raise UsageError(
+                f"{self.uri}: expected a folder that can be made, got {error}; mend: name another"
+            ) from None
+
+    @contextmanager
+    def _read(self) -> Iterator[sqlite3.Connection]:
+        """A connection that makes no file; to an empty database where there is none."""
+        address = f"file:{_quoted(self.rest)}?mode=rw" if os.path.exists(self.rest) else ":memory:"
+        try:
+            with closing(sqlite3.connect(address, uri=True)) as database:
+                yield database
+        except sqlite3.Error as error:
+            raise self._failed(error) from error
+
+    def _has_table(self, database: sqlite3.Connection, view: View) -> bool:
+        names = _columns(database, view.name)
+        if names and names != _NAMES:
+            raise UsageError(
+                f"{self.uri}: expected the table {view.name} to have the columns {', '.join(_NAMES)}, "
+                f"got {', '.join(names)}; mend: name another file"
+            )
+        return bool(names)
+
+    def _failed(self, error: sqlite3.Error) -> BoilerBeamError:
+        text = str(error)
+        if "locked" in text:
+            return UsageError(
+                f"{self.uri}: expected to be its only writer, got: {text}; mend: wait until the other one ends"
+            )
+        if "full" in text or "I/O" in text:
+            return BoilerBeamError(
+                f"{self.uri}: could not be written ({text}); its rows stand as before; mend: free space"
+            )
+        return UsageError(
+            f"{self.uri}: expected a SQLite database that can be written, got: {text}; mend: name another"
+        )
+
+
+def _quoted(path: str) -> str:
+    return path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+
+
+def _columns(database: sqlite3.Connection, table: str) -> list[str]:
+    return [name for _, name, *_ in database.execute(f'PRAGMA table_info("{table}")')]
+
+
+class _Writer(BackfillWriter):
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self.database = database
+
+    def write(self, view: View, row: Row) -> None:
+        assert row.fields is not None
+        self.database.execute(
+            f'INSERT OR REPLACE INTO "{view.name}" VALUES (?, ?, ?, ?, ?)', (row.path, *row.stamp, row.fields.decode())
+        )
+
+    def delete(self, view: View, path: str) -> None:
+        self.database.execute(f'DELETE FROM "{view.name}" WHERE path = ?', (path,))
+
+    def commit(self, controls: Mapping[str, Control]) -> None:
+        values = [(name, control.generation, control.fingerprint) for name, control in controls.items()]
+        self.database.executemany("INSERT OR REPLACE INTO _boiler_control VALUES (?, ?, ?)", values)
+        self.database.execute("COMMIT")
