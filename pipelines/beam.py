@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-from boiler_beam.connectors import open_sink, open_source
-from boiler_beam.engine.backfill import Report
-from boiler_beam.engine.write import Prune, ViewReport
-from boiler_beam.errors import UsageError
+from boiler_beam.connectors import open_dead_letters, open_sink, open_source
+from boiler_beam.engine.backfill import Report, without_garbage_collection
+from boiler_beam.engine.write import ViewReport
+from boiler_beam.errors import BoilerBeamError, UsageError
 from boiler_beam.plan import Plan, refuse_main
-from transforms import Backfill
+from transforms import Backfill, Destination
 from transforms.write import NAMESPACE
 
-__all__ = ["run_backfill"]
+__all__ = ["LOCAL_RUNNERS", "run_backfill"]
+
+LOCAL_RUNNERS = ("DirectRunner", "FnApiRunner")
+"""They run on FnApiRunner: left to choose, Beam's DirectRunner would try to download another one."""
 
 PARTITION_BYTES = 32 << 20
 """Of the sources, for one partition: as objects, its documents take about ten times that in a worker."""
@@ -30,26 +32,15 @@ WORKER_PARTITIONS = 32
 
 
 def run_backfill(
-    plan: Plan,
-    sources: Sequence[str],
-    sink: str,
-    dead_letters: str,
-    *,
-    runner: str,
-    prune: Prune = "safe",
-    read_time: int | None = None,
-    beam_arguments: Sequence[str] = (),
+    plan: Plan, sources: Sequence[str], destination: Destination, *, runner: str, beam_arguments: Sequence[str] = ()
 ) -> Report:
     """Computes every row on a runner and writes them.
 
     Args:
         plan: The views, importable on the workers.
         sources: URIs of bounded sources.
-        sink: The sink's URI.
-        dead_letters: The URI where dead letters go.
+        destination: Where rows and dead letters go.
         runner: A Beam runner's name; `DirectRunner` is FnApiRunner in this process.
-        prune: What to do with rows that are not computed.
-        read_time: The version of the rows, in microseconds since the epoch; None: the newest version read.
         beam_arguments: Options of Beam's own, `--name=value`.
 
     Raises:
@@ -58,26 +49,37 @@ def run_backfill(
     refuse_main(plan)
     opened = [open_source(uri) for uri in sources]
     splits = [(source.uri, split) for source in opened for split in source.splits()]
-    open_sink(sink).controls()
+    open_sink(destination.sink).controls()
+    open_dead_letters(destination.dead_letters)
     sizes = [source.size_bytes() for source in opened]
-    is_local = runner in ("DirectRunner", "FnApiRunner")
+    is_local = runner in LOCAL_RUNNERS
     partitions = max(1 if is_local else WORKER_PARTITIONS, sum(size or 0 for size in sizes) // PARTITION_BYTES)
     options = _options(beam_arguments)
-    backfill = Backfill(
-        tuple(view.reference_name for view in plan.views), splits, sink, dead_letters,
-        partitions=partitions, prune=prune, read_time=read_time,
-    )  # fmt: skip
-    if is_local:
-        gc.disable()  # documents hold no cycles: looking for some takes a third of the time
+    views = tuple(view.reference_name for view in plan.views)
     try:
         pipeline = beam.Pipeline(runner=FnApiRunner() if is_local else runner, options=options)
-        pipeline | "Backfill" >> backfill
+    except ValueError as error:  # no such runner
+        raise UsageError(f"--runner {runner}: expected a Beam runner, got: {error}; mend: DirectRunner, ...") from None
+    pipeline | "Backfill" >> Backfill(views, splits, destination, partitions=partitions)
+    with without_garbage_collection() if is_local else contextlib.nullcontext(), _plain_errors():
         result = pipeline.run()
         result.wait_until_finish()
-    finally:
-        if is_local:
-            gc.enable()
     return _report(plan, result)
+
+
+@contextlib.contextmanager
+def _plain_errors() -> Iterator[None]:
+    """What boiler_beam raised on a worker, without what Beam wraps it into."""
+    try:
+        yield
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None:
+            if isinstance(cause, BoilerBeamError):
+                message = str(cause).partition(" [while running")[0]
+                raise (UsageError if isinstance(cause, UsageError) else BoilerBeamError)(message) from error
+            cause = cause.__cause__
+        raise
 
 
 def _options(arguments: Sequence[str]) -> PipelineOptions:

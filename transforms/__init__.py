@@ -2,6 +2,6 @@
 
 from transforms.backfill import Backfill
 from transforms.read import ReadChanges
-from transforms.write import WriteRows
+from transforms.write import Destination, WriteRows
 
-__all__ = ["Backfill", "ReadChanges", "WriteRows"]
+__all__ = ["Backfill", "Destination", "ReadChanges", "WriteRows"]

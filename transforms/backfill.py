@@ -13,13 +13,12 @@ from typing import Any
 
 import apache_beam as beam
 
-from boiler_beam.engine.write import Prune
 from boiler_beam.plan import load_plan
 from boiler_beam.steps.partition import ROWS, WRITE, PartitionedPlan, Send, ask_documents, join_level, render_rows
 from boiler_beam.steps.spill import messages_within
 from transforms.packs import PACKED, Packer, tag_of
 from transforms.read import OBSERVED, ReadChanges
-from transforms.write import WriteRows
+from transforms.write import Destination, WriteRows
 
 __all__ = ["Backfill"]
 
@@ -38,11 +37,8 @@ class Backfill(beam.PTransform):  # type: ignore[misc]
     Args:
         views: The views as `module:Class`, importable on the workers.
         splits: URI and split of each part of the sources.
-        sink: The sink's URI.
-        dead_letters: The URI where dead letters go.
+        destination: Where rows and dead letters go.
         partitions: How many partitions documents and rows lie in.
-        prune: What to do with rows that were not computed.
-        read_time: The version of the rows, in microseconds since the epoch; None: the newest version read.
         memory_bytes: The share of memory of one partition's part.
     """
 
@@ -50,17 +46,14 @@ class Backfill(beam.PTransform):  # type: ignore[misc]
         self,
         views: tuple[str, ...],
         splits: Sequence[tuple[str, str]],
-        sink: str,
-        dead_letters: str,
+        destination: Destination,
         *,
         partitions: int,
-        prune: Prune = "safe",
-        read_time: int | None = None,
         memory_bytes: int = MEMORY_BYTES,
     ) -> None:
         super().__init__()
-        self.views, self.splits, self.sink, self.dead_letters = views, splits, sink, dead_letters
-        self.partitions, self.prune, self.read_time, self.memory_bytes = partitions, prune, read_time, memory_bytes
+        self.views, self.splits, self.destination = views, splits, destination
+        self.partitions, self.memory_bytes = partitions, memory_bytes
 
     def expand(self, pipeline: Any) -> Any:
         """Builds it on a pipeline."""
@@ -87,7 +80,7 @@ class Backfill(beam.PTransform):  # type: ignore[misc]
                 if later == WRITE or (later == ROWS and place != ROWS) or 0 <= place < later:
                     arriving[later].append(outputs[tag_of(later)])
         gathered = arriving[WRITE] | "Write/Flatten" >> beam.Flatten()
-        return gathered | "WriteRows" >> WriteRows(self.views, self.sink, self.dead_letters, self.prune, self.read_time)
+        return gathered | "WriteRows" >> WriteRows(self.views, self.destination)
 
 
 class _Stage(beam.DoFn):  # type: ignore[misc]

@@ -3,22 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 
 from boiler_beam.connectors import open_dead_letters, open_sink
+from boiler_beam.engine.memory import MemorySink
 from boiler_beam.engine.write import Prune, RowWriter
 from boiler_beam.plan import load_plan
 from boiler_beam.steps.messages import Failure, Rendered, Statistics, Unknown, decode_pack
 from transforms.packs import PACKED
 
-__all__ = ["NAMESPACE", "WriteRows"]
+__all__ = ["NAMESPACE", "Destination", "WriteRows"]
 
 NAMESPACE = "boiler_beam"
 """Of the metrics: `changes`, `documents`, `dead_letters` and, for each view, `View/inserted` and so on."""
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where a backfill's output goes, and how.
+
+    Attributes:
+        sink: The sink's URI.
+        dead_letters: The URI where dead letters go.
+        prune: What to do with rows that were not computed.
+        read_time: The version of the rows, in microseconds since the epoch; None: the newest version read.
+        dry_run: Whether nothing is written: neither rows nor dead letters.
+    """
+
+    sink: str
+    dead_letters: str
+    prune: Prune = "safe"
+    read_time: int | None = None
+    dry_run: bool = False
 
 
 class WriteRows(beam.PTransform):  # type: ignore[misc]
@@ -26,38 +46,25 @@ class WriteRows(beam.PTransform):  # type: ignore[misc]
 
     Args:
         views: The views as `module:Class`.
-        sink: The sink's URI.
-        dead_letters: The URI where dead letters go.
-        prune: What to do with rows that were not computed.
-        read_time: The version of the rows, in microseconds since the epoch; None: the newest version read.
+        destination: Where they go.
     """
 
-    def __init__(
-        self, views: tuple[str, ...], sink: str, dead_letters: str, prune: Prune, read_time: int | None
-    ) -> None:
+    def __init__(self, views: tuple[str, ...], destination: Destination) -> None:
         super().__init__()
-        self.arguments = views, sink, dead_letters, prune, read_time
+        self.views, self.destination = views, destination
 
     def expand(self, packs: Any) -> Any:
         """Builds it on a PCollection of `(0, pack)` of rows, dead letters and counts."""
         return (
             packs
             | "Gather" >> beam.GroupByKey()
-            | "Write" >> beam.ParDo(_Write(*self.arguments)).with_output_types(PACKED)
+            | "Write" >> beam.ParDo(_Write(self.views, self.destination)).with_output_types(PACKED)
         )
 
 
 class _Write(beam.DoFn):  # type: ignore[misc]
-    def __init__(
-        self, views: tuple[str, ...], sink: str, dead_letters: str, prune: Prune, read_time: int | None
-    ) -> None:
-        self.views, self.sink, self.dead_letters, self.prune, self.read_time = (
-            views,
-            sink,
-            dead_letters,
-            prune,
-            read_time,
-        )
+    def __init__(self, views: tuple[str, ...], destination: Destination) -> None:
+        self.views, self.destination = views, destination
 
     def process(self, element: tuple[int, Iterable[bytes]]) -> Iterator[Any]:
         _, packs = element
@@ -70,9 +77,11 @@ class _Write(beam.DoFn):  # type: ignore[misc]
                 total.documents += message.documents
                 total.newest_version = max(total.newest_version, message.newest_version)
                 total.invalid_families += message.invalid_families
-        sink, letters = open_sink(self.sink), 0
-        dead_letters = open_dead_letters(self.dead_letters)
-        read_time = total.newest_version if self.read_time is None else self.read_time
+        destination, letters = self.destination, 0
+        sink, dead_letters = open_sink(destination.sink), open_dead_letters(destination.dead_letters)
+        if destination.dry_run:
+            sink = MemorySink(sink)
+        read_time = total.newest_version if destination.read_time is None else destination.read_time
         try:
             with sink.backfill([view.target for view in plan.views]) as writer:
                 rows = RowWriter(plan.views, sink, writer, read_time)
@@ -84,8 +93,9 @@ class _Write(beam.DoFn):  # type: ignore[misc]
                             rows.taint(message.view, message.path)
                         case Failure():
                             letters += 1
-                            dead_letters.write(message.letter)
-                rows.finish(self.prune, [view.root.family in total.invalid_families for view in plan.views])
+                            if not destination.dry_run:
+                                dead_letters.write(message.letter)
+                rows.finish(destination.prune, [view.root.family in total.invalid_families for view in plan.views])
         finally:
             dead_letters.close()
         counts = {"changes": total.changes, "documents": total.documents, "dead_letters": letters}

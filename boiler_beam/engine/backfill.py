@@ -6,6 +6,7 @@ import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 
 from boiler_beam.connectors.base import Sink, Source
 from boiler_beam.engine.join import Computed, Join
@@ -14,7 +15,7 @@ from boiler_beam.events import DeadLetter
 from boiler_beam.plan import Plan
 from boiler_beam.steps.newest import NewestVersions
 
-__all__ = ["Progress", "Report", "backfill"]
+__all__ = ["Progress", "Report", "backfill", "without_garbage_collection"]
 
 Progress = Callable[[str, int], None]
 """Told of each stage (`read`, `rows`) how far it is, in changes or rows."""
@@ -81,11 +82,13 @@ def backfill(
 
     splits = [(source, split) for source in sources for split in source.splits()]
     targets = [view.target for view in plan.views]
-    with _without_garbage_collection(), sink.backfill(targets) as writer:
+    with without_garbage_collection(), sink.backfill(targets) as writer:
         versions = NewestVersions(plan, count)
         for source, split in splits:
-            versions.add_all(source.read(split))
-            progress("read", versions.number_of_changes)
+            changes = iter(source.read(split))
+            while batch := list(islice(changes, _BATCH)):
+                versions.add_all(batch)
+                progress("read", versions.number_of_changes)
         report.changes = versions.number_of_changes
         report.documents = sum(map(len, versions.documents))
         rows = RowWriter(plan.views, sink, writer, versions.newest_version if read_time is None else read_time)
@@ -106,7 +109,7 @@ def backfill(
 
 
 @contextmanager
-def _without_garbage_collection() -> Iterator[None]:
+def without_garbage_collection() -> Iterator[None]:
     """Documents hold no cycles: looking for some among millions of them takes a third of the time."""
     was_enabled = gc.isenabled()
     gc.disable()

@@ -78,7 +78,6 @@ class ModelOptions:
     mistakes: tuple[Mistake, ...]
 
 
-@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(field,))
 class ModelMeta(msgspec.StructMeta):
     """Takes the class keywords `collection=`, `obj_type=`, `case=` and the `field()` declarations out of a class."""
 
@@ -139,6 +138,8 @@ class ModelMeta(msgspec.StructMeta):
                 return given.name
             return _HIDDEN.get(key) or stored_name(key, case or "camel")
 
+        if any(hasattr(base, "__boiler_base__") for base in bases):  # a subclass may add required fields
+            options.setdefault("kw_only", True)
         model: ModelMeta = super().__new__(mcls, name, bases, namespace, rename=rename, **options)
         model.__boiler__ = ModelOptions(
             pattern or (inherited.collection if inherited else None), obj_type, case, declared, tuple(mistakes)
@@ -151,6 +152,7 @@ def options_of(model: type) -> ModelOptions | None:
     return model.__boiler__ if isinstance(model, ModelMeta) else None
 
 
+@dataclass_transform(frozen_default=True, field_specifiers=(field,))
 class Struct(msgspec.Struct, metaclass=ModelMeta, frozen=True):
     """A nested struct of a model or of a row: a Firestore map with known fields.
 
@@ -158,6 +160,7 @@ class Struct(msgspec.Struct, metaclass=ModelMeta, frozen=True):
     """
 
 
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field,))
 class DomainModel(msgspec.Struct, metaclass=ModelMeta, frozen=True, kw_only=True, gc=False):
     """Base of the classes for the documents of one collection: `class User(DomainModel, collection="users")`.
 

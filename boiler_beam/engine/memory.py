@@ -1,0 +1,70 @@
+"""A sink in memory, alone or over another one: for dry runs, comparisons and tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import ClassVar
+
+from boiler_beam.connectors.base import BackfillWriter, Control, Sink
+from boiler_beam.events import Row, View
+
+__all__ = ["MemorySink"]
+
+
+class MemorySink(Sink):
+    """Keeps what is written to it; what lies under it is read, and never written.
+
+    Args:
+        under: A sink whose rows and control data stand here, too, until they are replaced.
+
+    Attributes:
+        written: The rows that were written, by path.
+        deleted: The paths that were deleted.
+    """
+
+    scheme: ClassVar[str] = "memory"
+
+    def __init__(self, under: Sink | None = None) -> None:
+        super().__init__(under.uri if under is not None else "")
+        self.under = under
+        self.written: dict[str, Row] = {}
+        self.deleted: set[str] = set()
+        self._controls = under.controls() if under is not None else {}
+
+    def controls(self) -> dict[str, Control]:
+        """See `Sink`."""
+        return self._controls
+
+    def standing(self, view: View) -> Iterator[Row]:
+        """See `Sink`."""
+        for row in self.under.standing(view) if self.under is not None else ():
+            if row.path not in self.written and row.path not in self.deleted:
+                yield row
+        for row in self.written.values():
+            if view.matches(row.path):
+                yield row
+
+    @contextmanager
+    def backfill(self, views: Sequence[View]) -> Iterator[BackfillWriter]:
+        """See `Sink`."""
+        yield _Writer(self)
+
+
+class _Writer(BackfillWriter):
+    def __init__(self, sink: MemorySink) -> None:
+        self.sink = sink
+        self.written: dict[str, Row] = {}
+        self.deleted: set[str] = set()
+
+    def write(self, view: View, row: Row) -> None:
+        self.written[row.path] = row
+
+    def delete(self, view: View, path: str) -> None:
+        self.deleted.add(path)
+
+    def commit(self, controls: Mapping[str, Control]) -> None:
+        self.sink.written = {path: row for path, row in self.sink.written.items() if path not in self.deleted}
+        self.sink.written.update(self.written)
+        self.sink.deleted = (self.sink.deleted | self.deleted) - self.written.keys()
+        self.sink._controls = {**self.sink._controls, **controls}

@@ -1,0 +1,109 @@
+"""A plan in words: the tree of each view, the collections, and what one change of a document touches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from typing_extensions import assert_never
+
+from boiler_beam.plan.tree import Edge, Fixed, Group, Plan, Reference, Referrers, Root, ViewPlan
+from boiler_beam.views.fold import Collect
+
+__all__ = ["explain"]
+
+
+def explain(plan: Plan) -> str:
+    """What a plan reads, keeps and touches, for people.
+
+    >>> from boiler_beam.plan import compile_plan
+    >>> from boiler_beam.samples.meeting import OrganizationSummary
+    >>> print(explain(compile_plan([OrganizationSummary])))
+    OrganizationSummary: rows at organization_summaries/{id}
+    users: group of users by organization (dict; no getter reads it)
+    └─ tickets: referrers, the tickets whose user names one of users (dict; no getter reads it)
+    aggregates: num_users over users, num_attending over tickets, num_hearing_aid over users
+    <BLANKLINE>
+    users: a change touches
+      OrganizationSummary.users: the row of its organization, and of the one that it leaves;
+        adds to num_users, num_hearing_aid
+    <BLANKLINE>
+    tickets: a change touches
+      OrganizationSummary.tickets: the rows that reach the document its user names;
+        adds to num_attending
+    """
+    parts = ["\n".join(_view(view)) for view in plan.views]
+    for place, family in enumerate(plan.families):
+        lines = [f"{family.pattern.text}: a change touches"]
+        for view in plan.views:
+            for edge in view.edges:
+                if edge.family == place:
+                    lines += _touched(view, edge)
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts)
+
+
+def _view(view: ViewPlan) -> Iterator[str]:
+    yield f"{view.name}: rows at {view.template}"
+    yield from _branch(view, view.root, "", "")
+    if view.aggregates:
+        yield f"aggregates: {', '.join(f'{one.name} over {one.edge}' for one in view.aggregates)}"
+    for one in view.aggregates:
+        if isinstance(one.fold, Collect) and one.fold.limit is None:
+            yield f"warning: {one.name} collects without a limit: every change of a member sends all of them again"
+
+
+def _branch(view: ViewPlan, edge: Edge, indent: str, mark: str) -> Iterator[str]:
+    notes = ["dict" if edge.is_many else "one document"]
+    if isinstance(edge, (Reference, Fixed)) and edge.is_required:
+        notes.append("required: no row without it")
+    if edge.where is not None:
+        notes.append("where= refuses some")
+    if not edge.is_read:
+        notes.append("no getter reads it")
+    yield f"{indent}{mark}{edge.name}: {_way(edge)} ({'; '.join(notes)})"
+    children = view.children[edge.name]
+    below = indent + {"": "", "├─ ": "│  ", "└─ ": "   "}[mark]
+    for child in children:
+        yield from _branch(view, child, below, "└─ " if child is children[-1] else "├─ ")
+
+
+def _way(edge: Edge) -> str:
+    collection = edge.model.__boiler__.collection
+    name = collection.text if collection is not None else ""
+    match edge:
+        case Root():
+            return f"root, one row for each of {name}"
+        case Group():
+            return f"group of {name} by {edge.by.text}"
+        case Reference():
+            return f"reference {edge.parent}.{edge.field.text}, in {name}"
+        case Referrers():
+            return f"referrers, the {name} whose {edge.by.text} names one of {edge.parent}"
+        case Fixed():
+            return f"document {edge.path}"
+        case _:
+            assert_never(edge)
+
+
+def _touched(view: ViewPlan, edge: Edge) -> Iterator[str]:
+    sums = [one.name for _, one in view.aggregates_of[edge.name]]
+    ends = ";" if sums else ""
+    yield f"  {view.name}.{edge.name}: {_rows(edge)}{ends}"
+    if sums:
+        yield f"    adds to {', '.join(sums)}"
+
+
+def _rows(edge: Edge) -> str:
+    match edge:
+        case Root():
+            return "its own row"
+        case Group():
+            return f"the row of its {edge.by.text}, and of the one that it leaves"
+        case Reference():
+            return f"the rows that reach it by {edge.parent}.{edge.field.text}"
+        case Referrers():
+            return f"the rows that reach the document its {edge.by.text} names"
+        case Fixed():
+            return "every row"
+        case _:
+            assert_never(edge)

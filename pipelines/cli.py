@@ -1,0 +1,110 @@
+"""The console script `boiler-beam`: run, explain, diff, dead-letters."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Any
+
+import click
+
+from pipelines.command import execute
+from pipelines.main import run_command
+
+__all__ = ["main"]
+
+_views: Callable[[Any], Any] = click.option(
+    "--views", metavar="MODULE[:CLASS,...]", multiple=True, envvar="BOILER_BEAM_VIEWS", required=True,
+    help="The views: a module's, or those named.",
+)  # fmt: skip
+
+
+@click.group()
+@click.version_option(version("boiler_beam"), prog_name="boiler-beam")
+def _cli() -> None:
+    """Reactive view models for Firestore backends."""
+
+
+_cli.add_command(run_command)
+
+
+@_cli.command("explain")
+@_views
+def _explain(views: tuple[str, ...]) -> int:
+    """Print the plan of views: tree, collections, and what one change touches."""
+    from boiler_beam.plan import compile_plan
+    from boiler_beam.plan.explain import explain
+    from pipelines.views import load_views
+
+    print(explain(compile_plan(load_views(views))))
+    return 0
+
+
+@_cli.command("diff")
+@_views
+@click.option("--source", metavar="URI", multiple=True, help="Compute the new rows from these documents.")
+@click.argument("sinks", metavar="OLD [NEW]", nargs=-1)
+def _diff(views: tuple[str, ...], source: tuple[str, ...], sinks: tuple[str, ...]) -> int:
+    """Compare the rows of two sinks, or those of one with what --source gives now. Exits with 1 if they differ."""
+    from rich.console import Console
+
+    from boiler_beam.connectors import open_sink, open_source
+    from boiler_beam.engine import backfill
+    from boiler_beam.engine.diff import differences
+    from boiler_beam.engine.memory import MemorySink
+    from boiler_beam.plan import compile_plan
+    from pipelines.show import show_differences
+    from pipelines.views import load_views
+
+    if len(sinks) != (1 if source else 2):
+        raise click.UsageError("expected OLD and NEW sinks, or --source and one sink")
+    plan = compile_plan(load_views(views))
+    opened = [open_sink(uri) for uri in sinks]
+    for sink in opened:
+        if not sink.controls():
+            raise click.UsageError(f"{sink.uri}: expected rows, got none; mend: check the address")
+    if source:
+        computed = MemorySink()
+        backfill(plan, [open_source(uri) for uri in source], computed, lambda letter: None)
+        opened.append(computed)
+    number = show_differences(Console(highlight=False), differences(plan, *opened))
+    print(f"{number:,} rows differ" if number else "no row differs")
+    return 1 if number else 0
+
+
+@_cli.group("dead-letters")
+def _dead_letters() -> None:
+    """Look at inputs that could not be used."""
+
+
+@_dead_letters.command("list")
+@click.argument("uri")
+@click.option("--code", help="Only those with this code.")
+@click.option("--limit", type=click.IntRange(min=0), default=20, show_default=True, help="How many are shown.")
+def _list(uri: str, code: str | None, limit: int) -> int:
+    """Show dead letters at jsonl:PATH or sqlite:PATH, and how many there are of each code."""
+    from boiler_beam.connectors import read_dead_letters
+
+    counts: Counter[str] = Counter()
+    for letter in read_dead_letters(uri):
+        if code is not None and letter.code != code:
+            continue
+        counts[letter.code] += 1
+        if counts.total() <= limit:
+            place = letter.path or letter.source or "-"
+            print(f"{letter.time} {letter.stage} {letter.code} {place}: {letter.message}")
+    if counts.total() > limit:
+        print(f"... and {counts.total() - limit:,} more")
+    print(", ".join(f"{number:,} {name}" for name, number in counts.most_common()) or "no dead letters")
+    return 0
+
+
+def main() -> None:
+    """The console script."""
+    sys.exit(execute(_cli))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,30 @@
+"""`python -m pipelines.main --views package.module[:Class,...] --source URI`: computes the rows of any views."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from pipelines.command import execute
+from pipelines.options import RunOptions, options_of_a_run
+
+__all__ = ["run_command"]
+
+
+@click.command("run", context_settings={"ignore_unknown_options": True, "help_option_names": ["--help"]})
+@click.option(
+    "--views", metavar="MODULE[:CLASS,...]", multiple=True, envvar="BOILER_BEAM_VIEWS", required=True,
+    help="The views: a module's, or those named.",
+)  # fmt: skip
+@options_of_a_run
+def run_command(options: RunOptions, views: tuple[str, ...]) -> int:
+    """Computes the rows of views from documents, and writes those that differ from what the sink holds."""
+    from pipelines.run import run
+    from pipelines.views import load_views
+
+    return run(load_views(views), options)
+
+
+if __name__ == "__main__":
+    sys.exit(execute(run_command))

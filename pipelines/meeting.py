@@ -1,0 +1,28 @@
+"""`python -m pipelines.meeting`: the rows of the meeting room's three views, from its sample documents by default."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+
+import click
+
+from pipelines.command import execute
+from pipelines.options import RunOptions, options_of_a_run
+
+__all__ = ["meeting_command"]
+
+
+@click.command("meeting", context_settings={"ignore_unknown_options": True, "help_option_names": ["--help"]})
+@options_of_a_run
+def meeting_command(options: RunOptions) -> int:
+    """Computes the rows of the meeting room's views; without --source from its sample documents."""
+    from boiler_beam.samples.meeting import MeetingSession, OrganizationSummary, UserMeetings
+    from pipelines.run import run
+
+    options = replace(options, source=options.source or ("sample:",))
+    return run([MeetingSession, UserMeetings, OrganizationSummary], options)
+
+
+if __name__ == "__main__":
+    sys.exit(execute(meeting_command))

@@ -1,0 +1,109 @@
+"""One run: from options and views to rows, what is printed, and the exit code."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+
+from boiler_beam.connectors import dead_letters_beside, open_dead_letters, open_sink, open_source
+from boiler_beam.engine import Report, backfill
+from boiler_beam.engine.memory import MemorySink
+from boiler_beam.errors import UsageError
+from boiler_beam.events import DeadLetter
+from boiler_beam.plan import Plan, compile_plan
+from boiler_beam.plan.explain import explain
+from boiler_beam.views import ViewModel
+from pipelines.options import RunOptions
+from pipelines.show import show_report, show_rows
+
+__all__ = ["DONE", "NOT_PRUNED", "STRICT", "run"]
+
+DONE, NOT_PRUNED, STRICT = 0, 3, 4
+"""Exit codes; 1 is failed, 2 wrong use."""
+
+
+def run(views: Sequence[type[ViewModel]], options: RunOptions) -> int:
+    """Computes the rows of some views as the options say; gives the exit code.
+
+    Raises:
+        UsageError, DeclarationError: Nothing was written.
+    """
+    plan = compile_plan(views)
+    if options.explain:
+        print(explain(plan))
+        return DONE
+    if not options.source:
+        raise UsageError("--source: expected where documents come from, got none; mend: add --source file:PATH")
+    started = time.monotonic()
+    console = Console(soft_wrap=False, highlight=False)
+    dead_letters = options.dead_letter or dead_letters_beside(options.sink)
+    report = _on_beam(plan, options, dead_letters) if options.runner else _embedded(plan, options, dead_letters)
+    if not options.dry_run:
+        show_rows(console, plan, open_sink(options.sink))
+    show_report(console, report, "no file: this was a dry run" if options.dry_run else dead_letters)
+    for refusal in report.refusals:
+        console.print(f"not pruned: {refusal}; mend: run with --prune all if they shall go", soft_wrap=True)
+    written = " (dry run: nothing was written)" if options.dry_run else ""
+    counts = f"{report.documents:,} documents, {report.changes:,} changes, {report.rows:,} rows"
+    seconds = time.monotonic() - started
+    print(f"{counts}, {report.dead_letters:,} dead letters, {seconds:.1f} seconds{written}")
+    if report.refusals:
+        return NOT_PRUNED
+    return STRICT if options.strict and report.dead_letters else DONE
+
+
+def _embedded(plan: Plan, options: RunOptions, dead_letters: str) -> Report:
+    sources = [open_source(uri) for uri in options.source]
+    sink = open_sink(options.sink)
+    writer = open_dead_letters(dead_letters)
+
+    def drop(letter: DeadLetter) -> None:
+        """A dry run counts them."""
+
+    try:
+        with _progress() as progress:
+            return backfill(
+                plan,
+                sources,
+                MemorySink(sink) if options.dry_run else sink,
+                drop if options.dry_run else writer.write,
+                prune=options.prune,
+                read_time=options.read_time,
+                progress=progress,
+            )
+    finally:
+        writer.close()
+
+
+def _on_beam(plan: Plan, options: RunOptions, dead_letters: str) -> Report:
+    try:
+        from pipelines.beam import LOCAL_RUNNERS, run_backfill
+        from transforms import Destination
+    except ImportError as error:
+        if not (error.name or "").startswith("apache_beam"):
+            raise
+        raise UsageError(
+            f"--runner {options.runner}: expected Apache Beam to be installed, got none; "
+            "mend: pip install 'boiler_beam[beam]'"
+        ) from None
+    if options.runner in LOCAL_RUNNERS:
+        print("bounded input: runs on FnApiRunner, in this process", file=sys.stderr)
+    destination = Destination(options.sink, dead_letters, options.prune, options.read_time, options.dry_run)
+    arguments = options.beam_arguments
+    return run_backfill(plan, options.source, destination, runner=options.runner or "", beam_arguments=arguments)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, int], None]]:
+    """Tells on a terminal how far it is; elsewhere nothing."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda stage, number: None
+        return
+    words = {"read": "changes read", "rows": "rows computed"}
+    with console.status("starting") as status:
+        yield lambda stage, number: status.update(f"{number:,} {words[stage]}")

@@ -1,0 +1,76 @@
+"""What a run prints: the first rows, what became of the rows, how rows differ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import islice
+from typing import Any
+
+import msgspec
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from boiler_beam.connectors import Sink
+from boiler_beam.engine import Report
+from boiler_beam.engine.diff import MISSING, Difference
+from boiler_beam.plan import Plan
+
+__all__ = ["show_differences", "show_report", "show_rows"]
+
+_ROWS = 3
+_CELL = 72
+
+
+def _text(value: Any) -> Text:
+    """A value as JSON, cut to a cell."""
+    if value is MISSING:
+        return Text("-")
+    text = msgspec.json.encode(value).decode()
+    return Text(text if len(text) <= _CELL else f"{text[: _CELL - 3]}...", overflow="fold")
+
+
+def show_rows(console: Console, plan: Plan, sink: Sink) -> None:
+    """The first rows of each view, a column each."""
+    for view in plan.views:
+        rows = list(islice(sink.standing(view.target), _ROWS))
+        if not rows:
+            continue
+        table = Table(title=f"{view.name} ({view.template})", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+        table.add_column("", no_wrap=True)
+        for row in rows:
+            table.add_column(Text(row.path.rpartition("/")[2]), overflow="fold")
+        fields = [msgspec.json.decode(row.fields or b"{}") for row in rows]
+        for name in view.target.properties:
+            table.add_row(name, *(_text(one.get(name, MISSING)) for one in fields))
+        console.print(table)
+
+
+def show_report(console: Console, report: Report, dead_letters: str) -> None:
+    """What became of each view's rows, and where the dead letters are."""
+    always, sometimes = ("inserted", "updated", "unchanged", "deleted"), ("tainted", "newer", "kept")
+    columns = [*always, *(name for name in sometimes if any(getattr(view, name) for view in report.views))]
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("view", no_wrap=True)
+    for name in columns:
+        table.add_column(name, justify="right")
+    for view in report.views:
+        table.add_row(view.view, *(f"{getattr(view, name):,}" for name in columns))
+    console.print(table)
+    if report.dead_letters:
+        console.print(f"{report.dead_letters:,} dead letters in {dead_letters}", soft_wrap=True, highlight=False)
+
+
+def show_differences(console: Console, differences: Iterable[Difference], limit: int = 20) -> int:
+    """Each row that differs, up to a limit; gives how many there are."""
+    number = 0
+    for number, one in enumerate(differences, start=1):
+        if number > limit:
+            continue
+        console.print(Text(f"{one.path}: {one.kind}"), soft_wrap=True)
+        for name, (old, new) in one.fields.items():
+            console.print(Text.assemble(f"  {name}: ", _text(old), " -> ", _text(new)), soft_wrap=True)
+    if number > limit:
+        console.print(f"... and {number - limit:,} more")
+    return number
