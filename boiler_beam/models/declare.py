@@ -138,6 +138,7 @@ class ModelMeta(msgspec.StructMeta):
                 return given.name
             return _HIDDEN.get(key) or stored_name(key, case or "camel")
 
+        options.setdefault("frozen", True)  # said here, not to type checkers: setters of views write to documents
         if any(hasattr(base, "__boiler_base__") for base in bases):  # a subclass may add required fields
             options.setdefault("kw_only", True)
         model: ModelMeta = super().__new__(mcls, name, bases, namespace, rename=rename, **options)
@@ -152,16 +153,16 @@ def options_of(model: type) -> ModelOptions | None:
     return model.__boiler__ if isinstance(model, ModelMeta) else None
 
 
-@dataclass_transform(frozen_default=True, field_specifiers=(field,))
-class Struct(msgspec.Struct, metaclass=ModelMeta, frozen=True):
+@dataclass_transform(field_specifiers=(field,))
+class Struct(msgspec.Struct, metaclass=ModelMeta):
     """A nested struct of a model or of a row: a Firestore map with known fields.
 
     Its stored names follow the `case` of the model or view that holds it, or its own where it gives one.
     """
 
 
-@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field,))
-class DomainModel(msgspec.Struct, metaclass=ModelMeta, frozen=True, kw_only=True, gc=False):
+@dataclass_transform(kw_only_default=True, field_specifiers=(field,))
+class DomainModel(msgspec.Struct, metaclass=ModelMeta, kw_only=True, gc=False):
     """Base of the classes for the documents of one collection: `class User(DomainModel, collection="users")`.
 
     Class keywords: `collection` (required on the base of a family), `case` (`"camel"` or `"snake"`: how names are
