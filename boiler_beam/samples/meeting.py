@@ -49,7 +49,7 @@ class Meeting(bb.DomainModel, collection="meetings"):
     status: Literal["not-started", "in-session", "closed"]
 
 
-class Attendee(bb.Struct):
+class Attendee(bb.Struct, case="snake"):
     """A user as a meeting's row shows them."""
 
     name: str

@@ -1,0 +1,34 @@
+# The commands that a person types; `make help` lists them.
+PYTHON ?= python3
+BIN := .venv/bin
+STAGE := $(PYTHON) scripts/stage.py
+ARGS ?=
+
+.PHONY: help meeting check check-all bench docs clean base beam dev
+
+help: ## list these commands
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+
+meeting: base ## show views of a meeting room, that they follow a change, and the same rows on Apache Beam
+	@$(BIN)/python -m pipelines.demo
+	@$(STAGE) base beam
+	@$(STAGE) quiet demo.log $(BIN)/python -m pipelines.demo --runner DirectRunner
+
+check: dev ## what a contributor runs: format, lint, types, tests, README, wheel
+	@PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/check.sh
+
+check-all: dev ## the rest: more examples for every property, slow tests, other Pythons, docs, the worker's sdist
+	@PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/check_all.sh
+
+bench: ## measure the backfill beside other tools (ARGS="--size large --runs 1")
+	@$(PYTHON) benchmarks/run.py $(ARGS)
+
+docs: dev ## build the documentation into build/docs
+	@$(BIN)/sphinx-build -q -W --keep-going -b html docs build/docs && echo "build/docs/index.html"
+
+clean: ## remove what was made
+	rm -rf .venv build dist site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+base beam dev:
+	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON): expected Python 3.10 to 3.13, got none; mend: install it, or make PYTHON=... $(MAKECMDGOALS)" >&2; exit 2; }
+	@$(STAGE) $(if $(filter base,$@),base,base $@)

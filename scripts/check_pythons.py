@@ -1,0 +1,55 @@
+"""Runs the tests that need no Beam on every other Python from 3.10 to 3.13 that this machine has."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+VERSIONS = ("3.10", "3.11", "3.12", "3.13")
+TESTS = ("tests/boiler_beam", "tests/semantics", "tests/pipelines")
+
+
+def interpreter(version: str) -> str | None:
+    """The path of a Python that really runs, on PATH or among pyenv's."""
+    pyenv = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))
+    for candidate in (*map(str, pyenv), shutil.which(f"python{version}")):
+        if candidate is None:
+            continue
+        done = subprocess.run(
+            [candidate, "-c", "import sys; print(sys.version_info[:2])"], capture_output=True, text=True
+        )
+        if done.stdout.strip() == str(tuple(map(int, version.split(".")))):
+            return candidate
+    return None
+
+
+def main() -> int:
+    """The command line."""
+    tried, missing = [], []
+    for version in VERSIONS:
+        if version == f"{sys.version_info.major}.{sys.version_info.minor}":
+            continue
+        python = interpreter(version)
+        if python is None:
+            missing.append(version)
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            subprocess.run([python, "-m", "venv", folder], check=True)
+            binaries = Path(folder) / "bin"
+            tools = ["-c", "constraints.txt", "-e", ".[parquet]", "pytest", "hypothesis", "pytest-xdist", "sqlalchemy"]
+            subprocess.run([binaries / "pip", "install", "-q", *tools], cwd=ROOT, check=True)
+            command = [binaries / "python", "-m", "pytest", "-q", "-n", "2", "-m", "not slow and not beam", *TESTS]
+            done = subprocess.run(command, cwd=ROOT, env={**os.environ, "HYPOTHESIS_PROFILE": "quick"})
+            if done.returncode:
+                print(f"Python {version}: tests failed")
+                return 1
+        tried.append(version)
+    print(f"passed on {', '.join(tried) or 'none'}; not on this machine: {', '.join(missing) or 'none'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,92 @@
+"""Every executor as a function from a plan and changes to an `Outcome`, so that tests can compare them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from boiler_beam.engine.join import Computed, Join
+from boiler_beam.events import Change, DeadLetter
+from boiler_beam.plan import Plan
+from boiler_beam.steps.messages import Failure, Observed, Rendered, Unknown, encode_packs
+from boiler_beam.steps.newest import NewestVersions
+from boiler_beam.steps.partition import ROWS, WRITE, PartitionedPlan, ask_documents, join_level, render_rows
+from boiler_beam.steps.spill import messages_within
+
+
+@dataclass
+class Outcome:
+    """Rows by path, the paths of rows that can't be told, the codes of the dead letters."""
+
+    rows: dict[str, bytes] = field(default_factory=dict)
+    tainted: set[str] = field(default_factory=set)
+    letters: list[DeadLetter] = field(default_factory=list)
+
+
+def embedded(plan: Plan, changes: Iterable[Change]) -> Outcome:
+    """The join in one process."""
+    outcome = Outcome()
+    versions = NewestVersions(plan, outcome.letters.append)
+    versions.add_all(changes)
+    join = Join(plan, versions, outcome.letters.append)
+    for view in plan.views:
+        for row in join.rows(view):
+            if isinstance(row, Computed):
+                assert row.path not in outcome.rows, f"{row.path} came twice"
+                outcome.rows[row.path] = row.fields
+            else:
+                outcome.tainted.add(row)
+    return outcome
+
+
+def partitioned(plan: Plan, changes: Sequence[Change], partitions: int = 3, limit_bytes: int = 1 << 40) -> Outcome:
+    """The steps that Beam carries, without Beam: messages are packed, routed and unpacked all the same."""
+    numbered, outcome = PartitionedPlan(plan), Outcome()
+    inbox: dict[tuple[int, int], list[Any]] = {}
+
+    def send(place: int, message: Any) -> None:
+        parts = [(0, message)] if place == WRITE else message.parts(partitions)
+        for partition, part in parts:
+            inbox.setdefault((place, partition), []).append(part)
+
+    for one in changes:
+        send(0, Observed(one.path, one.version, bytes(one.fields)))
+    for place in [*range(numbered.depth + 1), ROWS]:
+        for partition in range(partitions):
+            packs = list(encode_packs(inbox.pop((place, partition), [])))
+            for messages in messages_within(packs, limit_bytes):
+                if place == 0:
+                    ask_documents(numbered, messages, send)
+                elif place == ROWS:
+                    render_rows(numbered, messages, send)
+                else:
+                    join_level(numbered, place, messages, send)
+    for message in inbox.pop((WRITE, 0), []):
+        match message:
+            case Rendered():
+                assert message.path not in outcome.rows, f"{message.path} came twice"
+                outcome.rows[message.path] = message.fields
+            case Unknown():
+                outcome.tainted.add(message.path)
+            case Failure():
+                outcome.letters.append(message.letter)
+    assert not inbox, f"messages were left at {list(inbox)}"
+    return outcome
+
+
+def on_beam(plan: Plan, text: str, folder: Path) -> Outcome:
+    """The pipeline on Beam's local runner, from a document file to a JSON-lines sink."""
+    from boiler_beam.connectors import open_sink, read_dead_letters
+    from pipelines.beam import run_backfill
+    from transforms import Destination
+
+    (folder / "documents.jsonl").write_text(text)
+    sink, dead = f"jsonl:{folder}/rows.jsonl", f"jsonl:{folder}/dead.jsonl"
+    report = run_backfill(plan, [f"file:{folder}/documents.jsonl"], Destination(sink, dead), runner="DirectRunner")
+    rows = {row.path: row.fields or b"" for view in plan.views for row in open_sink(sink).standing(view.target)}
+    letters = list(read_dead_letters(dead)) if report.dead_letters else []
+    assert report.rows == len(rows)
+    assert report.dead_letters == len(letters)
+    return Outcome(rows, {f"{sum(view.tainted for view in report.views)} rows"}, letters)

@@ -1,0 +1,74 @@
+"""Random histories of the shop: few documents, so that they meet; some versions are invalid, some equal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import strategies as st
+
+IDS = ("1", "2", "3")
+
+
+def ref(collection: str) -> st.SearchStrategy[Any]:
+    """A reference in one of its spellings, often to a document that is not there."""
+    paths = st.sampled_from(IDS).map(lambda one: f"{collection}/{one}")
+    return st.one_of(paths, paths.map(lambda path: {"referenceValue": path}))
+
+
+def valid_fields(collection: str) -> st.SearchStrategy[dict[str, Any]]:
+    """Fields that fit the collection's models."""
+    optional_tag = st.fixed_dictionaries({}, optional={"tag": st.one_of(st.none(), ref("tags"))})
+    prices = st.sampled_from([0.1, 0.2, 1e16, 3, -1.0, 0.0, {"doubleValue": "Infinity"}])
+    item = st.fixed_dictionaries({"label": st.sampled_from(["a", "b", "boom"]), "price": prices})
+    match collection:
+        case "tags":
+            return st.fixed_dictionaries({"name": st.sampled_from(["red", "blue"])})
+        case "items":
+            big = st.fixed_dictionaries({"obj_type": st.just("Big"), "size": st.integers(0, 3)})
+            plain = st.sampled_from([{}, {"obj_type": "Item"}])
+            return st.tuples(item, optional_tag, st.one_of(plain, big)).map(
+                lambda parts: parts[0] | parts[1] | parts[2]
+            )
+        case "people":
+            teams = st.sampled_from(["x", "y/z", "", None])
+            optional = {"team": teams, "boss": st.one_of(st.none(), ref("people"))}
+            return st.fixed_dictionaries({"name": st.sampled_from(["Ann", "Bo"])}, optional=optional)
+        case "orders":
+            items = st.lists(ref("items"), max_size=3)
+            slots = st.dictionaries(st.sampled_from(["left", "right"]), ref("items"))
+            lines = st.lists(st.fixed_dictionaries({"item": ref("items")}), max_size=2)
+            optional = {
+                "items": items, "slots": slots, "lines": lines,
+                "status": st.sampled_from(["open", "hidden"]), "divisor": st.sampled_from([0, 1, 6]),
+            }  # fmt: skip
+            return st.fixed_dictionaries({"owner": ref("people")}, optional=optional)
+    return st.fixed_dictionaries({"factor": st.integers(1, 3)})
+
+
+def invalid_fields(collection: str) -> st.SearchStrategy[dict[str, Any]]:
+    """Fields that fit no model: one that is needed is wrong, the others may tell whom the document reaches."""
+    needed = {"tags": "name", "items": "label", "people": "name", "orders": "owner", "config": "factor"}[collection]
+    wrong = st.sampled_from([None, 7.5, ["x"], {"referenceValue": "elsewhere/1"}])
+    broken = st.tuples(valid_fields(collection), wrong).map(lambda parts: parts[0] | {needed: parts[1]})
+    if collection != "orders":
+        return broken
+    other = st.tuples(valid_fields(collection), st.just({"status": "unheard of"})).map(
+        lambda parts: parts[0] | parts[1]
+    )
+    return st.one_of(broken, other)
+
+
+@st.composite
+def events(draw: st.DrawFn, *, is_invalid: bool = True) -> tuple[str, int, Any]:
+    """One version of one document."""
+    collection = draw(st.sampled_from(["tags", "items", "people", "orders", "orders", "config"]))
+    name = "shop" if collection == "config" else draw(st.sampled_from(IDS))
+    kinds = [valid_fields(collection), valid_fields(collection), valid_fields(collection), st.none()]
+    if is_invalid:
+        kinds.append(invalid_fields(collection))
+    return f"{collection}/{name}", draw(st.integers(1, 4)), draw(st.one_of(*kinds))
+
+
+def histories(*, is_invalid: bool = True) -> st.SearchStrategy[list[tuple[str, int, Any]]]:
+    """Versions of documents, in any order."""
+    return st.lists(events(is_invalid=is_invalid), max_size=25)

@@ -1,0 +1,153 @@
+"""Rule 1: rows are a pure function of the newest valid versions, and every executor computes the same (S1, S2, S4-S6)."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, note, settings
+from hypothesis import strategies as st
+
+from boiler_beam.oracle import compute
+from boiler_beam.plan import Plan, compile_plan
+from boiler_beam.steps.newest import NewestVersions
+from tests.helpers.executors import Outcome, embedded, on_beam, partitioned
+from tests.helpers.histories import changes, lines
+from tests.helpers.shop import VIEWS
+from tests.helpers.strategies import histories
+
+PLAN = compile_plan(VIEWS)
+
+
+def assert_right(outcome: Outcome, plan: Plan, table: list[Any]) -> None:
+    """Rows equal the oracle's, but for those that the executor says it can't tell."""
+    truth = compute(plan, changes(table))
+    known = outcome.tainted | truth.unknown
+    assert outcome.rows.keys().isdisjoint(outcome.tainted)
+    assert truth.unknown <= outcome.tainted
+    assert {path: fields for path, fields in outcome.rows.items() if path not in known} == {
+        path: fields for path, fields in truth.rows.items() if path not in known
+    }
+
+
+@given(histories())
+def test_s4_executors_compute_what_the_oracle_does(table: list[Any]) -> None:
+    note(f"table = {table!r}")
+    one, many = embedded(PLAN, changes(table)), partitioned(PLAN, changes(table))
+    assert_right(one, PLAN, table)
+    assert_right(many, PLAN, table)
+    assert many.rows == one.rows
+    assert many.tainted == one.tainted
+
+
+@given(histories(is_invalid=False))
+def test_s5_nothing_is_tainted_where_no_document_is_invalid(table: list[Any]) -> None:
+    truth = compute(PLAN, changes(table))
+    assert embedded(PLAN, changes(table)).tainted == truth.unknown
+
+
+def readings(table: list[Any], path: str, version: int) -> Iterator[list[Any]]:
+    """The history with an invalid document absent, and with it as it would be if it were mended."""
+    yield [event for event in table if event[0] != path]
+    mended = {"tags": {"name": "red"}, "items": {"label": "a"}, "people": {"name": "Bo"}, "orders": {"status": "open"}}
+    values = mended.get(path.partition("/")[0], {"factor": 9})
+    yield [(*event[:2], event[2] | values) if event[:2] == (path, version) and event[2] else event for event in table]
+
+
+@given(histories())
+def test_s5_rows_that_hang_on_an_invalid_document_are_tainted(table: list[Any]) -> None:
+    note(f"table = {table!r}")
+    truth, tainted = compute(PLAN, changes(table)), embedded(PLAN, changes(table)).tainted
+    versions = NewestVersions(PLAN, lambda letter: None)
+    versions.add_all(changes(table))
+    for invalid in versions.invalid:
+        for path, one in invalid.items():
+            for reading in readings(table, path, one.version):
+                other = compute(PLAN, changes(reading))
+                paths = truth.rows.keys() | other.rows.keys()
+                differing = {path for path in paths if truth.rows.get(path) != other.rows.get(path)}
+                assert differing <= tainted | other.unknown
+
+
+@given(histories(is_invalid=False), st.randoms(use_true_random=False), st.integers(1, 7), st.sampled_from([1, 300]))
+def test_s1_order_duplicates_partitions_and_memory_change_nothing(
+    table: list[Any], shuffler: random.Random, partitions: int, limit_bytes: int
+) -> None:
+    note(f"table = {table!r}")
+    again = [*table, *shuffler.sample(table, len(table) // 2)]
+    shuffler.shuffle(again)
+    mixed = partitioned(PLAN, changes(again), partitions, limit_bytes)
+    assert mixed.rows == embedded(PLAN, changes(table)).rows
+
+
+@pytest.mark.beam
+@settings(max_examples=6)
+@given(table=histories())
+def test_s4_beam_computes_what_the_embedded_engine_does(
+    table: list[Any], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    note(f"table = {table!r}")
+    folder: Path = tmp_path_factory.mktemp("beam")
+    beam, one = on_beam(PLAN, lines(table), folder), embedded(PLAN, changes(table))
+    assert beam.rows == one.rows
+    assert beam.tainted == {f"{len(one.tainted)} rows"}
+
+
+S2 = [
+    # what stands, versions in the order in which they come -> the name that the row shows
+    ("an invalid version never advances a document", [("tags/1", 1, {"name": "a"}), ("tags/1", 2, {"name": 7})], None),
+    ("a newer valid one does", [("tags/1", 2, {"name": 7}), ("tags/1", 3, {"name": "c"})], "c"),
+    ("an older one stays behind", [("tags/1", 3, {"name": "c"}), ("tags/1", 2, {"name": "b"})], "c"),
+    ("an older deletion, too", [("tags/1", 3, {"name": "c"}), ("tags/1", 2, None)], "c"),
+    ("at one version the deletion wins", [("tags/1", 3, None), ("tags/1", 3, {"name": "c"})], ""),
+    ("deleted and made again", [("tags/1", 3, None), ("tags/1", 4, {"name": "d"})], "d"),
+    ("the greater encoding wins", [("tags/1", 3, {"name": "d"}), ("tags/1", 3, {"name": "c"})], "d"),
+]
+
+
+@pytest.mark.parametrize(("table", "name"), [case[1:] for case in S2], ids=[case[0] for case in S2])
+@pytest.mark.parametrize("is_reversed", [False, True])
+def test_s2_which_version_stands(table: list[Any], name: str | None, is_reversed: bool) -> None:
+    outcome = embedded(PLAN, changes(table[::-1] if is_reversed else table))
+    if name is None:
+        assert outcome.tainted == {"tag_cards/1"}
+    elif name == "":
+        assert outcome.rows == {}
+    else:
+        assert list(outcome.rows) == ["tag_cards/1"]
+
+
+def test_s1_a_conflict_is_a_dead_letter() -> None:
+    outcome = embedded(PLAN, changes([("tags/1", 3, {"name": "d"}), ("tags/1", 3, {"name": "c"})]))
+    (letter,) = outcome.letters
+    assert (letter.code, letter.stage, letter.version, letter.input) == (
+        "version_conflict",
+        "newest",
+        3,
+        '{"name":"c"}',
+    )
+
+
+def test_s6_a_row_whose_getter_raises_is_left_alone() -> None:
+    table = [
+        ("people/1", 1, {"name": "Ann"}),
+        ("items/1", 1, {"label": "boom", "price": 1.0}),
+        ("orders/1", 1, {"owner": "people/1", "items": ["items/1"]}),
+    ]
+    for outcome in (embedded(PLAN, changes(table)), partitioned(PLAN, changes(table))):
+        assert outcome.tainted == {"order_cards/1"}
+        (letter,) = [letter for letter in outcome.letters if letter.stage == "render"]
+        assert letter.path == "order_cards/1"
+        assert letter.code == "getter_raised"
+        assert letter.message == "OrderCard.contents raised ValueError: boom"
+
+
+def test_s10a_a_function_that_raises_makes_the_document_absent_there() -> None:
+    table = [("people/1", 1, {"name": "Ann"}), ("orders/1", 1, {"owner": "people/1", "divisor": 0})]
+    for outcome in (embedded(PLAN, changes(table)), partitioned(PLAN, changes(table))):
+        assert b'"numOrders":0' in outcome.rows["person_cards/1"]
+        messages = {letter.message for letter in outcome.letters}
+        assert messages == {"PersonCard: where= of orders raised ZeroDivisionError: integer division or modulo by zero"}
