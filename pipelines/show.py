@@ -19,16 +19,25 @@ from boiler_beam.plan import Plan
 
 __all__ = ["show_differences", "show_report", "show_rows"]
 
-_ROWS = 3
-_CELL = 72
+_ROWS, _ITEMS, _CELL = 3, 3, 160
 
 
-def _text(value: Any) -> Text:
-    """A value as JSON, cut to a cell."""
-    if value is MISSING:
-        return Text("-")
-    text = msgspec.json.encode(value).decode()
-    return Text(text if len(text) <= _CELL else f"{text[: _CELL - 3]}...", overflow="fold")
+def _cut(text: str, width: int = _CELL) -> str:
+    return text if len(text) <= width else f"{text[: width - 3]}..."
+
+
+def _json(value: Any) -> str:
+    return "-" if value is MISSING else msgspec.json.encode(value).decode()
+
+
+def _plainly(value: Any) -> str:
+    """A value for a cell: text as it is, a list's items one below the other."""
+    if isinstance(value, list) and value:
+        more = [f"... {len(value) - _ITEMS} more"] if len(value) > _ITEMS else []
+        return "\n".join([_cut(_plainly(item)) for item in value[:_ITEMS]] + more)
+    if isinstance(value, dict) and value:
+        return ", ".join(f"{name}: {_plainly(item)}" for name, item in value.items())
+    return value if isinstance(value, str) else _json(value)
 
 
 def show_rows(console: Console, plan: Plan, sink: Sink) -> None:
@@ -43,7 +52,7 @@ def show_rows(console: Console, plan: Plan, sink: Sink) -> None:
             table.add_column(Text(row.path.rpartition("/")[2]), overflow="fold")
         fields = [msgspec.json.decode(row.fields or b"{}") for row in rows]
         for name in view.target.properties:
-            table.add_row(name, *(_text(one.get(name, MISSING)) for one in fields))
+            table.add_row(name, *(Text(_plainly(one.get(name, MISSING)), overflow="fold") for one in fields))
         console.print(table)
 
 
@@ -70,7 +79,18 @@ def show_differences(console: Console, differences: Iterable[Difference], limit:
             continue
         console.print(Text(f"{one.path}: {one.kind}"), soft_wrap=True)
         for name, (old, new) in one.fields.items():
-            console.print(Text.assemble(f"  {name}: ", _text(old), " -> ", _text(new)), soft_wrap=True)
+            for line in _changed(old, new):
+                console.print(Text(f"  {name}: {line}"), soft_wrap=True)
     if number > limit:
         console.print(f"... and {number - limit:,} more")
     return number
+
+
+def _changed(old: Any, new: Any) -> list[str]:
+    """How a field changed; of lists the items that went and came."""
+    if isinstance(old, list) and isinstance(new, list):
+        gone = [f"- {_cut(_json(item))}" for item in old if item not in new]
+        come = [f"+ {_cut(_json(item))}" for item in new if item not in old]
+        if gone or come:
+            return [*gone[:_ITEMS], *come[:_ITEMS]]
+    return [f"{_cut(_json(old))} -> {_cut(_json(new))}"]

@@ -1,7 +1,7 @@
 """Makes `.venv` in stages, without anything but Python: `python3 scripts/stage.py base|beam|dev`.
 
-Each stage leaves a stamp with a digest of what it was made from, so that an interrupted one is done again and a finished
-one is not. What pip says goes to `.venv/STAGE.log`, whose last lines are shown when it fails.
+Each stage leaves a stamp with a digest of what it was made from: an interrupted stage is done again, a finished one
+is not. What pip says goes to `.venv/STAGE.log`, whose last lines are shown when it fails.
 
 `python3 scripts/stage.py quiet LOG COMMAND...` runs a command whose stderr goes to `.venv/LOG`, shown when it fails.
 """

@@ -1,0 +1,72 @@
+"""Dead letters: written where the user says, made when the first one comes, read back as they were."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from boiler_beam.connectors import dead_letters_beside, open_dead_letters, read_dead_letters
+from boiler_beam.errors import BoilerBeamError, UsageError
+from boiler_beam.events import DeadLetter
+
+LETTER = DeadLetter(
+    stage="decode",
+    code="invalid_document",
+    message="User: no",
+    path="users/u1",
+    version=7,
+    source="file:x:1",
+    input="{}",
+)
+
+
+@pytest.mark.parametrize("scheme", ["jsonl", "sqlite"])
+def test_letters_come_back_with_their_time(tmp_path: Path, scheme: str) -> None:
+    uri = f"{scheme}:{tmp_path}/deep/dead"
+    open_dead_letters(uri).close()
+    assert list(tmp_path.iterdir()) == []
+    for _ in range(2):
+        writer = open_dead_letters(uri, now=lambda: "2026-01-01T00:00:00Z")
+        writer.write(LETTER)
+        writer.write(msgspec.structs.replace(LETTER, path=None, version=None, time="2025-01-01T00:00:00Z"))
+        writer.close()
+    one, two, *again = read_dead_letters(uri)
+    assert one == msgspec.structs.replace(LETTER, time="2026-01-01T00:00:00Z")
+    assert (two.path, two.version, two.time) == (None, None, "2025-01-01T00:00:00Z")
+    assert again == [one, two]
+
+
+@pytest.mark.parametrize("scheme", ["jsonl", "sqlite"])
+def test_a_hundred_thousand(tmp_path: Path, scheme: str) -> None:
+    writer = open_dead_letters(f"{scheme}:{tmp_path}/dead")
+    for _ in range(100_000):
+        writer.write(LETTER)
+    writer.close()
+    assert sum(1 for _ in read_dead_letters(f"{scheme}:{tmp_path}/dead")) == 100_000
+
+
+@pytest.mark.parametrize("uri", ["jsonl:", "parquet:x", "x.jsonl", "firestore:p"])
+def test_other_places_are_refused(uri: str) -> None:
+    with pytest.raises(UsageError, match="expected dead letters at jsonl:PATH or sqlite:PATH"):
+        open_dead_letters(uri)
+
+
+def test_a_place_that_cannot_be_written_loses_nothing_quietly(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(BoilerBeamError, match="expected a place for dead letters"):
+        open_dead_letters(f"jsonl:{tmp_path}/file/dead").write(LETTER)
+
+
+@pytest.mark.parametrize("scheme", ["jsonl", "sqlite"])
+def test_reading_something_else_is_refused(tmp_path: Path, scheme: str) -> None:
+    with pytest.raises(UsageError, match="got no file"):
+        list(read_dead_letters(f"{scheme}:{tmp_path}/dead"))
+    (tmp_path / "dead").write_text('{"other": 1}\n' * 100)
+    with pytest.raises(UsageError, match="mend: name a file that holds some"):
+        list(read_dead_letters(f"{scheme}:{tmp_path}/dead"))
+
+
+def test_beside_the_sink() -> None:
+    assert dead_letters_beside("parquet:rows") == "jsonl:rows.dead_letters.jsonl"

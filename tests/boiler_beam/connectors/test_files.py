@@ -1,0 +1,128 @@
+"""`file:` and `sample:`: what is read, in parts or whole, and that a bad line stops nothing (rule 4)."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from boiler_beam.connectors import files, open_source
+from boiler_beam.errors import UsageError
+from boiler_beam.events import Change, DeadLetter
+
+GOOD = '{"path": "users/u1", "version": 7, "fields": {"name": "Ann"}}'
+
+
+def read(uri: str) -> list[Change | DeadLetter]:
+    source = open_source(uri)
+    return [one for split in source.splits() for one in source.read(split)]
+
+
+def test_a_line_is_a_change(tmp_path: Path) -> None:
+    (tmp_path / "x.jsonl").write_text(GOOD + '\n\n{"path":"users/u2","version":8,"fields":null,"other":1}')
+    one, two = read(f"file:{tmp_path}/x.jsonl")
+    assert isinstance(one, Change)
+    assert (one.path, one.version, bytes(one.fields), one.is_deleted) == ("users/u1", 7, b'{"name": "Ann"}', False)
+    assert isinstance(two, Change)
+    assert two.is_deleted
+
+
+BAD = {
+    "truncated": (b'{"path": "users/u1", "version": 7, "fields": {"name": "A', "JSON is malformed"),
+    "version as text": (b'{"path": "users/u1", "version": "7", "fields": {}}', "Expected `int`, got `str`"),
+    "version beyond int64": (b'{"path": "users/u1", "version": 99999999999999999999, "fields": {}}', "version"),
+    "negative version": (b'{"path": "users/u1", "version": -1, "fields": {}}', "Expected `int` >= 0"),
+    "missing version": (b'{"path": "users/u1", "fields": {}}', "missing required field `version`"),
+    "missing fields": (b'{"path": "users/u1", "version": 7}', "missing required field `fields`"),
+    "missing path": (b'{"version": 7, "fields": {}}', "missing required field `path`"),
+    "no object": (b"[1, 2]", "Expected `object`, got `array`"),
+    "a collection's path": (
+        b'{"path": "users", "version": 7, "fields": {}}',
+        "expected a document's path, got 'users'",
+    ),
+    "an empty segment": (b'{"path": "users//a/b", "version": 7, "fields": {}}', "got 'users//a/b'"),
+    "an empty path": (b'{"path": "", "version": 7, "fields": {}}', "expected a document's path, got ''"),
+    "a leading slash": (b'{"path": "/users", "version": 7, "fields": {}}', "got '/users'"),
+    "invalid UTF-8": (b'{"path": "users/u1", "version": 7, "fields": {"x": "\xff"}}', "invalid start byte"),
+    "deep nesting": (
+        b'{"path": "users/u1", "version": 7, "fields": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        "recursion",
+    ),
+    "binary": (bytes(range(128, 160)), "invalid character"),
+}
+
+
+@pytest.mark.parametrize(("line", "said"), BAD.values(), ids=BAD.keys())
+def test_a_bad_line_is_a_dead_letter_and_stops_nothing(tmp_path: Path, line: bytes, said: str) -> None:
+    (tmp_path / "x.jsonl").write_bytes(GOOD.encode() + b"\r\n" + line + b"\r\n" + GOOD.encode())
+    first, letter, last = read(f"file:{tmp_path}/x.jsonl")
+    assert isinstance(first, Change)
+    assert isinstance(last, Change)
+    assert isinstance(letter, DeadLetter)
+    assert (letter.stage, letter.code) == ("read", "malformed_line")
+    assert said in letter.message
+    assert letter.source == f"file:{tmp_path}/x.jsonl:2"
+    assert letter.input == line.decode("utf-8", "backslashreplace")
+    if b'"users/u1"' in line and said not in ("JSON is malformed", "invalid start byte", "recursion"):
+        assert letter.path == "users/u1"
+
+
+def test_a_document_of_a_mebibyte(tmp_path: Path) -> None:
+    text = "ä" * (1 << 19)
+    (tmp_path / "x.jsonl").write_text(json.dumps({"path": "a/b", "version": 1, "fields": {"text": text}}) + "\n")
+    (change,) = read(f"file:{tmp_path}/x.jsonl")
+    assert isinstance(change, Change)
+    assert json.loads(bytes(change.fields)) == {"text": text}
+
+
+@pytest.mark.parametrize("split_bytes", [1, 10, 64, 100, 1 << 20])
+def test_parts_read_every_line_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, split_bytes: int) -> None:
+    monkeypatch.setattr(files, "SPLIT_BYTES", split_bytes)
+    texts = [f'{{"path": "users/u{n}", "version": {n}, "fields": {{"x": "{"y" * (n % 50)}"}}}}' for n in range(60)]
+    texts[30] = "broken"
+    (tmp_path / "x.jsonl").write_text("\n".join(texts))
+    found = read(f"file:{tmp_path}/x.jsonl")
+    assert [one.version for one in found if isinstance(one, Change)] == [n for n in range(60) if n != 30]
+    (letter,) = [one for one in found if isinstance(one, DeadLetter)]
+    assert letter.source == f"file:{tmp_path}/x.jsonl:31"
+
+
+def test_a_folder_a_glob_and_gzip(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text(GOOD.replace("7", "1"))
+    with gzip.open(tmp_path / "b.jsonl.gz", "wt") as file:
+        file.write(GOOD.replace("7", "2"))
+    (tmp_path / "c.txt").write_text("not read")
+    versions = [one.version for one in read(f"file:{tmp_path}") if isinstance(one, Change)]
+    assert versions == [1, 2]
+    assert len(read(f"file:{tmp_path}/*.gz")) == 1
+    assert len(read(f"file:{tmp_path}/a.jsonl")) == 1
+
+
+def test_an_empty_file_holds_no_change(tmp_path: Path) -> None:
+    (tmp_path / "x.jsonl").touch()
+    assert read(f"file:{tmp_path}/x.jsonl") == []
+
+
+@pytest.mark.parametrize(
+    ("rest", "said"), [("nothing.jsonl", "got nothing there"), ("*.jsonl", "got nothing there"), (".", "a folder with")]
+)
+def test_no_file_is_wrong_use(tmp_path: Path, rest: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        open_source(f"file:{tmp_path}/{rest}").splits()
+
+
+@pytest.mark.parametrize("cut", [-4, 20])
+def test_a_torn_gzip_is_refused(tmp_path: Path, cut: int) -> None:
+    data = gzip.compress((GOOD + "\n").encode() * 100)
+    (tmp_path / "x.jsonl.gz").write_bytes(data[:cut])
+    with pytest.raises(UsageError, match="make the file whole again"):
+        read(f"file:{tmp_path}/x.jsonl.gz")
+
+
+def test_samples() -> None:
+    assert len(read("sample:")) == 24
+    assert len(read("sample:cities")) == 7
+    with pytest.raises(UsageError, match="expected one of cities, meeting, got 'towns'"):
+        open_source("sample:towns")

@@ -1,0 +1,56 @@
+"""The registry: known schemes, those that are refused, and a third party's class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pytest
+
+from boiler_beam.connectors import Source, open_sink, open_source, register, registry, schemes
+from boiler_beam.errors import UsageError
+from boiler_beam.events import Change
+
+
+@pytest.mark.parametrize(
+    ("uri", "said"),
+    [
+        (
+            "firestore:p",
+            r"firestore:p: expected the scheme of a source, got 'firestore'; mend: use one of file, sample",
+        ),
+        ("data.jsonl", r"data.jsonl: expected a source as SCHEME:ADDRESS, got no scheme; mend: put one before it"),
+        ("./a:b", r"got no scheme"),
+        ("sqlite:x", r"got 'sqlite' \(it is one of a sink\)"),
+    ],
+)
+def test_sources_that_are_refused(uri: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        open_source(uri)
+
+
+def test_sinks_that_are_refused() -> None:
+    with pytest.raises(
+        UsageError, match=r"got 'file' \(it is one of a source\); mend: use one of jsonl, parquet, sqlite"
+    ):
+        open_sink("file:x")
+
+
+def test_one_class_makes_a_scheme(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_registered", {})
+
+    @register
+    class Nothing(Source):
+        scheme = "nothing"
+
+        def splits(self) -> Sequence[str]:
+            return ["all"]
+
+        def read(self, split: str) -> Iterator[Change]:
+            return iter(())
+
+    assert isinstance(open_source("nothing:at all"), Nothing)
+    assert schemes(Source) == ["file", "nothing", "sample"]
+    with pytest.raises(UsageError, match="expected a scheme of its own, got 'nothing'"):
+        register(type("Other", (Nothing,), {}))
+    with pytest.raises(UsageError, match="which is taken"):
+        register(type("Mine", (Nothing,), {"scheme": "file"}))

@@ -1,0 +1,34 @@
+"""Random Firestore values."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import Any
+
+from hypothesis import strategies as st
+
+from boiler_beam.values import INT64_MAX, INT64_MIN, GeoPoint, Ref
+
+texts = st.text(st.characters(exclude_categories=("Cs",)), max_size=8)
+timestamps = st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30), timezones=st.just(timezone.utc))
+geo_points = st.builds(GeoPoint, st.floats(-90, 90), st.floats(-180, 180))
+refs = st.builds(lambda one, two: Ref(f"{one}/{two}"), *[st.text("abcé", min_size=1, max_size=4)] * 2)
+scalars = st.one_of(
+    st.none(), st.booleans(), st.integers(INT64_MIN, INT64_MAX), st.floats(), texts, st.binary(max_size=8),
+    timestamps, refs, geo_points,
+)  # fmt: skip
+typed_names = st.sampled_from(
+    ["doubleValue", "mapValue", "referenceValue", "timestampValue", "bytesValue", "geoPointValue"]
+)
+values: st.SearchStrategy[Any] = st.recursive(
+    scalars,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4), st.dictionaries(st.one_of(texts, typed_names), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+def fields() -> st.SearchStrategy[dict[str, Any]]:
+    """Fields of a document or row."""
+    return st.dictionaries(st.one_of(texts, typed_names), values, max_size=4)
