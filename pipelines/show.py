@@ -67,6 +67,13 @@ def show_report(console: Console, report: Report, dead_letters: str) -> None:
     for view in report.views:
         table.add_row(view.view, *(f"{getattr(view, name):,}" for name in columns))
     console.print(table)
+    newer = sum(view.newer + view.kept_newer for view in report.views)
+    if newer:
+        message = f"{newer:,} rows stand with a newer version than this backfill's and were left as they are; "
+        console.print(
+            f"{message}mend: if the documents are newer than that, say when they were read with --read_time",
+            soft_wrap=True,
+        )
     if report.dead_letters:
         console.print(f"{report.dead_letters:,} dead letters in {dead_letters}", soft_wrap=True, highlight=False)
 

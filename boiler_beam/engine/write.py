@@ -34,6 +34,7 @@ class ViewReport:
         tainted: Rows that can't be told, because a document or getter they need failed: left as they were.
         newer: Rows that stand with a stamp newer than this backfill's: left as they were.
         kept: Rows that were not computed, and not deleted either.
+        kept_newer: Those of them that stand with a stamp newer than this backfill's.
         refused_dead: 1 where nothing was pruned because a root document is dead.
         refused_many: 1 where nothing was pruned because too many rows would go.
     """
@@ -46,6 +47,7 @@ class ViewReport:
     tainted: int = 0
     newer: int = 0
     kept: int = 0
+    kept_newer: int = 0
     refused_dead: int = 0
     refused_many: int = 0
 
@@ -144,6 +146,7 @@ class RowWriter:
             for path, (old, _) in standing.rows.items():
                 if prune == "none" or report.refused is not None or old > stamp:
                     report.kept += 1
+                    report.kept_newer += old > stamp
                 else:
                     report.deleted += 1
                     self.writer.delete(self._targets[place], path)

@@ -136,13 +136,24 @@ class ModelCodec:
             return known
         if type(values) is dict:
             for one in self.fields:
-                if one.encoded in values:
+                if one.encoded not in values:
+                    _default(known, self.model, one.name)
+                else:
                     try:
                         value = _convert(values[one.encoded], one.shape.native, self._hook)
                     except (msgspec.MsgspecError, ValueError, NotImplementedError):
                         continue
                     setattr(known, one.name, value)
         return known
+
+
+def _default(known: SimpleNamespace, model: type[DomainModel], name: str) -> None:
+    """Gives what is known of a document the default of a field that it lacks, if there is one."""
+    (info,) = [info for info in msgspec.structs.fields(model) if info.name == name]
+    if info.default is not msgspec.NODEFAULT:
+        setattr(known, name, info.default)
+    elif info.default_factory is not msgspec.NODEFAULT:
+        setattr(known, name, info.default_factory())
 
 
 def from_wire_leniently(data: bytes | msgspec.Raw) -> Any:

@@ -24,7 +24,7 @@ class Big(Item):
 
 class Person(bb.DomainModel, collection="people"):
     name: str
-    team: str | None = None
+    team: str | None = "x"
     boss: Ref[Person] | None = None
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from boiler_beam.connectors import open_sink, open_source
+from boiler_beam.connectors import open_sink, open_source, registry
 from boiler_beam.engine import backfill
 from boiler_beam.plan import compile_plan
 from boiler_beam.samples.meeting import OrganizationSummary
@@ -15,8 +15,9 @@ from boiler_beam.samples.meeting import OrganizationSummary
 sa = pytest.importorskip("sqlalchemy")
 
 
-def test_rows_go_from_documents_to_rows(tmp_path: Path) -> None:
-    example = importlib.import_module("examples.postgres_connector")
+def test_rows_go_from_documents_to_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_registered", {})
+    example = importlib.reload(importlib.import_module("examples.postgres_connector"))
     uri = f"postgres:sqlite:///{tmp_path}/data.db"
     source, sink = open_source(uri), open_sink(uri)
     example.metadata.create_all(source.engine)  # type: ignore[attr-defined]

@@ -11,6 +11,11 @@ from boiler_beam.errors import UsageError
 from boiler_beam.events import Change
 
 
+@pytest.fixture(autouse=True)
+def _nothing_registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_registered", {})
+
+
 @pytest.mark.parametrize(
     ("uri", "said"),
     [
@@ -35,9 +40,7 @@ def test_sinks_that_are_refused() -> None:
         open_sink("file:x")
 
 
-def test_one_class_makes_a_scheme(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "_registered", {})
-
+def test_one_class_makes_a_scheme() -> None:
     @register
     class Nothing(Source):
         scheme = "nothing"

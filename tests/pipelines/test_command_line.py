@@ -1,0 +1,373 @@
+"""The programs by their command lines: what they print, write and give as exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SAMPLE = ROOT / "boiler_beam" / "samples" / "meeting.jsonl"
+MEETING = [sys.executable, "-m", "pipelines.meeting"]
+MAIN = [sys.executable, "-m", "pipelines.main"]
+CLI = [sys.executable, "-m", "pipelines.cli"]
+
+
+def run(folder: Path, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    variables = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+    return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, check=False, timeout=120)
+
+
+def rows(path: Path) -> dict[str, Any]:
+    found = [json.loads(line) for line in path.read_text().splitlines()]
+    return {one["path"]: one for one in found}
+
+
+def last_line(done: subprocess.CompletedProcess[str]) -> str:
+    return done.stdout.splitlines()[-1]
+
+
+def test_the_meeting_room(tmp_path: Path) -> None:
+    done = run(tmp_path, *MEETING, "--sink", "jsonl:rows.jsonl")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert last_line(done).startswith("24 documents, 24 changes, 13 rows, 0 dead letters, ")
+    assert rows(tmp_path / "rows.jsonl")["meeting_sessions/m1"] == {
+        "path": "meeting_sessions/m1",
+        "generation": 1,
+        "version": 1767225624000072,
+        "seq": 0,
+        "fields": {
+            "address": "1 Ferry Building, San Francisco",
+            "attending": [
+                {"hearing_aid_requested": True, "name": "Ada Okafor", "organization": "Harbor Library"},
+                {"hearing_aid_requested": False, "name": "Ben Larsen", "organization": "Harbor Library"},
+                {"hearing_aid_requested": True, "name": "Dalia Haddad", "organization": "City Archive"},
+            ],
+            "inSession": True,
+            "latitude": 37.7955,
+            "longitude": -122.3937,
+            "numHearingAidRequested": 2,
+        },
+    }
+    assert rows(tmp_path / "rows.jsonl")["meeting_sessions/m2"]["fields"]["attending"] == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["rows.jsonl", "rows.jsonl.control.jsonl"]
+
+
+def test_output_in_a_pipe_is_plain(tmp_path: Path) -> None:
+    done = run(tmp_path, *MEETING)
+    assert "\x1b" not in done.stdout
+    assert "MeetingSession (meeting_sessions/{id})" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    assert (tmp_path / "boiler_beam.db").exists()
+
+
+def test_the_second_run_writes_nothing(tmp_path: Path) -> None:
+    run(tmp_path, *MEETING, "--sink", "jsonl:rows.jsonl")
+    before = (tmp_path / "rows.jsonl").read_text()
+    done = run(tmp_path, *MEETING, "--sink", "jsonl:rows.jsonl", "--read_time", "2027-01-01T00:00:00Z")
+    assert [line.split() for line in done.stdout.splitlines() if line.startswith(" MeetingSession ")] == [
+        ["MeetingSession", "0", "0", "4", "0"]
+    ]
+    assert sorted((tmp_path / "rows.jsonl").read_text().splitlines()) == sorted(before.splitlines())
+
+
+@pytest.mark.beam
+def test_beam_writes_equal_rows(tmp_path: Path) -> None:
+    run(tmp_path, *MEETING, "--sink", "jsonl:one.jsonl")
+    done = run(tmp_path, *MEETING, "--sink", "jsonl:two.jsonl", "--runner", "DirectRunner", "--direct_num_workers=1")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.startswith("bounded input: runs on FnApiRunner")
+    assert last_line(done).startswith("24 documents, 24 changes, 13 rows, 0 dead letters, ")
+    assert rows(tmp_path / "one.jsonl") == rows(tmp_path / "two.jsonl")
+
+
+VIEWS = """
+import boiler_beam as bb
+from boiler_beam import aggregate, group, root, view_property
+
+class Note(bb.DomainModel, collection="notes"):
+    text: str
+    topic: str = "none"
+
+class Shout(bb.ViewModel, collection="shouts"):
+    class Store(bb.Store):
+        note: Note = root(Note)
+    store: Store
+
+    @view_property
+    def text(self) -> str:
+        return self.store.note.text.upper()
+
+class Topic(bb.ViewModel, collection="topics"):
+    class Store(bb.Store):
+        notes: dict[str, Note] = group(Note, by="topic")
+    store: Store
+
+    num_notes = aggregate.count("notes")
+"""
+
+
+def note(number: int, text: object = "x") -> str:
+    return json.dumps({"path": f"notes/n{number}", "version": number + 1, "fields": {"text": text}}) + "\n"
+
+
+@pytest.fixture(name="notes")
+def _notes(tmp_path: Path) -> Path:
+    (tmp_path / "mine.py").write_text(VIEWS)
+    (tmp_path / "notes.jsonl").write_text("".join(map(note, range(40))))
+    return tmp_path
+
+
+NOTES = ["--views", "mine", "--source", "file:notes.jsonl", "--sink", "jsonl:rows.jsonl"]
+
+
+def test_views_and_documents_outside_the_project(notes: Path) -> None:
+    done = run(notes, *MAIN, *NOTES)
+    assert done.returncode == 0, done.stderr
+    assert last_line(done).startswith("40 documents, 40 changes, 41 rows, 0 dead letters, ")
+    assert rows(notes / "rows.jsonl")["shouts/n7"]["fields"] == {"text": "X"}
+    assert rows(notes / "rows.jsonl")["topics/none"]["fields"] == {"numNotes": 40}
+
+
+def test_one_class_of_a_module(notes: Path) -> None:
+    done = run(notes, *MAIN, "--views", "mine:Topic", *NOTES[2:])
+    assert ", 1 rows, " in last_line(done)
+
+
+@pytest.mark.beam
+def test_a_bad_gzip_on_beam_is_one_line(notes: Path) -> None:
+    (notes / "bad.jsonl.gz").write_bytes(b"\x1f\x8b not a gzip file")
+    arguments = ["--views", "mine", "--source", "file:bad.jsonl.gz", "--sink", "jsonl:rows.jsonl"]
+    done = run(notes, *MAIN, *arguments, "--runner", "DirectRunner")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("error: file:bad.jsonl.gz:1: expected to read on, got: ")
+    assert not (notes / "rows.jsonl").exists()
+
+
+WRONG = {
+    "unknown option": (["--colour"], "No such option or argument: --colour (Beam's own need --runner)"),
+    "unknown scheme": (["--source", "ftp:x"], "ftp:x: expected the scheme of a source, got 'ftp'"),
+    "no file": (["--source", "file:nothing"], "file:nothing: expected a file, a folder or a glob"),
+    "a sink that is a source": (["--sink", "file:x"], "file:x: expected the scheme of a sink, got 'file'"),
+    "dead letters elsewhere": (["--dead_letter", "parquet:x"], "parquet:x: expected dead letters at jsonl:PATH"),
+    "streaming": (["--mode", "stream"], "'stream' is not one of 'auto', 'backfill'"),
+    "read time": (["--read_time", "yesterday"], "--read_time yesterday: expected RFC 3339"),
+    "prune": (["--prune", "some"], "'some' is not one of 'safe', 'all', 'none'"),
+    "no module": (["--views", "nowhere"], "--views nowhere: expected a module in"),
+    "no class": (
+        ["--views", "mine:Nobody"],
+        "--views mine:Nobody: expected view models, got 'Nobody'; mend: the module defines Shout, Topic",
+    ),
+    "no views": (["--views", "json"], "--views json: expected view models defined in it, got none"),
+    "a file's name": (["--views", "mine.py"], "--views mine.py: expected package.module[:Class,...]"),
+    "broken module": (["--views", "broken"], "got ZeroDivisionError: division by zero; mend: "),
+    "broken syntax": (["--views", "unreadable"], "got SyntaxError"),
+    "missing inside": (["--views", "incomplete"], "got ModuleNotFoundError: No module named 'nothing_of_that_name'"),
+    "unknown runner": (["--runner", "SlowRunner"], "SlowRunner"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "said"), WRONG.values(), ids=WRONG.keys())
+def test_wrong_use_is_one_line_and_writes_nothing(notes: Path, arguments: list[str], said: str) -> None:
+    (notes / "broken.py").write_text("x = 1 / 0\n")
+    (notes / "unreadable.py").write_text("def\n")
+    (notes / "incomplete.py").write_text("import nothing_of_that_name\n")
+    before = sorted(path.name for path in notes.iterdir())
+    given = {NOTES[place]: NOTES[place + 1] for place in range(0, len(NOTES), 2)}
+    given |= {arguments[place]: "".join(arguments[place + 1 : place + 2]) for place in range(0, len(arguments), 2)}
+    command = [part for pair in given.items() for part in pair if part]
+    done = run(notes, *MAIN, *command, PYTHONDONTWRITEBYTECODE="1")
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == ""
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert sorted(path.name for path in notes.iterdir()) == before
+
+
+def test_no_views_and_no_source_are_wrong_use(notes: Path) -> None:
+    assert "Missing option '--views'" in run(notes, *MAIN).stderr
+    done = run(notes, *MAIN, "--views", "mine")
+    assert (done.returncode, done.stderr.startswith("error: --source: expected")) == (2, True)
+
+
+def test_mistakes_in_views_are_told_all_at_once(notes: Path) -> None:
+    (notes / "mine.py").write_text(
+        VIEWS.replace('by="topic"', 'by="topik"')
+        .replace("text.upper", "text.upper")
+        .replace('count("notes")', 'count("nodes")')
+    )
+    done = run(notes, *MAIN, *NOTES)
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        "error: 2 mistakes in the declared classes:",
+        "  Topic.Store.notes: expected a field of Note, got 'topik'; mend: name one of: text, topic",
+        "  Topic.num_notes: expected an edge of the store, got 'nodes'; mend: name one of: notes",
+    ]
+
+
+def test_dead_letters_are_counted_and_kept(notes: Path) -> None:
+    (notes / "notes.jsonl").write_text(note(1) + "torn\n" + note(2, text=7))
+    done = run(notes, *MAIN, *NOTES)
+    assert done.returncode == 0
+    assert "2 dead letters in jsonl:rows.jsonl.dead_letters.jsonl" in done.stdout
+    letters = [json.loads(line) for line in (notes / "rows.jsonl.dead_letters.jsonl").read_text().splitlines()]
+    assert [(letter["stage"], letter["code"]) for letter in letters] == [
+        ("read", "malformed_line"),
+        ("decode", "invalid_document"),
+    ]
+    assert letters[0]["source"] == "file:notes.jsonl:2"
+    assert (letters[1]["path"], letters[1]["version"], letters[1]["input"]) == ("notes/n2", 3, '{"text": 7}')
+    listed = run(
+        notes, *CLI, "dead-letters", "list", "jsonl:rows.jsonl.dead_letters.jsonl", "--code", "invalid_document"
+    )
+    assert "decode invalid_document notes/n2: Note: Expected `str`, got `int`" in listed.stdout
+    assert last_line(listed) == "1 invalid_document"
+    assert run(notes, *MAIN, *NOTES, "--strict").returncode == 4
+    assert set(rows(notes / "rows.jsonl")) == {"shouts/n1"}
+
+
+def test_a_snapshot_that_lost_half_is_not_pruned(notes: Path) -> None:
+    run(notes, *MAIN, *NOTES)
+    (notes / "notes.jsonl").write_text("".join(map(note, range(20))))
+    done = run(notes, *MAIN, *NOTES)
+    assert done.returncode == 3
+    assert "not pruned: Shout: 20 of 40 rows would go, more than 10; mend: run with --prune all" in done.stdout
+    assert len(rows(notes / "rows.jsonl")) == 41
+    assert run(notes, *MAIN, *NOTES, "--prune", "none").returncode == 0
+    assert len(rows(notes / "rows.jsonl")) == 41
+    older = run(notes, *MAIN, *NOTES, "--prune", "all")
+    assert "41 rows stand with a newer version than this backfill's" in older.stdout
+    assert len(rows(notes / "rows.jsonl")) == 41
+    assert run(notes, *MAIN, *NOTES, "--prune", "all", "--read_time", "41").returncode == 0
+    assert len(rows(notes / "rows.jsonl")) == 21
+
+
+def test_a_dry_run_writes_nothing(notes: Path) -> None:
+    before = sorted(path.name for path in notes.iterdir())
+    done = run(notes, *MAIN, *NOTES, "--dry_run", PYTHONDONTWRITEBYTECODE="1")
+    assert done.returncode == 0, done.stderr
+    assert last_line(done).endswith("seconds (dry run: nothing was written)")
+    assert sorted(path.name for path in notes.iterdir()) == before
+
+
+def test_explain_runs_nothing(notes: Path) -> None:
+    done = run(notes, *MAIN, *NOTES, "--explain")
+    assert done.stdout == run(notes, *CLI, "explain", "--views", "mine").stdout
+    assert "Topic.notes: the row of its topic, and of the one that it leaves;\n    adds to num_notes" in done.stdout
+    assert not (notes / "rows.jsonl").exists()
+
+
+def test_diff(notes: Path) -> None:
+    run(notes, *MAIN, *NOTES)
+    same = run(notes, *CLI, "diff", "--views", "mine", "--source", "file:notes.jsonl", "jsonl:rows.jsonl")
+    assert (same.returncode, same.stdout) == (0, "no row differs\n")
+    (notes / "other.jsonl").write_text("".join(map(note, range(1, 40))) + note(0, "y"))
+    run(notes, *MAIN, *NOTES[:2], "--source", "file:other.jsonl", "--sink", "sqlite:other.db")
+    other = run(notes, *CLI, "diff", "--views", "mine", "jsonl:rows.jsonl", "sqlite:other.db")
+    assert other.stdout.splitlines() == ["shouts/n0: updated", '  text: "X" -> "Y"', "1 rows differ"]
+    assert other.returncode == 1
+    wrong = run(notes, *CLI, "diff", "--views", "mine", "jsonl:rows.jsonl", "sqlite:nothing.db")
+    assert (wrong.returncode, wrong.stderr) == (
+        2,
+        "error: sqlite:nothing.db: expected rows, got none; mend: check the address\n",
+    )
+
+
+def test_configuration(notes: Path) -> None:
+    (notes / "pyproject.toml").write_text('[tool.boiler_beam]\nviews = "mine:Topic"\nsink = "jsonl:file.jsonl"\n')
+    run(notes, *MAIN, "--source", "file:notes.jsonl")
+    assert len(rows(notes / "file.jsonl")) == 1
+    run(notes, *MAIN, "--source", "file:notes.jsonl", BOILER_BEAM_SINK="jsonl:variable.jsonl")
+    assert (notes / "variable.jsonl").exists()
+    run(
+        notes,
+        *CLI,
+        "run",
+        "--source",
+        "file:notes.jsonl",
+        "--sink",
+        "jsonl:given.jsonl",
+        BOILER_BEAM_SINK="jsonl:x.jsonl",
+    )
+    assert (notes / "given.jsonl").exists()
+    (notes / "pyproject.toml").write_text("[tool.boiler_beam]\nsing = 1\n")
+    done = run(notes, *MAIN, *NOTES)
+    assert done.returncode == 2
+    assert "got sing = 1; mend: remove or correct it" in done.stderr
+
+
+def test_interrupted_the_sink_is_as_before(notes: Path) -> None:
+    """The source is a named pipe: the program waits in the middle of reading until it is interrupted."""
+    run(notes, *MAIN, *NOTES)
+    before = (notes / "rows.jsonl").read_text()
+    os.mkfifo(notes / "pipe.jsonl")
+    command = [*MAIN, *NOTES[:2], "--source", "file:pipe.jsonl", *NOTES[4:]]
+    variables = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(
+        command, cwd=notes, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    with open(notes / "pipe.jsonl", "w"):
+        pass  # the look whether it can be read
+    with open(notes / "pipe.jsonl", "w") as pipe:
+        pipe.write(note(1, "changed"))
+        pipe.flush()
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert (process.returncode, said.lstrip()) == (130, "error: interrupted; the sink holds what it held before\n")
+    assert (notes / "rows.jsonl").read_text() == before
+    assert run(notes, *MAIN, *NOTES).returncode == 0
+
+
+def test_a_reader_that_has_enough(notes: Path) -> None:
+    done = run(notes, "sh", "-c", f"{' '.join(MAIN)} {' '.join(NOTES)} | true")
+    assert (done.stdout, done.stderr) == ("", "")
+    assert (notes / "rows.jsonl").exists()
+
+
+def test_progress_is_shown_on_a_terminal_alone(notes: Path) -> None:
+    leader, follower = pty.openpty()
+    variables = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm"}
+    done = subprocess.run(
+        [*MAIN, *NOTES], cwd=notes, env=variables, stdout=subprocess.DEVNULL, stderr=follower, check=False
+    )
+    os.close(follower)
+    shown = os.read(leader, 10_000).decode()
+    os.close(leader)
+    assert done.returncode == 0
+    assert "\x1b" in shown
+    assert run(notes, *MAIN, *NOTES).stderr == ""
+
+
+def test_help_names_every_option(tmp_path: Path) -> None:
+    shown = run(tmp_path, *MAIN, "--help").stdout
+    for option in (
+        "views",
+        "runner",
+        "source",
+        "sink",
+        "dead_letter",
+        "mode",
+        "prune",
+        "read_time",
+        "strict",
+        "explain",
+        "dry_run",
+    ):
+        assert f"--{option} " in shown
+    assert run(tmp_path, *CLI, "--version").stdout == "boiler-beam, version 0.1.0\n"
+
+
+@pytest.mark.beam
+def test_the_demonstration(tmp_path: Path) -> None:
+    shown = run(tmp_path, sys.executable, "-m", "pipelines.demo").stdout
+    assert "The attendance of tickets/t2 becomes false: 3 of 13 rows are written." in shown
+    assert '  attending: - {"hearing_aid_requested":false,"name":"Ben Larsen","organization":"Harbor Library"}' in shown
+    beam = run(tmp_path, sys.executable, "-m", "pipelines.demo", "--runner", "DirectRunner")
+    assert beam.stdout == "DirectRunner: all 13 rows equal those of the embedded engine\n"
