@@ -6,7 +6,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-IDS = ("1", "2", "3")
+IDS = ("1", "2")
 
 
 def ref(collection: str) -> st.SearchStrategy[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -151,3 +152,58 @@ def test_s10a_a_function_that_raises_makes_the_document_absent_there() -> None:
         assert b'"numOrders":0' in outcome.rows["person_cards/1"]
         messages = {letter.message for letter in outcome.letters}
         assert messages == {"PersonCard: where= of orders raised ZeroDivisionError: integer division or modulo by zero"}
+
+
+def outcomes(table: list[Any]) -> list[Outcome]:
+    return [embedded(PLAN, changes(table)), partitioned(PLAN, changes(table)), partitioned(PLAN, changes(table), 1)]
+
+
+def row(outcome: Outcome, path: str) -> Any:
+    return json.loads(outcome.rows[path])
+
+
+def test_s10_a_document_reached_by_two_ways_counts_once() -> None:
+    table = [
+        ("tags/1", 1, {"name": "red"}),
+        ("items/1", 1, {"label": "a", "price": 1.0, "tag": "tags/1"}),
+        ("items/2", 1, {"label": "b", "price": 2.0, "tag": "tags/1"}),
+        ("people/1", 1, {"name": "Ann"}),
+        ("orders/1", 1, {"owner": "people/1", "items": ["items/1", "items/2", "items/1"], "slots": {"l": "items/1"}}),
+    ]
+    for outcome in outcomes(table):
+        assert row(outcome, "tag_cards/1") == {"numOrders": 1, "prices": 3.0, "slotted": ["1"]}
+        assert row(outcome, "person_cards/1")["meanPrice"] == 1.5
+        assert row(outcome, "person_cards/1")["first"] == ["b", "a"]
+        assert row(outcome, "order_cards/1")["contents"] == [["1=a", "2=b"], ["l=a"], [], []]
+        assert row(outcome, "item_cards/1") == {"numOrders": 1, "numReports": 0, "owners": ["Ann"]}
+
+
+S5 = [
+    ("a root", ("tags/1", 2, {"name": 7}), {"order_cards/1", "tag_cards/1"}),
+    (
+        "a required reference",
+        ("people/1", 2, {"name": 7}),
+        {"order_cards/1", "person_cards/1", "team_cards/x", "item_cards/1"},
+    ),
+    (
+        "a referrer",
+        ("orders/1", 2, {"owner": "people/1", "divisor": "x", "items": ["items/1"]}),
+        {"order_cards/1", "person_cards/1", "team_cards/x", "item_cards/1", "tag_cards/1"},
+    ),
+    ("a fixed document", ("config/shop", 2, {}), {"order_cards/1", "team_cards/x"}),
+]
+
+
+@pytest.mark.parametrize(("event", "tainted"), [case[1:] for case in S5], ids=[case[0] for case in S5])
+def test_s5_which_rows_an_invalid_document_taints(event: Any, tainted: set[str]) -> None:
+    table = [
+        ("tags/1", 1, {"name": "red"}),
+        ("items/1", 1, {"label": "a", "price": 1.0, "tag": "tags/1"}),
+        ("people/1", 1, {"name": "Ann", "team": "x"}),
+        ("orders/1", 1, {"owner": "people/1", "items": ["items/1"]}),
+        ("config/shop", 1, {"factor": 1}),
+        event,
+    ]
+    for outcome in outcomes(table):
+        assert outcome.tainted == tainted
+        assert len(outcome.letters) == 1
