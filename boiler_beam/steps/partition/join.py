@@ -47,7 +47,7 @@ class _Join:
             if isinstance(edge, Reference) and self.plan.level[number] == self.level:
                 self._lie(number, view)
             elif isinstance(edge, Referrers) and self.hanging[number]:
-                self._hang(number, view, edge)
+                self._hang(number, view)
         self.reached.finish()
 
     def _lie(self, number: int, view: int) -> None:
@@ -60,7 +60,7 @@ class _Join:
                 document, role = found
                 tell(role, path, document.version, document.fields, rows)
 
-    def _hang(self, number: int, view: int, edge: Referrers) -> None:
+    def _hang(self, number: int, view: int) -> None:
         """The documents of referrers: they came to the paths that they name."""
         parent = self.plan.parent[number]
         assert parent is not None
@@ -68,12 +68,10 @@ class _Join:
         if self.plan.level[parent] == self.level:  # a parent that is missing or hidden hangs nothing on a row
             shown = self.documents[parent]
             parents = {path: rows for path, rows in parents.items() if path in shown}
-        hanging: Iterable[tuple[Hang, RowIds]]
-        if edge.by.is_many:
-            hanging = _each_once(self.hanging[number], parents)
-        else:
-            hanging = ((hang, parents[hang.parent]) for hang in self.hanging[number] if hang.parent in parents)
-        for hang, rows in hanging:
+        for hang in self.hanging[number]:
+            if hang.parent not in parents:
+                continue
+            rows = parents[hang.parent]
             if hang.role is None:
                 self._taint(view, rows)
             else:
@@ -82,14 +80,3 @@ class _Join:
     def _taint(self, view: int, rows: RowIds) -> None:
         self.send(ROWS, Taint(view, False, None if rows is None else list(rows)))
 
-
-def _each_once(hanging: list[Hang], parents: Wants) -> list[tuple[Hang, RowIds]]:
-    """Each hanging document once, with the rows of all its parents here."""
-    first: dict[tuple[str, bool], Hang] = {}
-    rows: dict[bool, Wants] = {False: {}, True: {}}
-    for hang in hanging:
-        if hang.parent in parents:
-            is_invalid = hang.role is None
-            first.setdefault((hang.path, is_invalid), hang)
-            add_rows(rows[is_invalid], hang.path, parents[hang.parent])
-    return [(hang, rows[is_invalid][path]) for (path, is_invalid), hang in first.items()]

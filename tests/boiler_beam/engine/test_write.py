@@ -1,0 +1,135 @@
+"""What a backfill writes: stamps, unchanged rows, generations, what may be pruned (rules 2 and 3, S13, S14)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import boiler_beam as bb
+from boiler_beam import root, view_property
+from boiler_beam.connectors import Source
+from boiler_beam.engine import Report, backfill
+from boiler_beam.engine.memory import MemorySink
+from boiler_beam.events import Stamp
+from boiler_beam.plan import Plan, compile_plan
+from tests.helpers.histories import changes
+
+
+class Note(bb.DomainModel, collection="notes"):
+    text: str
+
+
+def plan_of(revision: int = 1) -> Plan:
+    class Card(bb.ViewModel, collection="cards", revision=revision):
+        class Store(bb.Store):
+            note: Note = root(Note)
+
+        store: Store
+
+        @view_property
+        def text(self) -> str:
+            return self.store.note.text
+
+    return compile_plan([Card])
+
+
+class Table(Source):
+    scheme = "table"
+
+    def __init__(self, table: list[Any]) -> None:
+        super().__init__("")
+        self.table = table
+
+    def splits(self) -> list[str]:
+        return ["all"]
+
+    def read(self, split: str) -> Any:
+        return iter(changes(self.table))
+
+
+def run(sink: MemorySink, table: list[Any], revision: int = 1, **options: Any) -> Report:
+    return backfill(plan_of(revision), [Table(table)], sink, lambda letter: None, **options)
+
+
+def notes(numbers: range, version: int = 5, text: Any = "x") -> list[Any]:
+    return [(f"notes/{number}", version, {"text": text}) for number in numbers]
+
+
+def test_s13_rows_carry_generation_read_time_and_zero() -> None:
+    sink = MemorySink()
+    run(sink, [*notes(range(2)), ("notes/9", 8, None)])
+    assert {row.stamp for row in sink.written.values()} == {Stamp(1, 8, 0)}
+    run(sink, notes(range(2), 9, "y"), read_time=30)
+    assert {row.stamp for row in sink.written.values()} == {Stamp(1, 30, 0)}
+
+
+def test_s14_unchanged_rows_are_not_written() -> None:
+    sink = MemorySink()
+    run(sink, notes(range(3)))
+    (view,) = run(sink, [*notes(range(2)), ("notes/2", 9, {"text": "y"})]).views
+    assert (view.inserted, view.updated, view.unchanged, view.deleted) == (0, 1, 2, 0)
+    assert [row.stamp.version for row in sink.written.values()] == [5, 5, 9]
+
+
+def test_s13_a_changed_view_takes_the_next_generation_and_is_written_again() -> None:
+    sink = MemorySink()
+    run(sink, notes(range(3)))
+    (view,) = run(sink, notes(range(3)), revision=2).views
+    assert (view.updated, view.unchanged) == (3, 0)
+    assert {row.stamp for row in sink.written.values()} == {Stamp(2, 5, 0)}
+    assert sink.controls()["Card"].generation == 2
+
+
+def test_rule_3_newer_rows_win() -> None:
+    sink = MemorySink()
+    run(sink, notes(range(2), 9))
+    (view,) = run(sink, notes(range(1), 5, "older"), prune="all").views
+    assert (view.newer, view.updated, view.deleted, view.kept, view.kept_newer) == (1, 0, 0, 1, 1)
+    assert [row.stamp.version for row in sink.written.values()] == [9, 9]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "prune", "deleted", "kept"),
+    [
+        (10, 0, "safe", 10, 0),  # ten rows may always go
+        (11, 0, "safe", 0, 11),
+        (100, 80, "safe", 20, 0),  # a fifth may
+        (100, 79, "safe", 0, 21),
+        (100, 0, "all", 100, 0),
+        (100, 99, "none", 0, 1),
+    ],
+)
+def test_what_is_pruned(before: int, after: int, prune: str, deleted: int, kept: int) -> None:
+    sink = MemorySink()
+    run(sink, notes(range(before)))
+    report = run(sink, notes(range(after)), prune=prune, read_time=6)
+    (view,) = report.views
+    assert (view.deleted, view.kept) == (deleted, kept)
+    assert bool(report.refusals) is (prune == "safe" and kept > 0)
+    assert len(sink.written) == before - deleted
+
+
+def test_nothing_is_pruned_where_a_root_document_is_dead() -> None:
+    sink = MemorySink()
+    run(sink, notes(range(3)))
+    report = run(sink, [*notes(range(1)), ("notes/2", 7, {"text": 7})])
+    (view,) = report.views
+    assert (view.unchanged, view.tainted, view.deleted, view.kept) == (1, 1, 0, 1)
+    assert report.refusals == ["Card: 1 rows were not computed, and a document that makes rows is dead"]
+    assert len(sink.written) == 3
+
+
+def test_a_deleted_document_deletes_its_row() -> None:
+    sink = MemorySink()
+    run(sink, notes(range(3)))
+    (view,) = run(sink, [*notes(range(2)), ("notes/2", 7, None)]).views
+    assert (view.deleted, view.unchanged) == (1, 2)
+    assert sorted(sink.written) == ["cards/0", "cards/1"]
+
+
+def test_a_hundred_thousand_dead_letters() -> None:
+    letters: list[Any] = []
+    report = backfill(plan_of(), [Table(notes(range(100_000), text=None))], MemorySink(), letters.append)
+    assert (report.dead_letters, len(letters), report.documents, report.rows) == (100_000, 100_000, 0, 0)
+    assert {letter.code for letter in letters} == {"invalid_document"}

@@ -1,0 +1,195 @@
+"""Every kind of mistake in a declaration: told when the classes are compiled, all at once, each with its mend."""
+
+from __future__ import annotations
+
+import decimal
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import boiler_beam as bb
+from boiler_beam import Ref, aggregate, document, group, reference, referrers, root, view_property
+from boiler_beam.errors import DeclarationError
+from boiler_beam.plan import compile_plan
+from boiler_beam.samples.meeting import Location, Meeting, MeetingSession, Ticket, User
+
+
+class Deep(bb.DomainModel, collection="rooms/{room}/messages"):
+    text: str
+
+
+class Bad(bb.DomainModel, collection="bad/{id}"):
+    text: str
+
+
+class Homeless(bb.DomainModel):
+    text: str
+
+
+class Typed(bb.DomainModel, collection="typed"):
+    money: decimal.Decimal
+    names: set[str]
+    by_number: dict[int, str]
+    thing: object()  # type: ignore[valid-type]
+    score: float = 0.0
+    user: Ref[User] | None = None
+    anyone: Ref[Any] | None = None
+    meeting_id: str = ""
+    tags: list[str] = bb.field(default_factory=list)
+    version: int = 0
+
+
+class Fine(bb.DomainModel, collection="fine"):
+    score: float = 0.0
+    user: Ref[User] | None = None
+    anyone: Ref | None = None  # type: ignore[type-arg]
+    meeting_id: str = ""
+    tags: list[str] = bb.field(default_factory=list)
+
+
+class One(bb.DomainModel, collection="family"):
+    text: str
+
+
+class Two(One, obj_type="One"):
+    pass
+
+
+class Three(One, collection="other"):
+    pass
+
+
+class Four(bb.DomainModel, collection="four", case="kebab"):
+    text: str
+
+
+def view(collection: str | None = "rows", **edges: Any) -> type[bb.ViewModel]:
+    """A view with these edges and one property, unless properties are given, too."""
+    store = {name: value for name, value in edges.items() if not name.startswith("p_")}
+    properties = {name[2:]: value for name, value in edges.items() if name.startswith("p_")}
+    properties = properties or {"name": view_property(lambda self: "")}
+    keywords = {} if collection is None else {"collection": collection}
+    made = type("View", (bb.ViewModel,), {"Store": type("Store", (bb.Store,), store), **properties}, **keywords)
+    made.__module__ = __name__
+    return made
+
+
+def annotated(annotation: Any, edge: Any) -> type[bb.ViewModel]:
+    store = type(
+        "Store", (bb.Store,), {"meeting": root(Meeting), "edge": edge, "__annotations__": {"edge": annotation}}
+    )
+    return type("View", (bb.ViewModel,), {"Store": store, "name": view_property(lambda self: "")}, collection="rows")
+
+
+MEETING = {"meeting": root(Meeting)}
+
+
+class Untold(bb.ViewModel, collection="rows"):
+    @view_property
+    def name(self) -> str:
+        return ""
+
+
+class Alone(bb.ViewModel, collection="rows"):
+    class Store(bb.Store):
+        meeting = root(Meeting)
+        location: Location
+
+    @view_property
+    def name(self) -> str:
+        return ""
+
+
+CASES: dict[str, tuple[Callable[[], Any], list[str]]] = {
+    "no store": (lambda: Untold, ["Untold: expected a class Store(bb.Store) in it, got none; mend: declare which documents a row is made of"]),
+    "no root": (lambda: view(a=reference("a.b")), ["View.Store: expected one root(...) or group(...), got none; mend: say with one edge which documents make a row"]),
+    "two roots": (lambda: view(a=root(User), b=group(User, by="organization")), ["View.Store: expected one root(...) or group(...), got a, b; mend: say with one edge which documents make a row"]),
+    "a cycle": (lambda: view(**MEETING, a=reference("b.user"), b=reference("a.user")), ["View.Store.a: expected edges that lead away from the root, got a cycle: a -> b -> a; mend: let one of them hang on another edge"]),
+    "where is no function": (lambda: view(a=root(User, where="x")), ["View.Store.a: expected where= to be a function of the document, got 'x'; mend: write where=lambda document: ..."]),  # type: ignore[arg-type]
+    "no model": (lambda: view(a=root("User")), ["View.Store.a: expected a domain model, got 'User'; mend: pass a class that derives from bb.DomainModel"]),  # type: ignore[type-var]
+    "no collection": (lambda: view(a=root(Homeless)), ['View.Store.a: expected Homeless to have a collection, got none; mend: write class Homeless(bb.DomainModel, collection="...")']),
+    "a document as collection": (lambda: view(a=root(Bad)), ["Bad: expected a collection, which has an odd number of segments: 'a' or 'a/{b}/c', got 'bad/{id}': "]),
+    "a subcollection": (lambda: view(a=root(Deep)), ["View.Store.a: expected a flat collection or a collection group, got 'rooms/{room}/messages'; mend: "]),
+    "no such field": (lambda: view(**MEETING, a=reference("meeting.place")), ["View.Store.a: expected a field of Meeting, got 'place'; mend: name one of: location, users, tickets, status"]),
+    "no such edge": (lambda: view(**MEETING, a=reference("meating.location")), ["View.Store.a: expected an edge of the store, got 'meating.location'; mend: begin with one of: meeting"]),
+    "an edge alone": (lambda: view(**MEETING, a=reference("meeting")), ["View.Store.a: expected an edge and a field: \"edge.field\", got 'meeting'; mend: name a field of Meeting"]),
+    "through a scalar": (lambda: view(**MEETING, a=reference("meeting.status.x")), ["View.Store.a: expected Meeting.status to hold fields, got "]),
+    "no reference": (lambda: view(**MEETING, a=reference("meeting.status")), ["View.Store.a: expected a field that holds references, got 'status', a "]),
+    "a text without to=": (lambda: view(a=root(Fine), b=reference("a.meeting_id")), ["View.Store.b: expected a Ref, or an id with to=, got 'meeting_id', a str; mend: annotate the field Ref[Model], or pass to=Model"]),
+    "a bare Ref": (lambda: view(a=root(Fine), b=reference("a.anyone")), ["View.Store.b: expected a Ref[Model], got 'anyone', a bare Ref; mend: annotate the field Ref[Model], or pass to=Model"]),
+    "to= of another family": (lambda: view(a=root(Fine), b=reference("a.user", to=Ticket)), ["View.Store.b: expected to= to be User or a subclass, got Ticket; mend: leave to= out"]),
+    "group by a float": (lambda: view(a=group(Fine, by="score")), ["View.Store.a: expected by= to name a text, an int, an Enum or a Ref, got 'score', a float; mend: group by another field, or by a property that returns text"]),
+    "by= is no reference": (lambda: view(a=root(User), b=referrers(Fine, by="score")), ["View.Store.b: expected by= to name a Ref[...], got 'score', a float; mend: name the field of Fine that refers to User"]),
+    "by= refers elsewhere": (lambda: view(**MEETING, b=referrers(Fine, by="user")), ["View.Store.b: expected by= to refer to Meeting, the model of 'meeting', got 'user', which refers to User; mend: name another field, or another edge with of="]),
+    "of= is no edge": (lambda: view(**MEETING, b=referrers(Fine, by="user", of="people")), ["View.Store.b: expected an edge of the store, got 'people'; mend: begin with one of: meeting"]),
+    "a fixed document elsewhere": (lambda: view(**MEETING, b=document(User, "config/rates")), ["View.Store.b: expected the path of a document in 'users', got 'config/rates'; mend: name one document of the model's collection"]),
+    "another annotation": (lambda: annotated(dict[str, Location], reference("meeting.location")), ["View.Store.edge: expected the annotation Location, got dict[str, Location]; mend: annotate it so, or leave the annotation out"]),
+    "an optional one": (lambda: annotated(Location, reference("meeting.location", optional=True)), ["View.Store.edge: expected the annotation Location | None, got Location; mend: annotate it so, or leave the annotation out"]),
+    "an annotation alone": (lambda: Alone, ["Alone.Store.location: expected an edge, got an annotation alone; mend: write location: ... = reference(...)"]),
+    "a reserved name": (lambda: view(**MEETING, p_path=view_property(lambda self: "")), ["View.path: expected a name that is free, got 'path', which every view has; mend: rename the property"]),
+    "one stored name twice": (lambda: view(**MEETING, p_a_b=view_property(lambda self: ""), p_aB=view_property(lambda self: "")), ["View.aB: expected a stored name of its own, got 'aB', which a_b has; mend: rename one of them"]),
+    "a reserved edge": (lambda: view(get=root(Meeting)), ["View.Store.get: expected a name that is free, got 'get'; mend: rename the edge"]),
+    "nothing in a row": (lambda: type("View", (bb.ViewModel,), {"Store": type("Store", (bb.Store,), {"a": root(User)})}, collection="rows"), ["View: expected at least one @view_property or aggregate, got none; mend: declare what a row holds"]),
+    "no collection of rows": (lambda: view(collection=None, **MEETING), ['View: expected collection= or path= on the class, got neither; mend: write class ...(bb.ViewModel, collection="rows")']),
+    "rows at a collection's path": (lambda: view(collection="rows/more", **MEETING), ["View: expected rows at document paths, which have an even number of segments, got 'rows/more/{id}'; mend: name a collection with an odd number of segments"]),
+    "an aggregate of no edge": (lambda: view(**MEETING, p_n=aggregate.count("users")), ["View.n: expected an edge of the store, got 'users'; mend: name one of: meeting"]),
+    "an aggregate's where": (lambda: view(a=group(User, by="organization"), p_n=aggregate.count("a", where="x")), ["View.n: expected where= to be a function of the document, got 'x'; mend: write where=lambda document: ..."]),  # type: ignore[arg-type]
+    "an aggregate's field": (lambda: view(a=group(User, by="organization"), p_n=aggregate.sum("a", of="age")), ["View.n: expected a field of User, got of='age'; mend: name one of: first_name, last_name, organization, hearing_aid_requested"]),
+    "an aggregate of a list": (lambda: view(a=group(Fine, by="meeting_id"), p_n=aggregate.sum("a", of="tags")), ["View.n: expected a field with one value, got of='tags', a list or map; mend: write of=lambda document: ..."]),
+    "of= is neither": (lambda: view(a=group(User, by="organization"), p_n=aggregate.sum("a", of=7)), ["View.n: expected of= to be a field's name or a function of the document, got 7; mend: write of='field'"]),  # type: ignore[arg-type]
+    "a limit of nothing": (lambda: view(a=group(User, by="organization"), p_n=aggregate.collect("a", limit=0)), ["View.n: expected limit= to be an int from 1, got 0; mend: write a positive int"]),
+    "types that Firestore lacks": (
+        lambda: view(a=root(Typed)),
+        [
+            "Typed.version: expected a name that is free, got 'version', which every model has; mend: rename the field and write field(name='version')",
+            "Typed.money: expected a type that Firestore has, got Decimal, which Firestore has no type for (a double would lose digits); mend: store it as text: field(encode=str, decode=Decimal)",
+            "Typed.names: expected a type that Firestore has, got set, which Firestore has no type for (an array keeps order and duplicates); mend: write list[...]",
+            "Typed.by_number: expected a type that Firestore has, got a map with keys of ",
+        ],
+    ),
+    "an obj_type twice": (lambda: view(a=root(One)), ["Two: expected an obj_type of its own, got 'One', which is One's; mend: give one of them another obj_type="]),
+    "case": (lambda: view(a=root(Four)), ["Four: expected case='camel' or 'snake', got case='kebab'; mend: write one of the two"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("make", "said"), CASES.values(), ids=CASES.keys())
+def test_a_mistake_is_told_with_its_mend(make: Callable[[], Any], said: list[str]) -> None:
+    with pytest.raises(DeclarationError) as caught:
+        compile_plan([make()])
+    told = [str(mistake) for mistake in caught.value.mistakes]
+    for expected in said:
+        assert any(one.startswith(expected) for one in told), told
+    assert all("; mend: " in one for one in told)
+
+
+def test_a_subclass_of_another_collection() -> None:
+    with pytest.raises(DeclarationError, match="Three: expected the collection of its base One, got 'other'"):
+        compile_plan([view(a=root(One))])
+
+
+def test_all_mistakes_are_told_at_once() -> None:
+    with pytest.raises(DeclarationError) as caught:
+        compile_plan([view(**MEETING, a=reference("meeting.x"), p_n=aggregate.count("y")), Untold])
+    assert len(caught.value.mistakes) == 3
+    assert str(caught.value).startswith("3 mistakes in the declared classes:\n  View.Store.a: ")
+
+
+def test_two_views_on_one_path_and_of_one_name() -> None:
+    with pytest.raises(DeclarationError) as caught:
+        compile_plan([view(**MEETING), view(**MEETING)])
+    path, name = map(str, caught.value.mistakes)
+    assert (
+        path
+        == "View: expected a row path of its own, got 'rows/{id}', where View writes; mend: give one of them another collection="
+    )
+    assert "View: expected a class name of its own, which names its table, got 'View', which " in name
+
+
+def test_an_unknown_class_keyword() -> None:
+    with pytest.raises(TypeError, match="View: colection= is no class keyword of a view: write collection, path"):
+        type("View", (bb.ViewModel,), {}, colection="rows")
+
+
+def test_the_meeting_room_is_without_mistakes() -> None:
+    assert compile_plan([MeetingSession]).views[0].name == "MeetingSession"

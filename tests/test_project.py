@@ -1,0 +1,157 @@
+"""The project as a package: what it exports, what a worker installs, `make meeting`'s stages."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+EXPORTS = {
+    "boiler_beam": "BoilerBeamError DeclarationError DomainModel GeoPoint Mistake Ref Store Struct UsageError ViewModel aggregate "
+    "document field group reference referrers root view_property",
+    "boiler_beam.testing": "render",
+    "boiler_beam.connectors": "BackfillWriter Control DeadLetterWriter Sink Source dead_letters_beside open_dead_letters open_sink "
+    "open_source read_dead_letters register schemes",
+    "boiler_beam.engine": "Report backfill",
+    "boiler_beam.views.aggregate": "AggregateDeclaration collect count count_distinct max mean min sum top",
+}
+
+
+@pytest.mark.parametrize("module", EXPORTS)
+def test_public_names(module: str) -> None:
+    assert importlib.import_module(module).__all__ == EXPORTS[module].split()
+
+
+@pytest.mark.beam
+def test_public_names_of_transforms() -> None:
+    assert importlib.import_module("transforms").__all__ == ["Backfill", "Destination", "ReadChanges", "WriteRows"]
+
+
+@pytest.mark.beam
+def test_a_worker_installs_the_sdist_and_imports_every_transform(tmp_path: Path) -> None:
+    """Beam's stager calls `setup.py sdist`; the worker has Beam, and installs the rest with pip."""
+    copied = tmp_path / "checkout"
+    names = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
+    for name in filter(None, names):
+        if (ROOT / name).exists() and not name.startswith(("tests/", "benchmarks/", "docs/")):
+            (copied / name).parent.mkdir(parents=True, exist_ok=True)
+            (copied / name).write_bytes((ROOT / name).read_bytes())
+    command = [sys.executable, "setup.py", "-q", "sdist", "--dist-dir", str(tmp_path / "dist")]
+    subprocess.run(command, cwd=copied, check=True, capture_output=True)
+    (archive,) = (tmp_path / "dist").glob("*.tar.gz")
+    with tarfile.open(archive) as opened:
+        held = [name.partition("/")[2] for name in opened.getnames()]
+    assert {"setup.py", "pyproject.toml", "transforms/backfill.py", "boiler_beam/samples/meeting.jsonl"} <= set(held)
+    target = tmp_path / "site"
+    install = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        "--no-deps",
+        "--no-build-isolation",
+        "--target",
+        str(target),
+    ]
+    subprocess.run([*install, str(archive)], check=True, capture_output=True)
+    modules = sorted(f"transforms.{path.stem}" for path in (ROOT / "transforms").glob("[a-z]*.py"))
+    program = f"import importlib, transforms; [importlib.import_module(name) for name in {modules!r}]; print(transforms.__file__)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(target)},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.startswith(str(target))
+
+
+def checkout(tmp_path: Path) -> Path:
+    """The least of a checkout that the stages need."""
+    for name in (
+        "pyproject.toml",
+        "constraints.txt",
+        "README.md",
+        "LICENSE",
+        "setup.py",
+        "scripts/stage.py",
+        "boiler_beam/__init__.py",
+    ):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+    return tmp_path
+
+
+def stage(folder: Path, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True, check=False
+    )
+
+
+def test_no_network_is_one_clear_line(tmp_path: Path) -> None:
+    folder = checkout(tmp_path)
+    done = stage(
+        folder, sys.executable, "scripts/stage.py", "base",
+        PIP_INDEX_URL="http://127.0.0.1:9", PIP_EXTRA_INDEX_URL="", PIP_RETRIES="0", PIP_NO_CACHE_DIR="1",
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == (
+        "error: pip: expected to reach a package index, got no answer; mend: check the network, then run make again"
+    )
+    assert (folder / ".venv" / "venv.stamp").exists()
+    assert not (folder / ".venv" / "base.stamp").exists()
+
+
+def test_a_python_without_venv_is_one_clear_line(tmp_path: Path) -> None:
+    folder = checkout(tmp_path)
+    (folder / "venv.py").write_text("raise SystemExit('No module named venv')")
+    done = stage(folder, sys.executable, "scripts/stage.py", "base", PYTHONPATH=str(folder))
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "expected Python's venv module with pip, got none; mend: install it" in line
+
+
+def test_no_disk_is_one_clear_line(tmp_path: Path) -> None:
+    folder = checkout(tmp_path)
+    (folder / ".venv").write_text("a file in its place")
+    done = stage(folder, sys.executable, "scripts/stage.py", "base")
+    assert done.returncode == 2
+    assert "mend: free space or rights" in done.stderr.splitlines()[-1]
+
+
+def old_python() -> str | None:
+    found = sorted(Path.home().glob(".pyenv/versions/3.[6789].*/bin/python"))
+    return str(found[0]) if found else None
+
+
+@pytest.mark.skipif(old_python() is None, reason="no Python older than 3.10 was found to try it with")
+def test_a_python_out_of_range_is_one_clear_line(tmp_path: Path) -> None:
+    done = stage(checkout(tmp_path), str(old_python()), "scripts/stage.py", "base")
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "expected Python 3.10 to 3.13, got 3." in line
+
+
+@pytest.mark.slow
+def test_an_interrupted_stage_is_done_again(tmp_path: Path) -> None:
+    folder = checkout(tmp_path)
+    command = [sys.executable, "scripts/stage.py", "base"]
+    process = subprocess.Popen(
+        command, cwd=folder, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    log = folder / ".venv" / "base.log"
+    while not log.exists():
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert not (folder / ".venv" / "base.stamp").exists()
+    assert stage(folder, *command).returncode == 0
+    assert (folder / ".venv" / "base.stamp").exists()
+    assert stage(folder, *command).stdout == ""

@@ -1,0 +1,48 @@
+"""The README's blocks, run: the view's output is what it says."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+
+
+def test_the_view_in_twenty_lines_gives_its_output(tmp_path: Path) -> None:
+    (view,) = blocks("python")
+    documents, output = blocks("json")
+    commands = blocks("sh")[1].splitlines()
+    assert commands[0] == "pip install ."
+    (tmp_path / "views.py").write_text(view)
+    (tmp_path / "documents.jsonl").write_text(documents)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    script = "\n".join(commands[1:])
+    done = subprocess.run(
+        ["sh", "-ec", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.stderr == ""
+    assert done.stdout.endswith(output)
+
+
+def test_the_view_is_short() -> None:
+    (view,) = blocks("python")
+    lines = view.partition("class BookCard")[2].splitlines()
+    assert len(lines) <= 20
+
+
+def test_the_commands_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for command in re.findall(r"^make ([a-z-]+)", blocks("sh")[0], re.MULTILINE):
+        assert re.search(rf"^{command}:", makefile, re.MULTILINE)
+
+
+def test_links_lead_somewhere() -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / "README.md").read_text()):
+        assert (ROOT / target).exists(), target
