@@ -38,16 +38,16 @@ def test_public_names_of_transforms() -> None:
 
 @pytest.mark.beam
 def test_a_worker_installs_the_sdist_and_imports_every_transform(tmp_path: Path) -> None:
-    """Beam's stager calls `setup.py sdist`; the worker has Beam, and installs the rest with pip."""
+    """Beam's stager makes the source distribution; the worker has Beam, and installs the rest with pip."""
+    from apache_beam.runners.portability.stager import Stager
+
     copied = tmp_path / "checkout"
     names = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
     for name in filter(None, names):
         if (ROOT / name).exists() and not name.startswith(("tests/", "benchmarks/", "docs/")):
             (copied / name).parent.mkdir(parents=True, exist_ok=True)
             (copied / name).write_bytes((ROOT / name).read_bytes())
-    command = [sys.executable, "setup.py", "-q", "sdist", "--dist-dir", str(tmp_path / "dist")]
-    subprocess.run(command, cwd=copied, check=True, capture_output=True)
-    (archive,) = (tmp_path / "dist").glob("*.tar.gz")
+    archive = Stager._build_setup_package(str(copied / "setup.py"), str(tmp_path))
     with tarfile.open(archive) as opened:
         held = [name.partition("/")[2] for name in opened.getnames()]
     assert {"setup.py", "pyproject.toml", "transforms/backfill.py", "boiler_beam/samples/meeting.jsonl"} <= set(held)
