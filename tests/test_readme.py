@@ -6,7 +6,14 @@ import os
 import re
 import subprocess
 import sys
+import types
 from pathlib import Path
+from typing import Any
+
+import pytest
+
+from boiler_beam.errors import DeclarationError
+from boiler_beam.plan import compile_plan
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -46,3 +53,26 @@ def test_the_commands_exist() -> None:
 def test_links_lead_somewhere() -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / "README.md").read_text()):
         assert (ROOT / target).exists(), target
+
+
+def test_the_first_views_mistakes_are_told_as_written() -> None:
+    text = (ROOT / "docs" / "first_view.md").read_text()
+    found = re.findall(r"^```(\w+)\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    sources = [block for language, block in found if language == "python"]
+    said = [block for language, block in found if language == "text"]
+    base, *mistakes, testing = sources
+    models = base.partition("class BookCard")[0]
+    assert len(mistakes) == len(said) == 3
+    for source, expected in zip(mistakes, said, strict=True):
+        namespace: dict[str, Any] = {"__name__": "library"}
+        sys.modules["library"] = types.ModuleType("library")
+        exec(models + source, namespace)
+        vars(sys.modules["library"]).update(namespace)
+        with pytest.raises(DeclarationError) as caught:
+            compile_plan([namespace["BookCard"]])
+        assert f"{caught.value}\n" == expected
+    namespace = {"__name__": "library"}
+    exec(base, namespace)
+    vars(sys.modules["library"]).update(namespace)
+    exec(testing, namespace)
+    del sys.modules["library"]

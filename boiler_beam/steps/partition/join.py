@@ -79,4 +79,3 @@ class _Join:
 
     def _taint(self, view: int, rows: RowIds) -> None:
         self.send(ROWS, Taint(view, False, None if rows is None else list(rows)))
-
