@@ -34,7 +34,6 @@ class _Edge:
         keyed_by: What the keys of that dict are.
         where: Which documents it shows: a pure function of the document.
         is_read: Whether a getter may read it (else aggregates and other edges alone need it).
-        may_repeat: Whether a document can reach a row by several ways from different parents.
     """
 
     name: str
@@ -45,7 +44,6 @@ class _Edge:
     keyed_by: Literal["doc_id", "path", "map"] = "doc_id"
     where: Callable[[Any], Any] | None = field(default=None, compare=False, repr=False)
     is_read: bool = True
-    may_repeat: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

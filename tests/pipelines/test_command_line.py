@@ -136,6 +136,25 @@ def test_views_and_documents_outside_the_project(notes: Path) -> None:
     assert rows(notes / "rows.jsonl")["topics/none"]["fields"] == {"numNotes": 40}
 
 
+def test_cities_of_several_classes(tmp_path: Path) -> None:
+    views = ["--views", "boiler_beam.samples.cities", "--source", "sample:cities", "--sink", "jsonl:rows.jsonl"]
+    done = run(tmp_path, *MAIN, *views)
+    assert last_line(done).startswith("7 documents, 7 changes, 10 rows, 0 dead letters, ")
+    found = {path: row["fields"] for path, row in rows(tmp_path / "rows.jsonl").items()}
+    assert found["city_cards/SAC"] == {
+        "center": {"geoPointValue": {"latitude": 38.5816, "longitude": -121.4944}},
+        "isCapital": True,
+        "kind": "StateCapital",
+        "title": "Sacramento, CA",
+    }
+    assert found["country_summaries/USA"] == {
+        "largest": ["Los Angeles", "San Francisco"],
+        "numCities": 4,
+        "population": 5835258,
+    }
+    assert found["country_summaries/Utopia"] == {"largest": [], "numCities": 1, "population": 0}
+
+
 def test_one_class_of_a_module(notes: Path) -> None:
     done = run(notes, *MAIN, "--views", "mine:Topic", *NOTES[2:])
     assert ", 1 rows, " in last_line(done)

@@ -1,0 +1,133 @@
+"""From declared aggregates to those of a plan: what is read of a document, and how it folds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from boiler_beam.models import wire_of
+from boiler_beam.plan.edges import Tell
+from boiler_beam.plan.fieldpath import FieldError, field_path
+from boiler_beam.plan.tree import Aggregate, Edge
+from boiler_beam.values import from_wire
+from boiler_beam.views import EdgeDeclaration
+from boiler_beam.views.aggregate import AggregateDeclaration
+from boiler_beam.views.fold import Collect, Count, CountDistinct, Extreme, Fold, Mean, Sum
+
+__all__ = ["AggregateCompiler"]
+
+
+class AggregateCompiler:
+    """Compiles the aggregates of one view.
+
+    Args:
+        declared: The edges as they were written.
+        edges: Those that compiled.
+        tell: Takes the mistakes.
+    """
+
+    def __init__(self, declared: Mapping[str, EdgeDeclaration], edges: Mapping[str, Edge], tell: Tell) -> None:
+        self.declared, self.edges, self.mistake = declared, edges, tell
+
+    def compile(self, name: str, declared: AggregateDeclaration) -> Aggregate | None:
+        """The aggregate of this name; None where something is wrong."""
+        if declared.edge not in self.declared:
+            self.mistake(name, "an edge of the store", repr(declared.edge), f"name one of: {', '.join(self.declared)}")
+            return None
+        if declared.where is not None and not callable(declared.where):
+            self.mistake(
+                name,
+                "where= to be a function of the document",
+                repr(declared.where),
+                "write where=lambda document: ...",
+            )
+            return None
+        edge = self.edges.get(declared.edge)
+        if edge is None:
+            return None
+        options = declared.options
+        for word, number in (("n", options.get("n", 1)), ("limit", options.get("limit"))):
+            if number is not None and (not isinstance(number, int) or isinstance(number, bool) or number < 1):
+                self.mistake(name, f"{word}= to be an int from 1", repr(number), "write a positive int")
+                return None
+        of = self._of(name, edge, declared.of, "of")
+        match declared.kind:
+            case "count":
+                return Aggregate(name, edge.name, Count(), declared.where, lambda document: 0)
+            case "count_distinct":
+                return of and Aggregate(
+                    name,
+                    edge.name,
+                    CountDistinct(),
+                    declared.where,
+                    of if declared.of is not None else lambda document: document.path,
+                )
+            case "collect" | "top":
+                return of and self._ordered(name, edge, declared, of)
+        folds: dict[str, Fold] = {"sum": Sum(), "mean": Mean(), "min": Extreme(False), "max": Extreme(True)}
+        return of and Aggregate(name, edge.name, folds[declared.kind], declared.where, of)
+
+    def _ordered(
+        self, name: str, edge: Edge, declared: AggregateDeclaration, of: Callable[[Any], Any]
+    ) -> Aggregate | None:
+        if declared.kind == "top":
+            by = self._of(name, edge, declared.options["by"], "by")
+            if by is None:
+                return None
+
+            def ranked(document: Any) -> Any:
+                rank, value = by(document), of(document)
+                return None if rank is None or value is None else [[rank], value]
+
+            return Aggregate(name, edge.name, Collect((True,), declared.options["n"]), declared.where, ranked)
+        order = declared.options["order_by"] or ()
+        keys = (order,) if isinstance(order, str) else tuple(order)
+        readers = [self._of(name, edge, key.removeprefix("-"), "order_by") for key in keys]
+        if any(reader is None for reader in readers):
+            return None
+
+        def sorted_by(document: Any) -> Any:
+            value = of(document)
+            return None if value is None else [[reader(document) for reader in readers if reader], value]
+
+        fold = Collect(tuple(key.startswith("-") for key in keys), declared.options["limit"])
+        return Aggregate(name, edge.name, fold, declared.where, sorted_by)
+
+    def _of(self, name: str, edge: Edge, of: Any, word: str) -> Callable[[Any], Any] | None:
+        """What `of=`, `by=` or `order_by=` reads of a document, as a Firestore value."""
+        if of is None:
+            return lambda document: from_wire(wire_of(document))
+        if isinstance(of, str):
+            try:
+                path = field_path(edge.model, of)
+            except FieldError as error:
+                self.mistake(name, error.expected, f"{word}={error.got}", error.mend)
+                return None
+            if path.is_many:
+                self.mistake(
+                    name,
+                    "a field with one value",
+                    f"{word}={of!r}, a list or map",
+                    f"write {word}=lambda document: ...",
+                )
+                return None
+            read = path.read
+
+            def read_field(document: Any) -> Any:
+                return next((_as_value(value) for _, value in read(document)), None)
+
+            return read_field
+        if not callable(of):
+            self.mistake(
+                name, f"{word}= to be a field's name or a function of the document", repr(of), f"write {word}='field'"
+            )
+            return None
+        return lambda document: _as_value(of(document))
+
+
+def _as_value(value: Any) -> Any:
+    """A user's value as a Firestore value: structs, models and Enums become what is stored of them."""
+    kind = type(value)
+    if kind is str or kind is int or kind is float or kind is bool or value is None:
+        return value
+    return from_wire(wire_of(value))

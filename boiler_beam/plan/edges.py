@@ -1,0 +1,369 @@
+"""From declared edges to the edges of a plan: their models, fields, parents and annotations, checked."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from enum import Enum
+from typing import Any, get_args, get_origin
+
+from boiler_beam.models import DomainModel, family_base
+from boiler_beam.models.declare import ModelMeta
+from boiler_beam.plan.fieldpath import FieldError, FieldPath, field_path
+from boiler_beam.plan.tree import Edge, Fixed, Group, Reference, Referrers, Root
+from boiler_beam.values import GeoPoint, Ref
+from boiler_beam.views import EdgeDeclaration, Store
+
+__all__ = ["EdgeCompiler", "Tell"]
+
+_UNFIT_KEYS = (bool, float, datetime, bytes, dict, GeoPoint)
+
+Tell = Callable[[str, str, str, str], None]
+"""Takes a mistake: where in the view, expected, got, mend."""
+
+
+class EdgeCompiler:
+    """Compiles the edges of one store.
+
+    Args:
+        store: The class `Store` of the view, or None.
+        family_of: Gives the place of a model's family in the plan.
+        tell: Takes the mistakes.
+
+    Attributes:
+        declared: The edges as they were written.
+        edges: Those that compiled, by name.
+    """
+
+    def __init__(self, store: type[Store] | None, family_of: Callable[[type[DomainModel]], int], tell: Tell) -> None:
+        self.store, self.family_of, self.mistake = store, family_of, tell
+        self.declared: dict[str, EdgeDeclaration] = store.declared_edges() if store else {}
+        self.edges: dict[str, Edge] = {}
+        self._open: list[str] = []
+
+    def compile(self) -> None:
+        """Compiles every edge; what is wrong is told."""
+        self._check_root()
+        for name in self.declared:
+            self._edge(name)
+        self._check_annotations()
+
+    def _check_root(self) -> None:
+        if self.store is None:
+            self.mistake("", "a class Store(bb.Store) in it", "none", "declare which documents a row is made of")
+            return
+        roots = [name for name, one in self.declared.items() if one.kind in ("root", "group")]
+        if len(roots) != 1:
+            got = ", ".join(roots) if roots else "none"
+            self.mistake("Store", "one root(...) or group(...)", got, "say with one edge which documents make a row")
+
+    def _edge(self, name: str) -> Edge | None:
+        """The edge of this name, compiled with what it hangs on; None where something is wrong."""
+        if name in self.edges:
+            return self.edges[name]
+        declared = self.declared[name]
+        if name in self._open:
+            way = " -> ".join([*self._open[self._open.index(name) :], name])
+            self.mistake(
+                f"Store.{name}",
+                "edges that lead away from the root",
+                f"a cycle: {way}",
+                "let one of them hang on another edge",
+            )
+            return None
+        self._open.append(name)
+        try:
+            edge = self._compile_edge(name, declared)
+        finally:
+            self._open.pop()
+        if edge is not None:
+            self.edges[name] = edge
+        return edge
+
+    def _compile_edge(self, name: str, declared: EdgeDeclaration) -> Edge | None:
+        where = declared.options.get("where")
+        if where is not None and not callable(where):
+            self.mistake(
+                f"Store.{name}",
+                "where= to be a function of the document",
+                repr(where),
+                "write where=lambda document: ...",
+            )
+            return None
+        if "model" in declared.options and not self._is_model(name, declared.options["model"]):
+            return None
+        match declared.kind:
+            case "root":
+                model = declared.options["model"]
+                return Root(
+                    name=name, model=model, family=self.family_of(model), parent=None, is_many=False, where=where
+                )
+            case "group":
+                return self._group(name, declared)
+            case "reference":
+                return self._reference(name, declared)
+            case "referrers":
+                return self._referrers(name, declared)
+            case "document":
+                return self._fixed(name, declared)
+        raise AssertionError(declared.kind)
+
+    def _is_model(self, name: str, model: Any) -> bool:
+        if not (isinstance(model, ModelMeta) and issubclass(model, DomainModel)):
+            self.mistake(
+                f"Store.{name}", "a domain model", repr(model), "pass a class that derives from bb.DomainModel"
+            )
+            return False
+        if model.__boiler__.collection is None:
+            self.mistake(
+                f"Store.{name}",
+                f"{model.__name__} to have a collection",
+                "none",
+                f'write class {model.__name__}(bb.DomainModel, collection="...")',
+            )
+            return False
+        if model.__boiler__.collection.problem():
+            self.family_of(model)  # tells the mistake
+            return False
+        if model.__boiler__.collection.placeholders:
+            self.mistake(
+                f"Store.{name}",
+                "a flat collection or a collection group",
+                repr(model.__boiler__.collection.text),
+                'read its documents as a collection group: collection="**/..."',
+            )
+            return False
+        return True
+
+    def _path(self, name: str, model: type[DomainModel], text: str) -> FieldPath | None:
+        try:
+            return field_path(model, text)
+        except FieldError as error:
+            self.mistake(f"Store.{name}", error.expected, error.got, error.mend)
+        except (NameError, TypeError) as error:
+            self.mistake(
+                f"Store.{name}",
+                f"annotations of {model.__name__} that can be resolved",
+                str(error),
+                "define the named class at module level",
+            )
+        return None
+
+    def _keyed_by(self, model: type[DomainModel]) -> typing.Literal["doc_id", "path"]:
+        assert model.__boiler__.collection is not None
+        return "doc_id" if model.__boiler__.collection.is_flat else "path"
+
+    def _group(self, name: str, declared: EdgeDeclaration) -> Edge | None:
+        model = declared.options["model"]
+        by = self._path(name, model, declared.options["by"])
+        if by is None:
+            return None
+        kind = by.annotation
+        bad = next((unfit for unfit in _UNFIT_KEYS if kind is unfit or get_origin(kind) is unfit), None)
+        is_fit = kind in (str, int, Any) or kind is Ref or get_origin(kind) in (Ref, typing.Literal)
+        is_fit = is_fit or (isinstance(kind, type) and issubclass(kind, Enum))
+        if bad is not None or not is_fit:
+            got = getattr(kind, "__name__", str(kind))
+            self.mistake(
+                f"Store.{name}",
+                "by= to name a text, an int, an Enum or a Ref",
+                f"{by.text!r}, a {got}",
+                "group by another field, or by a property that returns text",
+            )
+            return None
+        return Group(
+            name=name, model=model, family=self.family_of(model), parent=None, is_many=True,
+            keyed_by=self._keyed_by(model), where=declared.options["where"], by=by,
+        )  # fmt: skip
+
+    def _parent(self, name: str, parent_name: str, written: str) -> Edge | None:
+        if parent_name not in self.declared:
+            known = ", ".join(other for other in self.declared if other != name)
+            self.mistake(f"Store.{name}", "an edge of the store", repr(written), f"begin with one of: {known}")
+            return None
+        return self._edge(parent_name)
+
+    def _reference(self, name: str, declared: EdgeDeclaration) -> Edge | None:
+        written: str = declared.options["path"]
+        parent_name, _, rest = written.partition(".")
+        parent = self._parent(name, parent_name, written)
+        if parent is None:
+            return None
+        if not rest:
+            self.mistake(
+                f"Store.{name}",
+                'an edge and a field: "edge.field"',
+                repr(written),
+                f"name a field of {parent.model.__name__}",
+            )
+            return None
+        path = self._path(name, parent.model, rest)
+        if path is None:
+            return None
+        target = self._target(name, path, declared.options["to"])
+        if target is None:
+            return None
+        if path.annotation is str:
+            path = _as_ids(path, target)
+        is_many = parent.is_many or path.is_many
+        return Reference(
+            name=name, model=target, family=self.family_of(target), parent=parent_name, is_many=is_many,
+            keyed_by="map" if path.is_map and not parent.is_many else self._keyed_by(target),
+            where=declared.options["where"], field=path, is_required=not is_many and not declared.options["optional"],
+        )  # fmt: skip
+
+    def _target(self, name: str, path: FieldPath, to: Any) -> type[DomainModel] | None:
+        kind = path.annotation
+        if kind is Ref or get_origin(kind) is Ref:
+            (named,) = get_args(kind) or (None,)
+            target = to if to is not None else named
+            if not isinstance(target, ModelMeta):
+                self.mistake(
+                    f"Store.{name}",
+                    "a Ref[Model]",
+                    f"{path.text!r}, a bare Ref",
+                    "annotate the field Ref[Model], or pass to=Model",
+                )
+                return None
+            if to is not None and isinstance(named, ModelMeta) and family_base(to) is not family_base(named):  # type: ignore[arg-type]
+                self.mistake(f"Store.{name}", f"to= to be {named.__name__} or a subclass", to.__name__, "leave to= out")
+                return None
+        elif to is not None and kind is str:
+            target = to
+        elif to is None and kind is str:
+            self.mistake(
+                f"Store.{name}",
+                "a Ref, or an id with to=",
+                f"{path.text!r}, a str",
+                "annotate the field Ref[Model], or pass to=Model",
+            )
+            return None
+        else:
+            self.mistake(
+                f"Store.{name}",
+                "a field that holds references",
+                f"{path.text!r}, a {getattr(kind, '__name__', kind)}",
+                "end the path at a Ref[...]",
+            )
+            return None
+        if not self._is_model(name, target):
+            return None
+        if kind is str and not target.__boiler__.collection.is_flat:
+            self.mistake(
+                f"Store.{name}",
+                "a flat collection behind to=, where an id says which document",
+                target.__name__,
+                "hold a Ref in the field",
+            )
+            return None
+        return typing.cast("type[DomainModel]", target)
+
+    def _referrers(self, name: str, declared: EdgeDeclaration) -> Edge | None:
+        model = declared.options["model"]
+        roots = [other for other, one in self.declared.items() if one.kind in ("root", "group")]
+        of = declared.options["of"] or (roots[0] if roots else None)
+        if of is None:
+            return None
+        parent = self._parent(name, of, of)
+        path = self._path(name, model, declared.options["by"])
+        if parent is None or path is None:
+            return None
+        kind = path.annotation
+        (named,) = get_args(kind) or (None,)
+        if get_origin(kind) is not Ref or not isinstance(named, ModelMeta):
+            self.mistake(
+                f"Store.{name}",
+                "by= to name a Ref[...]",
+                f"{path.text!r}, a {getattr(kind, '__name__', kind)}",
+                f"name the field of {model.__name__} that refers to {parent.model.__name__}",
+            )
+            return None
+        if family_base(named) is not family_base(parent.model):  # type: ignore[arg-type]
+            self.mistake(
+                f"Store.{name}",
+                f"by= to refer to {parent.model.__name__}, the model of {of!r}",
+                f"{path.text!r}, which refers to {named.__name__}",
+                "name another field, or another edge with of=",
+            )
+            return None
+        return Referrers(
+            name=name, model=model, family=self.family_of(model), parent=of, is_many=True,
+            keyed_by=self._keyed_by(model), where=declared.options["where"], by=path,
+        )  # fmt: skip
+
+    def _fixed(self, name: str, declared: EdgeDeclaration) -> Edge | None:
+        model, path = declared.options["model"], declared.options["path"]
+        if model.__boiler__.collection.match(path) is None:
+            self.mistake(
+                f"Store.{name}",
+                f"the path of a document in {model.__boiler__.collection.text!r}",
+                repr(path),
+                "name one document of the model's collection",
+            )
+            return None
+        roots = [other for other, one in self.declared.items() if one.kind in ("root", "group")]
+        return Fixed(
+            name=name, model=model, family=self.family_of(model), parent=roots[0] if roots else None, is_many=False,
+            where=declared.options["where"], path=path, is_required=not declared.options["optional"],
+        )  # fmt: skip
+
+    def in_order(self) -> list[Edge]:
+        """Parents before children; the row's own edge first; otherwise as declared."""
+        order = [edge for edge in self.edges.values() if edge.parent is None]
+        rest = [self.edges[name] for name in self.declared if self.edges[name].parent is not None]
+        while rest:
+            placed = {edge.name for edge in order}
+            ready = [edge for edge in rest if edge.parent in placed]
+            order += ready
+            rest = [edge for edge in rest if edge not in ready]
+        return order
+
+    def _check_annotations(self) -> None:
+        if self.store is None:
+            return
+        try:
+            hints = typing.get_type_hints(self.store)
+        except (NameError, TypeError) as error:
+            self.mistake(
+                "Store", "annotations that can be resolved", str(error), "define the named class at module level"
+            )
+            return
+        for name, edge in self.edges.items():
+            if name not in hints:
+                continue
+            wanted: list[Any]
+            if edge.is_many:
+                wanted = [dict[str, base] for base in edge.model.__mro__ if isinstance(base, ModelMeta)]  # type: ignore[valid-type]
+            else:
+                is_required = not isinstance(edge, (Reference, Fixed)) or edge.is_required
+                wanted = [
+                    base if is_required else base | None for base in edge.model.__mro__ if isinstance(base, ModelMeta)
+                ]
+            if hints[name] not in [*wanted, Any]:
+                self.mistake(
+                    f"Store.{name}",
+                    f"the annotation {_shown(wanted[0])}",
+                    _shown(hints[name]),
+                    "annotate it so, or leave the annotation out",
+                )
+        for name in hints:
+            if name not in self.declared and not name.startswith("_"):
+                self.mistake(f"Store.{name}", "an edge", "an annotation alone", f"write {name}: ... = reference(...)")
+
+
+def _as_ids(path: FieldPath, target: type[DomainModel]) -> FieldPath:
+    """The path of ids, read as references into a flat collection."""
+    assert target.__boiler__.collection is not None
+    prefix, read = target.__boiler__.collection.text, path.read
+    return replace(path, read=lambda document: [(key, Ref(f"{prefix}/{value}")) for key, value in read(document)])
+
+
+def _shown(annotation: Any) -> str:
+    if isinstance(annotation, type) and get_origin(annotation) is None:
+        return annotation.__name__
+    text = str(annotation)
+    for module in {getattr(arg, "__module__", "") for arg in get_args(annotation)} | {"typing"}:
+        text = text.replace(f"{module}.", "")
+    return text
