@@ -28,10 +28,10 @@ def resolve_ref(target: type[DomainModel] | None, value: Any) -> Ref[Any]:
     Raises:
         ValueError: It points into another collection than the target's.
     """
-    if isinstance(value, Ref):
+    if type(value) is str and value:
+        ref: Ref[Any] = Ref(value)
+    elif isinstance(value, Ref):
         ref = value
-    elif isinstance(value, str) and value:
-        ref = Ref(value)
     else:
         raise ValueError(f"expected a reference, got {value!r}")
     pattern = target.__boiler__.collection if target is not None else None
@@ -48,29 +48,49 @@ def resolve_ref(target: type[DomainModel] | None, value: Any) -> Ref[Any]:
     raise ValueError(f"expected a reference into {pattern.text!r}, got {ref.path!r}")
 
 
+_REFS_KEPT = 1 << 17
+
+
 def _ref_reader() -> Callable[[type, Any], Any]:
-    """A `dec_hook` for msgspec that knows the targets of references: `Ref[User]` and a flat collection first."""
-    prefixes: dict[int, str] = {}  # by the annotation's identity: hashing one takes longer than all the rest
+    """A `dec_hook` for msgspec that reads references and knows their targets.
+
+    Those into flat collections are kept for a while: many documents refer to one, and read faster and smaller for it.
+    """
+    # By the annotation's identity: hashing one takes longer than the rest. The kept ones, and what all paths begin with.
+    known: dict[int, tuple[dict[str, Ref[Any]], str]] = {}
     alive: list[Any] = []
     new, set_path = Ref.__new__, vars(Ref)["path"].__set__
 
     def read(kind: Any, value: Any) -> Any:
-        prefix = prefixes.get(id(kind))
-        if prefix is None:
-            (target,) = getattr(kind, "__args__", None) or (None,)
-            pattern = target.__boiler__.collection if isinstance(target, ModelMeta) else None
+        found = known.get(id(kind))
+        if found is None:
+            if kind is not Ref and getattr(kind, "__origin__", None) is not Ref:
+                raise NotImplementedError(f"no value is read as {kind}")
             alive.append(kind)
-            prefix = prefixes[id(kind)] = f"{pattern.text}/" if pattern and pattern.is_flat else "\0"
-        if type(value) is str and value.startswith(prefix) and value.count("/") == 1 and len(value) > len(prefix):
-            ref = new(Ref)
-            set_path(ref, value)
-            return ref
-        if kind is Ref or getattr(kind, "__origin__", None) is Ref:
-            (target,) = getattr(kind, "__args__", None) or (None,)
-            return resolve_ref(target if isinstance(target, ModelMeta) else None, value)  # type: ignore[arg-type]
-        raise NotImplementedError(f"no value is read as {kind}")
+            target = _target_of(kind)
+            pattern = target.__boiler__.collection if target is not None else None
+            found = known[id(kind)] = {}, f"{pattern.text}/" if pattern is not None and pattern.is_flat else "\0"
+        refs, prefix = found
+        if type(value) is not str:
+            return resolve_ref(_target_of(kind), value)
+        ref = refs.get(value)
+        if ref is None:
+            if value.startswith(prefix) and value.count("/") == 1 and len(value) > len(prefix):
+                ref = new(Ref)
+                set_path(ref, value)
+            else:
+                ref = resolve_ref(_target_of(kind), value)
+            if len(refs) >= _REFS_KEPT:
+                refs.clear()
+            refs[value] = ref
+        return ref
 
     return read
+
+
+def _target_of(kind: Any) -> type[DomainModel] | None:
+    (target,) = getattr(kind, "__args__", None) or (None,)
+    return target if isinstance(target, ModelMeta) else None  # type: ignore[return-value]
 
 
 class ModelCodec:
@@ -300,6 +320,8 @@ def wire_of(value: Any, case: str = "camel") -> Any:
     kind: Any = type(value)
     if kind is str or kind is bool or value is None:
         return value
+    if kind is int or kind is float:
+        return to_wire(value)
     if kind is list or kind is tuple:
         return [wire_of(item, case) for item in value]
     if kind is dict:
@@ -311,7 +333,7 @@ def wire_of(value: Any, case: str = "camel") -> Any:
         for key, stored, encode in _written_fields(kind, case):
             item = getattr(value, key)
             fields[stored] = wire_of(item if encode is None else encode(item), case)
-        return to_wire_map(fields, lambda item: item)
+        return fields if len(fields) != 1 else to_wire_map(fields, lambda item: item)
     if isinstance(value, enum.Enum):
         return to_wire(value.value)
     return to_wire(value)

@@ -153,6 +153,11 @@ class ViewPlan:
         }
 
     @cached_property
+    def aggregate_places(self) -> dict[str, int]:
+        """The place of each aggregate in `aggregates`, by name."""
+        return {one.name: place for place, one in enumerate(self.aggregates)}
+
+    @cached_property
     def row_path(self) -> tuple[str, str]:
         """The row path before and behind the row's id."""
         before, _, behind = self.template.partition("{id}")

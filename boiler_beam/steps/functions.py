@@ -65,7 +65,10 @@ def targets(edge: Referrers, document: Any) -> list[str]:
         FunctionRaised: A property on the way did.
     """
     try:
-        return list(dict.fromkeys(ref.path for _, ref in edge.by.read(document)))
+        found = edge.by.read(document)
+        if len(found) == 1:
+            return [found[0][1].path]
+        return list(dict.fromkeys(ref.path for _, ref in found))
     except Exception as error:
         raise FunctionRaised(f"by= of {edge.name} raised {type(error).__name__}: {error}") from error
 

@@ -77,7 +77,7 @@ class NewestVersions:
     def add_all(self, changes: Iterable[Change | DeadLetter]) -> None:
         """Takes what a source gives: changes, and dead letters of what is none."""
         number, newest = 0, self.newest_version
-        families_of = self.plan.families_of
+        families, families_of = self.plan.families, self.plan.families_of
         for change in changes:
             if isinstance(change, DeadLetter):
                 self.refuse(change)
@@ -92,7 +92,7 @@ class NewestVersions:
                     self._replace(place, change)
                     continue
                 try:
-                    self.documents[place][path] = self.plan.families[place].decode(path, version, change.fields)
+                    self.documents[place][path] = families[place].decode(path, version, change.fields)
                 except InvalidDocument as error:
                     if not change.is_deleted:
                         self._refuse(place, change, error)

@@ -92,13 +92,12 @@ def render(
     store_class = view.model.declared_store()
     assert store_class is not None
     row = view.model.__new__(view.model)
-    places = {one.name: place for place, one in enumerate(view.aggregates)}
     row.__dict__.update(
         store=store_class(reach, find),
         key=key,
         path=path,
         doc_id=path[path.rfind("/") + 1 :],
-        _aggregate=lambda name: aggregate(places[name]),
+        _aggregate=lambda name: aggregate(view.aggregate_places[name]),
     )
     fields = {}
     name = ""
