@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import glob
 import gzip
+import io
 import os
 import zlib
 from collections.abc import Iterator, Sequence
@@ -32,6 +33,8 @@ class _Line(Change, frozen=True, gc=False):
 
 
 _decode = msgspec.json.Decoder(_Line).decode
+_decode_lines = msgspec.json.Decoder(_Line).decode_lines
+_CHUNK_BYTES = 1 << 18
 
 
 class FileSource(Source):
@@ -89,47 +92,66 @@ class FileSource(Source):
         begin, _, end = span.partition("-")
         number = 0
         try:
-            for number, line in enumerate(_lines(path, int(begin), int(end) if end else None), start=1):
-                try:
-                    change = _decode(line)
-                    name = change.path
-                    if name.count("/") & 1 and "//" not in name and name[0] != "/" != name[-1]:
-                        if not line.isascii():
-                            line.decode()  # msgspec reads over text that nobody asks for
-                        yield change
-                        continue
-                    problem = f"expected a document's path, got {name!r}"
-                except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-                    if not line.strip():
-                        continue
-                    problem = str(error)
-                place = f"file:{path}:{number + _lines_before(path, int(begin))}"
-                yield _malformed(line, problem, place)
+            for chunk in _chunks(path, int(begin), int(end) if end else None):
+                changes = _decoded(chunk)
+                if changes is not None:
+                    yield from changes
+                else:
+                    yield from _one_by_one(chunk, path, number + _lines_before(path, int(begin)))
+                number += chunk.count(b"\n")
         except (EOFError, gzip.BadGzipFile, zlib.error, OSError) as error:
             place = f"file:{path}:{number + _lines_before(path, int(begin)) + 1}"
             raise UsageError(f"{place}: expected to read on, got: {error}; mend: make the file whole again") from error
 
 
-def _lines(path: str, begin: int, end: int | None) -> Iterator[bytes]:
-    if path.endswith(".gz"):
-        with gzip.open(path) as unzipped:
-            yield from unzipped
-        return
-    with open(path, "rb") as file:
+def _chunks(path: str, begin: int, end: int | None) -> Iterator[bytes]:
+    """The lines that begin in a part of a file, many at once."""
+    with gzip.open(path) if path.endswith(".gz") else open(path, "rb") as file:
         if begin:
             file.seek(begin - 1)
             file.readline()
-        if end is None:
-            yield from file
-            return
         position = file.tell()
-        if position >= end:
-            return
-        for line in file:
-            yield line
-            position += len(line)
-            if position >= end:
+        while end is None or position < end:
+            chunk = file.read(_CHUNK_BYTES if end is None else min(_CHUNK_BYTES, end - position))
+            if not chunk:
                 return
+            if not chunk.endswith(b"\n"):
+                chunk += file.readline()
+            position += len(chunk)
+            yield chunk
+
+
+def _decoded(lines: bytes) -> list[_Line] | None:
+    """The changes of many lines; None where one of them is bad."""
+    try:
+        changes = _decode_lines(lines)
+        if not lines.isascii():
+            lines.decode()  # msgspec reads over text that nobody asks for
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    return changes if all(_is_of_a_document(change.path) for change in changes) else None
+
+
+def _is_of_a_document(path: str) -> bool:
+    return path.count("/") & 1 == 1 and "//" not in path and path[0] != "/" != path[-1]
+
+
+def _one_by_one(lines: bytes, path: str, number: int) -> Iterator[Change | DeadLetter]:
+    """The changes of lines of which some are bad; `number` lines come before them in the file."""
+    for line in io.BytesIO(lines):
+        number += 1
+        try:
+            line.decode()
+            change = _decode(line)
+            if _is_of_a_document(change.path):
+                yield change
+                continue
+            problem = f"expected a document's path, got {change.path!r}"
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            if not line.strip():
+                continue
+            problem = str(error)
+        yield _malformed(line, problem, f"file:{path}:{number}")
 
 
 def _lines_before(path: str, begin: int) -> int:

@@ -44,6 +44,7 @@ class JsonlSink(Sink):
         super().__init__(rest)
         if not rest:
             raise UsageError(f"{self.uri}: expected a path behind the scheme, got none; mend: write jsonl:PATH")
+        self._known: tuple[os.stat_result | None, frozenset[int]] | None = None
 
     @property
     def _control_path(self) -> str:
@@ -69,7 +70,10 @@ class JsonlSink(Sink):
                         yield line
 
     def _places(self) -> frozenset[int]:
-        """The numbers of the lines that stand."""
+        """The numbers of the lines that stand; looked for once in every state of the file."""
+        state = os.stat(self.rest) if os.path.exists(self.rest) else None
+        if self._known is not None and self._known[0] == state:
+            return self._known[1]
         newest: dict[str, tuple[Stamp, int]] = {}
         with self._open() as file:
             for number, text in enumerate(file):
@@ -84,7 +88,8 @@ class JsonlSink(Sink):
                 is_deleted = bytes(line.fields) == b"null"
                 if line.path not in newest or newest[line.path][0] <= stamp:
                     newest[line.path] = stamp, -1 if is_deleted else number
-        return frozenset(number for _, number in newest.values())
+        self._known = state, frozenset(number for _, number in newest.values())
+        return self._known[1]
 
     def _open(self) -> BinaryIO:
         try:

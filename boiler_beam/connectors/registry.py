@@ -11,11 +11,14 @@ Known are, in this order: what was registered, the built-in schemes, and the ent
 from __future__ import annotations
 
 import importlib
-from importlib.metadata import entry_points
-from typing import Any, TypeVar
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from boiler_beam.connectors.base import Sink, Source
 from boiler_beam.errors import UsageError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 __all__ = ["open_sink", "open_source", "register", "schemes"]
 
@@ -54,7 +57,7 @@ def register(connector: Connector) -> Connector:
 def schemes(kind: Any) -> list[str]:
     """The known schemes of `Source`, or of `Sink`. Of installed packages nothing is imported: theirs are in both."""
     registered = [scheme for scheme, connector in _registered.items() if issubclass(connector, kind)]
-    installed = [point.name for point in entry_points(group=_GROUP)]
+    installed = [point.name for point in _installed()]
     return sorted({*(_SOURCES if kind is Source else _SINKS), *registered, *installed})
 
 
@@ -100,6 +103,13 @@ def _class_of(scheme: str) -> Any:
     if scheme in _BUILT_IN:
         module, _, name = _BUILT_IN[scheme].partition(":")
         return getattr(importlib.import_module(module), name)
-    for point in entry_points(group=_GROUP, name=scheme):
-        return point.load()
+    for point in _installed():
+        if point.name == scheme:
+            return point.load()
     return object
+
+
+def _installed() -> Iterable[EntryPoint]:
+    from importlib.metadata import entry_points  # slow to import, and seldom asked for
+
+    return entry_points(group=_GROUP)

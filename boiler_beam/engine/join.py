@@ -6,7 +6,9 @@ is built once for each edge.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 from typing_extensions import assert_never
@@ -79,16 +81,20 @@ class _ViewJoin:
 
     def _index(self, edge: Edge) -> dict[str, list[DomainModel]]:
         """The documents under each target (referrers) or row id (group)."""
-        index: dict[str, list[DomainModel]] = {}
-        if isinstance(edge, (Referrers, Group)):
-            for document in self.documents[edge.name].values():
-                try:
-                    found = targets(edge, document) if isinstance(edge, Referrers) else group_ids(edge, document)
-                except FunctionRaised as error:
-                    self._raised(edge, document, error)
-                    continue
-                for one in found:
-                    index.setdefault(one if isinstance(one, str) else one[0], []).append(document)
+        index: defaultdict[str, list[DomainModel]] = defaultdict(list)
+        match edge:
+            case Referrers():
+                keys_of: Callable[[DomainModel], list[str]] = partial(targets, edge)
+            case Group():
+                keys_of = lambda document: [row for row, _ in group_ids(edge, document)]  # noqa: E731
+            case _:
+                return index
+        for document in self.documents[edge.name].values():
+            try:
+                for one in keys_of(document):
+                    index[one].append(document)
+            except FunctionRaised as error:
+                self._raised(edge, document, error)
         return index
 
     def _contributions(self, place: int) -> dict[str, Any]:

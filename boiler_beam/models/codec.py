@@ -56,7 +56,7 @@ def _ref_reader() -> Callable[[type, Any], Any]:
 
     Those into flat collections are kept for a while: many documents refer to one, and read faster and smaller for it.
     """
-    # By the annotation's identity: hashing one takes longer than the rest. The kept ones, and what all paths begin with.
+    # By the annotation's identity, for hashing one takes longer than the rest: those kept, and how their paths begin.
     known: dict[int, tuple[dict[str, Ref[Any]], str]] = {}
     alive: list[Any] = []
     new, set_path = Ref.__new__, vars(Ref)["path"].__set__

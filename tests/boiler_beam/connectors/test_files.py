@@ -50,7 +50,7 @@ BAD = {
         b'{"path": "users/u1", "version": 7, "fields": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
         "recursion",
     ),
-    "binary": (bytes(range(128, 160)), "invalid character"),
+    "binary": (bytes(range(128, 160)), "invalid start byte"),
 }
 
 
