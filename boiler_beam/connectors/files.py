@@ -107,10 +107,11 @@ class FileSource(Source):
 def _chunks(path: str, begin: int, end: int | None) -> Iterator[bytes]:
     """The lines that begin in a part of a file, many at once."""
     with gzip.open(path) if path.endswith(".gz") else open(path, "rb") as file:
+        position = begin
         if begin:
             file.seek(begin - 1)
             file.readline()
-        position = file.tell()
+            position = file.tell()
         while end is None or position < end:
             chunk = file.read(_CHUNK_BYTES if end is None else min(_CHUNK_BYTES, end - position))
             if not chunk:

@@ -44,7 +44,7 @@ class JsonlSink(Sink):
         super().__init__(rest)
         if not rest:
             raise UsageError(f"{self.uri}: expected a path behind the scheme, got none; mend: write jsonl:PATH")
-        self._known: tuple[os.stat_result | None, frozenset[int]] | None = None
+        self._known: tuple[object, frozenset[int]] | None = None
 
     @property
     def _control_path(self) -> str:
@@ -71,7 +71,7 @@ class JsonlSink(Sink):
 
     def _places(self) -> frozenset[int]:
         """The numbers of the lines that stand; looked for once in every state of the file."""
-        state = os.stat(self.rest) if os.path.exists(self.rest) else None
+        state = _state(self.rest)
         if self._known is not None and self._known[0] == state:
             return self._known[1]
         newest: dict[str, tuple[Stamp, int]] = {}
@@ -111,6 +111,13 @@ class JsonlSink(Sink):
                 replacement.file.write(_encode(line) + b"\n")
         write_controls(self.uri, self._control_path, controls)
         replacement.commit()
+
+
+def _state(path: str) -> object:
+    if not os.path.exists(path):
+        return None
+    found = os.stat(path)
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 class _Writer(BackfillWriter):

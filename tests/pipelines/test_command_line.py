@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import array
+import fcntl
 import json
 import os
 import pty
 import signal
 import subprocess
 import sys
+import termios
 from pathlib import Path
 from typing import Any
 
@@ -332,13 +335,14 @@ def test_interrupted_the_sink_is_as_before(notes: Path) -> None:
     process = subprocess.Popen(
         command, cwd=notes, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    with open(notes / "pipe.jsonl", "w"):
-        pass  # the look whether it can be read
-    with open(notes / "pipe.jsonl", "w") as pipe:
-        pipe.write(note(1, "changed"))
-        pipe.flush()
-        process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=60)
+    pipe = os.open(notes / "pipe.jsonl", os.O_RDWR)  # held open, so that it never ends
+    os.write(pipe, note(1, "changed").encode())
+    left = array.array("i", [1])
+    while left[0] and process.poll() is None:  # until it has read the line
+        fcntl.ioctl(pipe, termios.FIONREAD, left)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    os.close(pipe)
     assert (process.returncode, said.lstrip()) == (130, "error: interrupted; the sink holds what it held before\n")
     assert (notes / "rows.jsonl").read_text() == before
     assert run(notes, *MAIN, *NOTES).returncode == 0
