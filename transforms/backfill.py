@@ -16,7 +16,7 @@ import apache_beam as beam
 from boiler_beam.plan import load_plan
 from boiler_beam.steps.partition import ROWS, WRITE, PartitionedPlan, Send, ask_documents, join_level, render_rows
 from boiler_beam.steps.spill import messages_within
-from transforms.packs import PACKED, Packer, tag_of
+from transforms.packs import Packer, packing, tag_of
 from transforms.read import OBSERVED, ReadChanges
 from transforms.write import Destination, WriteRows
 
@@ -71,10 +71,7 @@ class Backfill(beam.PTransform):  # type: ignore[misc]
             outputs = (
                 source
                 | f"{label}/Group" >> beam.GroupByKey()
-                | f"{label}/Join"
-                >> beam.ParDo(_Stage(self.views, place, self.partitions, self.memory_bytes))
-                .with_output_types(PACKED)
-                .with_outputs(*map(tag_of, places))
+                | f"{label}/Join" >> packing(_Stage(self.views, place, self.partitions, self.memory_bytes), places)
             )
             for later in places:
                 if later == WRITE or (later == ROWS and place != ROWS) or 0 <= place < later:

@@ -6,15 +6,16 @@ Beam pays for each element; a pack holds the messages of one partition, so that 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+import apache_beam as beam
 from apache_beam import pvalue
 
 from boiler_beam.steps.messages import encode_packs
 from boiler_beam.steps.partition import ROWS, WRITE
 
-__all__ = ["PACKED", "Packer", "tag_of"]
+__all__ = ["PACKED", "Packer", "packing", "tag_of"]
 
 PACKED = tuple[int, bytes]
 _PACK_MESSAGES = 1024
@@ -23,6 +24,13 @@ _PACK_MESSAGES = 1024
 def tag_of(place: int) -> str:
     """The output that carries messages to a place: `rows`, `write`, or `level1`, `level2`, ..."""
     return {ROWS: "rows", WRITE: "write"}.get(place, f"level{place}")
+
+
+def packing(function: beam.DoFn, places: Iterable[int]) -> Any:
+    """A `ParDo` with an output of packs for each of some places, with their coder: `outputs[tag_of(place)]`."""
+    tags = [tag_of(place) for place in places]
+    typed = beam.ParDo(function).with_output_types(PACKED, **dict.fromkeys(tags, PACKED))
+    return typed.with_outputs(*tags)
 
 
 class Packer:

@@ -12,7 +12,7 @@ from boiler_beam.events import DeadLetter
 from boiler_beam.plan import load_plan
 from boiler_beam.steps.messages import Failure, Observed, Statistics
 from boiler_beam.steps.partition import WRITE
-from transforms.packs import PACKED, Packer, tag_of
+from transforms.packs import Packer, packing
 
 __all__ = ["ReadChanges"]
 
@@ -41,10 +41,7 @@ class ReadChanges(beam.PTransform):  # type: ignore[misc]
         return (
             pipeline
             | "Splits" >> beam.Create(self.splits, reshuffle=True).with_output_types(tuple[str, str])
-            | "Read"
-            >> beam.ParDo(_Read(self.views, self.partitions))
-            .with_output_types(PACKED)
-            .with_outputs(tag_of(OBSERVED), tag_of(WRITE))
+            | "Read" >> packing(_Read(self.views, self.partitions), (OBSERVED, WRITE))
         )
 
 
