@@ -8,10 +8,7 @@ and `top` [], the others None.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from boiler_beam.views.view import ViewModel
+from typing import Any
 
 __all__ = [
     "AggregateDeclaration",
@@ -39,7 +36,7 @@ class AggregateDeclaration:
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
 
-    def __get__(self, view: ViewModel | None, owner: type) -> Any:
+    def __get__(self, view: object | None, owner: type) -> Any:
         if view is None:
             return self
         value = view.__dict__[self.name] = view.__dict__["_aggregate"](self.name)

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from boiler_beam.models import DomainModel
-
-if TYPE_CHECKING:
-    from boiler_beam.views.store import Store
 
 __all__ = ["EdgeDeclaration", "document", "group", "reference", "referrers", "root"]
 
@@ -30,7 +27,7 @@ class EdgeDeclaration:
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
 
-    def __get__(self, store: Store | None, owner: type) -> Any:
+    def __get__(self, store: object | None, owner: type) -> Any:
         if store is None:
             return self
         # A plain attribute of the instance from now on: it is found before this descriptor, which has no __set__.
