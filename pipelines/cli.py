@@ -70,7 +70,7 @@ def _diff(views: tuple[str, ...], source: tuple[str, ...], sinks: tuple[str, ...
         backfill(plan, [open_source(uri) for uri in source], computed, lambda letter: None)
         opened.append(computed)
     number = show_differences(Console(highlight=False), differences(plan, *opened))
-    print(f"{number:,} rows differ" if number else "no row differs")
+    print(f"{number:,} rows differ" if number > 1 else "1 row differs" if number else "no row differs")
     return 1 if number else 0
 
 

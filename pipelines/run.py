@@ -44,7 +44,7 @@ def run(views: Sequence[type[ViewModel]], options: RunOptions) -> int:
     report = _on_beam(plan, options, dead_letters) if options.runner else _embedded(plan, options, dead_letters)
     if not options.dry_run:
         show_rows(console, plan, open_sink(options.sink))
-    show_report(console, report, "no file: this was a dry run" if options.dry_run else dead_letters)
+    show_report(console, report, "no file: this was a dry run" if options.dry_run else _where(dead_letters))
     for refusal in report.refusals:
         console.print(f"not pruned: {refusal}; mend: run with --prune all if they shall go", soft_wrap=True)
     written = " (dry run: nothing was written)" if options.dry_run else ""
@@ -54,6 +54,10 @@ def run(views: Sequence[type[ViewModel]], options: RunOptions) -> int:
     if report.refusals:
         return NOT_PRUNED
     return STRICT if options.strict and report.dead_letters else DONE
+
+
+def _where(dead_letters: str) -> str:
+    return f"{dead_letters} (boiler-beam dead-letters list {dead_letters})"
 
 
 def _embedded(plan: Plan, options: RunOptions, dead_letters: str) -> Report:

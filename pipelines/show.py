@@ -46,7 +46,8 @@ def show_rows(console: Console, plan: Plan, sink: Sink) -> None:
         rows = list(islice(sink.standing(view.target), _ROWS))
         if not rows:
             continue
-        table = Table(title=f"{view.name} ({view.template})", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+        console.print(f"{view.name} ({view.template})")
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
         table.add_column("", no_wrap=True)
         for row in rows:
             table.add_column(Text(row.path.rpartition("/")[2]), overflow="fold")
@@ -75,7 +76,8 @@ def show_report(console: Console, report: Report, dead_letters: str) -> None:
             soft_wrap=True,
         )
     if report.dead_letters:
-        console.print(f"{report.dead_letters:,} dead letters in {dead_letters}", soft_wrap=True, highlight=False)
+        plural = "" if report.dead_letters == 1 else "s"
+        console.print(f"{report.dead_letters:,} dead letter{plural} in {dead_letters}", soft_wrap=True)
 
 
 def show_differences(console: Console, differences: Iterable[Difference], limit: int = 20) -> int:

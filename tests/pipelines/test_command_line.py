@@ -293,7 +293,7 @@ def test_diff(notes: Path) -> None:
     (notes / "other.jsonl").write_text("".join(map(note, range(1, 40))) + note(0, "y"))
     run(notes, *MAIN, *NOTES[:2], "--source", "file:other.jsonl", "--sink", "sqlite:other.db")
     other = run(notes, *CLI, "diff", "--views", "mine", "jsonl:rows.jsonl", "sqlite:other.db")
-    assert other.stdout.splitlines() == ["shouts/n0: updated", '  text: "X" -> "Y"', "1 rows differ"]
+    assert other.stdout.splitlines() == ["shouts/n0: updated", '  text: "X" -> "Y"', "1 row differs"]
     assert other.returncode == 1
     wrong = run(notes, *CLI, "diff", "--views", "mine", "jsonl:rows.jsonl", "sqlite:nothing.db")
     assert (wrong.returncode, wrong.stderr) == (

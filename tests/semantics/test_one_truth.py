@@ -53,6 +53,8 @@ def test_s5_nothing_is_tainted_where_no_document_is_invalid(table: list[Any]) ->
 def readings(table: list[Any], path: str, version: int) -> Iterator[list[Any]]:
     """The history with an invalid document absent, and with it as it would be if it were mended."""
     yield [event for event in table if event[0] != path]
+    if len({repr(event) for event in table if event[:2] == (path, version)}) > 1:
+        return  # which of them stands is said by the encoding (S1), which mending changes
     mended = {"tags": {"name": "red"}, "items": {"label": "a"}, "people": {"name": "Bo"}, "orders": {"status": "open"}}
     values = mended.get(path.partition("/")[0], {"factor": 9})
     yield [(*event[:2], event[2] | values) if event[:2] == (path, version) and event[2] else event for event in table]
