@@ -12,7 +12,7 @@ from typing import Any, Literal
 import click
 
 from boiler_beam.errors import UsageError
-from boiler_beam.values import decode_wire, micros_of
+from boiler_beam.values import INT64_MAX, from_wire, micros_of
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -71,10 +71,10 @@ def read_time_micros(text: str) -> int:
     Raises:
         UsageError: It is neither.
     """
-    if text.isdecimal():
+    if text.isdecimal() and int(text) <= INT64_MAX:
         return int(text)
     try:
-        moment = decode_wire(f'{{"timestampValue": "{text}"}}'.encode())
+        moment = from_wire({"timestampValue": text})
     except ValueError:
         moment = None
     if not isinstance(moment, datetime):

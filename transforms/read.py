@@ -11,6 +11,7 @@ from boiler_beam.connectors import open_source
 from boiler_beam.events import DeadLetter
 from boiler_beam.plan import load_plan
 from boiler_beam.steps.messages import Failure, Observed, Statistics
+from boiler_beam.steps.newest import families_lost
 from boiler_beam.steps.partition import WRITE
 from transforms.packs import Packer, packing
 
@@ -54,9 +55,11 @@ class _Read(beam.DoFn):  # type: ignore[misc]
         plan = load_plan(self.views)
         packer = Packer(self.partitions)
         number = newest = 0
+        lost: set[int] = set()
         for change in open_source(uri).read(split):
             if isinstance(change, DeadLetter):
                 packer.send(WRITE, Failure(change))
+                lost.update(families_lost(plan, change))
                 continue
             number += 1
             newest = max(newest, change.version)
@@ -64,5 +67,5 @@ class _Read(beam.DoFn):  # type: ignore[misc]
                 packer.send(OBSERVED, Observed(change.path, change.version, bytes(change.fields)))
             if number % _FLUSH_EVERY == 0:
                 yield from packer.full()
-        packer.send(WRITE, Statistics(number, 0, newest, []))
+        packer.send(WRITE, Statistics(number, 0, newest, sorted(lost)))
         yield from packer.rest()

@@ -103,7 +103,8 @@ def backfill(
                 done += 1
                 if done % _BATCH == 0:
                     progress("rows", done)
-        rows.finish(prune, [bool(versions.invalid[view.root.family]) for view in plan.views])
+        dead = versions.lost.union(family for family, some in enumerate(versions.invalid) if some)
+        rows.finish(prune, [view.root.family in dead for view in plan.views])
         report.views = rows.reports
     return report
 

@@ -55,7 +55,7 @@ class ViewReport:
     def refused(self) -> str | None:
         """Why nothing was pruned, or None."""
         if self.refused_dead:
-            return f"{self.kept:,} rows were not computed, and a document that makes rows is dead"
+            return f"{self.kept:,} rows were not computed, and a document that makes rows is dead or unreadable"
         if self.refused_many:
             standing = self.kept + self.updated + self.unchanged + self.newer + self.tainted
             return f"{self.kept:,} of {standing:,} rows would go, more than {_allowed(standing):,}"

@@ -219,7 +219,7 @@ class Statistics(_Message, tag="S"):
         changes: Changes read.
         documents: Documents that stand.
         newest_version: The newest version of all.
-        invalid_families: The places of the families that have an invalid document.
+        invalid_families: The places of the families that have an invalid document, or may have lost one.
     """
 
     changes: int

@@ -23,7 +23,7 @@ from boiler_beam.models import DomainModel
 from boiler_beam.plan import Plan
 from boiler_beam.values import decode_wire, encode_wire
 
-__all__ = ["NewestVersions", "dead_letter_of"]
+__all__ = ["NewestVersions", "dead_letter_of", "families_lost"]
 
 
 def dead_letter_of(stage: str, code: str, message: str, change: Change) -> DeadLetter:
@@ -36,6 +36,11 @@ def dead_letter_of(stage: str, code: str, message: str, change: Change) -> DeadL
         version=change.version,
         input=bytes(change.fields).decode("utf-8", "backslashreplace"),
     )
+
+
+def families_lost(plan: Plan, letter: DeadLetter) -> Iterable[int]:
+    """The families (places in the plan) of which an input that could not be read may have been a document."""
+    return range(len(plan.families)) if letter.path is None else plan.families_of(letter.path)
 
 
 def _canonical(change: Change) -> bytes:
@@ -57,6 +62,7 @@ class NewestVersions:
         documents: Of each family of the plan, the documents that stand, by path.
         changes: Of each family, the changes that they came from, deletions among them.
         invalid: Of each family, the newest invalid version of the documents that have none newer that stands.
+        lost: The families of which a document may have been lost, because an input could not be read.
         number_of_changes: How many changes were observed.
         newest_version: The newest version of all, in microseconds since the epoch; 0 where there is none.
     """
@@ -67,6 +73,7 @@ class NewestVersions:
         self.documents: list[dict[str, DomainModel]] = [{} for _ in plan.families]
         self.changes: list[dict[str, Change]] = [{} for _ in plan.families]
         self.invalid: list[dict[str, Change]] = [{} for _ in plan.families]
+        self.lost: set[int] = set()
         self.number_of_changes = 0
         self.newest_version = 0
 
@@ -81,6 +88,7 @@ class NewestVersions:
         for change in changes:
             if isinstance(change, DeadLetter):
                 self.refuse(change)
+                self.lost.update(families_lost(self.plan, change))
                 continue
             number += 1
             path, version = change.path, change.version

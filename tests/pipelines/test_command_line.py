@@ -181,6 +181,8 @@ WRONG = {
     "dead letters elsewhere": (["--dead_letter", "parquet:x"], "parquet:x: expected dead letters at jsonl:PATH"),
     "streaming": (["--mode", "stream"], "'stream' is not one of 'auto', 'backfill'"),
     "read time": (["--read_time", "yesterday"], "--read_time yesterday: expected RFC 3339"),
+    "read time in quotes": (["--read_time", '"'], "expected RFC 3339"),
+    "read time beyond int64": (["--read_time", "9" * 19], "expected RFC 3339"),
     "prune": (["--prune", "some"], "'some' is not one of 'safe', 'all', 'none'"),
     "no module": (["--views", "nowhere"], "--views nowhere: expected a module in"),
     "no class": (

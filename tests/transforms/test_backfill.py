@@ -82,3 +82,13 @@ def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
     with beam.Pipeline(runner=FnApiRunner()) as pipeline:
         pipeline | Backfill(VIEWS, splits(f"file:{tmp_path}/x.jsonl"), destination, partitions=1)
     assert [path.name for path in tmp_path.iterdir()] == ["x.jsonl"]
+
+
+def test_a_torn_line_keeps_rows_from_being_pruned(tmp_path: Path) -> None:
+    lines = (Path(open_source("sample:").rest)).read_text().splitlines(keepends=True)  # type: ignore[attr-defined]
+    destination = Destination(f"sqlite:{tmp_path}/rows.db", f"jsonl:{tmp_path}/dead.jsonl")
+    for texts in (lines, [*lines[:-1], lines[-1][:40]]):  # the last one is a meeting
+        (tmp_path / "x.jsonl").write_text("".join(texts))
+        with beam.Pipeline(runner=FnApiRunner()) as pipeline:
+            pipeline | Backfill(VIEWS, splits(f"file:{tmp_path}/x.jsonl"), destination, partitions=2)
+    assert "meeting_sessions/m4" in rows_of(open_sink(destination.sink))

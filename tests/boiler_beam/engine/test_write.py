@@ -11,9 +11,9 @@ from boiler_beam import root, view_property
 from boiler_beam.connectors import Source
 from boiler_beam.engine import Report, backfill
 from boiler_beam.engine.memory import MemorySink
-from boiler_beam.events import Stamp
+from boiler_beam.events import DeadLetter, Stamp
 from boiler_beam.plan import Plan, compile_plan
-from tests.helpers.histories import changes
+from tests.helpers.histories import change
 
 
 class Note(bb.DomainModel, collection="notes"):
@@ -45,7 +45,7 @@ class Table(Source):
         return ["all"]
 
     def read(self, split: str) -> Any:
-        return iter(changes(self.table))
+        return (one if isinstance(one, DeadLetter) else change(*one) for one in self.table)
 
 
 def run(sink: MemorySink, table: list[Any], revision: int = 1, **options: Any) -> Report:
@@ -116,8 +116,17 @@ def test_nothing_is_pruned_where_a_root_document_is_dead() -> None:
     report = run(sink, [*notes(range(1)), ("notes/2", 7, {"text": 7})])
     (view,) = report.views
     assert (view.unchanged, view.tainted, view.deleted, view.kept) == (1, 1, 0, 1)
-    assert report.refusals == ["Card: 1 rows were not computed, and a document that makes rows is dead"]
+    assert report.refusals == ["Card: 1 rows were not computed, and a document that makes rows is dead or unreadable"]
     assert len(sink.written) == 3
+
+
+@pytest.mark.parametrize(("path", "deleted"), [(None, 0), ("notes/2", 0), ("others/2", 1)])
+def test_nothing_is_pruned_where_an_unreadable_input_may_be_a_root_document(path: str | None, deleted: int) -> None:
+    sink = MemorySink()
+    run(sink, notes(range(3)))
+    torn = DeadLetter(stage="read", code="malformed_line", message="torn", path=path)
+    (view,) = run(sink, [*notes(range(2)), torn]).views
+    assert (view.deleted, view.kept, len(sink.written)) == (deleted, 1 - deleted, 3 - deleted)
 
 
 def test_a_deleted_document_deletes_its_row() -> None:
