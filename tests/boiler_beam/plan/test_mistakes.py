@@ -31,7 +31,6 @@ class Typed(bb.DomainModel, collection="typed"):
     money: decimal.Decimal
     names: set[str]
     by_number: dict[int, str]
-    thing: object()  # type: ignore[valid-type]
     score: float = 0.0
     user: Ref[User] | None = None
     anyone: Ref[Any] | None = None
