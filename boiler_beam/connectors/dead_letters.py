@@ -108,7 +108,11 @@ class _Jsonl(DeadLetterWriter):
 class _Sqlite(DeadLetterWriter):
     def _open(self) -> Any:
         database = sqlite3.connect(self.path)
-        database.execute(_CREATE)
+        try:
+            database.execute(_CREATE)
+        except sqlite3.Error:
+            database.close()
+            raise
         return database
 
     def _append(self, letter: DeadLetter) -> None:

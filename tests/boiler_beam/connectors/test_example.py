@@ -35,6 +35,8 @@ def test_rows_go_from_documents_to_rows(tmp_path: Path, monkeypatch: pytest.Monk
         "organization_summaries/Harbor%20Library",
         "organization_summaries/Riverside%20School",
     }
+    for opened in (source, sink):
+        opened.engine.dispose()  # type: ignore[attr-defined]
 
 
 def test_the_class_is_short() -> None:
