@@ -12,6 +12,7 @@ from boiler_beam.models import DomainModel, wire_of
 from boiler_beam.plan import Fixed, Reference, ViewPlan
 from boiler_beam.plan.tree import Edge
 from boiler_beam.steps.functions import references
+from boiler_beam.steps.size import check_size
 
 __all__ = ["is_missing", "render", "store_value"]
 
@@ -71,7 +72,7 @@ def render(
         The row's fields as canonical JSON bytes.
 
     Raises:
-        RenderError: A getter raised, or returned what Firestore has no type for.
+        RenderError: A getter raised, or returned what Firestore has no type for; or the row is too large.
     """
     edges = view.by_name
 
@@ -106,8 +107,10 @@ def render(
             value = getattr(row, name)
             if name[0] != "_":
                 fields[stored] = wire_of(value, view.case)
-        return _encode(fields)
+        encoded = _encode(fields)
     except Exception as error:  # a user's getter: whatever it raises, the row that stands stays (S6)
         where = f"{view.name}.{name}"
         code = "getter_raised"
         raise RenderError(code, f"{where} raised {type(error).__name__}: {error}") from error
+    check_size(view.name, path, encoded)
+    return encoded

@@ -142,3 +142,13 @@ def test_a_hundred_thousand_dead_letters() -> None:
     report = backfill(plan_of(), [Table(notes(range(100_000), text=None))], MemorySink(), letters.append)
     assert (report.dead_letters, len(letters), report.documents, report.rows) == (100_000, 100_000, 0, 0)
     assert {letter.code for letter in letters} == {"invalid_document"}
+
+
+def test_a_row_beyond_a_mebibyte_is_a_dead_letter_and_the_old_row_stands() -> None:
+    sink, letters = MemorySink(), []
+    run(sink, notes(range(1)))
+    large = Table(notes(range(1), 6, "x" * (1 << 20)))
+    (view,) = backfill(plan_of(), [large], sink, letters.append).views
+    assert (view.tainted, view.updated) == (1, 0)
+    assert [(letter.code, letter.path) for letter in letters] == [("row_too_large", "cards/0")]
+    assert sink.written["cards/0"].fields == b'{"text":"x"}'
