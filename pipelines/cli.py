@@ -1,4 +1,4 @@
-"""The console script `boiler-beam`: run, explain, diff, dead-letters."""
+"""The console script `boiler-beam`: run, explain, check, diff, dead-letters."""
 
 from __future__ import annotations
 
@@ -71,6 +71,35 @@ def _diff(views: tuple[str, ...], source: tuple[str, ...], sinks: tuple[str, ...
         opened.append(computed)
     number = show_differences(Console(highlight=False), differences(plan, *opened))
     print(f"{number:,} rows differ" if number > 1 else "1 row differs" if number else "no row differs")
+    return 1 if number else 0
+
+
+@_cli.command("check")
+@_views
+@click.option("--source", metavar="URI", multiple=True, required=True, help="The documents.")
+@click.option(
+    "--sample", type=click.IntRange(min=1), help="Look at so many documents of each collection.  [default: all]"
+)
+def _check(views: tuple[str, ...], source: tuple[str, ...], sample: int | None) -> int:
+    """Check models against documents: what is invalid, which references lead nowhere. Exits with 1 if any."""
+    from itertools import chain
+
+    from boiler_beam.connectors import open_source
+    from boiler_beam.engine.check import check
+    from boiler_beam.plan import compile_plan
+    from pipelines.views import load_views
+
+    plan = compile_plan(load_views(views))
+    opened = [open_source(uri) for uri in source]
+    changes = chain.from_iterable(one.read(split) for one in opened for split in one.splits())
+    number = 0
+    for one in check(plan, changes, sample):
+        looked = "" if one.documents == one.paths else f", {one.documents:,} valid ones looked at"
+        print(f"{one.collection}: {one.paths:,} documents{looked}")
+        for finding in sorted(one.findings.values(), key=lambda finding: -finding.number):
+            number += finding.number
+            print(f"  {finding.number:,} x {finding.code}: {finding.message} (e.g. {finding.example})")
+    print(f"{number:,} problems" if number else "no problems")
     return 1 if number else 0
 
 

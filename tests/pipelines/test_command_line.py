@@ -305,6 +305,16 @@ def test_diff(notes: Path) -> None:
     )
 
 
+def test_check(notes: Path) -> None:
+    fine = run(notes, *CLI, "check", "--views", "mine", "--source", "file:notes.jsonl")
+    assert (fine.returncode, fine.stdout) == (0, "notes: 40 documents\nno problems\n")
+    (notes / "bad.jsonl").write_text(note(1, text=7) + note(2, text=8) + "torn\n")
+    bad = run(notes, *CLI, "check", "--views", "mine", "--source", "file:*.jsonl")
+    assert bad.returncode == 1
+    assert "  2 x invalid_document: Note: Expected `str`, got `int` - at `$.text` (e.g. notes/n1)" in bad.stdout
+    assert last_line(bad) == "3 problems"
+
+
 def test_configuration(notes: Path) -> None:
     (notes / "pyproject.toml").write_text('[tool.boiler_beam]\nviews = "mine:Topic"\nsink = "jsonl:file.jsonl"\n')
     run(notes, *MAIN, "--source", "file:notes.jsonl")

@@ -1,0 +1,123 @@
+"""Models against real documents: what is invalid, and which references lead nowhere, counted and with examples.
+
+The first thing that the owner of an old database needs, before the first backfill.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from boiler_beam.events import Change, DeadLetter
+from boiler_beam.plan import Plan, Reference, Referrers
+from boiler_beam.steps.functions import FunctionRaised, is_shown, references, targets
+from boiler_beam.steps.newest import NewestVersions
+
+__all__ = ["Checked", "Finding", "check"]
+
+
+@dataclass
+class Finding:
+    """One kind of problem in a collection.
+
+    Attributes:
+        code: A dead letter's code, or `dangling_reference`.
+        message: What is wrong.
+        number: How many documents (or references) have it.
+        example: The path of one, or where its line stands.
+    """
+
+    code: str
+    message: str
+    number: int = 0
+    example: str = ""
+
+
+@dataclass
+class Checked:
+    """What was found in one collection; `documents` are those that were looked at, of `paths` that were seen."""
+
+    collection: str
+    documents: int = 0
+    paths: int = 0
+    findings: dict[tuple[str, str], Finding] = field(default_factory=dict)
+
+    def add(self, code: str, message: str, example: str) -> None:
+        """Counts a problem; the first one is its example."""
+        finding = self.findings.setdefault((code, message), Finding(code, message, example=example))
+        finding.number += 1
+
+
+def check(plan: Plan, changes: Iterable[Change | DeadLetter], sample: int | None = None) -> list[Checked]:
+    """Looks at the documents of every collection that the plan reads.
+
+    Args:
+        plan: The views whose models and references are checked.
+        changes: Every version of every document.
+        sample: How many documents of each collection are looked at (the first ones); None for all.
+
+    Returns:
+        What was found in each collection; lines without a path stand under `(unreadable)`.
+    """
+    checked = [Checked(family.pattern.text) for family in plan.families]
+    unreadable = Checked("(unreadable)")
+
+    def refuse(letter: DeadLetter) -> None:
+        places = plan.families_of(letter.path) if letter.path is not None else ()
+        for one in [checked[place] for place in places] or [unreadable]:
+            one.add(letter.code, letter.message, letter.path or letter.source or "")
+
+    versions = NewestVersions(plan, refuse)
+    newest: list[dict[str, tuple[int, bool]]] = [{} for _ in plan.families]  # the version, and whether it is a deletion
+    looked_at: list[set[str]] = [set() for _ in plan.families]
+    for change in changes:
+        if isinstance(change, DeadLetter):
+            refuse(change)
+            continue
+        places = plan.families_of(change.path)
+        for place in places:
+            version = change.version, change.is_deleted
+            newest[place][change.path] = max(version, newest[place].get(change.path, version))
+            if sample is None or len(looked_at[place]) < sample:
+                looked_at[place].add(change.path)
+        if any(change.path in looked_at[place] for place in places):
+            versions.add(change)
+    seen = [{path for path, (_, is_deleted) in one.items() if not is_deleted} for one in newest]
+    for place, one in enumerate(checked):
+        one.documents, one.paths = len(versions.documents[place]), len(seen[place])
+    _find_dangling(plan, versions, seen, checked)
+    return [one for one in [*checked, unreadable] if one.paths or one.findings]
+
+
+def _find_dangling(plan: Plan, versions: NewestVersions, seen: list[set[str]], checked: list[Checked]) -> None:
+    """Counts the references, over every edge, that lead to no document; each field once, whoever reads it."""
+    told: set[tuple[int, str, int]] = set()
+    for view, edge in plan.edges():
+        match edge:
+            case Reference():
+                holder = plan.views[view].by_name[edge.parent or ""]
+                text, target = edge.field.text, edge.family
+            case Referrers():
+                holder = edge
+                text, target = edge.by.text, plan.views[view].by_name[edge.parent or ""].family
+            case _:
+                continue
+        if (holder.family, text, target) in told:
+            continue
+        told.add((holder.family, text, target))
+        for path, document in versions.documents[holder.family].items():
+            try:
+                if not is_shown(holder, document):
+                    continue
+                found = (
+                    targets(edge, document)
+                    if isinstance(edge, Referrers)
+                    else [p for _, p in references(edge, document)]
+                )
+            except FunctionRaised:
+                continue  # a run tells it as a dead letter
+            for wanted in found:
+                if wanted not in seen[target]:
+                    checked[holder.family].add(
+                        "dangling_reference", f"{text} leads to no document", f"{path} -> {wanted}"
+                    )
