@@ -43,6 +43,12 @@ def main() -> int:
         if '"fields":{"text":"IT WORKS"}' not in row:
             print(f"expected a row that shouts, got {row!r}")
             return 1
+        for option, extra in (("--sink=parquet:rows", "parquet"), ("--runner=DirectRunner", "beam")):
+            command = [str(binaries / "boiler-beam"), "run", *arguments, option]
+            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+            if done.returncode != 2 or f"mend: pip install 'boiler_beam[{extra}]'" not in done.stderr:
+                print(f"expected to be told that {extra} is not installed, got {done.stderr!r}")
+                return 1
     print("installed from a wheel, and ran a view")
     return 0
 
