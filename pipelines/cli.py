@@ -1,4 +1,4 @@
-"""The console script `boiler-beam`: run, explain, check, diff, dead-letters."""
+"""The console script `boiler-beam`: run, explain, check, why, diff, dead-letters."""
 
 from __future__ import annotations
 
@@ -72,6 +72,28 @@ def _diff(views: tuple[str, ...], source: tuple[str, ...], sinks: tuple[str, ...
     number = show_differences(Console(highlight=False), differences(plan, *opened))
     print(f"{number:,} rows differ" if number > 1 else "1 row differs" if number else "no row differs")
     return 1 if number else 0
+
+
+@_cli.command("why")
+@_views
+@click.option("--source", metavar="URI", multiple=True, required=True, help="The documents.")
+@click.argument("row_path")
+def _why(views: tuple[str, ...], source: tuple[str, ...], row_path: str) -> int:
+    """Show the documents and versions behind a row, and what each contributed."""
+    from boiler_beam.connectors import open_source
+    from boiler_beam.engine.why import why
+    from boiler_beam.plan import compile_plan
+    from boiler_beam.steps.newest import NewestVersions
+    from pipelines.views import load_views
+
+    plan = compile_plan(load_views(views))
+    versions = NewestVersions(plan, lambda letter: None)
+    for one in [open_source(uri) for uri in source]:
+        for split in one.splits():
+            versions.add_all(one.read(split))
+    for line in why(plan, versions, row_path):
+        print(line)
+    return 0
 
 
 @_cli.command("check")

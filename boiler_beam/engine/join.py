@@ -22,7 +22,7 @@ from boiler_beam.steps.functions import NOTHING, FunctionRaised, contribution, g
 from boiler_beam.steps.newest import NewestVersions, dead_letter_of
 from boiler_beam.steps.row import is_missing, render
 
-__all__ = ["Computed", "Join"]
+__all__ = ["Computed", "Join", "ViewJoin"]
 
 _NONE: dict[str, DomainModel] = {}
 
@@ -48,10 +48,12 @@ class Join:
 
     def rows(self, view: ViewPlan) -> Iterator[Computed | str]:
         """The rows of a view; of one that can't be told from here (tainted, or a getter raised) its path alone."""
-        return _ViewJoin(self, view).rows()
+        return ViewJoin(self, view).rows()
 
 
-class _ViewJoin:
+class ViewJoin:
+    """The join of one view: what each edge shows is indexed once, and looked up for each row."""
+
     def __init__(self, join: Join, view: ViewPlan) -> None:
         self.join, self.view, self.versions = join, view, join.versions
         self.documents = {edge.name: self._shown(edge) for edge in view.edges}
@@ -131,6 +133,7 @@ class _ViewJoin:
     # What is made for each row ----------------------------------------------------------------------------------------
 
     def rows(self) -> Iterator[Computed | str]:
+        """See `Join.rows`."""
         before, behind = self.view.row_path
         root = self.view.root
         taints = self.taints.get(root.name, frozenset())
@@ -154,16 +157,33 @@ class _ViewJoin:
             case _:
                 assert_never(root)
 
-    def _row(self, path: str, key: Any, own: dict[str, DomainModel], is_tainted: bool) -> Iterator[Computed | str]:
+    def own_documents(self, row_path: str) -> dict[str, DomainModel]:
+        """The documents that make a row: the root's, or the group's members; none where there is no such row."""
+        before, behind = self.view.row_path
+        row_id = row_path[len(before) : len(row_path) - len(behind)]
+        root = self.view.root
+        match root:
+            case Root():
+                return {path: one for path, one in self.documents[root.name].items() if one.doc_id == row_id}
+            case Group():
+                return {one.path: one for one in self.index[root.name].get(row_id, ())}
+            case _:
+                assert_never(root)
+
+    def reacher(self, own: dict[str, DomainModel]) -> Callable[[str], dict[str, DomainModel]]:
+        """What each edge reaches, by its name, for the row that some documents make."""
         reached: dict[str, dict[str, DomainModel]] = {self.view.root.name: own}
-        view = self.view
 
         def reach(name: str) -> dict[str, DomainModel]:
             found = reached.get(name)
             if found is None:
-                found = reached[name] = self._reached(view.by_name[name], reach)
+                found = reached[name] = self._reached(self.view.by_name[name], reach)
             return found
 
+        return reach
+
+    def _row(self, path: str, key: Any, own: dict[str, DomainModel], is_tainted: bool) -> Iterator[Computed | str]:
+        view, reach = self.view, self.reacher(own)
         if is_tainted or (self.is_anything_invalid and self._is_tainted(reach)):
             yield path
             return

@@ -315,6 +315,48 @@ def test_check(notes: Path) -> None:
     assert last_line(bad) == "3 problems"
 
 
+def test_why(tmp_path: Path) -> None:
+    sample = ["--views", "boiler_beam.samples.meeting", "--source", "sample:"]
+    found = run(tmp_path, *CLI, "why", *sample, "organization_summaries/Harbor%20Library").stdout.splitlines()
+    assert found[:6] == [
+        "organization_summaries/Harbor%20Library of OrganizationSummary",
+        "users: 2 documents",
+        "  users/u1 at version 1767225604000012",
+        "    counts in num_users",
+        "    counts in num_hearing_aid",
+        "  users/u2 at version 1767225605000015",
+    ]
+    assert found[-1] == 'row: {"numAttending":3,"numHearingAid":1,"numUsers":2}'
+    nobody = run(tmp_path, *CLI, "why", *sample, "meeting_sessions/m9")
+    assert nobody.stdout.splitlines()[1:] == ["no document of meeting makes it"]
+    wrong = run(tmp_path, *CLI, "why", *sample, "elsewhere/m9")
+    assert wrong.returncode == 2
+    assert "expected the path of a row, got none of a view; mend: rows are at meeting_sessions/{id}" in wrong.stderr
+
+
+def test_why_a_row_is_missing_or_cannot_be_told(notes: Path) -> None:
+    (notes / "library.py").write_text((ROOT / "README.md").read_text().partition("```python\n")[2].partition("```")[0])
+    lines = [
+        {"path": "books/b1", "version": 1, "fields": {"title": "T", "author": "a1"}},
+        {"path": "loans/l1", "version": 2, "fields": {"book": "b1", "days": 3}},
+    ]
+    (notes / "books.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    found = run(notes, *CLI, "why", "--views", "library", "--source", "file:books.jsonl", "book_cards/b1")
+    assert found.stdout.splitlines() == [
+        "book_cards/b1 of BookCard",
+        "book: 1 document",
+        "  books/b1 at version 1",
+        "author: 0 documents: required, so there is no row",
+        "loans: 1 document",
+        "  loans/l1 at version 2",
+        "    counts in num_loans",
+        "    adds 3 to mean_days",
+    ]
+    (notes / "notes.jsonl").write_text(note(1, text=7))
+    untold = run(notes, *CLI, "why", "--views", "mine", "--source", "file:notes.jsonl", "shouts/n1")
+    assert untold.stdout.splitlines()[-1].startswith("row: not told, because a document or getter that it needs failed")
+
+
 def test_configuration(notes: Path) -> None:
     (notes / "pyproject.toml").write_text('[tool.boiler_beam]\nviews = "mine:Topic"\nsink = "jsonl:file.jsonl"\n')
     run(notes, *MAIN, "--source", "file:notes.jsonl")
