@@ -6,7 +6,7 @@ import functools
 import importlib
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from boiler_beam.models import DomainModel, FamilyCodec, family_base, stored_nam
 from boiler_beam.plan.aggregates import AggregateCompiler
 from boiler_beam.plan.edges import EdgeCompiler
 from boiler_beam.plan.fingerprint import code_of, fingerprint
-from boiler_beam.plan.reads import edges_read
+from boiler_beam.plan.reads import attributes_read, edges_read
 from boiler_beam.plan.tree import Aggregate, Edge, Plan, ViewPlan
 from boiler_beam.views import ViewModel
 from boiler_beam.views.aggregate import AggregateDeclaration
@@ -133,8 +133,24 @@ class _ViewCompiler:
                 self.mistake(f"Store.{name}", "a name that is free", repr(name), "rename the edge")
         if not self.view.declared_properties():
             self.mistake("", "at least one @view_property or aggregate", "none", "declare what a row holds")
+        self._check_cycles()
         if self.view.__boiler__.case not in (None, "camel", "snake"):
             self.mistake("", "case='camel' or 'snake'", repr(self.view.__boiler__.case), "write one of the two")
+
+    def _check_cycles(self) -> None:
+        """A property that needs itself can't be computed."""
+        declared = self.view.declared_properties()
+        reads = {
+            name: [other for other in declared if other in attributes_read(getattr(one, "getter", len))]
+            for name, one in declared.items()
+        }
+        told: set[str] = set()
+        for name in declared:
+            way = _way_back(name, reads)
+            if way and told.isdisjoint(way):
+                told.update(way)
+                got = f"a cycle: {' -> '.join(way)}"
+                self.mistake(name, "properties that do not need themselves", got, "compute one of them from the store")
 
     @property
     def _case(self) -> str:
@@ -203,6 +219,20 @@ class _ViewCompiler:
             self.view, self.view.__name__, template, tuple(edges), tuple(aggregates), properties, self._case,
             fingerprint(described, sorted([*functions, *wheres, *ofs], key=code_of)),
         )  # fmt: skip
+
+
+def _way_back(name: str, reads: Mapping[str, Sequence[str]]) -> list[str]:
+    """How a property comes back to itself, `[a, b, a]`; empty where it does not."""
+    ways, seen = [[name]], {name}
+    while ways:
+        way = ways.pop()
+        for other in reads[way[-1]]:
+            if other == name:
+                return [*way, name]
+            if other not in seen:
+                seen.add(other)
+                ways.append([*way, other])
+    return []
 
 
 def refuse_main(plan: Plan) -> None:

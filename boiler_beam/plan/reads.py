@@ -1,4 +1,4 @@
-"""Which edges the code of a view may read: what need not travel to a row is not sent.
+"""What the code of a view reads: edges (what need not travel to a row is not sent) and other properties (for cycles).
 
 Bytecode is looked at, not run. Whatever can't be followed (`getattr`, `self` or `self.store` handed on) counts as
 reading everything; an edge that was taken for unread raises when it is read.
@@ -9,8 +9,9 @@ from __future__ import annotations
 import dis
 import types
 from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
 
-__all__ = ["edges_read"]
+__all__ = ["attributes_read", "edges_read"]
 
 _LOADS_OF_SELF = {"LOAD_FAST", "LOAD_DEREF", "LOAD_FAST_CHECK", "LOAD_FAST_BORROW"}
 _ATTRIBUTES = {"LOAD_ATTR", "LOAD_METHOD"}
@@ -30,6 +31,25 @@ def edges_read(functions: Iterable[Callable[..., object]], edges: Iterable[str])
             return every
         found |= names
     return frozenset(found & every)
+
+
+def attributes_read(function: Callable[..., object]) -> frozenset[str]:
+    """The attributes of its first argument that a function loads, as far as its code tells."""
+    code = getattr(function, "__code__", None)
+    if code is None or not code.co_argcount:
+        return frozenset()
+    self_name, found = code.co_varnames[0], set()
+    for inner in _nested(code):
+        steps = [one for one in dis.get_instructions(inner) if one.opname not in _PASSED_OVER]
+        for step, follower in pairwise(steps):
+            loaded = step.argval[-1] if isinstance(step.argval, tuple) and step.argval else step.argval
+            if (
+                step.opname.startswith(("LOAD_FAST", "LOAD_DEREF"))
+                and loaded == self_name
+                and follower.opname in _ATTRIBUTES
+            ):
+                found.add(_name(follower))
+    return frozenset(found)
 
 
 def _reads(code: types.CodeType, self_name: str) -> set[str] | None:

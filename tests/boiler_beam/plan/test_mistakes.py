@@ -13,6 +13,7 @@ from boiler_beam import Ref, aggregate, document, group, reference, referrers, r
 from boiler_beam.errors import DeclarationError
 from boiler_beam.plan import compile_plan
 from boiler_beam.samples.meeting import Location, Meeting, MeetingSession, Ticket, User
+from boiler_beam.testing import render
 
 
 class Deep(bb.DomainModel, collection="rooms/{room}/messages"):
@@ -160,6 +161,63 @@ def test_a_mistake_is_told_with_its_mend(make: Callable[[], Any], said: list[str
     for expected in said:
         assert any(one.startswith(expected) for one in told), told
     assert all("; mend: " in one for one in told)
+
+
+class Around(bb.ViewModel, collection="around"):
+    class Store(bb.Store):
+        user: User = root(User)
+
+    store: Store
+
+    @view_property
+    def fine(self) -> str:
+        return self.one + self.store.user.last_name
+
+    @view_property
+    def one(self) -> str:
+        return "".join(self.two for _ in "ab")
+
+    @view_property
+    def two(self) -> str:
+        return self.three
+
+    @view_property
+    def three(self) -> str:
+        return self.one
+
+
+class Above(bb.ViewModel, collection="above"):
+    class Store(bb.Store):
+        user: User = root(User)
+
+    store: Store
+
+    @view_property
+    def name(self) -> str:
+        return self.store.user.first_name
+
+
+class Below(Above, collection="below"):
+    @view_property
+    def name(self) -> str:
+        return super().name + self.last
+
+    @view_property
+    def last(self) -> str:
+        return self.store.user.last_name
+
+
+def test_a_cycle_of_properties_is_told_once() -> None:
+    with pytest.raises(DeclarationError) as caught:
+        compile_plan([Around])
+    assert [str(one) for one in caught.value.mistakes] == [
+        "Around.one: expected properties that do not need themselves, got a cycle: one -> two -> three -> one; mend: compute one of them from the store"
+    ]
+
+
+def test_a_property_may_read_that_of_its_base() -> None:
+    rows = render(Below, [User(path="users/u1", first_name="A", last_name="B", organization="o")])
+    assert rows == {"below/u1": {"name": "AB", "last": "B"}}
 
 
 def test_a_subclass_of_another_collection() -> None:
