@@ -1,4 +1,4 @@
-"""The console script `boiler-beam`: run, explain, check, why, diff, dead-letters."""
+"""The console script `boiler-beam`: run, explain, check, why, diff, doctor, dead-letters."""
 
 from __future__ import annotations
 
@@ -72,6 +72,17 @@ def _diff(views: tuple[str, ...], source: tuple[str, ...], sinks: tuple[str, ...
     number = show_differences(Console(highlight=False), differences(plan, *opened))
     print(f"{number:,} rows differ" if number > 1 else "1 row differs" if number else "no row differs")
     return 1 if number else 0
+
+
+@_cli.command("doctor")
+def _doctor() -> int:
+    """Look at what is installed and configured, and whether it can be used. Exits with 1 if something can't."""
+    from pipelines.doctor import examine
+
+    found = list(examine())
+    for is_well, line in found:
+        print(f"{'ok  ' if is_well else 'FAIL'} {line}")
+    return 0 if all(is_well for is_well, _ in found) else 1
 
 
 @_cli.command("why")

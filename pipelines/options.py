@@ -19,9 +19,9 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["RunOptions", "configuration", "options_of_a_run", "read_time_micros"]
+__all__ = ["KEYS", "RunOptions", "configuration", "options_of_a_run", "read_time_micros"]
 
-_KEYS = ("views", "project", "database", "sink", "state")
+KEYS = ("views", "project", "database", "sink", "state")
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,9 @@ def configuration() -> dict[str, Any]:
         raise UsageError(f"pyproject.toml: expected TOML that can be read, got: {error}; mend: correct it") from None
     for key, value in table.items():
         is_views = key == "views" and isinstance(value, list) and all(isinstance(one, str) for one in value)
-        if key not in _KEYS or not (isinstance(value, str) or is_views):
+        if key not in KEYS or not (isinstance(value, str) or is_views):
             raise UsageError(
-                f"pyproject.toml: expected [tool.boiler_beam] to hold {', '.join(_KEYS)} as text, "
+                f"pyproject.toml: expected [tool.boiler_beam] to hold {', '.join(KEYS)} as text, "
                 f"got {key} = {value!r}; mend: remove or correct it"
             )
     if isinstance(table.get("views"), str):

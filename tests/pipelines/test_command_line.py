@@ -380,6 +380,21 @@ def test_configuration(notes: Path) -> None:
     assert "got sing = 1; mend: remove or correct it" in done.stderr
 
 
+def test_doctor(notes: Path) -> None:
+    bare = run(notes, *CLI, "doctor")
+    assert bare.returncode == 0
+    assert "ok   views: not set\n" in bare.stdout
+    (notes / "pyproject.toml").write_text('[tool.boiler_beam]\nviews = "mine"\nsink = "jsonl:rows.jsonl"\n')
+    run(notes, *MAIN, "--source", "file:notes.jsonl")
+    well = run(notes, *CLI, "doctor")
+    assert "ok   views: mine (pyproject.toml): Shout, Topic compile\n" in well.stdout
+    assert "ok   sink: jsonl:rows.jsonl (pyproject.toml): holds Shout, Topic\n" in well.stdout
+    ill = run(notes, *CLI, "doctor", BOILER_BEAM_SINK="ftp:x", BOILER_BEAM_VIEWS="nowhere")
+    assert ill.returncode == 1
+    assert "FAIL views: nowhere (BOILER_BEAM_VIEWS): --views nowhere: expected a module in " in ill.stdout
+    assert "FAIL sink: ftp:x (BOILER_BEAM_SINK): ftp:x: expected the scheme of a sink, got 'ftp'; mend: " in ill.stdout
+
+
 def test_interrupted_the_sink_is_as_before(notes: Path) -> None:
     """The source is a named pipe: the program waits in the middle of reading until it is interrupted."""
     run(notes, *MAIN, *NOTES)
