@@ -17,6 +17,7 @@ from boiler_beam.views import (
     group,
     reference,
     referrers,
+    role,
     root,
     view_property,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "group",
     "reference",
     "referrers",
+    "role",
     "root",
     "view_property",
 ]

@@ -79,7 +79,7 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     r"""An input that could not be used, with where, why, and enough to replay it.
 
     Attributes:
-        stage: Where it was refused: `read`, `decode`, `newest`, `down`, `row`, `render` or `write`.
+        stage: Where it was refused: `read`, `decode`, `newest`, `down`, `row`, `render`, `claim` or `write`.
         code: Why, as a word for programs: `malformed_line`, `invalid_document`, `version_conflict`, ...
         message: Why, for people.
         path: The document's or row's path, or None where it is not known.

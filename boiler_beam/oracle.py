@@ -11,7 +11,6 @@ from typing import Any
 
 from typing_extensions import assert_never
 
-from boiler_beam.errors import RenderError
 from boiler_beam.events import Change, DeadLetter
 from boiler_beam.models import DomainModel
 from boiler_beam.plan import Fixed, Group, Plan, Reference, Referrers, Root, ViewPlan
@@ -31,7 +30,7 @@ class Truth:
 
     Attributes:
         rows: The fields (canonical JSON bytes) of every row, by its path.
-        unknown: The paths of rows whose getters raised: what stood before stays.
+        unknown: The paths (or masks of paths) of rows whose getters raised: what stood before stays.
         dead_letters: What was refused on the way, once for each row that met it.
     """
 
@@ -57,23 +56,22 @@ class _View:
     truth: Truth
 
     def compute(self) -> None:
-        before, behind = self.view.row_path
         root = self.view.root
         rows: dict[str, tuple[Any, Documents]] = {}
         for path, document in self.shown(root).items():
             if isinstance(root, Root):
-                row_id = document.doc_id
-                rows[row_id] = (row_id, {path: document})
+                rows[self.view.row_id(path)] = (document.doc_id, {path: document})
             else:
                 for row_id, key in self.quietly(group_ids, root, document) or ():
                     rows.setdefault(row_id, (key, {}))[1][path] = document
-        for row_id, (key, own) in rows.items():
-            self.row(f"{before}{row_id}{behind}", key, own)
+        claimed: set[str] = set()
+        for row_id, (key, own) in sorted(rows.items()):  # the smallest wins a contested path (S11)
+            self.row(row_id, key, own, claimed)
 
-    def row(self, path: str, key: Any, own: Documents) -> None:
-        reached = {self.view.root.name: own}
+    def row(self, row_id: str, key: Any, own: Documents, claimed: set[str]) -> None:
+        reached = {self.view.root.name: self.first(self.view.root, own)}
         for edge in self.view.edges[1:]:
-            reached[edge.name] = self.reach(edge, reached)
+            reached[edge.name] = self.first(edge, self.reach(edge, reached))
         if any(is_missing(edge, reached[edge.name]) for edge in self.view.edges):
             return
 
@@ -86,11 +84,22 @@ class _View:
                     one.fold.add(state, member.path, value)
             return one.fold.result(state)
 
-        try:
-            self.truth.rows[path] = render(self.view, path, key, reached.__getitem__, aggregate)
-        except RenderError as error:
-            self.truth.unknown.add(path)
-            self.truth.dead_letters.append(DeadLetter(stage="render", code=error.code, message=str(error), path=path))
+        for copy in render(self.view, row_id, key, reached.__getitem__, aggregate, self.truth.dead_letters.append):
+            if copy.path in claimed and not copy.is_mask:
+                message = f"{self.view.name}: another row has this path"
+                letter = DeadLetter(stage="claim", code="contested_path", message=message, path=copy.path)
+                self.truth.dead_letters.append(letter)
+            elif copy.fields is None:
+                self.truth.unknown.add(copy.path)
+            else:
+                self.truth.rows[copy.path] = copy.fields
+            claimed.add(copy.path)
+
+    def first(self, edge: Edge, documents: Documents) -> Documents:
+        """What a row has of the documents that it reached over an edge."""
+        if edge.order is None or edge.limit is None:
+            return documents
+        return {one.path: one for one in edge.order.first(documents.values(), edge.limit)}
 
     def reach(self, edge: Edge, reached: dict[str, Documents]) -> Documents:
         shown, parents = self.shown(edge), reached[edge.parent or ""]

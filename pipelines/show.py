@@ -46,7 +46,7 @@ def show_rows(console: Console, plan: Plan, sink: Sink) -> None:
         rows = list(islice(sink.standing(view.target), _ROWS))
         if not rows:
             continue
-        console.print(f"{view.name} ({view.template})")
+        console.print(f"{view.name} ({view.paths.template})")
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
         table.add_column("", no_wrap=True)
         for row in rows:

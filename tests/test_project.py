@@ -17,12 +17,12 @@ ROOT = Path(__file__).resolve().parent.parent
 
 EXPORTS = {
     "boiler_beam": "BoilerBeamError DeclarationError DomainModel GeoPoint Mistake Ref Store Struct UsageError ViewModel aggregate "
-    "document field group reference referrers root view_property",
+    "document field group reference referrers role root view_property",
     "boiler_beam.testing": "render",
     "boiler_beam.connectors": "BackfillWriter Control DeadLetterWriter Sink Source dead_letters_beside open_dead_letters open_sink "
     "open_source read_dead_letters register schemes",
     "boiler_beam.engine": "Report backfill",
-    "boiler_beam.views.aggregate": "AggregateDeclaration collect count count_distinct max mean min sum top",
+    "boiler_beam.views.aggregate": "AggregateDeclaration Custom collect count count_distinct custom max mean min sum top",
 }
 
 

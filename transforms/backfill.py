@@ -1,6 +1,6 @@
 """The backfill as a pipeline: read, newest versions, one grouping for each level of edges, rows, write.
 
-    ReadChanges -> Newest -> Level1 ... LevelN -> Rows -> WriteRows
+    ReadChanges -> Newest -> Level1 ... LevelN -> Rows (-> Claims) -> WriteRows
 
 Every stage is a grouping by partition and one function of `boiler_beam.steps.partition`.
 """
@@ -14,7 +14,17 @@ from typing import Any
 import apache_beam as beam
 
 from boiler_beam.plan import load_plan
-from boiler_beam.steps.partition import ROWS, WRITE, PartitionedPlan, Send, ask_documents, join_level, render_rows
+from boiler_beam.steps.partition import (
+    CLAIMS,
+    ROWS,
+    WRITE,
+    PartitionedPlan,
+    Send,
+    ask_documents,
+    join_level,
+    render_rows,
+    settle_claims,
+)
 from boiler_beam.steps.spill import messages_within
 from transforms.packs import Packer, packing, tag_of
 from transforms.read import OBSERVED, ReadChanges
@@ -58,13 +68,17 @@ class Backfill(beam.PTransform):  # type: ignore[misc]
     def expand(self, pipeline: Any) -> Any:
         """Builds it on a pipeline."""
         plan = _partitioned(self.views)
-        places = [*range(1, plan.depth + 1), ROWS, WRITE]
+        is_claimed = any(not view.paths.is_unique for view in plan.plan.views)
+        places = [*range(1, plan.depth + 1), ROWS, *([CLAIMS] if is_claimed else []), WRITE]
         arriving: dict[int, list[Any]] = {place: [] for place in places}
         read = pipeline | "ReadChanges" >> ReadChanges(self.views, self.splits, self.partitions)
         arriving[WRITE].append(read[tag_of(WRITE)])
         stages: list[tuple[str, int, Any]] = [("Newest", OBSERVED, read[tag_of(OBSERVED)])]
         stages += [(f"Level{level}", level, None) for level in range(1, plan.depth + 1)]
         stages.append(("Rows", ROWS, None))
+        if is_claimed:
+            stages.append(("Claims", CLAIMS, None))
+        order = {place: number for number, place in enumerate([OBSERVED, *places])}
         for label, place, source in stages:
             if source is None:
                 source = arriving[place] | f"{label}/Flatten" >> beam.Flatten()
@@ -74,7 +88,7 @@ class Backfill(beam.PTransform):  # type: ignore[misc]
                 | f"{label}/Join" >> packing(_Stage(self.views, place, self.partitions, self.memory_bytes), places)
             )
             for later in places:
-                if later == WRITE or (later == ROWS and place != ROWS) or 0 <= place < later:
+                if order[later] > order[place]:
                     arriving[later].append(outputs[tag_of(later)])
         gathered = arriving[WRITE] | "Write/Flatten" >> beam.Flatten()
         return gathered | "WriteRows" >> WriteRows(self.views, self.destination)
@@ -100,4 +114,6 @@ class _Stage(beam.DoFn):  # type: ignore[misc]
             return lambda messages, send: ask_documents(plan, messages, send)
         if self.place == ROWS:
             return lambda messages, send: render_rows(plan, messages, send)
+        if self.place == CLAIMS:
+            return lambda messages, send: settle_claims(plan, messages, send)
         return lambda messages, send: join_level(plan, self.place, messages, send)

@@ -13,7 +13,7 @@ import apache_beam as beam
 from apache_beam import pvalue
 
 from boiler_beam.steps.messages import encode_packs
-from boiler_beam.steps.partition import ROWS, WRITE
+from boiler_beam.steps.partition import CLAIMS, ROWS, WRITE
 
 __all__ = ["PACKED", "Packer", "packing", "tag_of"]
 
@@ -22,8 +22,8 @@ _PACK_MESSAGES = 1024
 
 
 def tag_of(place: int) -> str:
-    """The output that carries messages to a place: `rows`, `write`, or `level1`, `level2`, ..."""
-    return {ROWS: "rows", WRITE: "write"}.get(place, f"level{place}")
+    """The output that carries messages to a place: `rows`, `claims`, `write`, or `level1`, `level2`, ..."""
+    return {ROWS: "rows", CLAIMS: "claims", WRITE: "write"}.get(place, f"level{place}")
 
 
 def packing(function: beam.DoFn, places: Iterable[int]) -> Any:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from boiler_beam.connectors.base import Sink, Source
-from boiler_beam.engine.join import Computed, Join
+from boiler_beam.engine.join import Join
 from boiler_beam.engine.write import Prune, RowWriter, ViewReport
 from boiler_beam.events import DeadLetter
 from boiler_beam.plan import Plan
@@ -96,10 +96,10 @@ def backfill(
         done = 0
         for place, view in enumerate(plan.views):
             for row in join.rows(view):
-                if isinstance(row, Computed):
+                if row.fields is not None:
                     rows.write(place, row.path, row.fields)
                 else:
-                    rows.taint(place, row)
+                    rows.taint(place, row.path)
                 done += 1
                 if done % _BATCH == 0:
                     progress("rows", done)

@@ -7,31 +7,24 @@ is built once for each edge.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 from typing_extensions import assert_never
 
-from boiler_beam.errors import RenderError
 from boiler_beam.events import DeadLetter
 from boiler_beam.models import DomainModel
 from boiler_beam.plan import Fixed, Group, Plan, Reference, Referrers, Root, ViewPlan
 from boiler_beam.plan.tree import Edge
+from boiler_beam.steps.claims import Claims
 from boiler_beam.steps.functions import NOTHING, FunctionRaised, contribution, group_ids, is_shown, references, targets
 from boiler_beam.steps.newest import NewestVersions, dead_letter_of
-from boiler_beam.steps.row import is_missing, render
+from boiler_beam.steps.row import Copy, is_missing, render
 
-__all__ = ["Computed", "Join", "ViewJoin"]
+__all__ = ["Join", "Own", "ViewJoin"]
 
 _NONE: dict[str, DomainModel] = {}
-
-
-class Computed(NamedTuple):
-    """A row that exists: its path, and its fields as canonical JSON bytes."""
-
-    path: str
-    fields: bytes
 
 
 class Join:
@@ -46,9 +39,32 @@ class Join:
     def __init__(self, plan: Plan, versions: NewestVersions, refuse: Callable[[DeadLetter], None]) -> None:
         self.plan, self.versions, self.refuse = plan, versions, refuse
 
-    def rows(self, view: ViewPlan) -> Iterator[Computed | str]:
-        """The rows of a view; of one that can't be told from here (tainted, or a getter raised) its path alone."""
-        return ViewJoin(self, view).rows()
+    def rows(self, view: ViewPlan) -> Iterator[Copy]:
+        """The rows of a view; without fields where they can't be told from here: tainted, or a getter raised."""
+        joined = ViewJoin(self, view)
+        if view.paths.is_unique:
+            for own in joined.own():
+                yield from joined.copies(own)
+            return
+        claims = Claims(view.name)
+        for own in joined.own():
+            for copy in joined.copies(own):
+                claims.add(own.row_id, copy)
+        for letter in claims.refused():
+            self.refuse(letter)
+        yield from claims.settled()
+
+
+class Own(NamedTuple):
+    """What makes a row: its id, its key, the root or the members, and whether one of these is invalid.
+
+    A row that only an invalid document would make has no documents.
+    """
+
+    row_id: str
+    key: Any
+    documents: dict[str, DomainModel]
+    is_tainted: bool
 
 
 class ViewJoin:
@@ -70,7 +86,7 @@ class ViewJoin:
 
     def _shown(self, edge: Edge) -> dict[str, DomainModel]:
         every = self.versions.documents[edge.family]
-        if edge.where is None and edge.model is self.join.plan.families[edge.family].base:
+        if edge.where is None and edge.order is None and edge.model is self.join.plan.families[edge.family].base:
             return every
         shown = {}
         for path, document in every.items():
@@ -132,69 +148,55 @@ class ViewJoin:
 
     # What is made for each row ----------------------------------------------------------------------------------------
 
-    def rows(self) -> Iterator[Computed | str]:
-        """See `Join.rows`."""
-        before, behind = self.view.row_path
+    def own(self) -> Iterator[Own]:
+        """What makes each row of the view."""
         root = self.view.root
         taints = self.taints.get(root.name, frozenset())
-        seen: set[str] = set()
         match root:
             case Root():
-                for path, document in self.documents[root.name].items():
-                    row_id = path[path.rfind("/") + 1 :]
-                    seen.add(path)
-                    yield from self._row(f"{before}{row_id}{behind}", row_id, {path: document}, path in taints)
-                for path in taints - seen:
-                    yield f"{before}{path[path.rfind('/') + 1 :]}{behind}"
+                documents = self.documents[root.name]
+                for path, document in documents.items():
+                    yield Own(self.view.row_id(path), document.doc_id, {path: document}, path in taints)
+                for path in taints - documents.keys():
+                    yield Own(self.view.row_id(path), "", {}, True)
             case Group():
-                for row_id, members in self.index[root.name].items():
-                    seen.add(row_id)
+                index = self.index[root.name]
+                for row_id, members in index.items():
                     key = next(key for one, key in group_ids(root, members[0]) if one == row_id)
-                    reached = {document.path: document for document in members}
-                    yield from self._row(f"{before}{row_id}{behind}", key, reached, row_id in taints)
-                for row_id in taints - seen:
-                    yield f"{before}{row_id}{behind}"
-            case _:
-                assert_never(root)
-
-    def own_documents(self, row_path: str) -> dict[str, DomainModel]:
-        """The documents that make a row: the root's, or the group's members; none where there is no such row."""
-        before, behind = self.view.row_path
-        row_id = row_path[len(before) : len(row_path) - len(behind)]
-        root = self.view.root
-        match root:
-            case Root():
-                return {path: one for path, one in self.documents[root.name].items() if one.doc_id == row_id}
-            case Group():
-                return {one.path: one for one in self.index[root.name].get(row_id, ())}
+                    yield Own(row_id, key, {document.path: document for document in members}, row_id in taints)
+                for row_id in taints - index.keys():
+                    yield Own(row_id, "", {}, True)
             case _:
                 assert_never(root)
 
     def reacher(self, own: dict[str, DomainModel]) -> Callable[[str], dict[str, DomainModel]]:
         """What each edge reaches, by its name, for the row that some documents make."""
-        reached: dict[str, dict[str, DomainModel]] = {self.view.root.name: own}
+        reached: dict[str, dict[str, DomainModel]] = {self.view.root.name: self._first(self.view.root, own)}
 
         def reach(name: str) -> dict[str, DomainModel]:
             found = reached.get(name)
             if found is None:
-                found = reached[name] = self._reached(self.view.by_name[name], reach)
+                edge = self.view.by_name[name]
+                found = reached[name] = self._first(edge, self._reached(edge, reach))
             return found
 
         return reach
 
-    def _row(self, path: str, key: Any, own: dict[str, DomainModel], is_tainted: bool) -> Iterator[Computed | str]:
-        view, reach = self.view, self.reacher(own)
-        if is_tainted or (self.is_anything_invalid and self._is_tainted(reach)):
-            yield path
-            return
+    def copies(self, own: Own) -> Sequence[Copy]:
+        """The copies of a row."""
+        view, reach = self.view, self.reacher(own.documents)
+        if own.is_tainted or (self.is_anything_invalid and self._is_tainted(reach)):
+            return [Copy(view.paths.mask(own.row_id), None)]
         for edge in view.edges:
             if is_missing(edge, _NONE) and is_missing(edge, reach(edge.name)):
-                return
-        try:
-            yield Computed(path, render(view, path, key, reach, lambda place: self._aggregate(place, reach)))
-        except RenderError as error:
-            self.join.refuse(DeadLetter(stage="render", code=error.code, message=str(error), path=path))
-            yield path
+                return ()
+        return render(view, own.row_id, own.key, reach, lambda place: self._aggregate(place, reach), self.join.refuse)
+
+    def _first(self, edge: Edge, documents: dict[str, DomainModel]) -> dict[str, DomainModel]:
+        """What a row has of the documents that it reached over an edge."""
+        if edge.limit is None or edge.order is None or len(documents) <= edge.limit:
+            return documents
+        return {one.path: one for one in edge.order.first(documents.values(), edge.limit)}
 
     def _reached(self, edge: Edge, reach: Callable[[str], dict[str, DomainModel]]) -> dict[str, DomainModel]:
         documents = self.documents[edge.name]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from boiler_beam.engine.join import Computed, Join, ViewJoin
+from boiler_beam.engine.join import Join, Own, ViewJoin
 from boiler_beam.errors import UsageError
 from boiler_beam.events import DeadLetter
-from boiler_beam.plan import Plan, ViewPlan
+from boiler_beam.plan import Plan
 from boiler_beam.steps.newest import NewestVersions
 from boiler_beam.steps.row import is_missing
 from boiler_beam.values import encode_wire
@@ -29,24 +29,34 @@ def why(plan: Plan, versions: NewestVersions, row_path: str) -> Iterator[str]:
     """
     view = next((view for view in plan.views if view.target.matches(row_path)), None)
     if view is None:
-        known = ", ".join(view.template for view in plan.views)
+        known = ", ".join(view.paths.template for view in plan.views)
         raise UsageError(f"{row_path}: expected the path of a row, got none of a view; mend: rows are at {known}")
     letters: list[DeadLetter] = []
-    join = Join(plan, versions, letters.append)
+    joined = ViewJoin(Join(plan, versions, letters.append), view)
     yield f"{row_path} of {view.name}"
-    yield from _edges(ViewJoin(join, view), row_path)
-    yield from _row(join, view, row_path)
+    mask, is_made = view.paths.mask_of(row_path), False
+    for own in joined.own():
+        if view.paths.mask(own.row_id) != mask:
+            continue
+        copies = joined.copies(own)
+        copy = next((one for one in copies if one.path == row_path), None)
+        if copy is None and view.has_paths and not any(one.is_mask for one in copies):
+            continue
+        is_made = True
+        yield from _edges(joined, own)
+        if copy is not None and copy.fields is not None:
+            yield f"row: {copy.fields.decode()}"
+        elif copies:
+            yield "row: not told, because a document or getter that it needs failed; what stands in a sink stays"
+    if not is_made:
+        yield f"no document of {view.root.name} makes it"
     for letter in letters:
-        if letter.path == row_path:
+        if letter.path is not None and letter.stage == "render" and view.target.matches(letter.path):
             yield f"dead letter {letter.code}: {letter.message}"
 
 
-def _edges(joined: ViewJoin, row_path: str) -> Iterator[str]:
-    own = joined.own_documents(row_path)
-    if not own:
-        yield f"no document of {joined.view.root.name} makes it"
-        return
-    reach = joined.reacher(own)
+def _edges(joined: ViewJoin, own: Own) -> Iterator[str]:
+    reach = joined.reacher(own.documents)
     for edge in joined.view.edges:
         found = reach(edge.name)
         lack = ": required, so there is no row" if is_missing(edge, found) else ""
@@ -58,11 +68,3 @@ def _edges(joined: ViewJoin, row_path: str) -> Iterator[str]:
                     value = encode_wire(joined.contributions[place][path]).decode()
                     is_count = isinstance(aggregate.fold, Count)
                     yield f"    counts in {aggregate.name}" if is_count else f"    adds {value} to {aggregate.name}"
-
-
-def _row(join: Join, view: ViewPlan, row_path: str) -> Iterator[str]:
-    for row in join.rows(view):
-        if isinstance(row, Computed) and row.path == row_path:
-            yield f"row: {row.fields.decode()}"
-        elif row == row_path:
-            yield "row: not told, because a document or getter that it needs failed; what stands in a sink stays"

@@ -75,6 +75,7 @@ class _Standing:
         if control is not None:
             self.generation = control.generation + (control.fingerprint != view.fingerprint)
         self.rows = {row.path: (row.stamp, _digest(row.fields or b"")) for row in sink.standing(view.target)}
+        self.tainted_masks: set[str] = set()
 
 
 def _digest(fields: bytes) -> bytes:
@@ -124,9 +125,10 @@ class RowWriter:
         self.writer.write(self._targets[place], Row(path, stamp, fields))
 
     def taint(self, place: int, path: str) -> None:
-        """Takes the path of a row that can't be told: what stands there stays."""
+        """Takes the path of a row that can't be told, or the mask of its copies' paths: what stands there stays."""
         self.reports[place].tainted += 1
         self._standing[place].rows.pop(path, None)
+        self._standing[place].tainted_masks.add(path)
 
     def finish(self, prune: Prune, has_dead_roots: Sequence[bool]) -> None:
         """Deletes what was not computed, where that is safe, and makes all stand.
@@ -137,6 +139,10 @@ class RowWriter:
         """
         controls = {}
         for place, (view, standing, report) in enumerate(zip(self.views, self._standing, self.reports, strict=True)):
+            if view.paths.given:  # copies of rows that can't be told
+                untold = [path for path in standing.rows if view.paths.mask_of(path) in standing.tainted_masks]
+                for path in untold:
+                    del standing.rows[path]
             going = len(standing.rows)
             total = going + report.updated + report.unchanged + report.newer + report.tainted
             if prune == "safe" and going:

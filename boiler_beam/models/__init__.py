@@ -3,15 +3,21 @@
 from boiler_beam.models.codec import FamilyCodec, ModelCodec, family_base, wire_of
 from boiler_beam.models.collection import CollectionPattern
 from boiler_beam.models.declare import DomainModel, Struct, field, stored_name
+from boiler_beam.models.narrow import Narrowed, narrow_fields
+from boiler_beam.models.pathfield import PathField, path_fields
 
 __all__ = [
     "CollectionPattern",
     "DomainModel",
     "FamilyCodec",
     "ModelCodec",
+    "Narrowed",
+    "PathField",
     "Struct",
     "family_base",
     "field",
+    "narrow_fields",
+    "path_fields",
     "stored_name",
     "wire_of",
 ]

@@ -5,8 +5,7 @@ from __future__ import annotations
 import datetime
 import enum
 import functools
-from collections.abc import Callable, Iterator
-from types import SimpleNamespace
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -14,6 +13,8 @@ import msgspec
 from boiler_beam.errors import InvalidDocument, Mistake
 from boiler_beam.models.collection import CollectionPattern
 from boiler_beam.models.declare import DomainModel, ModelMeta, options_of, stored_name
+from boiler_beam.models.narrow import Narrowed, Partial, known_fields
+from boiler_beam.models.pathfield import path_fields
 from boiler_beam.models.shapes import CHECKED, PLAIN, FieldShape, _by_names, resolve_annotations, struct_fields
 from boiler_beam.values import GeoPoint, Ref, decode_fields, from_wire, to_wire, to_wire_map
 
@@ -105,6 +106,8 @@ class ModelCodec:
         self.model = model
         mistakes.extend(model.__boiler__.mistakes)
         case = model.__boiler__.case or "camel"
+        self.path_fields = path_fields(model)
+        mistakes.extend(self._wrong_path_fields())
         self.fields: list[FieldShape] = struct_fields(model, case, mistakes)
         resolve_annotations(model, self.fields)
         is_renamed = any(one.encoded != one.stored or one.was for one in self.fields)
@@ -118,6 +121,27 @@ class ModelCodec:
             mistakes.append(
                 Mistake(model.__name__, "types that msgspec can tell apart", str(error), "use one type and None")
             )
+
+    def _wrong_path_fields(self) -> Iterator[Mistake]:
+        pattern = self.model.__boiler__.collection
+        if pattern is None:
+            return
+        for name, one in self.path_fields.items():
+            where = f"{self.model.__name__}.{name}"
+            try:
+                kind, target = one.annotation, _target_of(one.annotation)
+            except NameError as error:
+                yield Mistake(where, "an annotation that can be resolved", str(error), "define the class in its module")
+                continue
+            shape = pattern.parent_shape(one.place)
+            if kind is not str and target is None:
+                got = getattr(kind, "__name__", str(kind))
+                yield Mistake(where, "str or Ref[Parent]: it is read from the path", got, "annotate it so")
+            elif target is not None and not (
+                target.__boiler__.collection and target.__boiler__.collection.holds(shape)
+            ):
+                expected = f"a Ref to the model of {'/{...}/'.join(shape)!r}, which the path names there"
+                yield Mistake(where, expected, f"Ref[{target.__name__}]", "name that model, or annotate it str")
 
     def decode(self, path: str, version: int, data: bytes | msgspec.Raw) -> DomainModel:
         """The document of these fields (JSON bytes).
@@ -147,9 +171,10 @@ class ModelCodec:
         except RecursionError:
             raise InvalidDocument("invalid_document", "expected at most 20 levels of nesting, got more") from None
 
-    def partial(self, path: str, version: int, data: bytes | msgspec.Raw) -> SimpleNamespace:
-        """What can be read of an invalid document: a namespace with those of its fields that are valid (S5)."""
-        known = SimpleNamespace(path=path, version=version, doc_id=path.rpartition("/")[2])
+    def partial(self, path: str, version: int, data: bytes | msgspec.Raw) -> Partial:
+        """What can be read of an invalid or narrowed document: those of its fields that are there and valid (S5)."""
+        known = Partial(path=path, version=version, doc_id=path.rpartition("/")[2], model__=self.model)
+        vars(known).update({name: one.read(path) for name, one in self.path_fields.items()})
         try:
             values = self._normalize(from_wire_leniently(data))
         except (msgspec.MsgspecError, ValueError, RecursionError):
@@ -167,7 +192,7 @@ class ModelCodec:
         return known
 
 
-def _default(known: SimpleNamespace, model: type[DomainModel], name: str) -> None:
+def _default(known: Partial, model: type[DomainModel], name: str) -> None:
     """Gives what is known of a document the default of a field that it lacks, if there is one."""
     (info,) = [info for info in msgspec.structs.fields(model) if info.name == name]
     if info.default is not msgspec.NODEFAULT:
@@ -284,13 +309,22 @@ class FamilyCodec:
         """
         return (self._only or self._codec_of(data)).decode(path, version, data)
 
-    def partial(self, path: str, version: int, data: bytes | msgspec.Raw) -> SimpleNamespace:
-        """What can be read of an invalid document: a namespace with those of its fields that are valid (S5)."""
+    def partial(self, path: str, version: int, data: bytes | msgspec.Raw) -> Partial:
+        """What can be read of an invalid or narrowed document: those of its fields that are there and valid (S5)."""
         try:
             codec = self._codec_of(data)
         except InvalidDocument:
             codec = self.codecs[self.base]
         return codec.partial(path, version, data)
+
+    def stored_names(self, names: Iterable[str]) -> frozenset[str] | None:
+        """What some attributes are, or were, stored as, in any class of the family; None where one is no field."""
+        wanted = set(names) - set(self.codecs[self.base].path_fields) - {"path", "version", "doc_id"}
+        known = {one.name for codec in self.codecs.values() for one in codec.fields}
+        if not wanted <= known:
+            return None
+        fields = [one for codec in self.codecs.values() for one in codec.fields if one.name in wanted]
+        return frozenset({"obj_type", *(name for one in fields for name in (one.stored, *one.was))})
 
 
 # Writing --------------------------------------------------------------------------------------------------------------
@@ -326,14 +360,23 @@ def wire_of(value: Any, case: str = "camel") -> Any:
         return [wire_of(item, case) for item in value]
     if kind is dict:
         return to_wire_map(value, lambda item: wire_of(item, case))
+    if kind is Narrowed:
+        model, known = known_fields(value)
+        return _wire_of_fields(model, known.__getitem__, known, case)
     if isinstance(value, msgspec.Struct) and kind is not GeoPoint:
-        if isinstance(value, DomainModel):
-            case = type(value).__boiler__.case or "camel"
-        fields = {}
-        for key, stored, encode in _written_fields(kind, case):
-            item = getattr(value, key)
-            fields[stored] = wire_of(item if encode is None else encode(item), case)
-        return fields if len(fields) != 1 else to_wire_map(fields, lambda item: item)
+        return _wire_of_fields(kind, functools.partial(getattr, value), kind.__struct_fields__, case)
     if isinstance(value, enum.Enum):
         return to_wire(value.value)
     return to_wire(value)
+
+
+def _wire_of_fields(model: type[msgspec.Struct], read: Callable[[str], Any], names: Iterable[str], case: str) -> Any:
+    """The map that a struct or model is stored as, with some of its fields."""
+    if issubclass(model, DomainModel):
+        case = model.__boiler__.case or "camel"
+    fields = {}
+    for key, stored, encode in _written_fields(model, case):
+        if key in names:
+            item = read(key)
+            fields[stored] = wire_of(item if encode is None else encode(item), case)
+    return fields if len(fields) != 1 else to_wire_map(fields, lambda item: item)

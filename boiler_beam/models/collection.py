@@ -43,6 +43,14 @@ class CollectionPattern:
         """The names of the path fields, from left to right."""
         return tuple(found[1] for segment in self.segments if (found := _PLACEHOLDER.match(segment)))
 
+    def parent_shape(self, place: int) -> tuple[str, ...]:
+        """The collection names of the document that the path has up to a placeholder (its place, from 0)."""
+        return self.segments[: 2 * place + 1 : 2]
+
+    def holds(self, shape: tuple[str, ...]) -> bool:
+        """Whether documents below these collection names belong to the collection."""
+        return shape[-1:] == self.segments if self.is_group else shape == self.segments[::2]
+
     def problem(self) -> str | None:
         """What is wrong with the pattern, or None."""
         if len(self.segments) % 2 == 0:
@@ -55,6 +63,8 @@ class CollectionPattern:
                 return f"{segment!r} in place {index + 1}"
             if "{" in segment and not is_placeholder:
                 return f"{segment!r}, which is no placeholder"
+        if len(set(self.placeholders)) < len(self.placeholders):
+            return "one placeholder twice"
         if self.is_group and len(self.segments) != 1:
             return "a collection group of more than one segment"
         return None

@@ -16,6 +16,7 @@ from typing_extensions import dataclass_transform
 
 from boiler_beam.errors import Mistake
 from boiler_beam.models.collection import CollectionPattern
+from boiler_beam.models.pathfield import PathField
 
 __all__ = ["DomainModel", "FieldOptions", "Struct", "field", "options_of", "stored_name"]
 
@@ -122,6 +123,9 @@ class ModelMeta(msgspec.StructMeta):
                 else:
                     del namespace[key]
         pattern = CollectionPattern(collection) if collection is not None else None
+        known_pattern = pattern or (inherited.collection if inherited else None)
+        for place, key in enumerate(known_pattern.placeholders if known_pattern else ()):
+            mistakes += _path_field(name, namespace, place, key, is_inherited=pattern is None)
         if pattern and (problem := pattern.problem()):
             mistakes.append(
                 Mistake(
@@ -142,10 +146,23 @@ class ModelMeta(msgspec.StructMeta):
         if any(hasattr(base, "__boiler_base__") for base in bases):  # a subclass may add required fields
             options.setdefault("kw_only", True)
         model: ModelMeta = super().__new__(mcls, name, bases, namespace, rename=rename, **options)
-        model.__boiler__ = ModelOptions(
-            pattern or (inherited.collection if inherited else None), obj_type, case, declared, tuple(mistakes)
-        )
+        model.__boiler__ = ModelOptions(known_pattern, obj_type, case, declared, tuple(mistakes))
         return model
+
+
+def _path_field(name: str, namespace: dict[str, Any], place: int, key: str, *, is_inherited: bool) -> list[Mistake]:
+    """Takes a path field's annotation out of a class, and puts a `PathField` in; gives the mistakes in it."""
+    annotation = namespace.get("__annotations__", {}).pop(key, None)
+    given = namespace.pop(key, None)
+    if annotation is not None or not is_inherited:
+        namespace[key] = PathField(key, place, annotation or str, namespace.get("__module__", ""))
+    where, mistakes = f"{name}.{key}", []
+    if given is not None:
+        mistakes.append(Mistake(where, "no default: its value is read from the path", repr(given), "leave it out"))
+    if key in RESERVED:
+        mend = "rename the placeholder"
+        mistakes.append(Mistake(where, "a name that is free", f"{key!r}, which every model has", mend))
+    return mistakes
 
 
 def options_of(model: type) -> ModelOptions | None:

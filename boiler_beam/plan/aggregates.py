@@ -7,12 +7,13 @@ from typing import Any
 
 from boiler_beam.models import wire_of
 from boiler_beam.plan.edges import Tell
-from boiler_beam.plan.fieldpath import FieldError, field_path
+from boiler_beam.plan.fieldpath import FieldError, as_value, value_reader
+from boiler_beam.plan.ordering import ordering
 from boiler_beam.plan.tree import Aggregate, Edge
 from boiler_beam.values import from_wire
 from boiler_beam.views import EdgeDeclaration
-from boiler_beam.views.aggregate import AggregateDeclaration
-from boiler_beam.views.fold import Collect, Count, CountDistinct, Extreme, Fold, Mean, Sum
+from boiler_beam.views.aggregate import AggregateDeclaration, Custom
+from boiler_beam.views.fold import Collect, Count, CountDistinct, CustomFold, Extreme, Fold, Mean, Sum
 
 __all__ = ["AggregateCompiler"]
 
@@ -64,6 +65,13 @@ class AggregateCompiler:
                 )
             case "collect" | "top":
                 return of and self._ordered(name, edge, declared, of)
+            case "custom":
+                custom = declared.options["custom"]
+                if not isinstance(custom, Custom):
+                    mend = "pass an object of a class that derives from aggregate.Custom"
+                    self.mistake(name, "an aggregate of your own", repr(custom), mend)
+                    return None
+                return of and Aggregate(name, edge.name, CustomFold(custom), declared.where, of)
         folds: dict[str, Fold] = {"sum": Sum(), "mean": Mean(), "min": Extreme(False), "max": Extreme(True)}
         return of and Aggregate(name, edge.name, folds[declared.kind], declared.where, of)
 
@@ -80,17 +88,17 @@ class AggregateCompiler:
                 return None if rank is None or value is None else [[rank], value]
 
             return Aggregate(name, edge.name, Collect((True,), declared.options["n"]), declared.where, ranked)
-        order = declared.options["order_by"] or ()
-        keys = (order,) if isinstance(order, str) else tuple(order)
-        readers = [self._of(name, edge, key.removeprefix("-"), "order_by") for key in keys]
-        if any(reader is None for reader in readers):
+        try:
+            order = ordering(edge.model, declared.options["order_by"])
+        except FieldError as error:
+            self.mistake(name, error.expected, f"order_by={error.got}", error.mend)
             return None
 
         def sorted_by(document: Any) -> Any:
             value = of(document)
-            return None if value is None else [[reader(document) for reader in readers if reader], value]
+            return None if value is None else [order.ranks(document), value]
 
-        fold = Collect(tuple(key.startswith("-") for key in keys), declared.options["limit"])
+        fold = Collect(order.descending, declared.options["limit"])
         return Aggregate(name, edge.name, fold, declared.where, sorted_by)
 
     def _of(self, name: str, edge: Edge, of: Any, word: str) -> Callable[[Any], Any] | None:
@@ -99,35 +107,13 @@ class AggregateCompiler:
             return lambda document: from_wire(wire_of(document))
         if isinstance(of, str):
             try:
-                path = field_path(edge.model, of)
+                return value_reader(edge.model, of, f"write {word}=lambda document: ...")
             except FieldError as error:
                 self.mistake(name, error.expected, f"{word}={error.got}", error.mend)
                 return None
-            if path.is_many:
-                self.mistake(
-                    name,
-                    "a field with one value",
-                    f"{word}={of!r}, a list or map",
-                    f"write {word}=lambda document: ...",
-                )
-                return None
-            read = path.read
-
-            def read_field(document: Any) -> Any:
-                return next((_as_value(value) for _, value in read(document)), None)
-
-            return read_field
         if not callable(of):
             self.mistake(
                 name, f"{word}= to be a field's name or a function of the document", repr(of), f"write {word}='field'"
             )
             return None
-        return lambda document: _as_value(of(document))
-
-
-def _as_value(value: Any) -> Any:
-    """A user's value as a Firestore value: structs, models and Enums become what is stored of them."""
-    kind = type(value)
-    if kind is str or kind is int or kind is float or kind is bool or value is None:
-        return value
-    return from_wire(wire_of(value))
+        return lambda document: as_value(of(document))

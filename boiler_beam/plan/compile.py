@@ -16,12 +16,14 @@ from boiler_beam.plan.aggregates import AggregateCompiler
 from boiler_beam.plan.edges import EdgeCompiler
 from boiler_beam.plan.fingerprint import code_of, fingerprint
 from boiler_beam.plan.reads import attributes_read, edges_read
-from boiler_beam.plan.tree import Aggregate, Edge, Plan, ViewPlan
+from boiler_beam.plan.rowpath import RowPath, overlap
+from boiler_beam.plan.tree import Aggregate, Edge, Plan, Root, ViewPlan
 from boiler_beam.views import ViewModel
-from boiler_beam.views.aggregate import AggregateDeclaration
+from boiler_beam.views.aggregate import AggregateDeclaration, Custom
 
 __all__ = ["compile_plan", "load_plan", "refuse_main"]
 
+_PLACE = re.compile(r"\{[A-Za-z_][A-Za-z0-9_]*\}")
 RESERVED = frozenset({"store", "key", "at", "path", "paths", "doc_id", "version", "viewers", "editors", "get", "new"})
 
 
@@ -41,32 +43,31 @@ def compile_plan(views: Sequence[type[ViewModel]]) -> Plan:
         return list(families).index(base)
 
     plans = [found for view in views if (found := _ViewCompiler(view, family_of, mistakes).compile()) is not None]
-    shapes: dict[str, str] = {}
-    names: dict[str, str] = {}
-    for view in plans:
-        shape = re.sub(r"\{[^}]*\}", "{}", view.template)
-        if shape in shapes:
-            mistakes.append(
-                Mistake(
-                    view.name,
-                    "a row path of its own",
-                    f"{view.template!r}, where {shapes[shape]} writes",
-                    "give one of them another collection=",
-                )
-            )
-        if view.name in names:
-            mistakes.append(
-                Mistake(
-                    view.reference_name,
-                    "a class name of its own, which names its table",
-                    f"{view.name!r}, which {names[view.name]} has",
-                    "rename one of them",
-                )
-            )
-        shapes[shape], names[view.name] = view.name, view.reference_name
+    _check_places(plans, list(families), mistakes)
     if mistakes:
         raise DeclarationError(list(dict.fromkeys(mistakes)))
     return Plan(tuple(plans), tuple(families.values()))
+
+
+def _check_places(plans: Sequence[ViewPlan], families: Sequence[type[DomainModel]], mistakes: list[Mistake]) -> None:
+    """Every view has rows and a name of its own, and none lies where documents do."""
+    for place, view in enumerate(plans):
+        for other in plans[:place]:
+            if overlap(view.paths.template, other.paths.template):
+                got = f"{view.paths.template!r}, where {other.name} writes"
+                mistakes.append(
+                    Mistake(view.name, "a row path of its own", got, "give one of them another collection=")
+                )
+            if view.name == other.name:
+                expected = "a class name of its own, which names its table"
+                got = f"{view.name!r}, which {other.reference_name} has"
+                mistakes.append(Mistake(view.reference_name, expected, got, "rename one of them"))
+        for model in families:
+            collection = model.__boiler__.collection
+            if collection is not None and collection.holds(tuple(view.paths.template.split("/")[::2])):
+                got = f"{view.paths.template!r}, where the documents of {model.__name__} are"
+                mend = "give the view a collection of its own"
+                mistakes.append(Mistake(view.name, "rows beside the documents, not over them", got, mend))
 
 
 @functools.lru_cache(maxsize=16)
@@ -111,11 +112,11 @@ class _ViewCompiler:
             for name, declared in self.view.declared_properties().items()
             if isinstance(declared, AggregateDeclaration) and (compiled := compiler.compile(name, declared))
         ]
-        template = self._template()
+        paths = self._paths()
         self._check_names()
         if len(self.mistakes) > before:
             return None
-        return self._finish(self.edges.in_order(), aggregates, template)
+        return self._finish(self.edges.in_order(), aggregates, paths)
 
     def _check_names(self) -> None:
         stored: dict[str, str] = {}
@@ -156,15 +157,20 @@ class _ViewCompiler:
     def _case(self) -> str:
         return self.view.__boiler__.case or "camel"
 
-    def _template(self) -> str:
+    def _paths(self) -> RowPath:
+        """Where the rows lie."""
         options = self.view.__boiler__
         if (options.collection is None) == (options.path is None):
             got = "neither" if options.collection is None else "both"
-            self.mistake(
-                "", "collection= or path= on the class", got, 'write class ...(bb.ViewModel, collection="rows")'
-            )
-            return ""
+            mend = 'write class ...(bb.ViewModel, collection="rows")'
+            self.mistake("", "collection= or path= on the class", got, mend)
+            return RowPath("", None)
+        root = next((edge for edge in self.edges.edges.values() if isinstance(edge, Root)), None)
+        pattern = root.model.__boiler__.collection if root is not None else None
+        if pattern is None or pattern.is_flat:
+            pattern = None
         template = options.path if options.path is not None else f"{options.collection}/{{id}}"
+        paths = RowPath(template, pattern)
         segments = template.split("/")
         if len(segments) % 2 or not all(segments):
             self.mistake(
@@ -173,15 +179,34 @@ class _ViewCompiler:
                 repr(template),
                 "name a collection with an odd number of segments",
             )
-        template = template.replace("{key}", "{id}")
-        if segments[-1] not in ("{id}", "{key}") or template.count("{") != 1:
+        wrong = [
+            one for place, one in enumerate(segments) if ("{" in one) and not (place % 2 and _PLACE.fullmatch(one))
+        ]
+        if wrong or len(paths.placeholders) != sum("{" in one for one in segments):
+            got = repr(wrong[0]) if wrong else f"{template!r}, which has one twice"
+            mend = 'write path="users/{user}/inbox/{id}"'
+            self.mistake("", "placeholders that are whole document ids, each once", got, mend)
+        elif pattern is not None and options.path is None:
+            wanted = "/".join([options.collection or "", *pattern.segments[1:], "{id}"])
+            mend = f'write path="{wanted}"'
             self.mistake(
-                "",
-                "a row path that ends in {id} or {key} and holds no other placeholder",
-                repr(options.path),
-                'write path="rows/{id}"',
+                "", "path=, because its root lies in a subcollection", f"collection={options.collection!r}", mend
             )
-        return template
+        else:
+            self._check_given(paths)
+        return paths
+
+    def _check_given(self, paths: RowPath) -> None:
+        method = self.view.declared_method("paths")
+        if method is None and paths.given:
+            got, yields = f"no paths() for {', '.join(paths.given)}", ", ".join(f'"{one}": ...' for one in paths.given)
+            expected = f"each placeholder of {paths.template!r} to be told"
+            self.mistake("", expected, got, f"write def paths(self): yield {{{yields}}}")
+        elif method is None and not paths.placeholders:
+            self.mistake("", "a path of its own for each row", repr(paths.template), "put {id} into the path")
+        most = self.view.__boiler__.max_paths
+        if not isinstance(most, int) or isinstance(most, bool) or most < 1:
+            self.mistake("", "max_paths= to be an int from 1", repr(most), "write how many copies a row may have")
 
     def _functions(self) -> list[Callable[..., object]]:
         """The functions in the class and its bases that a render may run."""
@@ -197,7 +222,7 @@ class _ViewCompiler:
                     functions.append(function)
         return functions
 
-    def _finish(self, edges: list[Edge], aggregates: list[Aggregate], template: str) -> ViewPlan:
+    def _finish(self, edges: list[Edge], aggregates: list[Aggregate], paths: RowPath) -> ViewPlan:
         functions = self._functions()
         read = edges_read(functions, self.edges.edges)
         edges = [replace(edge, is_read=edge.name in read) for edge in edges]
@@ -208,15 +233,20 @@ class _ViewCompiler:
         described = [
             *map(repr, edges),
             *map(repr, aggregates),
-            template,
+            paths.template,
             self._case,
             repr(properties),
             str(self.view.__boiler__.revision),
-            *(repr(value) for value in said if not callable(value)),
+            *(repr(value) for value in said if not callable(value) and not isinstance(value, Custom)),
         ]
+        customs = [type(value) for value in said if isinstance(value, Custom)]
+        functions += [one for custom in customs for one in vars(custom).values() if callable(one)]
         ofs = [value for value in said if callable(value)]
+        visibility = tuple(name for name in ("viewers", "editors") if self.view.declared_method(name) is not None)
+        has_paths = self.view.declared_method("paths") is not None
         return ViewPlan(
-            self.view, self.view.__name__, template, tuple(edges), tuple(aggregates), properties, self._case,
+            self.view, self.view.__name__, paths, tuple(edges), tuple(aggregates), properties, self._case,
+            visibility, has_paths, self.view.__boiler__.max_paths,
             fingerprint(described, sorted([*functions, *wheres, *ofs], key=code_of)),
         )  # fmt: skip
 

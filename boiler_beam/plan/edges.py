@@ -5,20 +5,18 @@ from __future__ import annotations
 import typing
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime
 from enum import Enum
 from typing import Any, get_args, get_origin
 
 from boiler_beam.models import DomainModel, family_base
 from boiler_beam.models.declare import ModelMeta
 from boiler_beam.plan.fieldpath import FieldError, FieldPath, field_path
+from boiler_beam.plan.ordering import ordering
 from boiler_beam.plan.tree import Edge, Fixed, Group, Reference, Referrers, Root
-from boiler_beam.values import GeoPoint, Ref
+from boiler_beam.values import Ref
 from boiler_beam.views import EdgeDeclaration, Store
 
 __all__ = ["EdgeCompiler", "Tell"]
-
-_UNFIT_KEYS = (bool, float, datetime, bytes, dict, GeoPoint)
 
 Tell = Callable[[str, str, str, str], None]
 """Takes a mistake: where in the view, expected, got, mend."""
@@ -127,14 +125,6 @@ class EdgeCompiler:
         if model.__boiler__.collection.problem():
             self.family_of(model)  # tells the mistake
             return False
-        if model.__boiler__.collection.placeholders:
-            self.mistake(
-                f"Store.{name}",
-                "a flat collection or a collection group",
-                repr(model.__boiler__.collection.text),
-                'read its documents as a collection group: collection="**/..."',
-            )
-            return False
         return True
 
     def _path(self, name: str, model: type[DomainModel], text: str) -> FieldPath | None:
@@ -155,28 +145,64 @@ class EdgeCompiler:
         assert model.__boiler__.collection is not None
         return "doc_id" if model.__boiler__.collection.is_flat else "path"
 
+    def _shows(self, name: str, declared: EdgeDeclaration, model: type[DomainModel], is_many: bool) -> dict[str, Any]:
+        """What an edge shows of its documents: `where`, `order_by`, `limit`, `only`, checked."""
+        options = declared.options
+        order_by, limit, only = options.get("order_by"), options.get("limit"), options.get("only")
+        where = f"Store.{name}"
+        if not is_many and not (order_by is None and limit is None):
+            word = "limit=" if order_by is None else "order_by="
+            self.mistake(where, f"{word} on an edge to many documents", "an edge to one", f"leave {word} out")
+        if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
+            self.mistake(where, "limit= to be an int from 1", repr(limit), "write a positive int")
+        order = None
+        if order_by is not None or limit is not None:
+            try:
+                order = ordering(model, order_by)
+            except FieldError as error:
+                self.mistake(where, error.expected, f"order_by={error.got}", error.mend)
+        if only is not None:
+            only = (only,) if isinstance(only, str) else tuple(only)
+            names = [one for one in model.__struct_fields__ if one not in ("path", "version")]
+            for one in only:
+                if one not in names:
+                    self.mistake(where, f"fields of {model.__name__} in only=", repr(one), f"name: {', '.join(names)}")
+            only = frozenset(only)
+        return {"where": options["where"], "order": order, "limit": limit, "only": only}
+
     def _group(self, name: str, declared: EdgeDeclaration) -> Edge | None:
-        model = declared.options["model"]
-        by = self._path(name, model, declared.options["by"])
-        if by is None:
-            return None
-        kind = by.annotation
-        bad = next((unfit for unfit in _UNFIT_KEYS if kind is unfit or get_origin(kind) is unfit), None)
-        is_fit = kind in (str, int, Any) or kind is Ref or get_origin(kind) in (Ref, typing.Literal)
-        is_fit = is_fit or (isinstance(kind, type) and issubclass(kind, Enum))
-        if bad is not None or not is_fit:
-            got = getattr(kind, "__name__", str(kind))
-            self.mistake(
-                f"Store.{name}",
-                "by= to name a text, an int, an Enum or a Ref",
-                f"{by.text!r}, a {got}",
-                "group by another field, or by a property that returns text",
-            )
+        model, by = declared.options["model"], declared.options["by"]
+        is_tuple = not isinstance(by, str)
+        paths = [self._key(name, model, one) for one in (by if is_tuple else (by,))]
+        if not paths or any(path is None for path in paths):
+            if not paths:
+                self.mistake(f"Store.{name}", "by= to name a field", "an empty tuple", "name what the documents share")
             return None
         return Group(
             name=name, model=model, family=self.family_of(model), parent=None, is_many=True,
-            keyed_by=self._keyed_by(model), where=declared.options["where"], by=by,
+            keyed_by=self._keyed_by(model), **self._shows(name, declared, model, is_many=True),
+            by=tuple(path for path in paths if path is not None), is_tuple=is_tuple,
         )  # fmt: skip
+
+    def _key(self, name: str, model: type[DomainModel], text: str) -> FieldPath | None:
+        """What a group's key, or a part of it, is read from."""
+        path = self._path(name, model, text)
+        if path is None:
+            return None
+        kind = path.annotation
+        is_fit = kind in (str, int) or kind is Ref or get_origin(kind) in (Ref, typing.Literal)
+        if get_origin(kind) is typing.Literal:
+            is_fit = all(type(value) in (str, int) for value in get_args(kind))
+        if not (is_fit or (isinstance(kind, type) and issubclass(kind, Enum))):
+            got = "a property without a return annotation" if kind is Any else f"a {getattr(kind, '__name__', kind)}"
+            self.mistake(
+                f"Store.{name}",
+                "by= to name a text, an int, an Enum or a Ref",
+                f"{path.text!r}, {got}",
+                "group by another field, or by a property that returns text (-> str)",
+            )
+            return None
+        return path
 
     def _parent(self, name: str, parent_name: str, written: str) -> Edge | None:
         if parent_name not in self.declared:
@@ -211,7 +237,8 @@ class EdgeCompiler:
         return Reference(
             name=name, model=target, family=self.family_of(target), parent=parent_name, is_many=is_many,
             keyed_by="map" if path.is_map and not parent.is_many else self._keyed_by(target),
-            where=declared.options["where"], field=path, is_required=not is_many and not declared.options["optional"],
+            **self._shows(name, declared, target, is_many),
+            field=path, is_required=not is_many and not declared.options["optional"],
         )  # fmt: skip
 
     def _target(self, name: str, path: FieldPath, to: Any) -> type[DomainModel] | None:
@@ -288,9 +315,12 @@ class EdgeCompiler:
                 "name another field, or another edge with of=",
             )
             return None
+        collection = model.__boiler__.collection
+        is_child = not parent.is_many and collection is not None and path.text in collection.placeholders[-1:]
         return Referrers(
             name=name, model=model, family=self.family_of(model), parent=of, is_many=True,
-            keyed_by=self._keyed_by(model), where=declared.options["where"], by=path,
+            keyed_by="doc_id" if is_child else self._keyed_by(model),
+            **self._shows(name, declared, model, is_many=True), by=path,
         )  # fmt: skip
 
     def _fixed(self, name: str, declared: EdgeDeclaration) -> Edge | None:
@@ -306,7 +336,8 @@ class EdgeCompiler:
         roots = [other for other, one in self.declared.items() if one.kind in ("root", "group")]
         return Fixed(
             name=name, model=model, family=self.family_of(model), parent=roots[0] if roots else None, is_many=False,
-            where=declared.options["where"], path=path, is_required=not declared.options["optional"],
+            **self._shows(name, declared, model, is_many=False),
+            path=path, is_required=not declared.options["optional"],
         )  # fmt: skip
 
     def in_order(self) -> list[Edge]:

@@ -43,7 +43,7 @@ def explain(plan: Plan) -> str:
 
 
 def _view(view: ViewPlan) -> Iterator[str]:
-    yield f"{view.name}: rows at {view.template}"
+    yield f"{view.name}: rows at {view.paths.template}"
     yield from _branch(view, view.root, "", "")
     if view.aggregates:
         yield f"aggregates: {', '.join(f'{one.name} over {one.edge}' for one in view.aggregates)}"
@@ -58,6 +58,12 @@ def _branch(view: ViewPlan, edge: Edge, indent: str, mark: str) -> Iterator[str]
         notes.append("required: no row without it")
     if edge.where is not None:
         notes.append("where= refuses some")
+    if edge.order is not None and edge.order.names:
+        notes.append(f"by {', '.join(edge.order.names)}")
+    if edge.limit is not None:
+        notes.append(f"the first {edge.limit:,}")
+    if edge.only is not None:
+        notes.append(f"only {', '.join(sorted(edge.only))}")
     if not edge.is_read:
         notes.append("no getter reads it")
     yield f"{indent}{mark}{edge.name}: {_way(edge)} ({'; '.join(notes)})"
@@ -74,7 +80,7 @@ def _way(edge: Edge) -> str:
         case Root():
             return f"root, one row for each of {name}"
         case Group():
-            return f"group of {name} by {edge.by.text}"
+            return f"group of {name} by {edge.text}"
         case Reference():
             return f"reference {edge.parent}.{edge.field.text}, in {name}"
         case Referrers():
@@ -98,7 +104,7 @@ def _rows(edge: Edge) -> str:
         case Root():
             return "its own row"
         case Group():
-            return f"the row of its {edge.by.text}, and of the one that it leaves"
+            return f"the row of its {edge.text}, and of the one that it leaves"
         case Reference():
             return f"the rows that reach it by {edge.parent}.{edge.field.text}"
         case Referrers():

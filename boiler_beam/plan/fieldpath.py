@@ -10,9 +10,10 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 import msgspec
 
-from boiler_beam.models import DomainModel
+from boiler_beam.models import DomainModel, PathField, path_fields, wire_of
+from boiler_beam.values import from_wire
 
-__all__ = ["FieldError", "FieldPath", "field_path"]
+__all__ = ["FieldError", "FieldPath", "as_value", "field_path", "value_reader"]
 
 Values = Callable[[Any], list[tuple[str | None, Any]]]
 
@@ -77,6 +78,27 @@ def field_path(model: type, text: str) -> FieldPath:
     return FieldPath(text, annotation, bool(kinds), is_map, is_optional, _reader(steps, kinds, is_map))
 
 
+def value_reader(model: type, text: str, mend: str = "name a field with one value") -> Callable[[Any], Any]:
+    """Reads the one value that a field path leads to, as a Firestore value; None where there is none.
+
+    Raises:
+        FieldError: It names no field, or many values.
+    """
+    path = field_path(model, text)
+    if path.is_many:
+        raise FieldError("a field with one value", f"{text!r}, a list or map", mend)
+    read = path.read
+    return lambda document: next((as_value(value) for _, value in read(document)), None)
+
+
+def as_value(value: Any) -> Any:
+    """A user's value as a Firestore value: structs, models and Enums become what is stored of them."""
+    kind = type(value)
+    if kind is str or kind is int or kind is float or kind is bool or value is None:
+        return value
+    return from_wire(wire_of(value))
+
+
 def _unwrap(annotation: Any) -> tuple[Any, bool]:
     is_optional = False
     while True:
@@ -109,9 +131,13 @@ def _attribute(holder: Any, name: str, model: type, before: str) -> Any:
     if name in known:
         return hints[name]
     described = getattr(holder, name, None)
+    if isinstance(described, PathField):
+        return described.annotation
     if isinstance(described, property) and described.fget is not None:
         return typing.get_type_hints(described.fget).get("return", Any)
-    raise FieldError(f"a field of {holder.__name__}", repr(name), f"name one of: {', '.join(known)}")
+    raise FieldError(
+        f"a field of {holder.__name__}", repr(name), f"name one of: {', '.join([*known, *path_fields(holder)])}"
+    )
 
 
 def _reader(steps: list[str | None], kinds: list[str], is_map: bool) -> Values:

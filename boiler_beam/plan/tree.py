@@ -15,6 +15,8 @@ from typing import Any, Literal
 from boiler_beam.events import View
 from boiler_beam.models import DomainModel, FamilyCodec
 from boiler_beam.plan.fieldpath import FieldPath
+from boiler_beam.plan.ordering import Ordering
+from boiler_beam.plan.rowpath import RowPath
 from boiler_beam.views import ViewModel
 from boiler_beam.views.fold import Fold
 
@@ -33,6 +35,9 @@ class _Edge:
         is_many: Whether a row holds a dict of documents, or one.
         keyed_by: What the keys of that dict are.
         where: Which documents it shows: a pure function of the document.
+        order: In which order a row has them, and which are its first; None: in that of the references, or by path.
+        limit: How many of them a row has at the most.
+        only: The fields that getters read of its documents; None for all.
         is_read: Whether a getter may read it (else aggregates and other edges alone need it).
     """
 
@@ -43,6 +48,9 @@ class _Edge:
     is_many: bool
     keyed_by: Literal["doc_id", "path", "map"] = "doc_id"
     where: Callable[[Any], Any] | None = field(default=None, compare=False, repr=False)
+    order: Ordering | None = None
+    limit: int | None = None
+    only: frozenset[str] | None = None
     is_read: bool = True
 
 
@@ -53,9 +61,20 @@ class Root(_Edge):
 
 @dataclass(frozen=True, kw_only=True)
 class Group(_Edge):
-    """One row for each value of `by`; its documents are the members."""
+    """One row for each value of `by`; its documents are the members.
 
-    by: FieldPath
+    Attributes:
+        by: What the key is read from: one path, or the parts of a tuple.
+        is_tuple: Whether the key is a tuple.
+    """
+
+    by: tuple[FieldPath, ...]
+    is_tuple: bool
+
+    @property
+    def text(self) -> str:
+        """What it groups by, for people."""
+        return ", ".join(path.text for path in self.by)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,21 +129,27 @@ class ViewPlan:
     Attributes:
         model: The class, known elsewhere as `module:Class`.
         name: The class's name.
-        template: The row path: `meeting_sessions/{id}`.
+        paths: Where its rows lie.
         edges: The edges, parents first; the first is the root or group.
         aggregates: The aggregates.
         properties: Attribute and stored name of each field of the row.
         case: How names in rows are written.
+        visibility: Those of `viewers` and `editors` that it declares.
+        has_paths: Whether it declares `paths()`, which says of how many copies a row is made.
+        max_paths: How many copies a row may have.
         fingerprint: Changes when the plan, a getter's code or `revision=` does (S13).
     """
 
     model: type[ViewModel]
     name: str
-    template: str
+    paths: RowPath
     edges: tuple[Edge, ...]
     aggregates: tuple[Aggregate, ...]
     properties: tuple[tuple[str, str], ...]
     case: str
+    visibility: tuple[str, ...]
+    has_paths: bool
+    max_paths: int
     fingerprint: str
 
     @property
@@ -157,17 +182,20 @@ class ViewPlan:
         """The place of each aggregate in `aggregates`, by name."""
         return {one.name: place for place, one in enumerate(self.aggregates)}
 
+    def row_id(self, path: str) -> str:
+        """The id of the row that a root document makes."""
+        return path[path.rfind("/") + 1 :] if self.paths.root is None else path
+
     @cached_property
-    def row_path(self) -> tuple[str, str]:
-        """The row path before and behind the row's id."""
-        before, _, behind = self.template.partition("{id}")
-        return before, behind
+    def fields(self) -> tuple[tuple[str, str | None], ...]:
+        """What is computed of a row: each attribute, and its stored name, None of a hidden one."""
+        properties = [(name, None if name.startswith("_") else stored) for name, stored in self.properties]
+        return (*properties, *((name, f"_{name}") for name in self.visibility))
 
     @cached_property
     def target(self) -> View:
         """What a sink must know of it."""
-        stored = tuple(stored for name, stored in self.properties if not name.startswith("_"))
-        return View(self.name, self.template, stored)
+        return View(self.name, self.paths.template, tuple(stored for _, stored in self.fields if stored is not None))
 
     @property
     def reference_name(self) -> str:
@@ -183,17 +211,18 @@ class Plan:
     families: tuple[FamilyCodec, ...] = field(compare=False)
 
     @cached_property
-    def _flat(self) -> dict[str, tuple[int, ...]]:
+    def _found(self) -> dict[str, tuple[int, ...]]:
         return {}
 
     def families_of(self, path: str) -> tuple[int, ...]:
         """The families (places in `families`) that a document at this path belongs to."""
         collection = path[: path.rfind("/")]
-        found = self._flat.get(collection)
+        if "/" in collection:
+            collection = "/".join(path.split("/")[::2])  # without the ids of its parents
+        found = self._found.get(collection)
         if found is None:
             found = tuple(i for i, family in enumerate(self.families) if family.pattern.match(path) is not None)
-            if "/" not in collection:  # subcollections are as many as their parents: not kept
-                self._flat[collection] = found
+            self._found[collection] = found
         return found
 
     def edges(self) -> Iterator[tuple[int, Edge]]:

@@ -6,12 +6,15 @@ becomes a `FunctionRaised`, which makes the document absent at that edge or aggr
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import Enum
+from itertools import product
 from typing import Any
 from urllib.parse import quote
 
 from boiler_beam.errors import BoilerBeamError
 from boiler_beam.plan import Aggregate, Group, Reference, Referrers
+from boiler_beam.plan.rowpath import MAX_ID_BYTES
 from boiler_beam.plan.tree import Edge
 from boiler_beam.values import Ref
 
@@ -19,9 +22,6 @@ __all__ = ["NOTHING", "FunctionRaised", "contribution", "group_ids", "is_shown",
 
 NOTHING: Any = object()
 """What a document contributes that an aggregate does not count."""
-
-MAX_ID_BYTES = 1500
-"""Source: https://firebase.google.com/docs/firestore/quotas#limits"""
 
 
 class FunctionRaised(BoilerBeamError):
@@ -34,16 +34,20 @@ def is_shown(edge: Edge, document: Any) -> bool:
     """Whether the edge shows this document of its family: its class fits, and `where=` does not refuse it.
 
     Raises:
-        FunctionRaised: `where=` did.
+        FunctionRaised: `where=` did, or a property that `order_by=` names.
     """
     if not isinstance(document, edge.model):
         return False
-    if edge.where is None:
-        return True
+    word = "where="
     try:
-        return bool(edge.where(document))
+        if edge.where is not None and not edge.where(document):
+            return False
+        word = "order_by="
+        if edge.order is not None:
+            edge.order.ranks(document)
     except Exception as error:
-        raise FunctionRaised(f"where= of {edge.name} raised {type(error).__name__}: {error}") from error
+        raise FunctionRaised(f"{word} of {edge.name} raised {type(error).__name__}: {error}") from error
+    return True
 
 
 def references(edge: Reference, parent: Any) -> list[tuple[str | None, str]]:
@@ -80,37 +84,45 @@ def group_ids(edge: Group, document: Any) -> list[tuple[str, Any]]:
         FunctionRaised: A property on the way did, or a key makes no id.
     """
     try:
-        return list({row_id(key): key for _, key in edge.by.read(document)}.items())
+        if not edge.is_tuple:
+            keys = [_plain(key) for _, key in edge.by[0].read(document)]
+            return list({row_id([key]): key for key in keys}.items())
+        parts = [[_plain(key) for _, key in path.read(document)] for path in edge.by]
+        return list({row_id(key): key for key in product(*parts)}.items())
     except Exception as error:
         raise FunctionRaised(f"by= of {edge.name} raised {type(error).__name__}: {error}") from error
 
 
-def row_id(key: Any) -> str:
-    """The id of the row of a group key.
+def _plain(key: Any) -> Any:
+    """A part of a key as rows have it: a Ref by its path, an Enum by its value."""
+    if isinstance(key, Ref):
+        return key.path
+    return key.value if isinstance(key, Enum) else key
+
+
+def row_id(parts: Iterable[Any]) -> str:
+    """The id of the row of a group key, from its parts.
 
     Raises:
-        ValueError: The key is of a kind that makes no id, or makes one that Firestore refuses.
+        ValueError: A part is of a kind that makes no id, or they make one that Firestore refuses.
 
-    >>> row_id("a/b c"), row_id(7), row_id("."), row_id("")
-    ('a%2Fb%20c', '7', '%2E', '%')
+    >>> row_id(["a/b c"]), row_id([7]), row_id(["."]), row_id([""]), row_id(["a,b", 7])
+    ('a%2Fb%20c', '7', '%2E', '%', 'a%2Cb,7')
     """
-    if isinstance(key, Enum):
-        key = key.value
-    if isinstance(key, Ref):
-        key = key.path
-    if isinstance(key, int) and not isinstance(key, bool):
-        text = str(key)
-    elif isinstance(key, str):
-        text = quote(key, safe="")
-    else:
-        raise ValueError(f"expected text, an int, an Enum or a Ref as key, got {key!r}")
-    if not text:
-        return "%"
+    text = ",".join(_part(_plain(part)) for part in parts)
     if text in (".", "..") or (text.startswith("__") and text.endswith("__") and len(text) >= 4):
         text = f"%{ord(text[0]):02X}{text[1:]}"
     if len(text.encode()) > MAX_ID_BYTES:
         raise ValueError(f"expected an id of at most {MAX_ID_BYTES} bytes, got {len(text.encode())}: {text[:40]}...")
     return text
+
+
+def _part(key: Any) -> str:
+    if isinstance(key, str):
+        return quote(key, safe="") or "%"
+    if isinstance(key, int) and not isinstance(key, bool):
+        return str(key)
+    raise ValueError(f"expected text, an int, an Enum or a Ref as key, got {key!r}")
 
 
 def contribution(aggregate: Aggregate, document: Any) -> Any:

@@ -14,6 +14,8 @@ import msgspec
 from boiler_beam.events import DeadLetter
 
 __all__ = [
+    "Candidate",
+    "Claim",
     "Contribution",
     "Document",
     "Failure",
@@ -97,11 +99,19 @@ class Link(_Message, tag="l"):
 
 
 class Role(_Message, tag="r"):
-    """What a document is at one edge that shows it: what it adds to aggregates (by place), and what it refers to."""
+    """What a document is at one edge that shows it.
+
+    Attributes:
+        edge: The edge.
+        contributions: What it adds to aggregates, by their places.
+        links: What it refers to.
+        ranks: What it is sorted by, where the edge has a limit.
+    """
 
     edge: int
     contributions: list[tuple[int, Any]]
     links: list[Link]
+    ranks: list[Any]
 
 
 class Document(_AtPath, tag="d"):
@@ -148,6 +158,30 @@ class Value(_ToRows, tag="v"):
     version: int
     fields: bytes
     rows: Rows
+
+
+class Candidate(_ToRows, tag="k"):
+    """A document that rows reached over an edge with a limit: one of their first ones, perhaps."""
+
+    role: Role
+    path: str
+    version: int
+    fields: bytes
+    rows: Rows
+
+    def parts(self, partitions: int, salt: int = 0) -> Iterable[tuple[int, _Message]]:
+        """The partitions of its rows; one where it is for every row, for they all have the same first ones."""
+        if self.rows is None:
+            return ((partition_of("", partitions, salt), self),)
+        return super().parts(partitions, salt)
+
+
+class Claim(_AtPath, tag="p"):
+    """A computed copy of a row (None: not told), on its way to where all that want its path meet."""
+
+    view: int
+    row: str
+    fields: bytes | None
 
 
 class State(_Message, tag="s"):
@@ -229,7 +263,7 @@ class Statistics(_Message, tag="S"):
 
 
 Message = (
-    Observed | Document | Invalid | Want | Hang | Value | State | Contribution | Own | Taint
+    Observed | Document | Invalid | Want | Hang | Value | Candidate | State | Contribution | Own | Taint | Claim
     | Rendered | Unknown | Failure | Statistics
 )  # fmt: skip
 

@@ -1,20 +1,24 @@
-"""A row: from what its edges reached to the fields that are stored (S4, S6)."""
+"""A row: from what its edges reached to the fields that are stored, once for each of its copies (S4, S6)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from boiler_beam.errors import RenderError
-from boiler_beam.models import DomainModel, wire_of
+from boiler_beam.events import DeadLetter
+from boiler_beam.models import DomainModel, Narrowed, wire_of
 from boiler_beam.plan import Fixed, Reference, ViewPlan
 from boiler_beam.plan.tree import Edge
 from boiler_beam.steps.functions import references
 from boiler_beam.steps.size import check_size
+from boiler_beam.views import ViewModel
+from boiler_beam.views.view import CopyOfRow
+from boiler_beam.views.visibility import named
 
-__all__ = ["is_missing", "render", "store_value"]
+__all__ = ["Copy", "is_missing", "render", "store_value"]
 
 Reached = Mapping[str, DomainModel]
 _encode = msgspec.json.Encoder(order="deterministic").encode
@@ -28,52 +32,96 @@ def is_missing(edge: Edge, reached: Reached) -> bool:
 def store_value(edge: Edge, reached: Reached, parents: Callable[[], Reached]) -> Any:
     """What a getter reads of an edge: one document or None, or a dict of documents.
 
-    The dict's order: that of the list or map that holds the references where one document holds them all, else by path.
+    The dict's order: `order_by`, else that of the list or map that holds the references where one document holds them
+    all, else by path.
 
     Args:
         edge: The edge.
         reached: The documents that it reached, by path.
         parents: The documents that its parent edge reached.
     """
+    if edge.only is not None:
+        shown: Reached = {path: Narrowed(one, edge.name, edge.only) for path, one in reached.items()}  # type: ignore[misc]
+    else:
+        shown = reached
     if not edge.is_many:
-        return next(iter(reached.values()), None)
-    if edge.keyed_by == "map":
-        assert isinstance(edge, Reference)
-        (parent,) = parents().values()
-        return {key: reached[path] for key, path in references(edge, parent) if path in reached}
+        return next(iter(shown.values()), None)
     paths: Any = sorted(reached)
-    if isinstance(edge, Reference) and len(reached) > 1:
+    if edge.order is not None:
+        paths = [one.path for one in edge.order.first(reached.values())]
+    elif isinstance(edge, Reference) and (edge.keyed_by == "map" or len(reached) > 1):
         holders = parents()
         if len(holders) == 1:
             (parent,) = holders.values()
-            paths = [path for path in dict.fromkeys(path for _, path in references(edge, parent)) if path in reached]
+            found = references(edge, parent)
+            if edge.keyed_by == "map":
+                return {key: shown[path] for key, path in found if path in reached}
+            paths = [path for path in dict.fromkeys(path for _, path in found) if path in reached]
     if edge.keyed_by == "path":
-        return {path: reached[path] for path in paths}
-    return {path[path.rfind("/") + 1 :]: reached[path] for path in paths}
+        return {path: shown[path] for path in paths}
+    return {path[path.rfind("/") + 1 :]: shown[path] for path in paths}
+
+
+class Copy(NamedTuple):
+    """One copy of a row.
+
+    Attributes:
+        path: Its path; where it can't be told which copies there are, the mask that their paths have (`RowPath.mask`).
+        fields: Its fields as canonical JSON bytes; None where they can't be told, and what stands there stays.
+    """
+
+    path: str
+    fields: bytes | None
+
+    @property
+    def is_mask(self) -> bool:
+        """Whether its path stands for all copies of a row."""
+        return "//" in self.path or self.path[-1] == "/"
 
 
 def render(
     view: ViewPlan,
-    path: str,
+    row_id: str,
     key: Any,
     reached: Callable[[str], Reached],
     aggregate: Callable[[int], Any],
-) -> bytes:
-    """Runs the getters of one row.
+    refuse: Callable[[DeadLetter], None],
+) -> list[Copy]:
+    """Runs the getters of one row, for each of its copies.
 
     Args:
         view: The view.
-        path: The row's path.
+        row_id: The row's id.
         key: The group's key, or the root's id.
         reached: The documents that an edge reached, by the edge's name.
         aggregate: The value of an aggregate, by its place in the plan.
-
-    Returns:
-        The row's fields as canonical JSON bytes.
-
-    Raises:
-        RenderError: A getter raised, or returned what Firestore has no type for; or the row is too large.
+        refuse: Takes a dead letter where a getter or `paths()` raised or gave what Firestore has no type for, and where
+            a copy has no path or is too large.
     """
+    row = _row(view, key, reached, aggregate)
+    rendering = _Rendering(view, row, refuse)
+    try:
+        paths = rendering.paths(row_id) if view.has_paths else [view.paths.fill(row_id)]
+        return [rendering.copy(path) for path in paths]
+    except _Raised as raised:
+        placeholders = {name: f"{{{name}}}" for name in view.paths.given}
+        rendering.refuse(raised, view.paths.fill(row_id, placeholders))
+        return [Copy(view.paths.mask(row_id), None)]
+
+
+class _Raised(Exception):
+    """What failed in the whole row."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class _RaisedInCopy(_Raised):
+    """What failed in one copy."""
+
+
+def _row(view: ViewPlan, key: Any, reached: Callable[[str], Reached], aggregate: Callable[[int], Any]) -> ViewModel:
     edges = view.by_name
 
     def reach(name: str) -> Any:
@@ -84,11 +132,14 @@ def render(
             )
         return store_value(edge, reached(name), lambda: reached(edge.parent) if edge.parent else {})
 
-    def find(wanted: str) -> DomainModel | None:
-        for name in edges:
+    def find(wanted: str) -> Any:
+        narrowed = None
+        for name, edge in edges.items():
             if (found := reached(name).get(wanted)) is not None:
-                return found
-        return None
+                if edge.only is None:
+                    return found
+                narrowed = narrowed or Narrowed(found, name, edge.only)
+        return narrowed
 
     store_class = view.model.declared_store()
     assert store_class is not None
@@ -96,21 +147,89 @@ def render(
     row.__dict__.update(
         store=store_class(reach, find),
         key=key,
-        path=path,
-        doc_id=path[path.rfind("/") + 1 :],
+        _copy=CopyOfRow(),
         _aggregate=lambda name: aggregate(view.aggregate_places[name]),
     )
-    fields = {}
-    name = ""
-    try:
-        for name, stored in view.properties:
-            value = getattr(row, name)
-            if name[0] != "_":
-                fields[stored] = wire_of(value, view.case)
-        encoded = _encode(fields)
-    except Exception as error:  # a user's getter: whatever it raises, the row that stands stays (S6)
-        where = f"{view.name}.{name}"
-        code = "getter_raised"
-        raise RenderError(code, f"{where} raised {type(error).__name__}: {error}") from error
-    check_size(view.name, path, encoded)
-    return encoded
+    return row
+
+
+class _Rendering:
+    """The copies of one row; what is the same in all of them is computed for the first."""
+
+    def __init__(self, view: ViewPlan, row: ViewModel, refuse: Callable[[DeadLetter], None]) -> None:
+        self.view, self.row, self.letters = view, row, refuse
+        self.copy_of_row: CopyOfRow = row.__dict__["_copy"]
+        self.shared: dict[str, Any] = {}
+        self.encoded: bytes | None = None
+
+    def refuse(self, raised: _Raised, path: str) -> None:
+        self.letters(DeadLetter(stage="render", code=raised.code, message=str(raised), path=path))
+
+    def paths(self, row_id: str) -> list[str]:
+        """The path of each copy, once; those that make none are dead letters."""
+        view, found = self.view, dict[str, None]()
+        where = f"{view.name}.paths"
+        try:
+            for number, yielded in enumerate(self.row.paths()):  # type: ignore[attr-defined]
+                if number >= view.max_paths:
+                    message = f"{where}: expected at most {view.max_paths:,} copies, got more; mend: raise max_paths="
+                    raise _Raised("too_many_paths", message)
+                try:
+                    found[view.paths.fill(row_id, view.paths.yielded(view.name, yielded))] = None
+                except RenderError as error:
+                    if error.code != "bad_path":
+                        raise _Raised(error.code, str(error)) from error
+                    self.refuse(_Raised(error.code, str(error)), view.paths.mask(row_id))
+        except _Raised:
+            raise
+        except Exception as error:  # a user's method: whatever it raises, the rows that stand stay (S6)
+            raise _Raised("getter_raised", f"{where} raised {type(error).__name__}: {error}") from error
+        return list(found)
+
+    def copy(self, path: str) -> Copy:
+        """One copy; where it alone fails, a dead letter and no fields."""
+        self.copy_of_row.path, self.copy_of_row.at = path, self.view.paths.at(path)
+        try:
+            return Copy(path, self._encoded(path))
+        except _RaisedInCopy as raised:
+            self.refuse(raised, path)
+            return Copy(path, None)
+
+    def _encoded(self, path: str) -> bytes:
+        if self.encoded is not None:
+            return self.encoded
+        copy = self.copy_of_row
+        fields = self._fields()
+        try:
+            encoded = _encode(fields)
+            check_size(self.view.name, path, encoded)
+        except RenderError as error:
+            raise self._kind(copy.reads == 0)(error.code, str(error)) from error
+        except Exception as error:
+            raise self._kind(copy.reads == 0)("getter_raised", f"{self.view.name}: {error}") from error
+        if copy.reads == 0:
+            self.encoded = encoded
+        return encoded
+
+    def _kind(self, is_shared: bool) -> type[_Raised]:
+        return _Raised if is_shared else _RaisedInCopy
+
+    def _fields(self) -> dict[str, Any]:
+        view, row, copy, shared = self.view, self.row, self.copy_of_row, self.shared
+        fields = {}
+        for name, stored in view.fields:
+            if name in shared:
+                wire = shared[name]
+            else:
+                reads = copy.reads
+                try:
+                    value = getattr(row, name)
+                    wire = wire_of(named(value()) if name in view.visibility else value, view.case)
+                except Exception as error:  # a user's getter: whatever it raises, the row that stands stays (S6)
+                    message = f"{view.name}.{name} raised {type(error).__name__}: {error}"
+                    raise self._kind(copy.reads == reads)("getter_raised", message) from error
+                if copy.reads == reads:
+                    shared[name] = wire
+            if stored is not None:
+                fields[stored] = wire
+        return fields

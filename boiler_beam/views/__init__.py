@@ -4,6 +4,7 @@ from boiler_beam.views import aggregate
 from boiler_beam.views.edges import EdgeDeclaration, document, group, reference, referrers, root
 from boiler_beam.views.store import Store
 from boiler_beam.views.view import ViewModel, view_property
+from boiler_beam.views.visibility import role
 
 __all__ = [
     "EdgeDeclaration",
@@ -14,6 +15,7 @@ __all__ = [
     "group",
     "reference",
     "referrers",
+    "role",
     "root",
     "view_property",
 ]

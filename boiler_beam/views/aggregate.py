@@ -7,14 +7,17 @@ and `top` [], the others None.
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Callable
 from typing import Any
 
 __all__ = [
     "AggregateDeclaration",
+    "Custom",
     "collect",
     "count",
     "count_distinct",
+    "custom",
     "max",
     "mean",
     "min",
@@ -94,3 +97,58 @@ def top(edge: str, *, n: int, by: str | Callable[[Any], Any], of: Of = None, whe
     Without `of=` the documents' fields under their stored names.
     """
     return AggregateDeclaration("top", edge, of, where, n=n, by=by)
+
+
+class Custom(abc.ABC):
+    """Base of an aggregate of your own: how values fold into a state, and out of it again.
+
+    A state is a Firestore value; it is never changed in place. Whatever the order, and however values are split over
+    states that are merged, the same values must give the same state: `boiler_beam.testing.check_aggregate` looks at it.
+
+    Here the variance of ints, exact because a state holds ints alone:
+
+    >>> class Spread(Custom):
+    ...     def empty(self):
+    ...         return [0, 0, 0]
+    ...
+    ...     def add(self, state, value):
+    ...         return [state[0] + 1, state[1] + value, state[2] + value * value]
+    ...
+    ...     def retract(self, state, value):
+    ...         return [state[0] - 1, state[1] - value, state[2] - value * value]
+    ...
+    ...     def merge(self, state, other):
+    ...         return [mine + theirs for mine, theirs in zip(state, other)]
+    ...
+    ...     def result(self, state):
+    ...         number, total, squares = state
+    ...         return (number * squares - total * total) / number**2 if number else None
+    >>> spread = Spread()
+    >>> spread.result(spread.add(spread.add(spread.empty(), 1), 3))
+    1.0
+    """
+
+    @abc.abstractmethod
+    def empty(self) -> Any:
+        """The state of nothing."""
+
+    @abc.abstractmethod
+    def add(self, state: Any, value: Any) -> Any:
+        """The state with one more value: what `of=` gives of a document, never None."""
+
+    @abc.abstractmethod
+    def retract(self, state: Any, value: Any) -> Any:
+        """The state without a value that was added."""
+
+    @abc.abstractmethod
+    def merge(self, state: Any, other: Any) -> Any:
+        """The state with all that another one holds."""
+
+    @abc.abstractmethod
+    def result(self, state: Any) -> Any:
+        """The aggregate's value: any Firestore value."""
+
+
+def custom(custom: Custom, edge: str, *, of: Of = None, where: Where = None) -> Any:
+    """An aggregate of your own; without `of=` its values are the documents' fields under their stored names."""
+    return AggregateDeclaration("custom", edge, of, where, custom=custom)

@@ -11,6 +11,7 @@ __all__ = ["EdgeDeclaration", "document", "group", "reference", "referrers", "ro
 
 ModelT = TypeVar("ModelT", bound=DomainModel)
 Where = Callable[[Any], bool]
+OrderBy = str | tuple[str, ...] | None
 
 
 class EdgeDeclaration:
@@ -41,7 +42,14 @@ def root(model: type[ModelT], *, where: Callable[[ModelT], bool] | None = None) 
 
 
 def reference(
-    path: str, *, optional: bool = False, to: type[DomainModel] | None = None, where: Where | None = None
+    path: str,
+    *,
+    optional: bool = False,
+    to: type[DomainModel] | None = None,
+    where: Where | None = None,
+    order_by: OrderBy = None,
+    limit: int | None = None,
+    only: tuple[str, ...] | None = None,
 ) -> Any:
     """The documents that a field refers to.
 
@@ -51,12 +59,24 @@ def reference(
         optional: None instead of no row, where a single document is missing.
         to: The model whose ids the field holds, where it is no `Ref`.
         where: Refuses documents, which then count as missing: a pure function of the document.
+        order_by: The fields that sort them, `"-sent_at"` descending; nulls last, ties by path.
+        limit: How many a row has at the most: the first ones in that order.
+        only: The fields that getters read; others do not travel to the row.
     """
-    return EdgeDeclaration("reference", path=path, optional=optional, to=to, where=where)
+    return EdgeDeclaration(
+        "reference", path=path, optional=optional, to=to, where=where, order_by=order_by, limit=limit, only=only
+    )
 
 
 def referrers(
-    model: type[ModelT], *, by: str, of: str | None = None, where: Callable[[ModelT], bool] | None = None
+    model: type[ModelT],
+    *,
+    by: str,
+    of: str | None = None,
+    where: Callable[[ModelT], bool] | None = None,
+    order_by: OrderBy = None,
+    limit: int | None = None,
+    only: tuple[str, ...] | None = None,
 ) -> dict[str, ModelT]:
     """The documents of a model that refer to what another edge reached.
 
@@ -65,19 +85,38 @@ def referrers(
         by: Their field that holds the reference, or a list or map of references.
         of: The edge that they refer to; by default the root.
         where: Refuses documents, which then count as missing: a pure function of the document.
+        order_by: The fields that sort them, `"-sent_at"` descending; nulls last, ties by path.
+        limit: How many a row has at the most: the first ones in that order.
+        only: The fields that getters read; others do not travel to the row.
     """
-    return EdgeDeclaration("referrers", model=model, by=by, of=of, where=where)  # type: ignore[return-value]
+    return EdgeDeclaration(  # type: ignore[return-value]
+        "referrers", model=model, by=by, of=of, where=where, order_by=order_by, limit=limit, only=only
+    )
 
 
-def group(model: type[ModelT], *, by: str, where: Callable[[ModelT], bool] | None = None) -> dict[str, ModelT]:
-    """One row for each distinct value of a field: its members are the documents that share it.
+def group(
+    model: type[ModelT],
+    *,
+    by: str | tuple[str, ...],
+    where: Callable[[ModelT], bool] | None = None,
+    order_by: OrderBy = None,
+    limit: int | None = None,
+    only: tuple[str, ...] | None = None,
+) -> dict[str, ModelT]:
+    """One row for each distinct key: its members are the documents that share it.
 
     Args:
         model: The members' model.
-        by: The field; a document whose value is null is in no group.
+        by: What the key is: a field, a path into structs, a property, a list (the document is then in several groups),
+            or a tuple of these; a document with a null in its key is in no group.
         where: Refuses documents, which are then in no group: a pure function of the document.
+        order_by: The fields that sort them, `"-sent_at"` descending; nulls last, ties by path.
+        limit: How many members a row shows at the most: the first ones in that order.
+        only: The fields that getters read; others do not travel to the row.
     """
-    return EdgeDeclaration("group", model=model, by=by, where=where)  # type: ignore[return-value]
+    return EdgeDeclaration(  # type: ignore[return-value]
+        "group", model=model, by=by, where=where, order_by=order_by, limit=limit, only=only
+    )
 
 
 def document(

@@ -21,7 +21,18 @@ from typing import Any
 
 from boiler_beam.values import GeoPoint, Ref, encode_wire
 
-__all__ = ["Collect", "Count", "CountDistinct", "Extreme", "Fold", "Mean", "Sum", "order_key"]
+__all__ = [
+    "Collect",
+    "Count",
+    "CountDistinct",
+    "CustomFold",
+    "Extreme",
+    "Fold",
+    "Mean",
+    "Sum",
+    "order_key",
+    "sort_entries",
+]
 
 _SCALE = 1074  # 2**-1074 is the smallest float: every finite float is an integer number of it
 State = Any
@@ -219,15 +230,41 @@ class Collect(Fold):
         return [item for _, _, item in state]
 
     def _cut(self, state: State) -> None:
-        # Stable sorts from the last key to the first: ties by path, each sort value its own way, nulls last.
-        state.sort(key=lambda entry: entry[1])
-        for place in reversed(range(len(self.descending))):
-            known = [entry for entry in state if entry[0][place] is not None]
-            nulls = [entry for entry in state if entry[0][place] is None]
-            known.sort(key=lambda entry: order_key(entry[0][place]), reverse=self.descending[place])
-            state[:] = known + nulls
+        sort_entries(state, self.descending)
         if self.limit is not None:
             del state[self.limit :]
+
+
+@dataclass(frozen=True)
+class CustomFold(Fold):
+    """A user's own aggregate (`boiler_beam.aggregate.Custom`): `[state]`."""
+
+    custom: Any
+
+    def empty(self) -> State:
+        return [self.custom.empty()]
+
+    def check(self, value: Any) -> None:
+        self.custom.add(self.custom.empty(), value)
+
+    def add(self, state: State, path: str, value: Any) -> None:
+        state[0] = self.custom.add(state[0], value)
+
+    def merge(self, state: State, other: State) -> None:
+        state[0] = self.custom.merge(state[0], other[0])
+
+    def result(self, state: State) -> Any:
+        return self.custom.result(state[0])
+
+
+def sort_entries(entries: list[Any], descending: tuple[bool, ...]) -> None:
+    """Sorts `[[sort values, path, anything], ...]` in place: each value its own way, nulls last, ties by path."""
+    entries.sort(key=lambda entry: entry[1])
+    for place in reversed(range(len(descending))):  # stable sorts, from the last value to the first
+        known = [entry for entry in entries if entry[0][place] is not None]
+        nulls = [entry for entry in entries if entry[0][place] is None]
+        known.sort(key=lambda entry: order_key(entry[0][place]), reverse=descending[place])
+        entries[:] = known + nulls
 
 
 def order_key(value: Any) -> tuple[Any, ...]:

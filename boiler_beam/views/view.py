@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from boiler_beam.views.aggregate import AggregateDeclaration
 from boiler_beam.views.store import Store
 
-__all__ = ["ViewModel", "ViewOptions", "view_property"]
+__all__ = ["CopyOfRow", "ViewModel", "ViewOptions", "view_property"]
+
+MAX_PATHS = 10_000
 
 
 class _ViewProperty:
@@ -29,8 +31,45 @@ class _ViewProperty:
     def __get__(self, view: ViewModel | None, owner: type) -> Any:
         if view is None:
             return self
-        value = view.__dict__[self.name] = self.getter(view)
+        copy: CopyOfRow = view.__dict__["_copy"]
+        reads = copy.reads
+        value = self.getter(view)
+        if copy.reads == reads:  # it is the same in every copy
+            view.__dict__[self.name] = value
         return value
+
+
+class CopyOfRow:
+    """The copy of a row that is rendered: its path, its placeholders, and how often a getter looked at them.
+
+    Attributes:
+        reads: Grows when `self.at`, `self.path` or `self.doc_id` is read: what was computed then holds for this copy.
+    """
+
+    __slots__ = ("at", "path", "reads")
+
+    def __init__(self) -> None:
+        self.path, self.reads = "", 0
+        self.at: dict[str, str] = {}
+
+
+class _OfCopy:
+    """An attribute of the copy of a row that is rendered."""
+
+    def __init__(self, read: Callable[[CopyOfRow], Any]) -> None:
+        self.read = read
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, view: ViewModel | None, owner: type) -> Any:
+        if view is None:
+            return self
+        copy: CopyOfRow = view.__dict__["_copy"]
+        copy.reads += 1
+        if not copy.path:
+            raise AttributeError(f"self.{self.name} is known while a copy of the row is rendered, not in paths()")
+        return self.read(copy)
 
 
 if TYPE_CHECKING:
@@ -46,27 +85,39 @@ class ViewOptions(NamedTuple):
     path: str | None
     case: str | None
     revision: str | int | None
+    max_paths: int
 
 
 class ViewModel:
     """Base of the classes for the rows of one view.
 
-    Class keywords: `collection` (rows lie at `collection/{root id or key}`) or `path`, `case` (`"camel"` or
-    `"snake"`: how names are stored), `revision` (another value forces a rebuild).
+    Class keywords: `collection` (rows lie at `collection/{root id or key}`) or `path`
+    (`"users/{user}/inbox/{id}"`), `case` (`"camel"` or `"snake"`: how names are stored), `revision` (another value
+    forces a rebuild), `max_paths` (how many copies a row may have, 10,000 by default).
+
+    A view may define `paths(self)`, which yields a dict of the path's placeholders for each copy of a row, and
+    `viewers(self)` and `editors(self)`, which yield who may see and change it.
 
     Attributes:
         store: What the row is made of.
-        key: The typed key of a grouped row; for rooted views the root's id.
+        key: The key of a grouped row: text, int, or a tuple of them; for rooted views the root's id.
         path: The row's path, `meeting_sessions/m1`.
         doc_id: Its last segment.
+        at: The placeholders of its path: `{"user": "u1", "id": "c1"}`.
     """
 
-    __boiler__: ClassVar[ViewOptions] = ViewOptions(None, None, None, None)
+    __boiler__: ClassVar[ViewOptions] = ViewOptions(None, None, None, None, MAX_PATHS)
 
     store: Any
     key: Any
-    path: str
-    doc_id: str
+    if TYPE_CHECKING:
+        path: str
+        doc_id: str
+        at: dict[str, str]
+    else:
+        path = _OfCopy(lambda copy: copy.path)
+        doc_id = _OfCopy(lambda copy: copy.path[copy.path.rfind("/") + 1 :])
+        at = _OfCopy(lambda copy: copy.at)
 
     def __init_subclass__(
         cls,
@@ -75,14 +126,18 @@ class ViewModel:
         path: str | None = None,
         case: str | None = None,
         revision: str | int | None = None,
+        max_paths: int | None = None,
         **unknown: Any,
     ) -> None:
         if unknown:
             name = next(iter(unknown))
             raise TypeError(
-                f"{cls.__name__}: {name}= is no class keyword of a view: write collection, path, case or revision"
+                f"{cls.__name__}: {name}= is no class keyword of a view: "
+                "write collection, path, case, revision or max_paths"
             )
-        cls.__boiler__ = ViewOptions(collection, path, case or cls.__boiler__.case, revision)
+        inherited = cls.__boiler__
+        most = inherited.max_paths if max_paths is None else max_paths
+        cls.__boiler__ = ViewOptions(collection, path, case or inherited.case, revision, most)
         super().__init_subclass__()
 
     @classmethod
@@ -96,6 +151,12 @@ class ViewModel:
                 elif name in declared:
                     del declared[name]
         return declared
+
+    @classmethod
+    def declared_method(cls, name: str) -> Callable[[Any], Any] | None:
+        """A method that a view may define: `paths`, `viewers` or `editors`."""
+        found = getattr(cls, name, None)
+        return found if callable(found) else None
 
     @classmethod
     def declared_store(cls) -> type[Store] | None:

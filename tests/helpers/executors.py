@@ -7,12 +7,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from boiler_beam.engine.join import Computed, Join
+from boiler_beam.engine.join import Join
 from boiler_beam.events import Change, DeadLetter
 from boiler_beam.plan import Plan
 from boiler_beam.steps.messages import Failure, Observed, Rendered, Unknown, encode_packs
 from boiler_beam.steps.newest import NewestVersions
-from boiler_beam.steps.partition import ROWS, WRITE, PartitionedPlan, ask_documents, join_level, render_rows
+from boiler_beam.steps.partition import (
+    CLAIMS,
+    ROWS,
+    WRITE,
+    PartitionedPlan,
+    ask_documents,
+    join_level,
+    render_rows,
+    settle_claims,
+)
 from boiler_beam.steps.spill import messages_within
 
 
@@ -33,11 +42,11 @@ def embedded(plan: Plan, changes: Iterable[Change]) -> Outcome:
     join = Join(plan, versions, outcome.letters.append)
     for view in plan.views:
         for row in join.rows(view):
-            if isinstance(row, Computed):
+            if row.fields is not None:
                 assert row.path not in outcome.rows, f"{row.path} came twice"
                 outcome.rows[row.path] = row.fields
             else:
-                outcome.tainted.add(row)
+                outcome.tainted.add(row.path)
     return outcome
 
 
@@ -53,7 +62,7 @@ def partitioned(plan: Plan, changes: Sequence[Change], partitions: int = 3, limi
 
     for one in changes:
         send(0, Observed(one.path, one.version, bytes(one.fields)))
-    for place in [*range(numbered.depth + 1), ROWS]:
+    for place in [*range(numbered.depth + 1), ROWS, CLAIMS]:
         for partition in range(partitions):
             packs = list(encode_packs(inbox.pop((place, partition), [])))
             for messages in messages_within(packs, limit_bytes):
@@ -61,6 +70,8 @@ def partitioned(plan: Plan, changes: Sequence[Change], partitions: int = 3, limi
                     ask_documents(numbered, messages, send)
                 elif place == ROWS:
                     render_rows(numbered, messages, send)
+                elif place == CLAIMS:
+                    settle_claims(numbered, messages, send)
                 else:
                     join_level(numbered, place, messages, send)
     for message in inbox.pop((WRITE, 0), []):

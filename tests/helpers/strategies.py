@@ -60,7 +60,7 @@ def invalid_fields(collection: str) -> st.SearchStrategy[dict[str, Any]]:
 
 @st.composite
 def events(draw: st.DrawFn, *, is_invalid: bool = True) -> tuple[str, int, Any]:
-    """One version of one document."""
+    """One version of one document of the shop."""
     collection = draw(st.sampled_from(["tags", "items", "people", "orders", "orders", "config"]))
     name = "shop" if collection == "config" else draw(st.sampled_from(IDS))
     kinds = [valid_fields(collection), valid_fields(collection), valid_fields(collection), st.none()]
@@ -69,6 +69,49 @@ def events(draw: st.DrawFn, *, is_invalid: bool = True) -> tuple[str, int, Any]:
     return f"{collection}/{name}", draw(st.integers(1, 4)), draw(st.one_of(*kinds))
 
 
-def histories(*, is_invalid: bool = True) -> st.SearchStrategy[list[tuple[str, int, Any]]]:
+def town_fields(collection: str) -> st.SearchStrategy[dict[str, Any]]:
+    """Fields that fit the models of the town."""
+    guests = ref("guests")
+    if collection == "guests":
+        optional = {
+            "nick": st.sampled_from(["a", "b", "", "x/y", "bad"]), "level": st.sampled_from(["new", "old", None])
+        }  # fmt: skip
+        return st.fixed_dictionaries({"name": st.sampled_from(["Ann", "Bo", "a", "boom"])}, optional=optional)
+    if collection == "rooms":
+        optional = {"topic": st.just("u"), "members": st.lists(guests, max_size=3), "host": guests}
+        return st.fixed_dictionaries({}, optional=optional)
+    if collection == "messages":
+        tags = st.lists(st.sampled_from(["x", "y,z"]), max_size=2)
+        optional = {"sent": st.one_of(st.none(), st.integers(1, 4)), "tags": tags}
+        return st.fixed_dictionaries({"author": guests}, optional=optional)
+    if collection == "notes":
+        return st.fixed_dictionaries({"text": st.sampled_from(["p", "q"])})
+    if collection == "comments":
+        return st.fixed_dictionaries({"stars": st.integers(0, 3)}, optional={"by": guests})
+    return st.fixed_dictionaries({"featured": st.lists(guests, max_size=3)})
+
+
+@st.composite
+def town_events(draw: st.DrawFn, *, is_invalid: bool = True) -> tuple[str, int, Any]:
+    """One version of one document of the town."""
+    one, two, three = (draw(st.sampled_from(IDS)) for _ in range(3))
+    message = f"rooms/{one}/messages/{two}"
+    path = draw(
+        st.sampled_from([
+            f"guests/{one}", f"rooms/{one}", message, message, f"{message}/notes/{three}",
+            f"guests/{one}/comments/{two}", f"{message}/comments/{three}", "config/board",
+        ])
+    )  # fmt: skip
+    collection = path.split("/")[-2]
+    kinds = [town_fields(collection)] * 4 + [st.none()]
+    if is_invalid:
+        wrong = {"guests": {"name": 7}, "rooms": {"topic": 7}, "messages": {"sent": "x"}, "notes": {"text": None},
+                 "comments": {"stars": "x"}, "config": {"featured": 7}}[collection]  # fmt: skip
+        kinds.append(town_fields(collection).map(lambda fields: fields | wrong))
+    return path, draw(st.integers(1, 4)), draw(st.one_of(*kinds))
+
+
+def histories(*, is_invalid: bool = True, is_town: bool = False) -> st.SearchStrategy[list[tuple[str, int, Any]]]:
     """Versions of documents, in any order."""
-    return st.lists(events(is_invalid=is_invalid), max_size=25)
+    one = town_events(is_invalid=is_invalid) if is_town else events(is_invalid=is_invalid)
+    return st.lists(one, max_size=25)

@@ -3,6 +3,7 @@
     observed -> ask: newest versions; each says what it is at every edge -> wants, hanging and waiting documents
              -> join 1 ... n: who wants a document, and the document, meet in its partition
              -> rows: values and folded accumulators meet in the row's partition, and getters run
+             -> claims: of views whose path does not name the row, those that want one path meet in its partition
 
 The *level* of an edge is the join that knows which rows reach its documents. All edges of a level share one grouping:
 
@@ -12,7 +13,17 @@ The *level* of an edge is the join that knows which rows reach its documents. Al
 
 from boiler_beam.steps.partition.ask import ask_documents
 from boiler_beam.steps.partition.join import join_level
-from boiler_beam.steps.partition.levels import ROWS, WRITE, PartitionedPlan, Send
-from boiler_beam.steps.partition.rows import render_rows
+from boiler_beam.steps.partition.levels import CLAIMS, ROWS, WRITE, PartitionedPlan, Send
+from boiler_beam.steps.partition.rows import render_rows, settle_claims
 
-__all__ = ["ROWS", "WRITE", "PartitionedPlan", "Send", "ask_documents", "join_level", "render_rows"]
+__all__ = [
+    "CLAIMS",
+    "ROWS",
+    "WRITE",
+    "PartitionedPlan",
+    "Send",
+    "ask_documents",
+    "join_level",
+    "render_rows",
+    "settle_claims",
+]

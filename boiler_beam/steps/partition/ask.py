@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from enum import Enum
 from typing import Any
 
 import msgspec
@@ -52,7 +51,7 @@ class _Asking:
         self.plan, self.send = plan, send
         self.reached = Reached(plan, 0, send)
         self.own: dict[int, dict[str, Any]] = {}
-        self._bare = [Role(number, [], []) for number in range(len(plan.edges))]
+        self._bare = [Role(number, [], [], []) for number in range(len(plan.edges))]
 
     def finish(self) -> None:
         for view, keys in self.own.items():
@@ -69,17 +68,17 @@ class _Asking:
             role = self._role(number, view, document, change)
             match edge:
                 case Root():
-                    self.reached.tell(role, path, version, fields, (document.doc_id,))
+                    self.reached.tell(role, path, version, fields, (self.plan.plan.views[view].row_id(path),))
                 case Group():
                     keys = self._tried(group_ids, view, edge, document, change)
                     if keys:
-                        self.own.setdefault(view, {}).update((row, to_wire(_plain(key))) for row, key in keys)
+                        self.own.setdefault(view, {}).update((row, to_wire(key)) for row, key in keys)
                         self.reached.tell(role, path, version, fields, [row for row, _ in keys])
                 case Fixed():
                     if path == edge.path:
                         self.reached.tell(role, path, version, fields, None)
                 case Reference():
-                    waiting.setdefault(self.plan.level[number], []).append(role)
+                    waiting.setdefault(self.plan.reach_level[number], []).append(role)
                 case Referrers():
                     self._hang(role, view, edge, document, change, fields)
                 case _:
@@ -90,7 +89,8 @@ class _Asking:
     def _role(self, number: int, view: int, document: DomainModel, change: Change) -> Role:
         """What the document adds to the aggregates over an edge, and what the edges that hang on it refer to."""
         aggregates, children = self.plan.aggregates[number], self.plan.references[number]
-        if not aggregates and not children:
+        edge = self.plan.edges[number][1]
+        if not aggregates and not children and edge.limit is None:
             return self._bare[number]
         contributions = []
         for place, aggregate in aggregates:
@@ -98,10 +98,12 @@ class _Asking:
             if value is not None and value is not NOTHING:
                 contributions.append((place, to_wire(value)))
         links = []
-        for child, edge in children:
-            if found := self._tried(references, view, edge, document, change):
+        for child, reference in children:
+            if found := self._tried(references, view, reference, document, change):
                 links.append(Link(child, list(dict.fromkeys([path for _, path in found]))))
-        return Role(number, contributions, links)
+        is_cut = edge.limit is not None and edge.order is not None
+        ranks = [to_wire(rank) for rank in edge.order.ranks(document)] if is_cut and edge.order else []
+        return Role(number, contributions, links, ranks)
 
     def _hang(
         self, role: Role, view: int, edge: Referrers, document: DomainModel, change: Change, fields: bytes
@@ -110,9 +112,10 @@ class _Asking:
         if not parents:
             return
         number, path, version = role.edge, change.path, change.version
-        level = self.plan.level[number]
+        level = self.plan.reach_level[number]
         if level == 0:
-            self.reached.tell(role, path, version, fields, [parent[parent.rfind("/") + 1 :] for parent in parents])
+            row_id = self.plan.plan.views[view].row_id
+            self.reached.tell(role, path, version, fields, [row_id(parent) for parent in parents])
             return
         if not self.plan.travels[number]:
             fields = b""
@@ -130,11 +133,6 @@ class _Asking:
             return None
 
 
-def _plain(key: Any) -> Any:
-    """A group key as a Firestore value: an Enum's member by its value."""
-    return key.value if isinstance(key, Enum) else key
-
-
 def _tell_invalid(plan: PartitionedPlan, numbers: list[int], path: str, readings: list[Any], send: Send) -> None:
     """Taints what an invalid document may reach (S5)."""
     waiting: dict[int, list[int]] = {}
@@ -142,24 +140,24 @@ def _tell_invalid(plan: PartitionedPlan, numbers: list[int], path: str, readings
         view, edge = plan.edges[number]
         match edge:
             case Root():
-                send(ROWS, Taint(view, True, [path[path.rfind("/") + 1 :]]))
+                send(ROWS, Taint(view, True, [plan.plan.views[view].row_id(path)]))
             case Fixed():
                 if path == edge.path:
                     send(ROWS, Taint(view, False, None))
             case Reference():
-                waiting.setdefault(plan.level[number], []).append(number)
+                waiting.setdefault(plan.reach_level[number], []).append(number)
             case Group():
                 rows = dict.fromkeys(row for reading in readings for row, _ in _known(group_ids, edge, reading))
                 if rows:
                     send(ROWS, Taint(view, True, list(rows)))
             case Referrers():
                 parents = list(dict.fromkeys(one for reading in readings for one in _known(targets, edge, reading)))
-                if plan.level[number] == 0:
+                if plan.reach_level[number] == 0:
                     if parents:
-                        send(ROWS, Taint(view, False, [parent[parent.rfind("/") + 1 :] for parent in parents]))
+                        send(ROWS, Taint(view, False, [plan.plan.views[view].row_id(parent) for parent in parents]))
                 else:
                     for parent in parents:
-                        send(plan.level[number], Hang(number, parent, path, 0, b"", None))
+                        send(plan.reach_level[number], Hang(number, parent, path, 0, b"", None))
             case _:
                 assert_never(edge)
     for level, edges in waiting.items():

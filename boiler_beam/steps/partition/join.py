@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from boiler_beam.plan import Reference, Referrers
-from boiler_beam.steps.messages import Document, Hang, Invalid, Role, Taint, Want
+from boiler_beam.steps.messages import Candidate, Document, Hang, Invalid, Role, Taint, Want
+from boiler_beam.steps.partition.first import First
 from boiler_beam.steps.partition.levels import ROWS, PartitionedPlan, Send
 from boiler_beam.steps.partition.reached import Reached, RowIds, Wants, add_rows
 
@@ -29,8 +30,14 @@ class _Join:
         self.invalid: list[set[str]] = [set() for _ in edges]
         self.wants: list[Wants] = [{} for _ in edges]
         self.hanging: list[list[Hang]] = [[] for _ in edges]
+        self.first: dict[int, First] = {}
         for message in messages:
             match message:
+                case Candidate():
+                    number = message.role.edge
+                    if number not in self.first:
+                        self.first[number] = First(plan.edges[number][1])
+                    self.first[number].add(message)
                 case Want():
                     add_rows(self.wants[message.edge], message.path, message.rows)
                 case Document():
@@ -43,8 +50,11 @@ class _Join:
                         self.invalid[edge].add(message.path)
 
     def run(self) -> None:
+        for first in self.first.values():
+            for one, rows in first.settled():
+                self.reached.show(one.role, one.path, one.version, one.fields, rows)
         for number, (view, edge) in enumerate(self.plan.edges):
-            if isinstance(edge, Reference) and self.plan.level[number] == self.level:
+            if isinstance(edge, Reference) and self.plan.reach_level[number] == self.level:
                 self._lie(number, view)
             elif isinstance(edge, Referrers) and self.hanging[number]:
                 self._hang(number, view)
@@ -65,7 +75,7 @@ class _Join:
         parent = self.plan.parent[number]
         assert parent is not None
         parents = self.wants[parent]
-        if self.plan.level[parent] == self.level:  # a parent that is missing or hidden hangs nothing on a row
+        if self.plan.meets_children(parent):  # a parent that is missing or hidden hangs nothing on a row
             shown = self.documents[parent]
             parents = {path: rows for path, rows in parents.items() if path in shown}
         for hang in self.hanging[number]:

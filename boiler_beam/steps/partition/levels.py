@@ -8,10 +8,10 @@ from typing import Any
 
 from boiler_beam.plan import Aggregate, Edge, Fixed, Plan, Reference, Referrers, Root
 
-__all__ = ["ROWS", "WRITE", "PartitionedPlan", "Send"]
+__all__ = ["CLAIMS", "ROWS", "WRITE", "PartitionedPlan", "Send"]
 
-ROWS, WRITE = -1, -2
-"""Where messages go beside the joins (1, 2, ...): to the rows' partitions, and to the sink."""
+ROWS, CLAIMS, WRITE = -1, -2, -3
+"""Where messages go beside the joins (1, 2, ...): to the rows' partitions, to those of row paths, and to the sink."""
 
 Send = Callable[[int, Any], None]
 """Takes where a message goes, and the message."""
@@ -25,7 +25,8 @@ class PartitionedPlan:
         edges: View (its place) and edge.
         of_family: The numbers of the edges that show documents of each family.
         parent: The number of the edge that it hangs on, or None.
-        level: The join that knows which rows reach its documents; 0 where each document knows them itself.
+        reach_level: The join that knows which rows reach its documents; 0 where each document knows them itself.
+        level: The join that knows which rows have them: the next one where the edge has a limit.
         announces: Whether its rows must be sent to where its documents lie, for its referrers to meet them.
         repeats: Whether one document can come to a row from several partitions over this edge.
         shows_all: Whether it shows every document of its family.
@@ -44,13 +45,16 @@ class PartitionedPlan:
             for family in range(len(plan.families))
         ]
         self.parent = [number_of[view, edge.parent] if edge.parent else None for view, edge in self.edges]
+        self.reach_level: list[int] = []
         self.level: list[int] = []
         for number, (_, edge) in enumerate(self.edges):
-            self.level.append(self._level(number, edge))
+            self.reach_level.append(self._reach_level(number, edge))
+            self.level.append(self.reach_level[number] + (edge.limit is not None))
         self.announces = [self._announces(number) for number in numbers]
         self.repeats = [self._repeats(number) for number in numbers]
         self.shows_all = [
-            edge.where is None and edge.model is plan.families[edge.family].base for _, edge in self.edges
+            (edge.where, edge.order, edge.model) == (None, None, plan.families[edge.family].base)
+            for _, edge in self.edges
         ]
         self.aggregates: list[tuple[tuple[int, Aggregate], ...]] = [
             plan.views[view].aggregates_of[edge.name] for view, edge in self.edges
@@ -63,7 +67,7 @@ class PartitionedPlan:
     def _children(self, number: int) -> list[int]:
         return [child for child, parent in enumerate(self.parent) if parent == number]
 
-    def _level(self, number: int, edge: Edge) -> int:
+    def _reach_level(self, number: int, edge: Edge) -> int:
         parent = self.parent[number]
         if parent is None or isinstance(edge, Fixed):
             return 0
@@ -73,22 +77,24 @@ class PartitionedPlan:
             case Referrers():
                 if isinstance(self.edges[parent][1], Root):
                     return 0  # a root's path says which row it makes
-                return self.level[parent] + (0 if self._meets_children(parent) else 1)
+                return self.level[parent] + (0 if self.meets_children(parent) else 1)
             case _:
                 raise AssertionError("a root hangs on nothing")
 
-    def _meets_children(self, number: int) -> bool:
+    def meets_children(self, number: int) -> bool:
         """Whether the rows of an edge are known where its documents lie, in a join that referrers can come to."""
-        return isinstance(self.edges[number][1], Reference)
+        edge = self.edges[number][1]
+        return isinstance(edge, Reference) and edge.limit is None
 
     def _announces(self, number: int) -> bool:
-        if self._meets_children(number) or isinstance(self.edges[number][1], Root):
+        if self.meets_children(number) or isinstance(self.edges[number][1], Root):
             return False
         return any(isinstance(self.edges[child][1], Referrers) for child in self._children(number))
 
     def _repeats(self, number: int) -> bool:
         edge = self.edges[number][1]
-        return isinstance(edge, Referrers) and self.level[number] > 0 and edge.by.is_many
+        is_everywhere = isinstance(edge, Referrers) and self.level[number] > 0 and edge.by.is_many
+        return is_everywhere and edge.limit is None
 
     @cached_property
     def depth(self) -> int:
@@ -104,11 +110,19 @@ class PartitionedPlan:
         ]
         for number, (_, edge) in enumerate(self.edges):
             parent = self.parent[number]
-            if edge.is_read and edge.is_many and isinstance(edge, Reference) and parent is not None:
+            if edge.is_read and edge.is_many and isinstance(edge, Reference) and not edge.order and parent is not None:
                 needed[parent] = True
         return needed
 
-    def row_path(self, view: int, row_id: str) -> str:
-        """The path of a view's row."""
-        before, behind = self.plan.views[view].row_path
-        return f"{before}{row_id}{behind}"
+    @cached_property
+    def travelling(self) -> list[frozenset[str] | None]:
+        """Of each edge the stored names of the fields that go to rows; None for all."""
+        found: list[frozenset[str] | None] = []
+        for number, (_, edge) in enumerate(self.edges):
+            names = None
+            if edge.only is not None:
+                needed = {*edge.only, *(edge.order.fields if edge.order is not None else ())}
+                needed |= {child.field.text.partition(".")[0] for _, child in self.references[number]}
+                names = self.plan.families[edge.family].stored_names(needed)
+            found.append(names)
+        return found

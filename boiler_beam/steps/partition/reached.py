@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from boiler_beam.steps.messages import Contribution, Role, State, Value, Want
+import msgspec
+
+from boiler_beam.models import narrow_fields
+from boiler_beam.steps.messages import Candidate, Contribution, Role, State, Value, Want
+from boiler_beam.steps.partition.first import First
 from boiler_beam.steps.partition.levels import ROWS, PartitionedPlan, Send
 from boiler_beam.values import from_wire, to_wire
 
@@ -42,12 +46,26 @@ class Reached:
         self.plan, self.next_level, self.send = plan, level + 1, send
         self._wants: dict[int, Wants] = {}
         self._states: dict[tuple[int, int], dict[str, Any]] = {}
+        self._first: dict[int, First] = {}
 
     def tell(self, role: Role, path: str, version: int, fields: bytes, rows: RowIds) -> None:
         """A document was reached by rows over the edge of its role."""
+        edge = self.plan.edges[role.edge][1]
+        if edge.limit is None:
+            self.show(role, path, version, fields, rows)
+            return
+        if role.edge not in self._first:
+            self._first[role.edge] = First(edge)
+        kept = fields if self.plan.travels[role.edge] else b""
+        self._first[role.edge].add(Candidate(role, path, version, kept, None if rows is None else list(rows)))
+
+    def show(self, role: Role, path: str, version: int, fields: bytes, rows: RowIds) -> None:
+        """Rows have a document over the edge of its role."""
         number, plan = role.edge, self.plan
         if plan.travels[number]:
-            self.send(ROWS, Value(number, path, version, fields, None if rows is None else list(rows)))
+            names = plan.travelling[number]
+            sent = fields if names is None else narrow_fields(fields, names)
+            self.send(ROWS, Value(number, path, version, sent, None if rows is None else list(rows)))
         if role.contributions:
             self._contribute(role, path, rows)
         for link in role.links:
@@ -74,6 +92,9 @@ class Reached:
 
     def finish(self) -> None:
         """Sends what was gathered."""
+        for first in self._first.values():
+            for candidate, some in first.settled():
+                self.send(self.next_level, msgspec.structs.replace(candidate, rows=some))
         for edge, wants in self._wants.items():
             for path, rows in wants.items():
                 self.send(self.next_level, Want(path, edge, None if rows is None else list(rows)))

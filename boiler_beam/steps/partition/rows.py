@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from enum import Enum
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from boiler_beam.errors import RenderError
-from boiler_beam.events import DeadLetter
 from boiler_beam.models import DomainModel
-from boiler_beam.plan import Group, Root, ViewPlan
-from boiler_beam.steps.messages import Contribution, Failure, Own, Rendered, State, Taint, Unknown, Value
-from boiler_beam.steps.partition.levels import WRITE, PartitionedPlan, Send
-from boiler_beam.steps.row import is_missing, render
+from boiler_beam.plan import Edge, Group, Root, ViewPlan
+from boiler_beam.steps.claims import Claims
+from boiler_beam.steps.messages import Claim, Contribution, Failure, Own, Rendered, State, Taint, Unknown, Value
+from boiler_beam.steps.partition.levels import CLAIMS, WRITE, PartitionedPlan, Send
+from boiler_beam.steps.row import Copy, is_missing, render
 from boiler_beam.values import from_wire
 
-__all__ = ["render_rows"]
+__all__ = ["render_rows", "settle_claims"]
 
 _NOTHING: dict[str, Any] = {}
 
@@ -104,27 +102,33 @@ class _Rows:
     def render(self) -> None:
         """Runs the getters of every row that exists."""
         for row_id, row in self.rows.items():
-            path = self.plan.row_path(self.place, row_id)
             if row.is_root_tainted or (row.has_own and (row.is_tainted or self.shared.is_tainted)):
-                self.send(WRITE, Unknown(self.place, path))
+                self._send(row_id, Copy(self.view.paths.mask(row_id), None))
             elif row.has_own:
-                self._render(path, row_id, row)
+                for copy in self._copies(row_id, row):
+                    self._send(row_id, copy)
 
-    def _render(self, path: str, row_id: str, row: _Row) -> None:
+    def _send(self, row_id: str, copy: Copy) -> None:
+        if not self.view.paths.is_unique:
+            self.send(CLAIMS, Claim(copy.path, self.place, row_id, copy.fields))
+        else:
+            send_copy(self.place, copy, self.send)
+
+    def _copies(self, row_id: str, row: _Row) -> Sequence[Copy]:
         shared, view = self.shared, self.view
 
         def values(name: str) -> dict[str, Value]:
             return row.values.get(name) or shared.values.get(name) or _NOTHING
 
         if any(is_missing(edge, values(edge.name)) for edge in view.edges):  # type: ignore[arg-type]
-            return
+            return ()
         known: dict[str, dict[str, DomainModel]] = {}
 
         def reached(name: str) -> dict[str, DomainModel]:
             found = known.get(name)
             if found is None:
-                family = view.by_name[name].family
-                found = known[name] = {path: self._decoded(family, value) for path, value in values(name).items()}
+                edge = view.by_name[name]
+                found = known[name] = {path: self._decoded(edge, value) for path, value in values(name).items()}
             return found
 
         def aggregate(place: int) -> Any:
@@ -137,22 +141,35 @@ class _Rows:
                     fold.add(state, member, from_wire(value))
             return fold.result(state)
 
-        key = _typed(row.key, view.root) if isinstance(view.root, Group) else row_id
-        try:
-            self.send(WRITE, Rendered(self.place, path, render(view, path, key, reached, aggregate)))
-        except RenderError as error:
-            self.send(WRITE, Failure(DeadLetter(stage="render", code=error.code, message=str(error), path=path)))
-            self.send(WRITE, Unknown(self.place, path))
+        if isinstance(view.root, Group):
+            key = tuple(row.key) if view.root.is_tuple else row.key
+        else:
+            key = row_id[row_id.rfind("/") + 1 :]
+        return render(view, row_id, key, reached, aggregate, lambda letter: self.send(WRITE, Failure(letter)))
 
-    def _decoded(self, family: int, value: Value) -> DomainModel:
-        document = self.documents.get((family, value.path))
+    def _decoded(self, edge: Edge, value: Value) -> Any:
+        codec = self.plan.plan.families[edge.family]
+        if self.plan.travelling[value.edge] is not None:
+            return codec.partial(value.path, value.version, value.fields)
+        document = self.documents.get((edge.family, value.path))
         if document is None:
-            document = self.plan.plan.families[family].decode(value.path, value.version, value.fields)
-            self.documents[family, value.path] = document
+            document = codec.decode(value.path, value.version, value.fields)
+            self.documents[edge.family, value.path] = document
         return document
 
 
-def _typed(key: Any, edge: Group) -> Any:
-    """The key as the group's field has it."""
-    kind = edge.by.annotation
-    return kind(key) if isinstance(kind, type) and issubclass(kind, Enum) else key
+def send_copy(view: int, copy: Copy, send: Send) -> None:
+    """A copy goes to the sink."""
+    send(WRITE, Unknown(view, copy.path) if copy.fields is None else Rendered(view, copy.path, copy.fields))
+
+
+def settle_claims(plan: PartitionedPlan, messages: Iterable[Any], send: Send) -> None:
+    """Of one partition of row paths: says which row has each path (S11)."""
+    claims = [Claims(view.name) for view in plan.plan.views]
+    for message in messages:
+        claims[message.view].add(message.row, Copy(message.path, message.fields))
+    for place, some in enumerate(claims):
+        for copy in some.settled():
+            send_copy(place, copy, send)
+        for letter in some.refused():
+            send(WRITE, Failure(letter))

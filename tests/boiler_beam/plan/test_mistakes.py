@@ -110,7 +110,7 @@ CASES: dict[str, tuple[Callable[[], Any], list[str]]] = {
     "no model": (lambda: view(a=root("User")), ["View.Store.a: expected a domain model, got 'User'; mend: pass a class that derives from bb.DomainModel"]),  # type: ignore[type-var]
     "no collection": (lambda: view(a=root(Homeless)), ['View.Store.a: expected Homeless to have a collection, got none; mend: write class Homeless(bb.DomainModel, collection="...")']),
     "a document as collection": (lambda: view(a=root(Bad)), ["Bad: expected a collection, which has an odd number of segments: 'a' or 'a/{b}/c', got 'bad/{id}': "]),
-    "a subcollection": (lambda: view(a=root(Deep)), ["View.Store.a: expected a flat collection or a collection group, got 'rooms/{room}/messages'; mend: "]),
+    "a root in a subcollection": (lambda: view(a=root(Deep)), ["View: expected path=, because its root lies in a subcollection, got collection='rows'; mend: write path=\"rows/{room}/messages/{id}\""]),
     "no such field": (lambda: view(**MEETING, a=reference("meeting.place")), ["View.Store.a: expected a field of Meeting, got 'place'; mend: name one of: location, users, tickets, status"]),
     "no such edge": (lambda: view(**MEETING, a=reference("meating.location")), ["View.Store.a: expected an edge of the store, got 'meating.location'; mend: begin with one of: meeting"]),
     "an edge alone": (lambda: view(**MEETING, a=reference("meeting")), ["View.Store.a: expected an edge and a field: \"edge.field\", got 'meeting'; mend: name a field of Meeting"]),

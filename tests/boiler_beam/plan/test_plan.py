@@ -227,13 +227,13 @@ def test_explain_names_fixed_documents_and_unlimited_collects() -> None:
     ],
 )
 def test_ids_of_group_rows(key: Any, expected: str) -> None:
-    assert row_id(key) == expected
+    assert row_id([key]) == expected
 
 
 @pytest.mark.parametrize("key", [True, 1.5, b"x", "é" * 300])
 def test_keys_that_make_no_id(key: Any) -> None:
     with pytest.raises(ValueError, match="expected"):
-        row_id(key)
+        row_id([key])
 
 
 USER = """

@@ -1,0 +1,77 @@
+"""Documents of which a row has some fields only (`only=` on an edge): reading another raises, and says why."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+
+__all__ = ["Narrowed", "Partial", "known_fields", "narrow_fields"]
+
+_ALWAYS = frozenset({"path", "version", "doc_id"})
+
+
+class Partial(SimpleNamespace):
+    """Some fields of a document, as attributes, beside `path`, `version`, `doc_id` and its path fields.
+
+    Attributes:
+        model__: The document's class.
+    """
+
+    model__: type[msgspec.Struct]
+
+
+class Narrowed:
+    """What a getter sees of a document over an edge with `only=`: these fields, and properties that need no other.
+
+    Args:
+        document: A model, or what is known of one.
+        edge: The edge's name.
+        only: The fields that may be read; path fields may be, too.
+    """
+
+    __slots__ = ("_document", "_edge", "_model", "_only")
+
+    def __init__(self, document: Any, edge: str, only: frozenset[str]) -> None:
+        self._document, self._edge, self._only = document, edge, only
+        self._model: type[msgspec.Struct] = document.model__ if isinstance(document, Partial) else type(document)
+
+    def __getattr__(self, name: str) -> Any:
+        described = getattr(self._model, name, None)
+        if isinstance(described, property) and described.fget is not None and name not in _ALWAYS:
+            return described.fget(self)
+        if name in self._only or name in _ALWAYS:
+            return getattr(self._document, name)
+        if name in self._model.__struct_fields__:
+            raise AttributeError(
+                f"{self._model.__name__}.{name} was read over the edge {self._edge}, whose only= lacks it: add {name!r}"
+            )
+        raise AttributeError(f"{self._model.__name__} has no {name!r}")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Narrowed) and (self._document.path, self._edge) == (other._document.path, other._edge)
+
+    def __hash__(self) -> int:
+        return hash((self._document.path, self._edge))
+
+    def __repr__(self) -> str:
+        return f"{self._model.__name__}({self._document.path!r}, only={sorted(self._only)})"
+
+
+def known_fields(narrowed: Narrowed) -> tuple[type[msgspec.Struct], dict[str, Any]]:
+    """The class of a narrowed document, and the values of the fields that may be read."""
+    model, document, only = narrowed._model, narrowed._document, narrowed._only
+    return model, {name: getattr(document, name) for name in model.__struct_fields__ if name in only}
+
+
+_read = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+def narrow_fields(fields: bytes, names: frozenset[str]) -> bytes:
+    """The JSON of a document's fields with these stored names alone.
+
+    >>> narrow_fields(b'{"a": 1, "b": {"c": 2}}', frozenset({"b"}))
+    b'{"b":{"c": 2}}'
+    """
+    return msgspec.json.encode({name: value for name, value in _read(fields).items() if name in names})

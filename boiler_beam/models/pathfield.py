@@ -1,0 +1,66 @@
+"""Path fields: the placeholders of a subcollection's pattern, read from a document's path.
+
+class Message(DomainModel, collection="conversations/{conversation}/messages"):
+    conversation: Ref[Conversation]     # the parent; without the annotation it is its id, a str
+"""
+
+from __future__ import annotations
+
+import sys
+import types
+import typing
+from functools import cached_property
+from typing import Any
+
+from boiler_beam.values import Ref
+
+__all__ = ["PathField", "path_fields"]
+
+
+class PathField:
+    """A read-only attribute: the id in one place of a path, or the document that the path has up to there.
+
+    Args:
+        name: The placeholder.
+        place: Which of the pattern's placeholders it is, from 0.
+        written: The annotation as written: a type, or its text.
+        module: The name of the module in which it was written.
+    """
+
+    def __init__(self, name: str, place: int, written: Any, module: str) -> None:
+        self.name, self.place, self.written, self.module = name, place, written, module
+
+    @cached_property
+    def annotation(self) -> Any:
+        """`str` or `Ref[Parent]`.
+
+        Raises:
+            NameError: A name in it is not known in its module.
+        """
+        holder = types.SimpleNamespace(__annotations__={self.name: self.written})
+        return typing.get_type_hints(holder, vars(sys.modules[self.module]))[self.name]
+
+    @cached_property
+    def is_reference(self) -> bool:
+        """Whether it is the parent document, not its id."""
+        return typing.get_origin(self.annotation) is Ref
+
+    def read(self, path: str) -> Any:
+        """Its value for the document at a path."""
+        segments = path.split("/")
+        end = 2 * self.place + 2
+        return Ref("/".join(segments[:end])) if self.is_reference else segments[end - 1]
+
+    def __get__(self, document: Any, owner: type) -> Any:
+        return self if document is None else self.read(document.path)
+
+    def __set__(self, document: Any, value: object) -> None:
+        raise AttributeError(f"{self.name} is read from the document's path and can't be set")
+
+
+def path_fields(model: type) -> dict[str, PathField]:
+    """The path fields of a model, by name."""
+    found: dict[str, PathField] = {}
+    for base in reversed(model.__mro__):
+        found |= {name: one for name, one in vars(base).items() if isinstance(one, PathField)}
+    return found

@@ -1,0 +1,55 @@
+"""The order of what an edge shows: `order_by="-sent_at"`, or several names; `-` descends, nulls last, ties by path."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from boiler_beam.plan.fieldpath import value_reader
+from boiler_beam.views.fold import sort_entries
+
+__all__ = ["Ordering", "ordering"]
+
+
+@dataclass(frozen=True)
+class Ordering:
+    """How documents are sorted.
+
+    Attributes:
+        names: The fields as written, `-` before a descending one.
+        readers: What reads each of them from a document.
+    """
+
+    names: tuple[str, ...]
+    readers: tuple[Callable[[Any], Any], ...] = field(compare=False, repr=False)
+
+    @property
+    def descending(self) -> tuple[bool, ...]:
+        """Of each field, whether the largest comes first."""
+        return tuple(name.startswith("-") for name in self.names)
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The attributes of the document that are read."""
+        return tuple(name.removeprefix("-").partition(".")[0] for name in self.names)
+
+    def ranks(self, document: Any) -> list[Any]:
+        """What a document is sorted by."""
+        return [read(document) for read in self.readers]
+
+    def first(self, documents: Iterable[Any], limit: int | None = None) -> list[Any]:
+        """The documents in order, `limit` of them at the most."""
+        entries = [[self.ranks(one), one.path, one] for one in documents]
+        sort_entries(entries, self.descending)
+        return [one for _, _, one in entries[:limit]]
+
+
+def ordering(model: type, order_by: str | tuple[str, ...] | None) -> Ordering:
+    """Compiles `order_by=`.
+
+    Raises:
+        FieldError: It names no field of the model, or a list or map.
+    """
+    names = () if order_by is None else (order_by,) if isinstance(order_by, str) else tuple(order_by)
+    return Ordering(names, tuple(value_reader(model, name.removeprefix("-")) for name in names))

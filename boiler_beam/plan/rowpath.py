@@ -1,0 +1,146 @@
+"""Row paths: from a template and what is known of a row to the paths of its copies.
+
+>>> inbox = RowPath("users/{user}/inbox/{id}", None)
+>>> inbox.given, inbox.is_unique
+(('user',), True)
+>>> inbox.fill("c1", {"user": "u1"})
+'users/u1/inbox/c1'
+>>> inbox.mask("c1"), inbox.mask_of("users/u1/inbox/c1")
+('users//inbox/c1', 'users//inbox/c1')
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from functools import cached_property
+from typing import Any
+
+from boiler_beam.errors import RenderError
+from boiler_beam.models import CollectionPattern
+
+__all__ = ["MAX_ID_BYTES", "RowPath", "overlap"]
+
+MAX_ID_BYTES = 1500
+"""Source: https://firebase.google.com/docs/firestore/quotas#limits"""
+
+_FORBIDDEN = re.compile(r"\.\.?|__.*__")
+_NOBODY: Mapping[str, Any] = {}
+
+
+@dataclass(frozen=True)
+class RowPath:
+    """Where the rows of a view lie.
+
+    A *row id* tells the rows of a view apart: the root's id (its path where its collection is not flat), a group's id.
+
+    Attributes:
+        template: As written: `users/{user}/inbox/{id}`.
+        root: The collection of a root whose path is the row id; None where the row id is one segment.
+    """
+
+    template: str
+    root: CollectionPattern | None
+
+    @cached_property
+    def _segments(self) -> tuple[str, ...]:
+        return tuple(self.template.split("/"))
+
+    @cached_property
+    def placeholders(self) -> dict[str, int]:
+        """The place in the path of each placeholder."""
+        return {one[1:-1]: place for place, one in enumerate(self._segments) if one[:1] == "{"}
+
+    @cached_property
+    def _known(self) -> frozenset[str]:
+        return frozenset({"id", "key", *(self.root.placeholders if self.root is not None else ())})
+
+    @cached_property
+    def given(self) -> tuple[str, ...]:
+        """The placeholders that `paths()` yields."""
+        return tuple(name for name in self.placeholders if name not in self._known)
+
+    @cached_property
+    def is_unique(self) -> bool:
+        """Whether no two rows can have the same path."""
+        names = self.placeholders.keys()
+        if names.isdisjoint({"id", "key"}):
+            return False
+        return self.root is None or (not self.root.is_group and names >= set(self.root.placeholders))
+
+    @cached_property
+    def _simple(self) -> tuple[str, str] | None:
+        if self.root is not None or len(self.placeholders) != 1 or self.given:
+            return None
+        before, _, behind = re.sub(r"\{[^}]*\}", "\0", self.template).partition("\0")
+        return before, behind
+
+    def _values(self, row_id: str) -> dict[str, str]:
+        last = row_id[row_id.rfind("/") + 1 :] if self.root is not None else row_id
+        known = (self.root.match(row_id) or {}) if self.root is not None else {}
+        return {**known, "id": last, "key": last}
+
+    def fill(self, row_id: str, at: Mapping[str, str] = _NOBODY) -> str:
+        """The path of one copy of a row: `at` gives the placeholders that the row itself does not tell."""
+        if self._simple is not None:
+            return row_id.join(self._simple)
+        values = {**self._values(row_id), **at}
+        return "/".join([values.get(one[1:-1], one) if one[:1] == "{" else one for one in self._segments])
+
+    def at(self, path: str) -> dict[str, str]:
+        """The placeholders of a path."""
+        segments = path.split("/")
+        return {name: segments[place] for name, place in self.placeholders.items()}
+
+    def mask(self, row_id: str) -> str:
+        """What all copies of a row have in common: their path, with nothing where `paths()` speaks."""
+        return self.fill(row_id, dict.fromkeys(self.given, "")) if self.given else self.fill(row_id)
+
+    def mask_of(self, path: str) -> str:
+        """The mask of the row that has a copy at this path."""
+        if not self.given:
+            return path
+        segments = path.split("/")
+        for name in self.given:
+            segments[self.placeholders[name]] = ""
+        return "/".join(segments)
+
+    def yielded(self, view: str, value: Any) -> dict[str, str]:
+        """What `paths()` yielded for one copy, checked.
+
+        Raises:
+            RenderError: It is no dict of the placeholders (`getter_raised`), or makes no path (`bad_path`).
+        """
+        if not isinstance(value, Mapping) or set(value) != set(self.given):
+            wanted = "{" + ", ".join(f"{name!r}: ..." for name in self.given) + "}"
+            raise RenderError("getter_raised", f"{view}.paths: expected to yield {wanted}, got {value!r}")
+        return {name: self._segment(view, name, one) for name, one in value.items()}
+
+    def _segment(self, view: str, name: str, value: Any) -> str:
+        if isinstance(value, Enum):
+            value = value.value
+        text = str(value) if type(value) is int else value
+        problem = None
+        if not isinstance(text, str):
+            problem = "text or an int"
+        elif not text or "/" in text or _FORBIDDEN.fullmatch(text):
+            problem = "an id that Firestore takes: not empty, without '/', not '.', '..' or '__...__'"
+        elif len(text.encode("utf-8", "surrogatepass")) > MAX_ID_BYTES:
+            problem = f"an id of at most {MAX_ID_BYTES} bytes"
+        if problem is not None:
+            raise RenderError("bad_path", f"{view}.paths: expected {name} to be {problem}, got {value!r}")
+        return str(text)
+
+
+def overlap(one: str, other: str) -> bool:
+    """Whether a path can belong to both templates (or collection patterns with a document's placeholder behind).
+
+    >>> overlap("rows/{id}/x/summary", "rows/{id}/x/{y}"), overlap("a/{id}", "b/{id}")
+    (True, False)
+    """
+    mine, others = one.split("/"), other.split("/")
+    return len(mine) == len(others) and all(
+        a == b or a[:1] == "{" or b[:1] == "{" for a, b in zip(mine, others, strict=True)
+    )

@@ -1,0 +1,50 @@
+"""Claims: of several rows that want one path, the one with the smallest id has it (S11).
+
+Only of views whose row path does not name the row: `RowPath.is_unique` says which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from boiler_beam.events import DeadLetter
+from boiler_beam.steps.row import Copy
+
+__all__ = ["Claims"]
+
+
+class Claims:
+    """The copies of the rows of one view, by path.
+
+    >>> claims = Claims("Profile")
+    >>> claims.add("u2", Copy("names/ann", b"{}"))
+    >>> claims.add("u1", Copy("names/ann", None))
+    >>> list(claims.settled()), [letter.message for letter in claims.refused()]
+    ([Copy(path='names/ann', fields=None)], ["Profile: expected a row path of its own for 'u2', got that of 'u1'"])
+    """
+
+    def __init__(self, view: str) -> None:
+        self.view = view
+        self._claims: dict[str, dict[str, Copy]] = {}
+        self._masks: dict[str, Copy] = {}
+
+    def add(self, row_id: str, copy: Copy) -> None:
+        """A row wants a path."""
+        if copy.is_mask:
+            self._masks[copy.path] = copy
+        else:
+            self._claims.setdefault(copy.path, {})[row_id] = copy
+
+    def settled(self) -> Iterator[Copy]:
+        """The copies that have their paths."""
+        yield from self._masks.values()
+        for claims in self._claims.values():
+            yield claims[min(claims)]
+
+    def refused(self) -> Iterator[DeadLetter]:
+        """The dead letters of the others."""
+        for path, claims in self._claims.items():
+            winner, *others = sorted(claims)
+            for row_id in others:
+                message = f"{self.view}: expected a row path of its own for {row_id!r}, got that of {winner!r}"
+                yield DeadLetter(stage="claim", code="contested_path", message=message, path=path)
