@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 EXPORTS = {
     "boiler_beam": "BoilerBeamError DeclarationError DomainModel GeoPoint Mistake Ref Store Struct UsageError ViewModel aggregate "
     "document field group reference referrers role root view_property",
-    "boiler_beam.testing": "render",
+    "boiler_beam.testing": "check_aggregate render",
     "boiler_beam.connectors": "BackfillWriter Control DeadLetterWriter Sink Source dead_letters_beside open_dead_letters open_sink "
     "open_source read_dead_letters register schemes",
     "boiler_beam.engine": "Report backfill",

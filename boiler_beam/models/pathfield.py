@@ -54,9 +54,6 @@ class PathField:
     def __get__(self, document: Any, owner: type) -> Any:
         return self if document is None else self.read(document.path)
 
-    def __set__(self, document: Any, value: object) -> None:
-        raise AttributeError(f"{self.name} is read from the document's path and can't be set")
-
 
 def path_fields(model: type) -> dict[str, PathField]:
     """The path fields of a model, by name."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, ClassVar
 
 import msgspec
 
+from boiler_beam.connectors import Source
 from boiler_beam.events import Change
 
 Event = tuple[str, int, Any]
@@ -30,3 +31,21 @@ def lines(table: Iterable[Event]) -> str:
         raw = fields if isinstance(fields, str) else msgspec.json.encode(fields).decode()
         texts.append(f'{{"path": {msgspec.json.encode(path).decode()}, "version": {version}, "fields": {raw}}}\n')
     return "".join(texts)
+
+
+class ListSource(Source):
+    """Changes that are already here."""
+
+    scheme: ClassVar[str] = "list"
+
+    def __init__(self, known: Sequence[Change]) -> None:
+        super().__init__("")
+        self.known = known
+
+    def splits(self) -> Sequence[str]:
+        """One."""
+        return ["all"]
+
+    def read(self, split: str) -> Iterator[Change]:
+        """All of them."""
+        return iter(self.known)

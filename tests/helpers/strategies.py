@@ -111,7 +111,26 @@ def town_events(draw: st.DrawFn, *, is_invalid: bool = True) -> tuple[str, int, 
     return path, draw(st.integers(1, 4)), draw(st.one_of(*kinds))
 
 
+TOWN = [
+    ("guests/1", 1, {"name": "Ann", "nick": "a"}),
+    ("guests/2", 1, {"name": "Bo", "nick": "b", "level": "old"}),
+    ("rooms/1", 1, {"members": ["guests/1", "guests/2"], "host": "guests/2"}),
+    ("rooms/2", 1, {"members": ["guests/2"]}),
+    ("rooms/1/messages/1", 1, {"author": "guests/1", "sent": 1, "tags": ["x"]}),
+    ("rooms/1/messages/2", 1, {"author": "guests/2", "sent": 2, "tags": ["x", "y,z"]}),
+    ("rooms/2/messages/1", 1, {"author": "guests/2", "sent": 2}),
+    ("rooms/1/messages/1/notes/1", 1, {"text": "p"}),
+    ("rooms/1/messages/2/notes/2", 1, {"text": "q"}),
+    ("guests/1/comments/1", 1, {"stars": 1, "by": "guests/1"}),
+    ("config/board", 1, {"featured": ["guests/2", "guests/1"]}),
+]
+
+
 def histories(*, is_invalid: bool = True, is_town: bool = False) -> st.SearchStrategy[list[tuple[str, int, Any]]]:
-    """Versions of documents, in any order."""
-    one = town_events(is_invalid=is_invalid) if is_town else events(is_invalid=is_invalid)
-    return st.lists(one, max_size=25)
+    """Versions of documents, in any order; those of the town often come to one that has some."""
+    if not is_town:
+        return st.lists(events(is_invalid=is_invalid), max_size=25)
+    there = st.sampled_from([[], TOWN]).flatmap(lambda town: st.permutations(town))
+    return st.tuples(there, st.lists(town_events(is_invalid=is_invalid), max_size=12)).map(
+        lambda parts: [*parts[0], *parts[1]]
+    )

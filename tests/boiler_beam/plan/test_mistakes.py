@@ -64,6 +64,41 @@ class Four(bb.DomainModel, collection="four", case="kebab"):
     text: str
 
 
+class Misplaced(bb.DomainModel, collection="rooms/{room}/desks/{desk}/pens"):
+    room: Ref[User]
+    desk: int
+    colour: str = ""
+
+
+class Given(bb.DomainModel, collection="rooms/{room}/lamps"):
+    room: str = "here"
+
+
+class Taken(bb.DomainModel, collection="rooms/{path}/chairs"):
+    text: str
+
+
+class Doubled(bb.DomainModel, collection="rooms/{room}/a/{room}/b"):
+    text: str
+
+
+class Unclear(bb.DomainModel, collection="unclear"):
+    rank: float = 0.0
+
+    @property
+    def untold(self):  # type: ignore[no-untyped-def]
+        return ""
+
+
+def pathed(path: str | None, collection: str | None = None, **more: Any) -> type[bb.ViewModel]:
+    """A view of users with a row path."""
+    keywords: dict[str, Any] = {key: more.pop(key) for key in ("max_paths",) if key in more}
+    body = {"Store": type("Store", (bb.Store,), {"user": root(User)}), "name": view_property(lambda self: ""), **more}
+    made = type("View", (bb.ViewModel,), body, path=path, collection=collection, **keywords)
+    made.__module__ = __name__
+    return made
+
+
 def view(collection: str | None = "rows", **edges: Any) -> type[bb.ViewModel]:
     """A view with these edges and one property, unless properties are given, too."""
     store = {name: value for name, value in edges.items() if not name.startswith("p_")}
@@ -139,6 +174,35 @@ CASES: dict[str, tuple[Callable[[], Any], list[str]]] = {
     "an aggregate of a list": (lambda: view(a=group(Fine, by="meeting_id"), p_n=aggregate.sum("a", of="tags")), ["View.n: expected a field with one value, got of='tags', a list or map; mend: write of=lambda document: ..."]),
     "of= is neither": (lambda: view(a=group(User, by="organization"), p_n=aggregate.sum("a", of=7)), ["View.n: expected of= to be a field's name or a function of the document, got 7; mend: write of='field'"]),  # type: ignore[arg-type]
     "a limit of nothing": (lambda: view(a=group(User, by="organization"), p_n=aggregate.collect("a", limit=0)), ["View.n: expected limit= to be an int from 1, got 0; mend: write a positive int"]),
+    "a placeholder that nobody tells": (lambda: pathed("users/{user}/inbox/{id}"), ["View: expected each placeholder of 'users/{user}/inbox/{id}' to be told, got no paths() for user; mend: write def paths(self): yield {\"user\": ...}"]),
+    "one path for all rows": (lambda: pathed("config/summary"), ["View: expected a path of its own for each row, got 'config/summary'; mend: put {id} into the path"]),
+    "half a placeholder": (lambda: pathed("rows/x-{id}"), ["View: expected placeholders that are whole document ids, each once, got 'x-{id}'; mend: write path=\"users/{user}/inbox/{id}\""]),
+    "a placeholder for a collection": (lambda: pathed("{kind}/{id}"), ["View: expected placeholders that are whole document ids, each once, got '{kind}'"]),
+    "a placeholder twice": (lambda: pathed("a/{id}/b/{id}"), ["View: expected placeholders that are whole document ids, each once, got 'a/{id}/b/{id}', which has one twice"]),
+    "path and collection": (lambda: pathed("rows/{id}", "rows"), ["View: expected collection= or path= on the class, got both; mend: "]),
+    "no copies": (lambda: pathed("rows/{id}", max_paths=0), ["View: expected max_paths= to be an int from 1, got 0; mend: write how many copies a row may have"]),
+    "rows over documents": (lambda: pathed("users/{id}"), ["View: expected rows beside the documents, not over them, got 'users/{id}', where the documents of User are; mend: give the view a collection of its own"]),
+    "path fields of other models": (
+        lambda: view(a=group(Misplaced, by="colour")),
+        [
+            "Misplaced.room: expected a Ref to the model of 'rooms', which the path names there, got Ref[User]; mend: name that model, or annotate it str",
+            "Misplaced.desk: expected str or Ref[Parent]: it is read from the path, got int; mend: annotate it so",
+        ],
+    ),
+    "a path field with a default": (lambda: view(a=root(Given)), ["Given.room: expected no default: its value is read from the path, got 'here'; mend: leave it out"]),
+    "a reserved path field": (lambda: view(a=root(Taken)), ["Taken.path: expected a name that is free, got 'path', which every model has; mend: rename the placeholder"]),
+    "one path field twice": (lambda: view(a=root(Doubled)), ["Doubled: expected a collection, which has an odd number of segments: 'a' or 'a/{b}/c', got 'rooms/{room}/a/{room}/b': one placeholder twice"]),
+    "a group by nothing": (lambda: view(a=group(User, by=())), ["View.Store.a: expected by= to name a field, got an empty tuple; mend: name what the documents share"]),
+    "a group by a property without a type": (lambda: view(a=group(Unclear, by="untold")), ["View.Store.a: expected by= to name a text, an int, an Enum or a Ref, got 'untold', a property without a return annotation; mend: group by another field, or by a property that returns text (-> str)"]),
+    "a group by a tuple with a float": (lambda: view(a=group(Unclear, by=("doc_id", "rank"))), ["View.Store.a: expected by= to name a text, an int, an Enum or a Ref, got 'rank', a float; mend: "]),
+    "an order of one document": (lambda: view(**MEETING, a=reference("meeting.location", order_by="address")), ["View.Store.a: expected order_by= on an edge to many documents, got an edge to one; mend: leave order_by= out"]),
+    "a limit of one document": (lambda: view(**MEETING, a=reference("meeting.location", limit=1)), ["View.Store.a: expected limit= on an edge to many documents, got an edge to one; mend: leave limit= out"]),
+    "an edge's limit of nothing": (lambda: view(**MEETING, a=reference("meeting.users", limit=0)), ["View.Store.a: expected limit= to be an int from 1, got 0; mend: write a positive int"]),
+    "an order by no field": (lambda: view(**MEETING, a=reference("meeting.users", order_by="-age")), ["View.Store.a: expected a field of User, got order_by='age'; mend: name one of: first_name, last_name, organization, hearing_aid_requested"]),
+    "an order by a list": (lambda: view(a=group(Fine, by="meeting_id", order_by="tags")), ["View.Store.a: expected a field with one value, got order_by='tags', a list or map; mend: name a field with one value"]),
+    "only= of no field": (lambda: view(**MEETING, a=reference("meeting.users", only=("first_name", "age"))), ["View.Store.a: expected fields of User in only=, got 'age'; mend: name: first_name, last_name, organization, hearing_aid_requested"]),
+    "no aggregate of one's own": (lambda: view(a=group(User, by="organization"), p_n=aggregate.custom(len, "a", of="first_name")), ["View.n: expected an aggregate of your own, got <built-in function len>; mend: pass an object of a class that derives from aggregate.Custom"]),  # type: ignore[arg-type]
+    "viewers as a property": (lambda: view(**MEETING, p_viewers=view_property(lambda self: "")), ["View.viewers: expected a name that is free, got 'viewers', which every view has; mend: rename the property"]),
     "types that Firestore lacks": (
         lambda: view(a=root(Typed)),
         [
@@ -241,6 +305,11 @@ def test_two_views_on_one_path_and_of_one_name() -> None:
         == "View: expected a row path of its own, got 'rows/{id}', where View writes; mend: give one of them another collection="
     )
     assert "View: expected a class name of its own, which names its table, got 'View', which " in name
+
+
+def test_two_views_whose_paths_may_meet() -> None:
+    with pytest.raises(DeclarationError, match=r"a row path of its own, got 'rows/{id}/x/{kind}', where View writes"):
+        compile_plan([pathed("rows/{id}/x/summary"), pathed("rows/{id}/x/{kind}", paths=lambda self: [])])
 
 
 def test_an_unknown_class_keyword() -> None:
