@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from boiler_beam.errors import RenderError
-from boiler_beam.steps.size import MAX_ROW_BYTES, check_size, value_bytes
+from boiler_beam.steps.size import MAX_INDEX_ENTRIES, MAX_ROW_BYTES, check_size, index_entries, value_bytes
 from boiler_beam.values import GeoPoint, Ref, encode_fields
 
 
@@ -48,4 +48,32 @@ def test_the_limit_is_exact(extra: int) -> None:
 def test_many_small_numbers_are_larger_than_their_json() -> None:
     fields = encode_fields({"few": [1], "many": [1] * 200_000, "some": [2] * 100})
     with pytest.raises(RenderError, match=r"the biggest: many 1,600,005, some 805, few 12$"):
+        check_size("Card", "rows/r1", fields)
+
+
+@pytest.mark.parametrize(
+    ("value", "number"), [(7, 2), (None, 2), ([1, 1, 2], 2), ({"a": 1, "b": {"c": [1, 2, 3]}}, 5), ([{"a": 1}], 1), ({}, 0)]
+)
+def test_index_entries(value: Any, number: int) -> None:
+    assert index_entries(value) == number
+
+
+@pytest.mark.parametrize("extra", [0, 1])
+def test_the_limit_of_index_entries_is_exact(extra: int) -> None:
+    fields = encode_fields({"a": list(range(MAX_INDEX_ENTRIES - 2 + extra)), "b": 1})
+    if not extra:
+        check_size("Card", "rows/r1", fields)
+        return
+    with pytest.raises(RenderError) as caught:
+        check_size("Card", "rows/r1", fields)
+    assert caught.value.code == "too_many_index_entries"
+    assert str(caught.value) == (
+        "Card: expected at most 40,000 index entries, got 40,001; the biggest: a 39,999, b 2; "
+        "mend: store what nobody queries by as one text"
+    )
+
+
+def test_small_maps_of_numbers_make_many_entries() -> None:
+    fields = encode_fields({str(number): 1 for number in range(MAX_INDEX_ENTRIES // 2 + 1)})
+    with pytest.raises(RenderError, match="index entries"):
         check_size("Card", "rows/r1", fields)
