@@ -1,4 +1,4 @@
-"""The console script `boiler-beam`: run, explain, check, why, diff, doctor, dead-letters."""
+"""The console script `boiler-beam`: run, explain, init, check, why, diff, doctor, dead-letters."""
 
 from __future__ import annotations
 
@@ -32,13 +32,16 @@ _cli.add_command(run_command)
 
 @_cli.command("explain")
 @_views
-def _explain(views: tuple[str, ...]) -> int:
+@click.option(
+    "--source", metavar="URI", multiple=True, help="Count over these documents how many rows a change writes."
+)
+def _explain(views: tuple[str, ...], source: tuple[str, ...]) -> int:
     """Print the plan of views: tree, collections, and what one change touches."""
     from boiler_beam.plan import compile_plan
-    from boiler_beam.plan.explain import explain
+    from pipelines.run import explain_plan
     from pipelines.views import load_views
 
-    print(explain(compile_plan(load_views(views))))
+    explain_plan(compile_plan(load_views(views)), source)
     return 0
 
 
@@ -103,6 +106,25 @@ def _why(views: tuple[str, ...], source: tuple[str, ...], row_path: str) -> int:
         for split in one.splits():
             versions.add_all(one.read(split))
     for line in why(plan, versions, row_path):
+        print(line)
+    return 0
+
+
+@_cli.command("init")
+@click.option("--source", metavar="URI", multiple=True, required=True, help="The documents.")
+@click.option(
+    "--sample",
+    type=click.IntRange(min=1),
+    default=1000,
+    show_default=True,
+    help="Look at so many documents of each collection.",
+)
+@click.argument("module", metavar="MY_VIEWS.PY")
+def _init(source: tuple[str, ...], sample: int, module: str) -> int:
+    """Propose models, a first view and its test from documents, and write them to a new module."""
+    from pipelines.init import initialize
+
+    for line in initialize(module, source, sample):
         print(line)
     return 0
 

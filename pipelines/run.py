@@ -11,16 +11,18 @@ from rich.console import Console
 
 from boiler_beam.connectors import dead_letters_beside, open_dead_letters, open_sink, open_source
 from boiler_beam.engine import Report, backfill
+from boiler_beam.engine.cost import writes_per_change
 from boiler_beam.engine.memory import MemorySink
 from boiler_beam.errors import UsageError
 from boiler_beam.events import DeadLetter
 from boiler_beam.plan import Plan, compile_plan
 from boiler_beam.plan.explain import explain
+from boiler_beam.steps.newest import NewestVersions
 from boiler_beam.views import ViewModel
 from pipelines.options import RunOptions
 from pipelines.show import show_report, show_rows
 
-__all__ = ["DONE", "NOT_PRUNED", "STRICT", "run"]
+__all__ = ["DONE", "NOT_PRUNED", "STRICT", "explain_plan", "run"]
 
 DONE, NOT_PRUNED, STRICT = 0, 3, 4
 """Exit codes; 1 is failed, 2 wrong use."""
@@ -34,7 +36,7 @@ def run(views: Sequence[type[ViewModel]], options: RunOptions) -> int:
     """
     plan = compile_plan(views)
     if options.explain:
-        print(explain(plan))
+        explain_plan(plan, options.source)
         return DONE
     if not options.source:
         raise UsageError("--source: expected where documents come from, got none; mend: add --source file:PATH")
@@ -54,6 +56,19 @@ def run(views: Sequence[type[ViewModel]], options: RunOptions) -> int:
     if report.refusals:
         return NOT_PRUNED
     return STRICT if options.strict and report.dead_letters else DONE
+
+
+def explain_plan(plan: Plan, sources: Sequence[str]) -> None:
+    """Prints a plan; where there are documents, too, how many rows a change of one of them writes."""
+    print(explain(plan))
+    if sources:
+        versions = NewestVersions(plan, lambda letter: None)
+        for one in [open_source(uri) for uri in sources]:
+            for split in one.splits():
+                versions.add_all(one.read(split))
+        print("\nrows written for a change, counted over these documents, if all that read it change by it:")
+        for writes in writes_per_change(plan, versions):
+            print(f"  {writes}")
 
 
 def _where(dead_letters: str) -> str:

@@ -50,7 +50,8 @@ def show_rows(console: Console, plan: Plan, sink: Sink) -> None:
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
         table.add_column("", no_wrap=True)
         for row in rows:
-            table.add_column(Text(row.path.rpartition("/")[2]), overflow="fold")
+            name = row.path if view.paths.given or view.paths.root else row.path.rpartition("/")[2]
+            table.add_column(Text(name), overflow="fold")
         fields = [msgspec.json.decode(row.fields or b"{}") for row in rows]
         for name in view.target.properties:
             table.add_row(name, *(Text(_plainly(one.get(name, MISSING)), overflow="fold") for one in fields))

@@ -44,6 +44,10 @@ def explain(plan: Plan) -> str:
 
 def _view(view: ViewPlan) -> Iterator[str]:
     yield f"{view.name}: rows at {view.paths.template}"
+    if view.has_paths:
+        yield f"copies: paths() says where, up to {view.max_paths:,} for each row; each is a write of its own"
+    if not view.paths.is_unique:
+        yield "warning: two rows may want one path; the smaller id has it, the other is a dead letter"
     yield from _branch(view, view.root, "", "")
     if view.aggregates:
         yield f"aggregates: {', '.join(f'{one.name} over {one.edge}' for one in view.aggregates)}"

@@ -284,7 +284,8 @@ def test_a_dry_run_writes_nothing(notes: Path) -> None:
 
 def test_explain_runs_nothing(notes: Path) -> None:
     done = run(notes, *MAIN, *NOTES, "--explain")
-    assert done.stdout == run(notes, *CLI, "explain", "--views", "mine").stdout
+    assert done.stdout == run(notes, *CLI, "explain", "--views", "mine", "--source", NOTES[3]).stdout
+    assert done.stdout.startswith(run(notes, *CLI, "explain", "--views", "mine").stdout)
     assert "Topic.notes: the row of its topic, and of the one that it leaves;\n    adds to num_notes" in done.stdout
     assert not (notes / "rows.jsonl").exists()
 
@@ -313,6 +314,42 @@ def test_check(notes: Path) -> None:
     assert bad.returncode == 1
     assert "  2 x invalid_document: Note: Expected `str`, got `int` - at `$.text` (e.g. notes/n1)" in bad.stdout
     assert last_line(bad) == "3 problems"
+
+
+def test_init_proposes_a_view_that_runs_and_its_test(tmp_path: Path) -> None:
+    done = run(tmp_path, *CLI, "init", "my_views.py", "--source", "sample:", "--sample", "100")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        "my_views.py: models of 4 collections, from 24 documents",
+        "test_my_views.py: a row of MeetingView, which has one for each of meetings",
+        "next: python -m pytest test_my_views.py; boiler-beam check --views my_views --source sample:",
+    ]
+    test = run(tmp_path, sys.executable, "-m", "pytest", "-q", "test_my_views.py", PYTHONPATH=f"{ROOT}:{tmp_path}")
+    assert "1 passed" in test.stdout
+    assert run(tmp_path, *CLI, "check", "--views", "my_views", "--source", "sample:").stdout.endswith("no problems\n")
+    made = run(tmp_path, *MAIN, "--views", "my_views", "--source", "sample:", "--sink", "jsonl:rows.jsonl")
+    assert last_line(made).startswith("24 documents, 24 changes, 4 rows, 0 dead letters, ")
+    again = run(tmp_path, *CLI, "init", "my_views.py", "--source", "sample:")
+    assert again.returncode == 2
+    assert again.stderr == "error: my_views.py: expected no file, got one; mend: name another, or remove it\n"
+
+
+def test_init_of_nothing(notes: Path) -> None:
+    (notes / "empty.jsonl").write_text("")
+    for arguments, said in (
+        (["init", "my-views.py", "--source", "sample:"], "error: my-views.py: expected the file of a Python module, got 'my-views.py'; mend: write my_views.py\n"),
+        (["init", "new.py", "--source", "file:empty.jsonl"], "error: file:empty.jsonl: expected documents, got none; mend: check the address\n"),
+    ):  # fmt: skip
+        done = run(notes, *CLI, *arguments)
+        assert (done.returncode, done.stderr) == (2, said)
+    assert not (notes / "new.py").exists()
+
+
+def test_explain_counts_writes_over_documents(tmp_path: Path) -> None:
+    done = run(tmp_path, *MEETING, "--explain")
+    assert "a change touches" in done.stdout
+    assert "rows written for a change" in done.stdout
+    assert "  locations: 4.7 rows, at most 7 (locations/l1)\n" in done.stdout
 
 
 def test_why(tmp_path: Path) -> None:

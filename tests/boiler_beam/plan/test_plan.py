@@ -20,6 +20,7 @@ from boiler_beam.plan.reads import edges_read
 from boiler_beam.samples.meeting import MeetingSession, OrganizationSummary, User, UserMeetings
 from boiler_beam.steps.functions import references, row_id
 from tests.helpers.shop import OrderCard, TeamCard
+from tests.semantics.test_language import Longest
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -96,6 +97,10 @@ def test_store_may_be_imported_by_its_name() -> None:
             return ""
 
     assert [edge.name for edge in compile_plan([View]).views[0].edges] == ["user"]
+
+
+class Chained(bb.DomainModel, collection="chained"):
+    next: Ref[Chained] | None = None
 
 
 FINGERPRINT = (
@@ -283,3 +288,30 @@ def test_a_type_checker_knows_what_getters_read(tmp_path: Path, typo: str, said:
     else:
         assert any(error.startswith(said) for error in errors), done.stdout
         assert all(error.startswith("views.py:14: ") for error in errors)
+
+
+def test_a_fingerprint_follows_an_aggregate_of_ones_own() -> None:
+    def fingerprint_of(factor: int) -> str:
+        def result(self: Any, state: Any) -> Any:
+            return state[0] * 2 if factor == 2 else state[0] * 3
+
+        made = type("Longest", (Longest,), {"result": result if factor == 2 else (lambda self, state: state[0] * 3)})
+        body = {
+            "Store": type("Store", (bb.Store,), {"users": group(User, by="organization")}),
+            "n": aggregate.custom(made(), "users", of="first_name"),
+        }
+        return compile_plan([type("View", (bb.ViewModel,), body, collection="rows")]).views[0].fingerprint
+
+    assert fingerprint_of(2) == fingerprint_of(2)
+    assert fingerprint_of(2) != fingerprint_of(3)
+
+
+def test_a_view_with_forty_edges_compiles_in_a_moment() -> None:
+    """Counted, not timed: each edge is compiled once, so that the work grows with the edges and not with their pairs."""
+    edges: dict[str, Any] = {"user": root(Chained)}
+    for number in range(40):
+        edges[f"edge{number}"] = reference(f"{'user' if not number else f'edge{number - 1}'}.next", optional=True)
+    body = {"Store": type("Store", (bb.Store,), edges), "name": view_property(lambda self: self.store.edge39.doc_id)}
+    plan = compile_plan([type("View", (bb.ViewModel,), body, collection="rows")])
+    assert len(plan.views[0].edges) == 41
+    assert len(plan.families) == 1

@@ -52,7 +52,8 @@ def test_many_small_numbers_are_larger_than_their_json() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "number"), [(7, 2), (None, 2), ([1, 1, 2], 2), ({"a": 1, "b": {"c": [1, 2, 3]}}, 5), ([{"a": 1}], 1), ({}, 0)]
+    ("value", "number"),
+    [(7, 2), (None, 2), ([1, 1, 2], 2), ({"a": 1, "b": {"c": [1, 2, 3]}}, 5), ([{"a": 1}], 1), ({}, 0)],
 )
 def test_index_entries(value: Any, number: int) -> None:
     assert index_entries(value) == number

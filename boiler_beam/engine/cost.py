@@ -1,0 +1,62 @@
+"""What a change costs: how many rows it writes, counted over real documents."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from boiler_beam.engine.join import Join, ViewJoin
+from boiler_beam.events import DeadLetter
+from boiler_beam.plan import Plan
+from boiler_beam.steps.newest import NewestVersions
+
+__all__ = ["Writes", "writes_per_change"]
+
+
+@dataclass(frozen=True)
+class Writes:
+    """The rows (each copy counts) that a change of one document of a collection writes, if they all change by it.
+
+    Attributes:
+        collection: The collection.
+        documents: How many documents it has.
+        total: The sum over them.
+        by_path: Of each document that reaches a row, how many.
+    """
+
+    collection: str
+    documents: int
+    total: int
+    by_path: Counter[str]
+
+    @property
+    def mean(self) -> float:
+        """Rows per change."""
+        return self.total / self.documents if self.documents else 0.0
+
+    def __str__(self) -> str:
+        found = self.by_path.most_common(1)
+        most = f", at most {found[0][1]:,} ({found[0][0]})" if found else ""
+        return f"{self.collection}: {self.mean:,.1f} rows{most}"
+
+
+def writes_per_change(plan: Plan, versions: NewestVersions) -> Iterator[Writes]:
+    """Counts, for each collection of the plan, the rows that hang on each document."""
+    counts: list[Counter[str]] = [Counter() for _ in plan.families]
+    letters: list[DeadLetter] = []
+    for view in plan.views:
+        joined = ViewJoin(Join(plan, versions, letters.append), view)
+        for own in joined.own():
+            copies = sum(copy.fields is not None for copy in joined.copies(own))
+            if not copies:
+                continue
+            reach = joined.reacher(own.documents)
+            reached: dict[int, set[str]] = {}
+            for edge in view.edges:
+                reached.setdefault(edge.family, set()).update(reach(edge.name))
+            for family, paths in reached.items():
+                for path in paths:
+                    counts[family][path] += copies
+    for place, (family, count) in enumerate(zip(plan.families, counts, strict=True)):
+        yield Writes(family.pattern.text, len(versions.documents[place]), count.total(), count)

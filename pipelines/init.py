@@ -1,0 +1,141 @@
+"""`boiler-beam init`: models, a first view and its test, from documents."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import pprint
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+from boiler_beam.connectors import open_source
+from boiler_beam.engine.join import Join, ViewJoin
+from boiler_beam.errors import UsageError
+from boiler_beam.events import Change, DeadLetter
+from boiler_beam.oracle import compute
+from boiler_beam.plan import compile_plan
+from boiler_beam.propose import pattern_of, propose
+from boiler_beam.steps.newest import NewestVersions
+from boiler_beam.values import decode_fields
+from boiler_beam.views import ViewModel
+
+__all__ = ["initialize"]
+
+_SHOWN = 30
+"""Documents in the test, at the most."""
+
+
+def initialize(path: str, sources: Sequence[str], sample: int) -> Iterator[str]:
+    """Writes a module of views, and a test beside it; tells what it did.
+
+    Args:
+        path: The module's file, `my_views.py`.
+        sources: URIs of bounded sources.
+        sample: How many documents of each collection are looked at.
+
+    Raises:
+        UsageError: A file is there already, or there are no documents.
+    """
+    folder, name = os.path.split(path)
+    module = name.removesuffix(".py")
+    if not name.endswith(".py") or not module.isidentifier():
+        raise UsageError(f"{path}: expected the file of a Python module, got {name!r}; mend: write my_views.py")
+    test = os.path.join(folder, f"test_{name}")
+    for one in (path, test):
+        if os.path.exists(one):
+            raise UsageError(f"{one}: expected no file, got one; mend: name another, or remove it")
+    documents, known = _sampled(sources, sample)
+    if not documents:
+        raise UsageError(f"{' '.join(sources)}: expected documents, got none; mend: check the address")
+    proposal = propose({path: decode_fields(change.fields) for path, change in documents.items()}, known)
+    os.makedirs(folder or ".", exist_ok=True)
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(proposal.views)
+    yield f"{path}: models of {len(set(map(pattern_of, documents))):,} collections, from {len(documents):,} documents"
+    view = getattr(_imported(module, path), proposal.view)
+    with open(test, "w", encoding="utf-8") as file:
+        file.write(_test(module, view, list(documents.values())))
+    yield f"{test}: a row of {proposal.view}, which has one for each of {_root_of(view)}"
+    given = " ".join(f"--source {one}" for one in sources)
+    yield f"next: python -m pytest {test}; boiler-beam check --views {module} {given}"
+
+
+def _sampled(sources: Sequence[str], sample: int) -> tuple[dict[str, Change], set[str]]:
+    """The newest version of some documents of each collection, and the paths of all."""
+    newest: dict[str, Change] = {}
+    kept: Counter[str] = Counter()
+    known: set[str] = set()
+    for source in [open_source(uri) for uri in sources]:
+        for split in source.splits():
+            for change in source.read(split):
+                if isinstance(change, DeadLetter):
+                    continue
+                known.add(change.path)
+                pattern = pattern_of(change.path)
+                if change.path not in newest and kept[pattern] >= sample:
+                    continue
+                if change.path not in newest:
+                    kept[pattern] += 1
+                if change.path not in newest or newest[change.path].version <= change.version:
+                    newest[change.path] = change
+    return {path: change for path, change in newest.items() if _is_readable(change)}, known
+
+
+def _is_readable(change: Change) -> bool:
+    try:
+        decode_fields(change.fields)
+    except (ValueError, msgspec.MsgspecError):  # deleted, or no fields: `boiler-beam check` tells it
+        return False
+    return True
+
+
+def _imported(module: str, path: str) -> Any:
+    spec = importlib.util.spec_from_file_location(module, path)
+    assert spec is not None
+    assert spec.loader is not None
+    made = sys.modules[module] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    return made
+
+
+def _root_of(view: type[ViewModel]) -> str:
+    collection = compile_plan([view]).views[0].root.model.__boiler__.collection
+    return collection.text if collection is not None else ""
+
+
+def _test(module: str, view: type[ViewModel], documents: list[Change]) -> str:
+    """A test of the row that shows most, over the documents that it is made of."""
+    plan = compile_plan([view])
+    versions = NewestVersions(plan, lambda letter: None)
+    versions.add_all(documents)
+    joined = ViewJoin(Join(plan, versions, lambda letter: None), plan.views[0])
+    best: set[str] = set()
+    for own in joined.own():
+        reach = joined.reacher(own.documents)
+        reached = {path for edge in plan.views[0].edges for path in reach(edge.name)}
+        if len(best) < len(reached) <= _SHOWN:
+            best = reached
+    shown = [one for one in documents if one.path in best]
+    rows = compute(plan, shown).rows
+    given = [{"path": one.path, "fields": msgspec.json.decode(one.fields)} for one in shown]
+    expected = {path: decode_fields(fields) for path, fields in rows.items()}
+    lines = [
+        f'"""A first test of {module}: the documents of one row, and the rows that they make."""',
+        "",
+        "from boiler_beam.testing import render",
+        f"from {module} import {view.__name__}",
+        "",
+        f"DOCUMENTS = {pprint.pformat(given, width=110, sort_dicts=False)}",
+        "",
+        f"ROWS = {pprint.pformat(expected, width=110, sort_dicts=False)}",
+        "",
+        "",
+        "def test_rows() -> None:",
+        f"    assert render({view.__name__}, DOCUMENTS) == ROWS",
+        "",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,101 @@
+"""The applications in `examples/`: what their screens need is in their rows, by every executor, and in their pages."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+NAMES = ["chat_inbox", "shop_orders", "ride_sharing", "school_timetable", "social_feed", "tenant_directory"]
+
+FACTS: dict[str, dict[str, dict[str, Any]]] = {
+    "chat_inbox": {
+        "users/ada/inbox/c1": {"title": "Hiking", "unread": "2", "lastMessage": "Ben Larsen: Ten minutes."},
+        "users/chi/inbox/c1": {"unread": "0"},
+        "users/ben/inbox/c1": {"isMuted": True, "unread": "2", "_viewers": ["ben"]},
+        "users/ada/inbox/c2": {"title": "Ben Larsen", "unread": "20+"},
+        "users/ben/inbox/c2": {"title": "Ada Okafor", "unread": "0"},
+    },
+    "shop_orders": {
+        "order_pages/o1": {"customer": "Ann Gray", "totalCents": (4 * 4900 + 3500) * 5 // 4, "isComplete": False},
+        "order_pages/o2": {"isComplete": True},
+        "order_pages/o3": {"lines": [{"title": "Atlas", "seller": "Elm Books", "number": 2, "cents": 7000}]},
+        "sellers/oak/days/2026-03-02": {"numOrders": 2, "toSend": ["4 to Ann Gray, Oslo"]},
+        "sellers/elm/days/2026-03-02": {"numOrders": 1, "toSend": ["1 to Ann Gray, Oslo"]},
+        "sellers/elm/days/2026-03-03": {"toSend": ["3 to Bo Lind, Lund"]},
+    },
+    "ride_sharing": {
+        "ride_pages/x1": {"headline": "Lea drives Ida in AB 123", "_viewers": ["d1", "r1", "role:dispatcher@cities/Oslo"]},
+        "ride_pages/x4": {"headline": "Ida waits", "status": "requested"},
+        "driver_boards/d1": {"numRides": 2, "earnedCents": 20050, "stars": 4.3, "driving": "Kim"},
+        "driver_boards/d2": {"numRides": 0, "earnedCents": 0, "stars": None, "driving": None},
+        "waiting/Lund": {"riders": ["Jon", "Ida"], "longestSince": {"timestampValue": "2026-03-01T10:01:00Z"}},
+    },
+    "school_timetable": {
+        "pupil_timetables/p1": {"title": "Noa, 5a", "_viewers": ["g1", "g2", "p1", "role:teacher@classes/5a"]},
+        "teacher_days/teachers%2Ft1,1": {"periods": ["1: Mathematics with 5a", "3: Mathematics with 6b"], "rooms": 1},
+    },
+    "social_feed": {
+        "users/bo/feed/p1": {"comments": ["Ann: The north one.", "Cy: Which one?"], "numLikes": 2, "doILikeIt": True},
+        "users/cy/feed/p1": {"doILikeIt": False, "_viewers": ["cy"], "_editors": ["ann"]},
+        "users/cy/feed/p2": {"_viewers": ["signed in"], "doILikeIt": True},
+        "handles/bo/profile/main": {"name": "Bo", "numFollowers": 1, "latest": ["Rain."]},
+    },
+    "tenant_directory": {
+        "tenants/acme/directory/p1": {"reports": ["Kai Abel", "Lou Moss", "Juno Park"], "manager": None},
+        "tenants/acme/directory/p3": {"mail": "kai.abel@acme.example", "manager": "Ines Vale"},
+        "tenants/acme/department_pages/dev": {"numPeople": 3, "longest": ["Ines Vale", "Juno Park"]},
+        "tenants/blue/department_pages/dev": {"name": "Engineering", "numPeople": 1},
+    },
+}  # fmt: skip
+
+
+def rows_of(name: str, folder: Path, *arguments: str) -> dict[str, Any]:
+    """The rows that the program writes for an example."""
+    sink = folder / f"{name}{len(arguments)}.jsonl"
+    command = [
+        sys.executable, "-m", "pipelines.main", "--views", f"examples.{name}", "--source", f"file:examples/{name}.jsonl",
+        "--sink", f"jsonl:{sink}", *arguments,
+    ]  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return {line["path"]: line["fields"] for line in map(json.loads, sink.read_text().splitlines())}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_rows_hold_what_the_screens_need(name: str, tmp_path: Path) -> None:
+    rows = rows_of(name, tmp_path)
+    for path, fields in FACTS[name].items():
+        assert fields.items() <= rows[path].items(), path
+    (shown,) = re.findall(
+        r"^```json\n(.*?)^```", (ROOT / f"docs/examples/{name}.md").read_text(), re.DOTALL | re.MULTILINE
+    )
+    for path, fields in json.loads(shown).items():
+        assert rows[path] == fields
+
+
+@pytest.mark.beam
+@pytest.mark.parametrize("name", NAMES)
+def test_beam_writes_equal_rows(name: str, tmp_path: Path) -> None:
+    assert rows_of(name, tmp_path, "--runner", "DirectRunner") == rows_of(name, tmp_path)
+
+
+def test_a_timetable_shows_what_is_changed_today(tmp_path: Path) -> None:
+    slots = rows_of("school_timetable", tmp_path)["pupil_timetables/p1"]["slots"]
+    assert [(slot["subject"], slot["teacher"], slot["isChanged"]) for slot in slots] == [
+        ("Mathematics", "Ms Abe", True), ("History", "cancelled", True), ("Physics", "Ms Wu", False),
+    ]  # fmt: skip
+
+
+def test_of_two_users_with_one_handle_the_other_is_a_dead_letter(tmp_path: Path) -> None:
+    rows_of("social_feed", tmp_path)
+    (letter,) = map(json.loads, (tmp_path / "social_feed0.jsonl.dead_letters.jsonl").read_text().splitlines())
+    assert (letter["code"], letter["path"]) == ("contested_path", "handles/bo/profile/main")
