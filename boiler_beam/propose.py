@@ -221,14 +221,14 @@ class _Writer:
         if kind in ("list", "map") and (one.items is None or not one.items.number):
             return ("list[Any]" if kind == "list" else "dict[str, Any]"), None, False
         if kind == "list" and one.items is not None:
-            inner, target, is_many = self._item(owner, stored, one.items)
-            return f"list[{inner}]", None if is_many else target, target is not None
+            item, to, is_many = self._item(owner, stored, one.items)
+            return f"list[{item}]", None if is_many else to, to is not None
         if kind == "map" and one.items is not None:
             is_struct = len(one.fields) <= _MAP_KEYS and not one.items.kinds["ref"]
             if is_struct and all(_attribute(key).isidentifier() for key in one.fields):
                 return self._struct(f"{owner}{_pascal(stored)}", one), None, False
-            inner, target, is_many = self._item(owner, stored, one.items)
-            return f"dict[str, {inner}]", None if is_many else target, target is not None
+            item, to, is_many = self._item(owner, stored, one.items)
+            return f"dict[str, {item}]", None if is_many else to, to is not None
         return kind, None, False
 
     def _item(self, owner: str, stored: str, one: _Seen) -> tuple[str, str | None, bool]:

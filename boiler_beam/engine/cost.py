@@ -55,8 +55,8 @@ def writes_per_change(plan: Plan, versions: NewestVersions) -> Iterator[Writes]:
             reached: dict[int, set[str]] = {}
             for edge in view.edges:
                 reached.setdefault(edge.family, set()).update(reach(edge.name))
-            for family, paths in reached.items():
+            for place, paths in reached.items():
                 for path in paths:
-                    counts[family][path] += copies
+                    counts[place][path] += copies
     for place, (family, count) in enumerate(zip(plan.families, counts, strict=True)):
         yield Writes(family.pattern.text, len(versions.documents[place]), count.total(), count)

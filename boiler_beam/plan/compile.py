@@ -239,8 +239,10 @@ class _ViewCompiler:
             str(self.view.__boiler__.revision),
             *(repr(value) for value in said if not callable(value) and not isinstance(value, Custom)),
         ]
-        customs = [type(value) for value in said if isinstance(value, Custom)]
-        functions += [one for custom in customs for one in vars(custom).values() if callable(one)]
+        customs = [value for value in said if isinstance(value, Custom)]
+        described += [repr(sorted(vars(custom).items())) for custom in customs]
+        classes = [base for custom in customs for base in type(custom).__mro__ if issubclass(base, Custom)]
+        functions += [one for base in classes for one in vars(base).values() if hasattr(one, "__code__")]
         ofs = [value for value in said if callable(value)]
         visibility = tuple(name for name in ("viewers", "editors") if self.view.declared_method(name) is not None)
         has_paths = self.view.declared_method("paths") is not None

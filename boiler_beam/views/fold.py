@@ -14,7 +14,7 @@ document: its path and what `of=` gave of it.
 from __future__ import annotations
 
 import abc
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from math import copysign
 from typing import Any
@@ -239,7 +239,7 @@ class Collect(Fold):
 class CustomFold(Fold):
     """A user's own aggregate (`boiler_beam.aggregate.Custom`): `[state]`."""
 
-    custom: Any
+    custom: Any = field(repr=False)
 
     def empty(self) -> State:
         return [self.custom.empty()]
