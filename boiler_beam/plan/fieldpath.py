@@ -6,12 +6,13 @@ import types
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Annotated, Any, Union, get_args, get_origin
 
 import msgspec
 
 from boiler_beam.models import DomainModel, PathField, path_fields, wire_of
-from boiler_beam.values import from_wire
+from boiler_beam.values import Ref, from_wire
 
 __all__ = ["FieldError", "FieldPath", "as_value", "field_path", "value_reader"]
 
@@ -87,14 +88,18 @@ def value_reader(model: type, text: str, mend: str = "name a field with one valu
     path = field_path(model, text)
     if path.is_many:
         raise FieldError("a field with one value", f"{text!r}, a list or map", mend)
+    if "." not in text:
+        return lambda document: as_value(getattr(document, text))
     read = path.read
     return lambda document: next((as_value(value) for _, value in read(document)), None)
 
 
+_VALUES = frozenset({str, int, float, bool, type(None), datetime, Ref})
+
+
 def as_value(value: Any) -> Any:
     """A user's value as a Firestore value: structs, models and Enums become what is stored of them."""
-    kind = type(value)
-    if kind is str or kind is int or kind is float or kind is bool or value is None:
+    if type(value) in _VALUES:
         return value
     return from_wire(wire_of(value))
 

@@ -19,10 +19,12 @@ class Ordering:
     Attributes:
         names: The fields as written, `-` before a descending one.
         readers: What reads each of them from a document.
+        may_raise: Whether one of them is a property, which a user wrote.
     """
 
     names: tuple[str, ...]
     readers: tuple[Callable[[Any], Any], ...] = field(compare=False, repr=False)
+    may_raise: bool
 
     @property
     def descending(self) -> tuple[bool, ...]:
@@ -52,4 +54,11 @@ def ordering(model: type, order_by: str | tuple[str, ...] | None) -> Ordering:
         FieldError: It names no field of the model, or a list or map.
     """
     names = () if order_by is None else (order_by,) if isinstance(order_by, str) else tuple(order_by)
-    return Ordering(names, tuple(value_reader(model, name.removeprefix("-")) for name in names))
+    readers = tuple(value_reader(model, name.removeprefix("-")) for name in names)
+    ways = [name.removeprefix("-").split(".") for name in names]
+    return Ordering(names, readers, any(_is_property(model, way) for way in ways))
+
+
+def _is_property(model: type, way: list[str]) -> bool:
+    """Whether a user's code runs where a field path is read; a struct's properties are taken for such."""
+    return len(way) > 1 or (isinstance(getattr(model, way[0], None), property) and way[0] != "doc_id")

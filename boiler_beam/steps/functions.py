@@ -43,7 +43,7 @@ def is_shown(edge: Edge, document: Any) -> bool:
         if edge.where is not None and not edge.where(document):
             return False
         word = "order_by="
-        if edge.order is not None:
+        if edge.order is not None and edge.order.may_raise:
             edge.order.ranks(document)
     except Exception as error:
         raise FunctionRaised(f"{word} of {edge.name} raised {type(error).__name__}: {error}") from error

@@ -49,7 +49,7 @@ def store_value(edge: Edge, reached: Reached, parents: Callable[[], Reached]) ->
     paths: Any = sorted(reached)
     if edge.order is not None:
         paths = [one.path for one in edge.order.first(reached.values())]
-    elif isinstance(edge, Reference) and (edge.keyed_by == "map" or len(reached) > 1):
+    elif isinstance(edge, Reference) and edge.field.is_many and (edge.keyed_by == "map" or len(reached) > 1):
         holders = parents()
         if len(holders) == 1:
             (parent,) = holders.values()

@@ -110,7 +110,8 @@ class PartitionedPlan:
         ]
         for number, (_, edge) in enumerate(self.edges):
             parent = self.parent[number]
-            if edge.is_read and edge.is_many and isinstance(edge, Reference) and not edge.order and parent is not None:
+            is_ordered_by_parent = isinstance(edge, Reference) and edge.field.is_many and edge.order is None
+            if edge.is_read and is_ordered_by_parent and parent is not None:
                 needed[parent] = True
         return needed
 
