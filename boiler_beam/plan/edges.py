@@ -167,7 +167,7 @@ class EdgeCompiler:
             for one in only:
                 if one not in names:
                     self.mistake(where, f"fields of {model.__name__} in only=", repr(one), f"name: {', '.join(names)}")
-            only = frozenset(only)
+            only = tuple(sorted(set(only)))
         return {"where": options["where"], "order": order, "limit": limit, "only": only}
 
     def _group(self, name: str, declared: EdgeDeclaration) -> Edge | None:

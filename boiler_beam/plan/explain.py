@@ -67,7 +67,7 @@ def _branch(view: ViewPlan, edge: Edge, indent: str, mark: str) -> Iterator[str]
     if edge.limit is not None:
         notes.append(f"the first {edge.limit:,}")
     if edge.only is not None:
-        notes.append(f"only {', '.join(sorted(edge.only))}")
+        notes.append(f"only {', '.join(edge.only)}")
     if not edge.is_read:
         notes.append("no getter reads it")
     yield f"{indent}{mark}{edge.name}: {_way(edge)} ({'; '.join(notes)})"

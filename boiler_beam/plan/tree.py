@@ -50,7 +50,7 @@ class _Edge:
     where: Callable[[Any], Any] | None = field(default=None, compare=False, repr=False)
     order: Ordering | None = None
     limit: int | None = None
-    only: frozenset[str] | None = None
+    only: tuple[str, ...] | None = None
     is_read: bool = True
 
 

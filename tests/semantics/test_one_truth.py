@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 
 from boiler_beam.oracle import compute
 from boiler_beam.plan import Plan, compile_plan
+from boiler_beam.plan.explain import explain
 from boiler_beam.steps.newest import NewestVersions
 from tests.helpers import shop, town
 from tests.helpers.executors import Outcome, embedded, on_beam, partitioned
 from tests.helpers.histories import changes, lines
+from tests.helpers.random_views import views
 from tests.helpers.strategies import histories
 
 PLAN, TOWN = compile_plan(shop.VIEWS), compile_plan(town.VIEWS)
@@ -67,6 +69,20 @@ def test_s4_executors_compute_what_the_oracle_does(plan: Plan, is_town: bool, da
 def test_s5_nothing_is_tainted_where_no_document_is_invalid(plan: Plan, is_town: bool, data: st.DataObject) -> None:
     table = data.draw(histories(is_invalid=False, is_town=is_town))
     assert embedded(plan, changes(table)).tainted == compute(plan, changes(table)).unknown
+
+
+@given(st.data())
+def test_s4_whatever_the_view(data: st.DataObject) -> None:
+    plan = compile_plan([data.draw(views())])
+    table = data.draw(histories(is_town=True))
+    note(explain(plan))
+    note(f"table = {table!r}")
+    one, many = embedded(plan, changes(table)), partitioned(plan, changes(table))
+    assert_right(one, plan, table)
+    assert many.rows == one.rows
+    assert many.tainted == one.tainted
+    assert codes(many, "claim") == codes(one, "claim")
+    assert codes(many, "render") == codes(one, "render")
 
 
 def readings(table: list[Any], path: str, version: int) -> Iterator[list[Any]]:

@@ -104,7 +104,9 @@ class Chained(bb.DomainModel, collection="chained"):
 
 
 FINGERPRINT = (
-    "from boiler_beam.plan import load_plan; print(load_plan(('tests.helpers.shop:PersonCard',)).views[0].fingerprint)"
+    "from boiler_beam.plan import load_plan; "
+    "views = load_plan(('tests.helpers.shop:PersonCard', 'tests.helpers.town:MessageCard')).views; "
+    "print(*[view.fingerprint for view in views])"
 )
 
 
