@@ -75,7 +75,7 @@ def views(draw: st.DrawFn) -> type[bb.ViewModel]:
     known: list[tuple[str, Any, bool]] = []  # name, model, whether it is many
 
     def shows(target: Any, is_many: bool) -> dict[str, Any]:
-        options: dict[str, Any] = {"where": draw(st.sampled_from([None, None, odd]))}
+        options: dict[str, Any] = {"where": draw(st.sampled_from([None, None, None, odd]))}
         if is_many:
             options["order_by"] = draw(st.sampled_from([None, *ORDERS[target]]))
             options["limit"] = draw(st.sampled_from([None, None, 1, 2]))
@@ -92,11 +92,11 @@ def views(draw: st.DrawFn) -> type[bb.ViewModel]:
         by = draw(st.sampled_from(KEYS[model]))
         add(model, True, lambda options: group(model, by=by, **options))
     else:
-        store["e0"] = root(model, where=draw(st.sampled_from([None, odd])))
+        store["e0"] = root(model, where=draw(st.sampled_from([None, None, None, odd])))
         known.append(("e0", model, False))
-    for _ in range(draw(st.integers(0, 5))):
-        parent, above, is_many = draw(st.sampled_from(known))
-        ways: list[Any] = [*REFERENCES[above], *REFERRERS[above], None]
+    for _ in range(draw(st.sampled_from([0, 1, 2, 3, 4, 5, 5, 6]))):
+        parent, above, is_many = draw(st.sampled_from([*known, known[-1], known[-1]]))
+        ways: list[Any] = [*REFERENCES[above], *REFERRERS[above]] * 3 + [None]
         way = draw(st.sampled_from(ways))
         if way is None:
             optional = draw(st.booleans())
