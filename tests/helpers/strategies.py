@@ -76,7 +76,7 @@ def town_fields(collection: str) -> st.SearchStrategy[dict[str, Any]]:
         optional = {
             "nick": st.sampled_from(["a", "b", "", "x/y", "bad"]), "level": st.sampled_from(["new", "old", None])
         }  # fmt: skip
-        return st.fixed_dictionaries({"name": st.sampled_from(["Ann", "Bo", "a", "boom"])}, optional=optional)
+        return st.fixed_dictionaries({"name": st.sampled_from(["Ann", "Bo", "a", "boom", ""])}, optional=optional)
     if collection == "rooms":
         optional = {"topic": st.just("u"), "members": st.lists(guests, max_size=3), "host": guests}
         return st.fixed_dictionaries({}, optional=optional)

@@ -193,6 +193,24 @@ class Badges(bb.ViewModel, path="names/{name}/card/main"):
         return self.store.user.doc_id
 
 
+class Unread(bb.ViewModel, path="unread/{chat}/of/{id}"):
+    """The documents that order a dict are read by no getter, or not in the field that does."""
+
+    class Store(bb.Store):
+        message: Message = root(Message)
+        chat: Chat | None = reference("message.chat", optional=True)
+        members: dict[str, User] = reference("chat.members")
+        slim: Chat | None = reference("message.chat", optional=True, only=("by_role",))
+        also: dict[str, User] = reference("slim.members")
+
+    store: Store
+
+    @view_property
+    def ids(self) -> list[list[str]]:
+        store = self.store
+        return [list(store.members), list(store.also), list(store.slim.by_role) if store.slim else []]
+
+
 class Sorted(bb.ViewModel, collection="sorted"):
     class Store(bb.Store):
         chat: Chat = root(Chat)
@@ -337,6 +355,10 @@ CASES: dict[str, tuple[type[bb.ViewModel], dict[str, Any]]] = {
             "_viewers": [one, "role:admin@chats/c"], "_editors": ["anyone", "signed in"],
         }
         for one in "abc"
+    }),
+    "an order that comes from what nobody reads": (Unread, {
+        **{f"unread/c/of/{one}": {"ids": [["c", "b", "a"], ["c", "b", "a"], ["z", "k"]]} for one in ("m1", "m2", "m3")},
+        "unread/d/of/m1": {"ids": [[], [], []]},
     }),
     "rows where a document says": (Badges, {
         "names/Ann/card/main": {"owner": "a"}, "names/Bo/card/main": {"owner": "b"}, "names/Cy/card/main": {"owner": "c"},
