@@ -207,8 +207,8 @@ class Unread(bb.ViewModel, path="unread/{chat}/of/{id}"):
 
     @view_property
     def ids(self) -> list[list[str]]:
-        store = self.store
-        return [list(store.members), list(store.also), list(store.slim.by_role) if store.slim else []]
+        by_role = self.store.slim.by_role if self.store.slim else {}
+        return [list(self.store.members), list(self.store.also), list(by_role)]
 
 
 class Sorted(bb.ViewModel, collection="sorted"):
