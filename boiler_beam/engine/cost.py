@@ -36,8 +36,8 @@ class Writes:
         return self.total / self.documents if self.documents else 0.0
 
     def __str__(self) -> str:
-        found = self.by_path.most_common(1)
-        most = f", at most {found[0][1]:,} ({found[0][0]})" if found else ""
+        path = min(self.by_path, key=lambda one: (-self.by_path[one], one), default=None)
+        most = f", at most {self.by_path[path]:,} ({path})" if path is not None else ""
         return f"{self.collection}: {self.mean:,.1f} rows{most}"
 
 
