@@ -18,7 +18,7 @@ from boiler_beam.steps.partition.levels import ROWS, WRITE, PartitionedPlan, Sen
 from boiler_beam.steps.partition.reached import Reached
 from boiler_beam.values import to_wire
 
-__all__ = ["ask_documents"]
+__all__ = ["Asking", "ask_documents"]
 
 
 def ask_documents(plan: PartitionedPlan, observed: Iterable[Observed], send: Send) -> None:
@@ -29,7 +29,7 @@ def ask_documents(plan: PartitionedPlan, observed: Iterable[Observed], send: Sen
 
     versions = NewestVersions(plan.plan, refuse)
     versions.add_all(Change(one.path, one.version, msgspec.Raw(one.fields)) for one in observed)
-    asking = _Asking(plan, send)
+    asking = Asking(plan, send)
     for family, documents in enumerate(versions.documents):
         changes = versions.changes[family]
         for path, document in documents.items():
@@ -44,7 +44,7 @@ def ask_documents(plan: PartitionedPlan, observed: Iterable[Observed], send: Sen
     send(WRITE, Statistics(0, sum(map(len, versions.documents)), 0, invalid))
 
 
-class _Asking:
+class Asking:
     """Asks documents what they are at every edge of their family: all that a user wrote of one document runs here."""
 
     def __init__(self, plan: PartitionedPlan, send: Send) -> None:
@@ -54,23 +54,25 @@ class _Asking:
         self._bare = [Role(number, [], [], []) for number in range(len(plan.edges))]
 
     def finish(self) -> None:
+        """Sends what was gathered."""
         for view, keys in self.own.items():
             self.send(ROWS, Own(view, keys))
         self.reached.finish()
 
     def ask(self, numbers: list[int], document: DomainModel, change: Change) -> None:
+        """Asks a document what it is at some edges, and tells it."""
         waiting: dict[int, list[Role]] = {}
         path, version, fields = change.path, change.version, bytes(change.fields)
         for number in numbers:
             view, edge = self.plan.edges[number]
-            if not (self.plan.shows_all[number] or self._tried(is_shown, view, edge, document, change)):
+            if not (self.plan.shows_all[number] or self.tried(is_shown, view, edge, document, change)):
                 continue
-            role = self._role(number, view, document, change)
+            role = self.role(number, view, document, change)
             match edge:
                 case Root():
                     self.reached.tell(role, path, version, fields, (self.plan.plan.views[view].row_id(path),))
                 case Group():
-                    keys = self._tried(group_ids, view, edge, document, change)
+                    keys = self.tried(group_ids, view, edge, document, change)
                     if keys:
                         self.own.setdefault(view, {}).update((row, to_wire(key)) for row, key in keys)
                         self.reached.tell(role, path, version, fields, [row for row, _ in keys])
@@ -86,7 +88,7 @@ class _Asking:
         for level, roles in waiting.items():
             self.send(level, Document(path, version, fields, roles))
 
-    def _role(self, number: int, view: int, document: DomainModel, change: Change) -> Role:
+    def role(self, number: int, view: int, document: DomainModel, change: Change) -> Role:
         """What the document adds to the aggregates over an edge, and what the edges that hang on it refer to."""
         aggregates, children = self.plan.aggregates[number], self.plan.references[number]
         edge = self.plan.edges[number][1]
@@ -94,12 +96,12 @@ class _Asking:
             return self._bare[number]
         contributions = []
         for place, aggregate in aggregates:
-            value = self._tried(contribution, view, aggregate, document, change)
+            value = self.tried(contribution, view, aggregate, document, change)
             if value is not None and value is not NOTHING:
                 contributions.append((place, to_wire(value)))
         links = []
         for child, reference in children:
-            if found := self._tried(references, view, reference, document, change):
+            if found := self.tried(references, view, reference, document, change):
                 links.append(Link(child, list(dict.fromkeys([path for _, path in found]))))
         is_cut = edge.limit is not None and edge.order is not None
         ranks = [to_wire(rank) for rank in edge.order.ranks(document)] if is_cut and edge.order else []
@@ -108,7 +110,7 @@ class _Asking:
     def _hang(
         self, role: Role, view: int, edge: Referrers, document: DomainModel, change: Change, fields: bytes
     ) -> None:
-        parents = self._tried(targets, view, edge, document, change)
+        parents = self.tried(targets, view, edge, document, change)
         if not parents:
             return
         number, path, version = role.edge, change.path, change.version
@@ -122,9 +124,10 @@ class _Asking:
         for parent in parents:
             self.send(level, Hang(number, parent, path, version, fields, role))
 
-    def _tried(
+    def tried(
         self, function: Callable[[Any, Any], Any], view: int, what: Any, document: DomainModel, change: Change
     ) -> Any:
+        """What a function of a document gives; None, and a dead letter, where it raises (S10a)."""
         try:
             return function(what, document)
         except FunctionRaised as error:

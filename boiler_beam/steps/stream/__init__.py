@@ -1,0 +1,17 @@
+"""The steps of a stream: the partitioned backfill's messages, with weights, so that each can be taken back.
+
+    change -> document    key: document. What it is at every edge now, and what it no longer is
+           -> reach       key: edge, path. Rows that want what lies there, and the documents that lie there, meet
+           -> first       key: edge, row. Which of them a row has, where an edge has a limit or several ways lead there
+           -> row         key: row. What its edges reached, what its aggregates hold; rendered when nothing is awaited
+
+Between stages messages may come in any order, each exactly once.
+"""
+
+from boiler_beam.steps.stream.document import Document, DocumentCell
+from boiler_beam.steps.stream.first import First, FirstCell
+from boiler_beam.steps.stream.plan import StreamPlan
+from boiler_beam.steps.stream.reach import Reach, ReachCell
+from boiler_beam.steps.stream.row import Row, RowCell
+
+__all__ = ["Document", "DocumentCell", "First", "FirstCell", "Reach", "ReachCell", "Row", "RowCell", "StreamPlan"]

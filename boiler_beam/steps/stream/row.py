@@ -1,0 +1,133 @@
+"""The step at a row: what its edges reached and what its aggregates hold, until it is rendered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from boiler_beam.events import DeadLetter
+from boiler_beam.plan import Edge, Group, ViewPlan
+from boiler_beam.steps.row import Copy, is_missing, render
+from boiler_beam.steps.stream.messages import Added, Owned, Shown
+from boiler_beam.steps.stream.plan import StreamPlan
+from boiler_beam.values import decode_wire, encode_wire, from_wire
+
+__all__ = ["Row", "RowCell"]
+
+
+@dataclass
+class _Entry:
+    """A document that a row has over an edge, while `weight` is positive."""
+
+    weight: int = 0
+    sequence: int = -2
+    fields: bytes | None = None
+    links: list[tuple[int, list[str]]] = field(default_factory=list)
+    version: int = 0
+
+
+@dataclass
+class RowCell:
+    """What is kept of one row.
+
+    Attributes:
+        version: The newest version of all messages that reached it (S7).
+        entries: Of each edge's number, the documents by path.
+        members: How many members a group's row has.
+        key: The group's key.
+        added: Of each aggregate, what was added: path and value, by weight.
+    """
+
+    version: int = 0
+    entries: dict[int, dict[str, _Entry]] = field(default_factory=dict)
+    members: int = 0
+    key: Any = None
+    added: dict[int, dict[tuple[str, bytes], int]] = field(default_factory=dict)
+
+
+class Row:
+    """Key: a view and a row. Takes what it has and adds, in any order; `render` says which copies there are of it.
+
+    Shown(location, l1, +1, missing)      a required edge has nothing: no row
+    Shown(location, l1, 0, {...})         the row can be rendered
+    Shown(meeting, m1, 0, -> l2)          its location is l2 now, which has not answered: the row waits, as it stands
+    Shown(location, l2, +1, {...})        rendered
+    """
+
+    def __init__(self, plan: StreamPlan, refuse: Callable[[DeadLetter], None]) -> None:
+        self.plan, self.refuse = plan, refuse
+
+    def shown(self, cell: RowCell, message: Shown) -> None:
+        """The row has a document once more or less, or it changed."""
+        cell.version = max(cell.version, message.version)
+        entry = cell.entries.setdefault(message.edge, {}).setdefault(message.path, _Entry())
+        entry.weight += message.weight
+        if message.weight >= 0 and message.sequence >= entry.sequence:
+            entry.sequence, entry.fields, entry.links = message.sequence, message.fields, message.links
+            entry.version = message.version
+
+    def added(self, cell: RowCell, message: Added) -> None:
+        """An aggregate has a value once more or less."""
+        cell.version = max(cell.version, message.version)
+        values = cell.added.setdefault(message.aggregate, {})
+        key = message.path, encode_wire(from_wire(message.value))
+        values[key] = values.get(key, 0) + message.weight
+        if not values[key]:
+            del values[key]
+
+    def owned(self, cell: RowCell, message: Owned) -> None:
+        """A group has a member more or less."""
+        cell.version = max(cell.version, message.version)
+        cell.members += message.weight
+        if message.weight > 0:
+            cell.key = message.key
+
+    def is_waiting(self, cell: RowCell) -> bool:
+        """Whether a document that the row wants has not answered yet (S8)."""
+        for entries in cell.entries.values():
+            for entry in entries.values():
+                if entry.weight > 0 and entry.fields is not None:
+                    for child, keys in entry.links:
+                        answers = cell.entries.get(child, {})
+                        if any(key not in answers or answers[key].weight <= 0 for key in keys):
+                            return True
+        return False
+
+    def render(self, cell: RowCell, place: int, row_id: str) -> Sequence[Copy]:
+        """The copies of the row as it stands; none where there is no row."""
+        view = self.plan.plan.views[place]
+        numbers = {name: number for number, (where, name) in enumerate(self.plan.places) if where == place}
+        known: dict[str, dict[str, Any]] = {}
+
+        def reached(name: str) -> dict[str, Any]:
+            if name not in known:
+                entries = cell.entries.get(numbers[name], {})
+                known[name] = {
+                    path: self._decoded(view.by_name[name], numbers[name], path, entry)
+                    for path, entry in entries.items()
+                    if entry.weight > 0 and entry.fields is not None
+                }
+            return known[name]
+
+        is_group = isinstance(view.root, Group)
+        if not (cell.members > 0 if is_group else reached(view.root.name)):
+            return ()
+        if any(is_missing(edge, reached(edge.name)) for edge in view.edges if is_missing(edge, {})):
+            return ()
+        key = cell.key if is_group else row_id[row_id.rfind("/") + 1 :]
+        return render(view, row_id, key, reached, lambda one: self._aggregate(cell, view, one), self.refuse)
+
+    def _decoded(self, edge: Edge, number: int, path: str, entry: _Entry) -> Any:
+        codec = self.plan.plan.families[edge.family]
+        assert entry.fields is not None
+        read = codec.decode if self.plan.travelling[number] is None else codec.partial
+        return read(path, entry.version, entry.fields)
+
+    def _aggregate(self, cell: RowCell, view: ViewPlan, place: int) -> Any:
+        fold = view.aggregates[place].fold
+        state = fold.empty()
+        for (path, value), weight in cell.added.get(place, {}).items():
+            if weight > 0:
+                fold.add(state, path, decode_wire(value))
+        return fold.result(state)
