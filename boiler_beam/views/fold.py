@@ -17,7 +17,7 @@ import abc
 from dataclasses import dataclass, field
 from datetime import datetime
 from math import copysign
-from typing import Any
+from typing import Any, ClassVar
 
 from boiler_beam.values import GeoPoint, Ref, encode_wire
 
@@ -40,7 +40,13 @@ State = Any
 
 
 class Fold(abc.ABC):
-    """How the contributions of documents become one value."""
+    """How the contributions of documents become one value.
+
+    Attributes:
+        can_retract: Whether a contribution can be taken back from an accumulator, whatever order they come in.
+    """
+
+    can_retract: ClassVar[bool] = False
 
     @abc.abstractmethod
     def empty(self) -> State:
@@ -56,6 +62,10 @@ class Fold(abc.ABC):
     @abc.abstractmethod
     def add(self, state: State, path: str, value: Any) -> None:
         """Adds the contribution of the document at a path."""
+
+    def retract(self, state: State, path: str, value: Any) -> None:
+        """Takes back a contribution that was added, or will be: where `can_retract`."""
+        raise TypeError(f"{type(self).__name__} can't take back a value")
 
     @abc.abstractmethod
     def merge(self, state: State, other: State) -> None:
@@ -78,11 +88,16 @@ class Fold(abc.ABC):
 class Count(Fold):
     """How many documents contribute: `[number]`."""
 
+    can_retract: ClassVar[bool] = True
+
     def empty(self) -> State:
         return [0]
 
     def add(self, state: State, path: str, value: Any) -> None:
         state[0] += 1
+
+    def retract(self, state: State, path: str, value: Any) -> None:
+        state[0] -= 1
 
     def merge(self, state: State, other: State) -> None:
         state[0] += other[0]
@@ -98,6 +113,8 @@ class Sum(Fold):
     Floats are added as integers of 2**-1074, so that neither order nor retraction changes a bit.
     """
 
+    can_retract: ClassVar[bool] = True
+
     def empty(self) -> State:
         return [0, 0, 0, 0, 0, 0, 0]
 
@@ -106,18 +123,25 @@ class Sum(Fold):
             raise TypeError(f"expected a number, got {value!r}")
 
     def add(self, state: State, path: str, value: Any) -> None:
-        state[6] += 1
+        self._count(state, value, 1)
+
+    def retract(self, state: State, path: str, value: Any) -> None:
+        self._count(state, value, -1)
+
+    @staticmethod
+    def _count(state: State, value: Any, weight: int) -> None:
+        state[6] += weight
         if isinstance(value, int):
-            state[0] += value
+            state[0] += weight * value
             return
-        state[1] += 1
+        state[1] += weight
         if value != value:
-            state[3] += 1
+            state[3] += weight
         elif value in (float("inf"), float("-inf")):
-            state[4 if value > 0 else 5] += 1
+            state[4 if value > 0 else 5] += weight
         else:
             numerator, denominator = value.as_integer_ratio()
-            state[2] += numerator << (_SCALE + 1 - denominator.bit_length())
+            state[2] += weight * (numerator << (_SCALE + 1 - denominator.bit_length()))
 
     def merge(self, state: State, other: State) -> None:
         for place, part in enumerate(other):
@@ -184,19 +208,31 @@ class Extreme(Fold):
 class CountDistinct(Fold):
     """How many different values: a dict from a value's canonical JSON to the number of documents that have it."""
 
+    can_retract: ClassVar[bool] = True
+
     def empty(self) -> State:
         return {}
 
     def add(self, state: State, path: str, value: Any) -> None:
-        key = encode_wire(value).decode()
-        state[key] = state.get(key, 0) + 1
+        self._count(state, encode_wire(value).decode(), 1)
+
+    def retract(self, state: State, path: str, value: Any) -> None:
+        self._count(state, encode_wire(value).decode(), -1)
+
+    @staticmethod
+    def _count(state: State, key: str, weight: int) -> None:
+        number = state.get(key, 0) + weight
+        if number:
+            state[key] = number
+        else:
+            del state[key]
 
     def merge(self, state: State, other: State) -> None:
         for key, number in other.items():
-            state[key] = state.get(key, 0) + number
+            self._count(state, key, number)
 
     def result(self, state: State) -> int:
-        return len(state)
+        return sum(number > 0 for number in state.values())
 
 
 @dataclass(frozen=True)
@@ -240,6 +276,7 @@ class CustomFold(Fold):
     """A user's own aggregate (`boiler_beam.aggregate.Custom`): `[state]`."""
 
     custom: Any = field(repr=False)
+    can_retract: ClassVar[bool] = True
 
     def empty(self) -> State:
         return [self.custom.empty()]
@@ -249,6 +286,9 @@ class CustomFold(Fold):
 
     def add(self, state: State, path: str, value: Any) -> None:
         state[0] = self.custom.add(state[0], value)
+
+    def retract(self, state: State, path: str, value: Any) -> None:
+        state[0] = self.custom.retract(state[0], value)
 
     def merge(self, state: State, other: State) -> None:
         state[0] = self.custom.merge(state[0], other[0])

@@ -36,13 +36,15 @@ class RowCell:
         entries: Of each edge's number, the documents by path.
         members: How many members a group's row has.
         key: The group's key.
-        added: Of each aggregate, what was added: path and value, by weight.
+        states: Of each aggregate that can take values back, its accumulator.
+        added: Of each other one, what was added: path and value, by weight.
     """
 
     version: int = 0
     entries: dict[int, dict[str, _Entry]] = field(default_factory=dict)
     members: int = 0
     key: Any = None
+    states: dict[int, Any] = field(default_factory=dict)
     added: dict[int, dict[tuple[str, bytes], int]] = field(default_factory=dict)
 
 
@@ -70,6 +72,14 @@ class Row:
     def added(self, cell: RowCell, message: Added) -> None:
         """An aggregate has a value once more or less."""
         cell.version = max(cell.version, message.version)
+        view = self.plan.plan.views[self.plan.edges[message.edge][0]]
+        fold = view.aggregates[message.aggregate].fold
+        if fold.can_retract:
+            if message.aggregate not in cell.states:
+                cell.states[message.aggregate] = fold.empty()
+            change = fold.add if message.weight > 0 else fold.retract
+            change(cell.states[message.aggregate], message.path, from_wire(message.value))
+            return
         values = cell.added.setdefault(message.aggregate, {})
         key = message.path, encode_wire(from_wire(message.value))
         values[key] = values.get(key, 0) + message.weight
@@ -126,6 +136,8 @@ class Row:
 
     def _aggregate(self, cell: RowCell, view: ViewPlan, place: int) -> Any:
         fold = view.aggregates[place].fold
+        if place in cell.states:
+            return fold.result(cell.states[place])
         state = fold.empty()
         for (path, value), weight in cell.added.get(place, {}).items():
             if weight > 0:
