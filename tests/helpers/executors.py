@@ -101,3 +101,18 @@ def on_beam(plan: Plan, text: str, folder: Path) -> Outcome:
     assert report.rows == len(rows)
     assert report.dead_letters == len(letters)
     return Outcome(rows, {f"{sum(view.tainted for view in report.views)} rows"}, letters)
+
+
+def told(plan: Plan, unknown: set[str], rows: dict[str, bytes]) -> dict[str, bytes]:
+    """The rows that can be told where those at some paths, or masks of paths, can't.
+
+    Of rows that may want one path none can be told while any of them may lie anywhere.
+    """
+    masks = {view.paths.template: view.paths.mask_of for view in plan.views if view.paths.given}
+    matching = {view.paths.template: view.target.matches for view in plan.views if view.paths.given}
+    return {
+        path: fields
+        for path, fields in rows.items()
+        if path not in unknown
+        and not any(matching[one](path) and mask_of(path) in unknown for one, mask_of in masks.items())
+    }

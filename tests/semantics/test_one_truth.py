@@ -17,7 +17,7 @@ from boiler_beam.plan import Plan, compile_plan
 from boiler_beam.plan.explain import explain
 from boiler_beam.steps.newest import NewestVersions
 from tests.helpers import shop, town
-from tests.helpers.executors import Outcome, embedded, on_beam, partitioned
+from tests.helpers.executors import Outcome, embedded, on_beam, partitioned, told
 from tests.helpers.histories import changes, lines
 from tests.helpers.random_views import views
 from tests.helpers.strategies import histories
@@ -26,21 +26,6 @@ PLAN, TOWN = compile_plan(shop.VIEWS), compile_plan(town.VIEWS)
 
 
 both_plans = pytest.mark.parametrize(("plan", "is_town"), [(PLAN, False), (TOWN, True)], ids=["shop", "town"])
-
-
-def told(plan: Plan, unknown: set[str], rows: dict[str, bytes]) -> dict[str, bytes]:
-    """The rows that can be told where those at some paths, or masks of paths, can't.
-
-    Of rows that may want one path none can be told while any of them may lie anywhere.
-    """
-    masks = {view.paths.template: view.paths.mask_of for view in plan.views if view.paths.given}
-    matching = {view.paths.template: view.target.matches for view in plan.views if view.paths.given}
-    return {
-        path: fields
-        for path, fields in rows.items()
-        if path not in unknown
-        and not any(matching[one](path) and mask_of(path) in unknown for one, mask_of in masks.items())
-    }
 
 
 def assert_right(outcome: Outcome, plan: Plan, table: list[Any]) -> None:

@@ -16,7 +16,7 @@ from boiler_beam.steps.stream import Row, RowCell, StreamPlan
 from boiler_beam.steps.stream.messages import Shown
 from tests.helpers import shop, town
 from tests.helpers.histories import changes
-from tests.helpers.network import Network, streamed
+from tests.helpers.network import ShuffledNetwork, streamed
 from tests.helpers.random_views import views
 from tests.helpers.strategies import histories
 
@@ -58,15 +58,15 @@ def test_s8_a_row_waits_until_what_it_wants_is_answered() -> None:
     plan = compile_plan([MeetingSession])
     moved = {**MEETING[2][2], "location": "locations/l2"}  # type: ignore[dict-item]
     for seed in range(50):
-        network = Network(plan, random.Random(seed))
+        network = ShuffledNetwork(plan, random.Random(seed))
         for change in changes(MEETING):
             network.observe(change)
-        network.step()
+        network.settle()
         assert network.addresses() == ["one"]
         network.observe(changes([("meetings/m1", 4, moved)])[0])
         seen = ["one"]
         while network.bag:
-            network.step(1)
+            network.settle(1)
             (cell,) = network.rows.values()
             if not network.row.is_waiting(cell):
                 seen += network.addresses() or ["none"]
@@ -75,12 +75,12 @@ def test_s8_a_row_waits_until_what_it_wants_is_answered() -> None:
 
 
 def test_s8_a_missing_document_is_an_answer() -> None:
-    network = Network(compile_plan([MeetingSession]), random.Random(1))
+    network = ShuffledNetwork(compile_plan([MeetingSession]), random.Random(1))
     network.observe(changes(MEETING[2:])[0])
-    network.step()
+    network.settle()
     assert network.outcome().rows == {}
     network.observe(changes(MEETING)[0])
-    network.step()
+    network.settle()
     assert network.addresses() == ["one"]
 
 
@@ -96,11 +96,11 @@ def test_what_a_row_no_longer_has_says_nothing_of_what_it_has() -> None:
 
 def test_s7_a_row_is_as_new_as_what_left_it() -> None:
     plan = compile_plan([OrganizationSummary])
-    network = Network(plan)
+    network = ShuffledNetwork(plan)
     user = {"firstName": "A", "lastName": "B", "organization": "x", "hearingAidRequested": False}
     for event in (("users/u1", 1, user), ("users/u2", 2, user), ("users/u2", 9, {**user, "organization": "y"})):
         network.observe(changes([event])[0])
-        network.step()
+        network.settle()
     assert {row: cell.version for (_, row), cell in network.rows.items()} == {"x": 9, "y": 9}
 
 
@@ -109,7 +109,7 @@ def test_cost_follows_the_change() -> None:
     plan = compile_plan([OrganizationSummary])
     counts = []
     for others in (3, 300):
-        network = Network(plan)
+        network = ShuffledNetwork(plan)
         user = {"firstName": "A", "lastName": "B", "organization": "x", "hearingAidRequested": False}
         table = [(f"users/u{number}", 1, user) for number in range(others)]
         table += [
@@ -118,9 +118,9 @@ def test_cost_follows_the_change() -> None:
         ]
         for change in changes(table):
             network.observe(change)
-        network.step()
-        network.delivered = 0
+        network.settle()
+        network.number_of_messages = 0
         network.observe(changes([("tickets/t1", 2, {"user": "users/u1", "role": "r", "attendance": False})])[0])
-        network.step()
-        counts.append(network.delivered)
+        network.settle()
+        counts.append(network.number_of_messages)
     assert counts == [2, 2]  # the ticket lies at its user; the organization's count goes down

@@ -91,7 +91,7 @@ class Row:
         cell.version = max(cell.version, message.version)
         cell.members += message.weight
         if message.weight > 0:
-            cell.key = message.key
+            cell.key = tuple(message.key) if isinstance(message.key, list) else message.key
 
     def is_waiting(self, cell: RowCell) -> bool:
         """Whether a document that the row wants has not answered yet (S8)."""

@@ -1,0 +1,96 @@
+"""Rows that follow a stream: after each batch they are the oracle's, and nothing is written that did not change."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+from hypothesis import given, note
+from hypothesis import strategies as st
+
+from boiler_beam.engine.stream import Stream
+from boiler_beam.events import DeadLetter, Row
+from boiler_beam.oracle import compute
+from boiler_beam.plan import Plan, compile_plan
+from boiler_beam.plan.explain import explain
+from boiler_beam.samples.meeting import MeetingSession
+from tests.helpers import shop, town
+from tests.helpers.executors import told
+from tests.helpers.histories import changes
+from tests.helpers.random_views import views
+from tests.helpers.strategies import histories
+
+PLANS = [(compile_plan(shop.VIEWS), False), (compile_plan(town.VIEWS), True)]
+
+
+class Held:
+    """What a sink holds of a stream: the newest stamp for each path stands, and an older one never comes."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, Row] = {}
+        self.stamps: dict[str, Any] = {}
+        self.writes = 0
+
+    def write(self, row: Row) -> None:
+        assert row.path not in self.stamps or row.stamp > self.stamps[row.path]
+        before = self.rows.pop(row.path, None)
+        assert (before.fields if before is not None else None) != row.fields, "nothing changed"
+        self.stamps[row.path] = row.stamp
+        self.writes += 1
+        if row.fields is not None:
+            self.rows[row.path] = row
+
+
+def follow(plan: Plan, table: list[Any], sizes: random.Random) -> None:
+    """Takes a history in batches, and compares with the oracle after each."""
+    letters: list[DeadLetter] = []
+    stream, held, taken, rest = Stream(plan, letters.append), Held(), 0, changes(table)
+    while taken < len(rest):
+        size = sizes.randint(1, 4)
+        for row in stream.take(rest[taken : taken + size]):
+            held.write(row)
+        taken += size
+        truth = compute(plan, rest[:taken])
+        rows = {path: row.fields or b"" for path, row in held.rows.items()}
+        assert told(plan, truth.unknown, rows) == told(plan, truth.unknown, truth.rows)
+
+
+@pytest.mark.parametrize(("plan", "is_town"), PLANS, ids=["shop", "town"])
+@given(st.data(), st.randoms(use_true_random=False))
+def test_after_each_batch_rows_are_those_of_the_oracle(
+    plan: Plan, is_town: bool, data: st.DataObject, sizes: random.Random
+) -> None:
+    table = data.draw(histories(is_town=is_town))
+    note(f"table = {table!r}")
+    follow(plan, table, sizes)
+
+
+@given(st.data(), st.randoms(use_true_random=False))
+def test_whatever_the_view(data: st.DataObject, sizes: random.Random) -> None:
+    plan = compile_plan([data.draw(views())])
+    table = data.draw(histories(is_town=True))
+    note(explain(plan))
+    note(f"table = {table!r}")
+    follow(plan, table, sizes)
+
+
+def test_s14_several_changes_of_a_batch_are_one_write_and_none_where_nothing_changed() -> None:
+    location = {"latitude": 0.0, "longitude": 0.0, "address": "one"}
+    meeting = {"location": "locations/l1", "users": [], "tickets": {}, "status": "closed"}
+    stream, held = Stream(compile_plan([MeetingSession]), lambda letter: None), Held()
+
+    def take(*events: Any) -> int:
+        before = held.writes
+        for row in stream.take(changes(list(events))):
+            held.write(row)
+        return held.writes - before
+
+    assert take(("meetings/m1", 1, meeting)) == 0
+    assert take(("locations/l1", 2, location), ("locations/l1", 3, {**location, "address": "two"})) == 1
+    assert take(("locations/l1", 4, {**location, "address": "two", "more": 1})) == 0
+    assert take(("locations/l1", 3, location)) == 0
+    assert take(("meetings/m1", 5, None), ("meetings/m1", 6, meeting)) == 0
+    assert take(("meetings/m1", 7, None)) == 1
+    assert take(("meetings/m1", 8, meeting)) == 1
+    assert [row.stamp for row in held.rows.values()] == [(1, 8, 8)]
