@@ -63,7 +63,7 @@ def dumped(value: Any, fields: tuple[str, ...]) -> Any:
         return None
     if isinstance(value, dict):
         return [[key, dumped(one, fields)] for key, one in value.items()]
-    return [value.path, *(getattr(value, name) for name in fields)]
+    return [value.path, value.version, *(getattr(value, name) for name in fields)]
 
 
 @st.composite

@@ -89,7 +89,7 @@ def test_what_a_row_no_longer_has_says_nothing_of_what_it_has() -> None:
     plan = StreamPlan(compile_plan([MeetingSession]))
     row, cell = Row(plan, lambda letter: None), RowCell()
     for weight, fields in ((1, b"{}"), (1, b"{}"), (-1, None)):
-        row.shown(cell, Shown(1, "m1", "locations/l1", weight, 5, fields, [], 5))
+        row.shown(cell, Shown(1, "m1", "locations/l1", weight, 5, fields, [], 5, 5))
     (entry,) = cell.entries[1].values()
     assert (entry.weight, entry.fields) == (1, b"{}")
 

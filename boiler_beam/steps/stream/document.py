@@ -94,7 +94,7 @@ class Document:
         if not keys:
             return None
         role = self._asking.role(number, view, document, change)
-        return Said(State(sequence, role, bytes(change.fields)), keys)
+        return Said(State(sequence, role, bytes(change.fields), change.version), keys)
 
     def _tell(self, cell: DocumentCell, number: int, change: Change, old: Said | None, new: Said | None) -> None:
         view, edge = self.plan.edges[number]
@@ -116,4 +116,8 @@ class Document:
             else:
                 state = now or was
                 assert state is not None
-                self.send(Candidate(number, key, path, weight, state.sequence, state.role, state.fields, version))
+                self.send(
+                    Candidate(
+                        number, key, path, weight, state.sequence, state.role, state.fields, state.version, version
+                    )
+                )

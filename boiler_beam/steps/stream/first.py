@@ -53,7 +53,7 @@ class First:
             cell.weights.pop(path, None)
         known = cell.states.get(path)
         if message.weight >= 0 and (known is None or known.sequence < message.sequence):
-            cell.states[path] = State(message.sequence, message.role, message.fields)
+            cell.states[path] = State(message.sequence, message.role, message.fields, message.document_version)
         after = self._first(cell, message.edge)
         for one in [*cell.shown, *after]:
             old, new = cell.shown.get(one), after.get(one)

@@ -61,6 +61,7 @@ class Candidate(_Message, tag="c", frozen=True):
     sequence: int
     role: Role | None
     fields: bytes
+    document_version: int
     version: int
 
 
@@ -69,6 +70,7 @@ class Shown(_Message, tag="s", frozen=True):
 
     Attributes:
         fields: Its fields as JSON; None: it is missing, which is an answer, too.
+        document_version: The document's own version; `version` is that of what caused the message.
         links: The keys that the edges below want for it: the row waits until these are answered.
     """
 
@@ -79,6 +81,7 @@ class Shown(_Message, tag="s", frozen=True):
     sequence: int
     fields: bytes | None
     links: list[tuple[int, list[str]]]
+    document_version: int
     version: int
 
 

@@ -11,7 +11,7 @@ from boiler_beam.steps.stream.show import Send, State, show
 
 __all__ = ["Reach", "ReachCell"]
 
-_MISSING = State(-1, None, b"")
+_MISSING = State(-1, None, b"", 0)
 
 
 @dataclass
@@ -61,7 +61,7 @@ class Reach:
         old = cell.documents.get(message.path)
         if old is not None and old.sequence >= message.sequence:
             return
-        new = cell.documents[message.path] = State(message.sequence, message.role, message.fields)
+        new = cell.documents[message.path] = State(message.sequence, message.role, message.fields, message.version)
         is_open = isinstance(self.plan.edges[message.edge][1], Referrers)
         if old is None and not is_open:
             old = _MISSING
@@ -85,4 +85,4 @@ class Reach:
         state = new or old
         assert state is not None
         weight = int(new is not None) - int(old is not None)
-        self.send(Candidate(edge, row, path, weight, state.sequence, state.role, state.fields, version))
+        self.send(Candidate(edge, row, path, weight, state.sequence, state.role, state.fields, state.version, version))

@@ -15,6 +15,9 @@ from boiler_beam.values import decode_wire, encode_wire, from_wire
 
 __all__ = ["Row", "RowCell"]
 
+_KEPT = 1 << 17
+"""Documents that are kept as they were read, for the next row that has them."""
+
 
 @dataclass
 class _Entry:
@@ -59,6 +62,11 @@ class Row:
 
     def __init__(self, plan: StreamPlan, refuse: Callable[[DeadLetter], None]) -> None:
         self.plan, self.refuse = plan, refuse
+        self._decoded: dict[tuple[int, str], tuple[bytes, Any]] = {}  # many rows have one document: it is read once
+        self._numbers = [
+            {name: number for number, (where, name) in enumerate(plan.places) if where == place}
+            for place in range(len(plan.plan.views))
+        ]
 
     def shown(self, cell: RowCell, message: Shown) -> None:
         """The row has a document once more or less, or it changed."""
@@ -67,7 +75,7 @@ class Row:
         entry.weight += message.weight
         if message.weight >= 0 and message.sequence >= entry.sequence:
             entry.sequence, entry.fields, entry.links = message.sequence, message.fields, message.links
-            entry.version = message.version
+            entry.version = message.document_version
 
     def added(self, cell: RowCell, message: Added) -> None:
         """An aggregate has a value once more or less."""
@@ -107,14 +115,14 @@ class Row:
     def render(self, cell: RowCell, place: int, row_id: str) -> Sequence[Copy]:
         """The copies of the row as it stands; none where there is no row."""
         view = self.plan.plan.views[place]
-        numbers = {name: number for number, (where, name) in enumerate(self.plan.places) if where == place}
+        numbers = self._numbers[place]
         known: dict[str, dict[str, Any]] = {}
 
         def reached(name: str) -> dict[str, Any]:
             if name not in known:
                 entries = cell.entries.get(numbers[name], {})
                 known[name] = {
-                    path: self._decoded(view.by_name[name], numbers[name], path, entry)
+                    path: self._document(view.by_name[name], numbers[name], path, entry)
                     for path, entry in entries.items()
                     if entry.weight > 0 and entry.fields is not None
                 }
@@ -128,11 +136,20 @@ class Row:
         key = cell.key if is_group else row_id[row_id.rfind("/") + 1 :]
         return render(view, row_id, key, reached, lambda one: self._aggregate(cell, view, one), self.refuse)
 
-    def _decoded(self, edge: Edge, number: int, path: str, entry: _Entry) -> Any:
-        codec = self.plan.plan.families[edge.family]
-        assert entry.fields is not None
-        read = codec.decode if self.plan.travelling[number] is None else codec.partial
-        return read(path, entry.version, entry.fields)
+    def _document(self, edge: Edge, number: int, path: str, entry: _Entry) -> Any:
+        codec, fields = self.plan.plan.families[edge.family], entry.fields
+        assert fields is not None
+        if self.plan.travelling[number] is not None:
+            return codec.partial(path, entry.version, fields)
+        key = edge.family, path
+        known = self._decoded.get(key)
+        if known is not None and (known[0] is fields or known[0] == fields) and known[1].version == entry.version:
+            return known[1]
+        if len(self._decoded) >= _KEPT:
+            self._decoded.clear()
+        document = codec.decode(path, entry.version, fields)
+        self._decoded[key] = fields, document
+        return document
 
     def _aggregate(self, cell: RowCell, view: ViewPlan, place: int) -> Any:
         fold = view.aggregates[place].fold

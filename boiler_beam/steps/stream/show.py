@@ -23,6 +23,7 @@ class State:
     sequence: int
     role: Role | None
     fields: bytes
+    version: int
 
 
 def show(
@@ -41,7 +42,7 @@ def show(
         links = [] if now is None else [link for link in plan.links(now, path) if plan.awaited[link[0]]]
         names = plan.travelling[edge]
         fields = None if now is None else state.fields if names is None else narrow_fields(state.fields, names)
-        send(Shown(edge, row, path, weight, state.sequence, fields, links, version))
+        send(Shown(edge, row, path, weight, state.sequence, fields, links, state.version, version))
     for role, weight in ((was, -1), (now, 1)):
         for place, value in role.contributions if role is not None else ():
             send(Added(edge, place, row, path, value, weight, version))

@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given, note
 from hypothesis import strategies as st
 
+import boiler_beam as bb
+from boiler_beam import reference, root, view_property
 from boiler_beam.engine.stream import Stream
 from boiler_beam.events import DeadLetter, Row
 from boiler_beam.oracle import compute
@@ -94,3 +96,24 @@ def test_s14_several_changes_of_a_batch_are_one_write_and_none_where_nothing_cha
     assert take(("meetings/m1", 7, None)) == 1
     assert take(("meetings/m1", 8, meeting)) == 1
     assert [row.stamp for row in held.rows.values()] == [(1, 8, 8)]
+
+
+class Versions(bb.ViewModel, collection="versions"):
+    class Store(bb.Store):
+        room: town.Room = root(town.Room)
+        host: town.Guest | None = reference("room.host", optional=True)
+        members: dict[str, town.Guest] = reference("room.members", order_by="name", limit=1)
+
+    store: Store
+
+    @view_property
+    def versions(self) -> list[int]:
+        documents = [self.store.room, self.store.host, *self.store.members.values()]
+        return [one.version for one in documents if one is not None]
+
+
+def test_documents_have_their_own_versions_and_not_those_of_what_brought_them() -> None:
+    room = {"host": "guests/1", "members": ["guests/2"]}
+    table = [("guests/1", 1, {"name": "a"}), ("guests/2", 2, {"name": "b"}), ("rooms/1", 9, room)]
+    (row,) = Stream(compile_plan([Versions]), lambda letter: None).take(changes(table))
+    assert row.fields == b'{"versions":[9,1,2]}'
