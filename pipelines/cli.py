@@ -94,7 +94,7 @@ def _doctor() -> int:
 @click.argument("row_path")
 def _why(views: tuple[str, ...], source: tuple[str, ...], row_path: str) -> int:
     """Show the documents and versions behind a row, and what each contributed."""
-    from boiler_beam.connectors import open_source
+    from boiler_beam.connectors import read_sources
     from boiler_beam.engine.why import why
     from boiler_beam.plan import compile_plan
     from boiler_beam.steps.newest import NewestVersions
@@ -102,9 +102,7 @@ def _why(views: tuple[str, ...], source: tuple[str, ...], row_path: str) -> int:
 
     plan = compile_plan(load_views(views))
     versions = NewestVersions(plan, lambda letter: None)
-    for one in [open_source(uri) for uri in source]:
-        for split in one.splits():
-            versions.add_all(one.read(split))
+    versions.add_all(read_sources(source))
     for line in why(plan, versions, row_path):
         print(line)
     return 0
@@ -137,16 +135,13 @@ def _init(source: tuple[str, ...], sample: int, module: str) -> int:
 )
 def _check(views: tuple[str, ...], source: tuple[str, ...], sample: int | None) -> int:
     """Check models against documents: what is invalid, which references lead nowhere. Exits with 1 if any."""
-    from itertools import chain
-
-    from boiler_beam.connectors import open_source
+    from boiler_beam.connectors import read_sources
     from boiler_beam.engine.check import check
     from boiler_beam.plan import compile_plan
     from pipelines.views import load_views
 
     plan = compile_plan(load_views(views))
-    opened = [open_source(uri) for uri in source]
-    changes = chain.from_iterable(one.read(split) for one in opened for split in one.splits())
+    changes = read_sources(source)
     number = 0
     for one in check(plan, changes, sample):
         looked = "" if one.documents == one.paths else f", {one.documents:,} valid ones looked at"

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from boiler_beam.connectors import open_source
+from boiler_beam.connectors import read_sources
 from boiler_beam.engine.join import Join, ViewJoin
 from boiler_beam.errors import UsageError
 from boiler_beam.events import Change, DeadLetter
@@ -69,19 +69,17 @@ def _sampled(sources: Sequence[str], sample: int) -> tuple[dict[str, Change], se
     newest: dict[str, Change] = {}
     kept: Counter[str] = Counter()
     known: set[str] = set()
-    for source in [open_source(uri) for uri in sources]:
-        for split in source.splits():
-            for change in source.read(split):
-                if isinstance(change, DeadLetter):
-                    continue
-                known.add(change.path)
-                pattern = pattern_of(change.path)
-                if change.path not in newest and kept[pattern] >= sample:
-                    continue
-                if change.path not in newest:
-                    kept[pattern] += 1
-                if change.path not in newest or newest[change.path].version <= change.version:
-                    newest[change.path] = change
+    for change in read_sources(sources):
+        if isinstance(change, DeadLetter):
+            continue
+        known.add(change.path)
+        pattern = pattern_of(change.path)
+        if change.path not in newest and kept[pattern] >= sample:
+            continue
+        if change.path not in newest:
+            kept[pattern] += 1
+        if change.path not in newest or newest[change.path].version <= change.version:
+            newest[change.path] = change
     return {path: change for path, change in newest.items() if _is_readable(change)}, known
 
 

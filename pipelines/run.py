@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from rich.console import Console
 
-from boiler_beam.connectors import dead_letters_beside, open_dead_letters, open_sink, open_source
+from boiler_beam.connectors import dead_letters_beside, open_dead_letters, open_sink, open_source, read_sources
 from boiler_beam.engine import Report, backfill
 from boiler_beam.engine.cost import writes_per_change
 from boiler_beam.engine.memory import MemorySink
@@ -63,9 +63,7 @@ def explain_plan(plan: Plan, sources: Sequence[str]) -> None:
     print(explain(plan))
     if sources:
         versions = NewestVersions(plan, lambda letter: None)
-        for one in [open_source(uri) for uri in sources]:
-            for split in one.splits():
-                versions.add_all(one.read(split))
+        versions.add_all(read_sources(sources))
         print("\nrows written for a change, counted over these documents, if all that read it change by it:")
         for writes in writes_per_change(plan, versions):
             print(f"  {writes}")

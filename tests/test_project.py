@@ -20,7 +20,7 @@ EXPORTS = {
     "document field group reference referrers role root view_property",
     "boiler_beam.testing": "check_aggregate render",
     "boiler_beam.connectors": "BackfillWriter Control DeadLetterWriter Sink Source dead_letters_beside open_dead_letters open_sink "
-    "open_source read_dead_letters register schemes",
+    "open_source read_dead_letters read_sources register schemes",
     "boiler_beam.engine": "Report backfill",
     "boiler_beam.views.aggregate": "AggregateDeclaration Custom collect count count_distinct custom max mean min sum top",
 }

@@ -7,7 +7,7 @@ from boiler_beam.connectors.dead_letters import (
     open_dead_letters,
     read_dead_letters,
 )
-from boiler_beam.connectors.registry import open_sink, open_source, register, schemes
+from boiler_beam.connectors.registry import open_sink, open_source, read_sources, register, schemes
 
 __all__ = [
     "BackfillWriter",
@@ -20,6 +20,7 @@ __all__ = [
     "open_sink",
     "open_source",
     "read_dead_letters",
+    "read_sources",
     "register",
     "schemes",
 ]

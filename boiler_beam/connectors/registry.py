@@ -11,16 +11,17 @@ Known are, in this order: what was registered, the built-in schemes, and the ent
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from boiler_beam.connectors.base import Sink, Source
 from boiler_beam.errors import UsageError
+from boiler_beam.events import Change, DeadLetter
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-__all__ = ["open_sink", "open_source", "register", "schemes"]
+__all__ = ["open_sink", "open_source", "read_sources", "register", "schemes"]
 
 Connector = TypeVar("Connector", bound="type[Source] | type[Sink]")
 
@@ -69,6 +70,16 @@ def open_source(uri: str) -> Source:
     """
     opened: Source = _open(uri, Source, "source")
     return opened
+
+
+def read_sources(uris: Iterable[str]) -> Iterator[Change | DeadLetter]:
+    """All that the bounded sources at some URIs hold, one after the other. They are opened at once, and read as asked.
+
+    Raises:
+        UsageError: A URI is malformed, or its scheme is none of a source; when read: there is nothing to read.
+    """
+    sources = [open_source(uri) for uri in uris]
+    return (change for source in sources for split in source.splits() for change in source.read(split))
 
 
 def open_sink(uri: str) -> Sink:

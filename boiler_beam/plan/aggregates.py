@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from boiler_beam.models import wire_of
 from boiler_beam.plan.edges import Tell
 from boiler_beam.plan.fieldpath import FieldError, as_value, value_reader
 from boiler_beam.plan.ordering import ordering
 from boiler_beam.plan.tree import Aggregate, Edge
-from boiler_beam.values import from_wire
 from boiler_beam.views import EdgeDeclaration
 from boiler_beam.views.aggregate import AggregateDeclaration, Custom
 from boiler_beam.views.fold import Collect, Count, CountDistinct, CustomFold, Extreme, Fold, Mean, Sum
@@ -104,7 +102,7 @@ class AggregateCompiler:
     def _of(self, name: str, edge: Edge, of: Any, word: str) -> Callable[[Any], Any] | None:
         """What `of=`, `by=` or `order_by=` reads of a document, as a Firestore value."""
         if of is None:
-            return lambda document: from_wire(wire_of(document))
+            return as_value
         if isinstance(of, str):
             try:
                 return value_reader(edge.model, of, f"write {word}=lambda document: ...")

@@ -40,12 +40,7 @@ class StreamPlan(PartitionedPlan):
         found = []
         for number, (_, edge) in enumerate(self.edges):
             parent = self.parent[number]
-            is_known = parent is not None and self.goes_to_rows[parent]
-            is_answered = self.goes_to_rows[number] and edge.limit is None and not isinstance(edge, Referrers)
+            is_known = parent is not None and self.travels[parent]
+            is_answered = self.travels[number] and edge.limit is None and not isinstance(edge, Referrers)
             found.append(is_known and is_answered)
         return found
-
-    @cached_property
-    def goes_to_rows(self) -> list[bool]:
-        """Whether an edge's documents are told to rows."""
-        return self.travels

@@ -35,7 +35,7 @@ def show(
     what the row wants of them, more and less.
     """
     was, now = old.role if old is not None else None, new.role if new is not None else None
-    if plan.goes_to_rows[edge]:
+    if plan.travels[edge]:
         state = new or old
         assert state is not None
         weight = int(new is not None) - int(old is not None)
