@@ -14,7 +14,8 @@ organization_summaries/org1 Stamp(generation=1, version=7, seq=7) {"numAttending
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+import hashlib
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -22,64 +23,67 @@ from typing_extensions import assert_never
 
 from boiler_beam.events import Change, DeadLetter, Row, Stamp
 from boiler_beam.plan import Plan
-from boiler_beam.steps.newest import NewestVersions
 from boiler_beam.steps.row import Copy
-from boiler_beam.steps.stream import (
-    Document,
-    DocumentCell,
-    First,
-    FirstCell,
-    Reach,
-    ReachCell,
-    RowCell,
-    StreamPlan,
-)
+from boiler_beam.steps.stream import Document, Emitted, First, MemoryCells, Reach, RowCell, StreamPlan
 from boiler_beam.steps.stream import Row as RowStep
+from boiler_beam.steps.stream.cells import Cells
+from boiler_beam.steps.stream.document import NOTHING_NEW
 from boiler_beam.steps.stream.messages import Added, Candidate, Lies, Message, Owned, Shown, Wanted
 
 __all__ = ["Network", "Stream"]
+
+_DOCUMENTS = 1 << 17
+"""That are kept as they were read: rows have them again and again."""
 
 RowKey = tuple[int, str]
 """A view's place in the plan, and a row's id."""
 
 
 class Network:
-    """The steps, and a cell for each of their keys; messages are delivered in the order in which they were sent.
+    """The steps over cells; messages are delivered in the order in which they were sent.
 
     Args:
         plan: The views.
         refuse: Takes the dead letters.
+        cells: Where the cells are.
 
     Attributes:
-        rows: The cell of each row.
         dirty: The rows that were touched, in that order; whoever renders them takes them out.
         number_of_messages: How many were delivered.
     """
 
-    def __init__(self, plan: Plan, refuse: Callable[[DeadLetter], None]) -> None:
-        self.plan = StreamPlan(plan)
-        self.versions = NewestVersions(plan, refuse)
-        self.rows: defaultdict[RowKey, RowCell] = defaultdict(RowCell)
+    def __init__(self, plan: StreamPlan, refuse: Callable[[DeadLetter], None], cells: Cells) -> None:
+        self.plan, self.cells = plan, cells
         self.dirty: dict[RowKey, None] = {}
         self.number_of_messages = 0
-        self._documents: defaultdict[tuple[int, str], DocumentCell] = defaultdict(DocumentCell)
-        self._reaches: defaultdict[tuple[int, str], ReachCell] = defaultdict(ReachCell)
-        self._firsts: defaultdict[tuple[int, str, str], FirstCell] = defaultdict(FirstCell)
         self._waiting: deque[Message] = deque()
-        self._document = Document(self.plan, self.send, refuse)
-        self._reach, self._first = Reach(self.plan, self.send), First(self.plan, self.send)
-        self.row = RowStep(self.plan, refuse)
+        self.document = Document(plan, self.send, refuse)
+        self._reach, self._first = Reach(plan, self.send), First(plan, self.send)
+        self._documents: dict[tuple[int, str], Any] = {}
+        self.row = RowStep(plan, refuse, self.look_up if plan.is_local else None)
 
     def observe(self, change: Change) -> None:
         """Takes one observed version of a document."""
-        families = self.plan.plan.families_of(change.path)
-        before = [self.versions.changes[family].get(change.path) for family in families]
-        self.versions.add(change)
-        for family, known in zip(families, before, strict=True):
-            standing = self.versions.changes[family].get(change.path)
-            if standing is not None and standing is not known:
-                document = self.versions.documents[family].get(change.path)
-                self._document.changed(self._documents[family, change.path], family, document, standing)
+        for family in self.plan.plan.families_of(change.path):
+            document = self.document.observed(self.cells.document(family, change.path), family, change)
+            if document is not NOTHING_NEW:
+                self._keep(family, change.path, document)
+
+    def look_up(self, family: int, path: str) -> Any:
+        """The document that stands, or None."""
+        found = self._documents.get((family, path), NOTHING_NEW)
+        if found is NOTHING_NEW:
+            cell = self.cells.document(family, path)
+            is_deleted = cell.version < 0 or cell.fields == b"null"
+            codec = self.plan.plan.families[family]
+            found = self._keep(family, path, None if is_deleted else codec.decode(path, cell.version, cell.fields))
+        return found
+
+    def _keep(self, family: int, path: str, document: Any) -> Any:
+        if len(self._documents) >= _DOCUMENTS:
+            self._documents.clear()
+        self._documents[family, path] = document
+        return document
 
     def send(self, message: Message) -> None:
         """Takes a message on its way."""
@@ -87,25 +91,26 @@ class Network:
 
     def settle(self) -> None:
         """Delivers messages until none is left."""
-        while self._waiting:
-            self.deliver(self._waiting.popleft())
+        waiting, deliver = self._waiting, self.deliver
+        while waiting:
+            deliver(waiting.popleft())
 
     def deliver(self, message: Message) -> None:
         """Hands a message to the step at its key."""
         self.number_of_messages += 1
         match message:
             case Wanted():
-                self._reach.wanted(self._reaches[message.edge, message.key], message)
+                self._reach.wanted(self.cells.reach(message.edge, message.key), message)
             case Lies():
-                self._reach.lies(self._reaches[message.edge, message.key], message)
+                self._reach.lies(self.cells.reach(message.edge, message.key), message)
+            case Shown():
+                self.row.shown(self._touched(self.plan.places[message.edge][0], message.row), message)
+            case Added():
+                self.row.added(self._touched(self.plan.places[message.edge][0], message.row), message)
             case Candidate():
                 is_limited = self.plan.edges[message.edge][1].limit is not None
-                key = message.edge, message.row, "" if is_limited else message.path
-                self._first.candidate(self._firsts[key], message)
-            case Shown():
-                self.row.shown(self._touched(self.plan.edges[message.edge][0], message.row), message)
-            case Added():
-                self.row.added(self._touched(self.plan.edges[message.edge][0], message.row), message)
+                key = message.row if is_limited else f"{message.row}\0{message.path}"
+                self._first.candidate(self.cells.first(message.edge, key), message)
             case Owned():
                 self.row.owned(self._touched(message.view, message.row), message)
             case _:
@@ -113,7 +118,13 @@ class Network:
 
     def _touched(self, view: int, row_id: str) -> RowCell:
         self.dirty[view, row_id] = None
-        return self.rows[view, row_id]
+        return self.cells.row(view, row_id)
+
+    def forget(self) -> None:
+        """After a rollback: what is held of the cells beside them (S21)."""
+        self._documents.clear()
+        self._waiting.clear()
+        self.dirty.clear()
 
 
 class Stream:
@@ -123,62 +134,95 @@ class Stream:
         plan: The views.
         refuse: Takes the dead letters.
         generations: The generation of each view's rows (S13), 1 where it is not named.
+        cells: Where the cells are; by default in memory.
+
+    Attributes:
+        silent: The views (their places) whose rows are not given yet: their documents are not all in.
+        floor: Of each view, the version that every stamp has at the least: that of a backfill in between (S16).
     """
 
     def __init__(
-        self, plan: Plan, refuse: Callable[[DeadLetter], None], generations: dict[str, int] | None = None
+        self,
+        plan: Plan,
+        refuse: Callable[[DeadLetter], None],
+        generations: dict[str, int] | None = None,
+        cells: Any = None,
     ) -> None:
         self.plan, self.refuse = plan, refuse
-        self.network = Network(plan, refuse)
-        self._generations = [(generations or {}).get(view.name, 1) for view in plan.views]
-        self._copies: dict[RowKey, dict[str, bytes]] = {}  # what each row wants to be, where it can be told
-        self._claims: dict[str, dict[str, tuple[int, bytes]]] = {}  # of contested paths: by row id, version and fields
-        self._emitted: dict[str, Row] = {}  # of each path what was given last, deletions among them
+        self.cells: Cells = MemoryCells() if cells is None else cells
+        self.network = Network(StreamPlan(plan, is_local=True), refuse, self.cells)
+        known = generations or {}
+        self.generations = [known.get(view.name, 1) for view in plan.views]
+        self.silent: set[int] = set()
+        self.floor = [0 for _ in plan.views]
+        self._is_simple = [not view.has_paths and view.paths.is_unique for view in plan.views]
 
-    def take(self, changes: Iterable[Change | DeadLetter]) -> Iterator[Row]:
-        """The rows whose fields a batch of changes changed, deleted ones without fields; each path once."""
-        for change in changes:
-            if isinstance(change, DeadLetter):
-                self.refuse(change)
-            else:
-                self.network.observe(change)
-        self.network.settle()
-        dirty, self.network.dirty = self.network.dirty, {}
-        touched: dict[str, tuple[int, int]] = {}  # of each path the view, and the version that touched it
+    def take(self, batch: Iterable[Change]) -> Iterator[Row]:
+        """Takes changes; gives each row that they changed once, with fields None where it is gone."""
+        self.put(batch)
+        return self.rows()
+
+    def put(self, batch: Iterable[Change]) -> None:
+        """Takes changes: rows get dirty."""
+        network = self.network
+        for change in batch:
+            network.observe(change)
+            network.settle()
+
+    def rows(self) -> Iterator[Row]:
+        """The dirty rows that differ from what was given of them last; those of silent views stay dirty."""
+        silent, network = self.silent, self.network
+        dirty = [key for key in network.dirty if key[0] not in silent]
+        for key in dirty:
+            del network.dirty[key]
+        touched: dict[tuple[int, str], int] = {}  # the paths whose claims changed, with the version that touched it
         for place, row_id in dirty:
-            cell = self.network.rows[place, row_id]
-            for path in self._claimed(place, row_id, cell.version, self.network.row.render(cell, place, row_id)):
-                touched[path] = place, max(cell.version, touched.get(path, (0, 0))[1])
-        for path, (place, version) in touched.items():
-            claims = self._claims.get(path)
-            fields = claims[min(claims)][1] if claims else None
-            last = self._emitted.get(path)
-            if fields == (last.fields if last is not None else None):
-                continue
-            stamp = Stamp(self._generations[place], version, version)
-            if last is not None:
-                stamp = stamp._replace(version=max(version, last.stamp.version), seq=max(version, last.stamp.seq + 1))
-            row = self._emitted[path] = Row(path, stamp, fields)
-            yield row
+            cell = self.cells.row(place, row_id)
+            copies, version = network.row.render(cell, place, row_id), max(cell.version, self.floor[place])
+            if not self._is_simple[place]:
+                for path in self._claimed(place, row_id, version, copies):
+                    touched[place, path] = max(version, touched.get((place, path), 0))
+            elif not copies:
+                yield from self._emit(place, self.plan.views[place].paths.fill(row_id), version, None)
+            elif copies[0].fields is not None:
+                yield from self._emit(place, copies[0].path, version, copies[0].fields)
+            if network.row.is_empty(cell, place):
+                self.cells.drop_row(place, row_id)
+        for (place, path), version in touched.items():
+            claims = dict(self.cells.claims(place, path).items())
+            yield from self._emit(place, path, version, claims[min(claims)] if claims else None)
+
+    def _emit(self, place: int, path: str, version: int, fields: bytes | None) -> Iterator[Row]:
+        last = self.cells.emitted(place).get(path)
+        digest = b"" if fields is None else hashlib.blake2b(fields, digest_size=16).digest()
+        if last is None:
+            if fields is None:
+                return
+            seq = version
+        elif last.digest == digest:
+            return
+        else:
+            version, seq = max(version, last.version), max(version, last.seq + 1)
+        self.cells.emitted(place)[path] = Emitted(version, seq, digest)
+        yield Row(path, Stamp(self.generations[place], version, seq), fields)
 
     def _claimed(self, place: int, row_id: str, version: int, copies: Sequence[Copy]) -> Iterator[str]:
         """Puts what a row wants to be in place of what it wanted; gives the paths of both."""
-        paths = self.plan.views[place].paths
-        known = self._copies.pop((place, row_id), {})
+        paths, held = self.plan.views[place].paths, self.cells.copies(place, row_id)
+        known = {path for path, _ in held.items()}
         untold = {copy.path for copy in copies if copy.fields is None}
-        wanted = {path: fields for path, fields in known.items() if path in untold or paths.mask_of(path) in untold}
-        wanted |= {copy.path: copy.fields for copy in copies if copy.fields is not None}
-        if wanted:
-            self._copies[place, row_id] = wanted
-        for path in [*known, *(path for path in wanted if path not in known)]:
-            claims = self._claims.setdefault(path, {})
-            claims.pop(row_id, None)
-            if path in wanted:
-                claims[row_id] = version, wanted[path]
-                if len(claims) > 1:
-                    self._contest(self.plan.views[place].name, path, claims)
-            elif not claims:
-                del self._claims[path]
+        stays = {path for path in known if path in untold or paths.mask_of(path) in untold}
+        wanted = {copy.path: copy.fields for copy in copies if copy.fields is not None}
+        for path in sorted(known - stays - wanted.keys()):
+            held.pop(path)
+            self.cells.claims(place, path).pop(row_id)
+            yield path
+        for path, fields in wanted.items():
+            held[path] = True
+            claims = self.cells.claims(place, path)
+            claims[row_id] = fields
+            if not paths.is_unique and len(others := dict(claims.items())) > 1:
+                self._contest(self.plan.views[place].name, path, others)
             yield path
 
     def _contest(self, view: str, path: str, claims: dict[str, Any]) -> None:

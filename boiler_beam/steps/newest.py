@@ -23,7 +23,7 @@ from boiler_beam.models import DomainModel
 from boiler_beam.plan import Plan
 from boiler_beam.values import decode_wire, encode_wire
 
-__all__ = ["NewestVersions", "dead_letter_of", "families_lost"]
+__all__ = ["NewestVersions", "dead_letter_of", "families_lost", "is_newest_invalid", "replaces"]
 
 
 def dead_letter_of(stage: str, code: str, message: str, change: Change) -> DeadLetter:
@@ -43,12 +43,44 @@ def families_lost(plan: Plan, letter: DeadLetter) -> Iterable[int]:
     return range(len(plan.families)) if letter.path is None else plan.families_of(letter.path)
 
 
-def _canonical(change: Change) -> bytes:
-    """What two changes of one version are compared by: equal fields, equal bytes."""
+def _canonical(fields: bytes) -> bytes:
+    """What two versions are compared by: equal fields, equal bytes."""
     try:
-        return encode_wire(decode_wire(bytes(change.fields)))
+        return encode_wire(decode_wire(fields))
     except (ValueError, RecursionError):  # in a field that the model does not read
-        return bytes(change.fields)
+        return fields
+
+
+def replaces(change: Change, version: int, fields: bytes, refuse: Callable[[DeadLetter], None]) -> bool:
+    """Whether a valid or deleted version takes the place of the one that stands (S1).
+
+    Of two that differ at the same version, the greater canonical encoding stands; the other one is a dead letter.
+
+    Args:
+        change: The version that came.
+        version: The one that stands.
+        fields: Its fields.
+        refuse: Takes the dead letter.
+    """
+    mine, other = (version, fields == b"null"), (change.version, change.is_deleted)
+    if mine != other:
+        return mine < other
+    came = bytes(change.fields)
+    if came == fields:
+        return False
+    standing, new = _canonical(fields), _canonical(came)
+    if standing == new:
+        return False
+    loser = change if new < standing else Change(change.path, version, msgspec.Raw(fields))
+    message = f"expected one document at version {version}, got two that differ; the other one stands"
+    refuse(dead_letter_of("newest", "version_conflict", message, loser))
+    return loser is not change
+
+
+def is_newest_invalid(change: Change, standing: int | None, invalid: tuple[int, bytes] | None) -> bool:
+    """Whether an invalid version is kept: it is newer than what stands, and than the invalid one that is known (S2)."""
+    is_newer = invalid is None or invalid < (change.version, bytes(change.fields))
+    return is_newer and (standing is None or standing < change.version)
 
 
 class NewestVersions:
@@ -112,8 +144,8 @@ class NewestVersions:
     def _refuse(self, place: int, change: Change, error: InvalidDocument) -> None:
         self.refuse(dead_letter_of("decode", error.code, str(error), change))
         older, standing = self.invalid[place].get(change.path), self.changes[place].get(change.path)
-        is_newest = older is None or (older.version, bytes(older.fields)) < (change.version, bytes(change.fields))
-        if is_newest and (standing is None or standing.version < change.version):
+        known = None if older is None else (older.version, bytes(older.fields))
+        if is_newest_invalid(change, None if standing is None else standing.version, known):
             self.invalid[place][change.path] = change
 
     def _replace(self, place: int, change: Change) -> None:
@@ -126,10 +158,8 @@ class NewestVersions:
             except InvalidDocument as error:
                 self._refuse(place, change, error)
                 return
-        if standing is not None:
-            mine, other = (standing.version, standing.is_deleted), (change.version, document is None)
-            if mine > other or (mine == other and not self._wins(place, standing, change)):
-                return
+        if standing is not None and not replaces(change, standing.version, bytes(standing.fields), self.refuse):
+            return
         self.changes[place][path] = change
         if document is None:
             self.documents[place].pop(path, None)
@@ -138,16 +168,6 @@ class NewestVersions:
         older = self.invalid[place].get(path)
         if older is not None and older.version <= change.version:
             del self.invalid[place][path]
-
-    def _wins(self, place: int, standing: Change, change: Change) -> bool:
-        """Whether a change beats the one that stands at the same version; the loser is a dead letter if it differs."""
-        mine, other = _canonical(standing), _canonical(change)
-        if mine == other:
-            return False
-        loser = standing if other > mine else change
-        message = f"expected one document at version {change.version}, got two that differ; the other one stands"
-        self.refuse(dead_letter_of("newest", "version_conflict", message, loser))
-        return loser is standing
 
     def partial(self, place: int, path: str) -> Any:
         """What can be read of the invalid version of a document: a namespace of its valid fields (S5)."""

@@ -17,9 +17,10 @@ import abc
 from dataclasses import dataclass, field
 from datetime import datetime
 from math import copysign
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from boiler_beam.values import GeoPoint, Ref, encode_wire
+from boiler_beam.views.sortkey import sort_key
 
 __all__ = [
     "Collect",
@@ -43,10 +44,13 @@ class Fold(abc.ABC):
     """How the contributions of documents become one value.
 
     Attributes:
-        can_retract: Whether a contribution can be taken back from an accumulator, whatever order they come in.
+        keeps: What a stream keeps of it: a `state` from which contributions can be taken back, in whatever order they
+            come; the `distinct` values, counted; or a `ranking` of them, of which the first ones count.
+        limit: How many of a ranking count; None for all.
     """
 
-    can_retract: ClassVar[bool] = False
+    keeps: ClassVar[Literal["state", "distinct", "ranking"]] = "state"
+    limit: int | None = None
 
     @abc.abstractmethod
     def empty(self) -> State:
@@ -64,8 +68,12 @@ class Fold(abc.ABC):
         """Adds the contribution of the document at a path."""
 
     def retract(self, state: State, path: str, value: Any) -> None:
-        """Takes back a contribution that was added, or will be: where `can_retract`."""
+        """Takes back a contribution that was added, or will be: where a state is kept."""
         raise TypeError(f"{type(self).__name__} can't take back a value")
+
+    def rank(self, path: str, value: Any) -> bytes:
+        """The place of a contribution in the ranking, or which of the distinct values it is."""
+        raise TypeError(f"{type(self).__name__} has no ranking")
 
     @abc.abstractmethod
     def merge(self, state: State, other: State) -> None:
@@ -87,8 +95,6 @@ class Fold(abc.ABC):
 @dataclass(frozen=True)
 class Count(Fold):
     """How many documents contribute: `[number]`."""
-
-    can_retract: ClassVar[bool] = True
 
     def empty(self) -> State:
         return [0]
@@ -112,8 +118,6 @@ class Sum(Fold):
 
     Floats are added as integers of 2**-1074, so that neither order nor retraction changes a bit.
     """
-
-    can_retract: ClassVar[bool] = True
 
     def empty(self) -> State:
         return [0, 0, 0, 0, 0, 0, 0]
@@ -184,6 +188,11 @@ class Extreme(Fold):
     """The smallest or largest value: `[value]`, `[]` of nothing."""
 
     largest: bool
+    keeps: ClassVar[Literal["state", "distinct", "ranking"]] = "ranking"
+    limit = 1
+
+    def rank(self, path: str, value: Any) -> bytes:
+        return sort_key([value], (self.largest,), path)
 
     def empty(self) -> State:
         return []
@@ -208,16 +217,16 @@ class Extreme(Fold):
 class CountDistinct(Fold):
     """How many different values: a dict from a value's canonical JSON to the number of documents that have it."""
 
-    can_retract: ClassVar[bool] = True
+    keeps: ClassVar[Literal["state", "distinct", "ranking"]] = "distinct"
+
+    def rank(self, path: str, value: Any) -> bytes:
+        return encode_wire(value)
 
     def empty(self) -> State:
         return {}
 
     def add(self, state: State, path: str, value: Any) -> None:
         self._count(state, encode_wire(value).decode(), 1)
-
-    def retract(self, state: State, path: str, value: Any) -> None:
-        self._count(state, encode_wire(value).decode(), -1)
 
     @staticmethod
     def _count(state: State, key: str, weight: int) -> None:
@@ -246,6 +255,10 @@ class Collect(Fold):
 
     descending: tuple[bool, ...] = ()
     limit: int | None = None
+    keeps: ClassVar[Literal["state", "distinct", "ranking"]] = "ranking"
+
+    def rank(self, path: str, value: Any) -> bytes:
+        return sort_key(value[0], self.descending, path)
 
     def empty(self) -> State:
         return []
@@ -276,7 +289,6 @@ class CustomFold(Fold):
     """A user's own aggregate (`boiler_beam.aggregate.Custom`): `[state]`."""
 
     custom: Any = field(repr=False)
-    can_retract: ClassVar[bool] = True
 
     def empty(self) -> State:
         return [self.custom.empty()]

@@ -11,6 +11,7 @@ from boiler_beam.engine.stream import Network
 from boiler_beam.events import Change, DeadLetter
 from boiler_beam.plan import Plan
 from boiler_beam.steps.claims import Claims
+from boiler_beam.steps.stream import MemoryCells, StreamPlan
 from boiler_beam.steps.stream.messages import Message
 from boiler_beam.values import decode_fields
 from tests.helpers.executors import Outcome
@@ -25,7 +26,9 @@ class ShuffledNetwork(Network):
         self.order = order
         self.bag: list[bytes] = []
         self.letters: list[DeadLetter] = []
-        super().__init__(plan, self.letters.append)
+        self.memory = MemoryCells()
+        super().__init__(StreamPlan(plan), self.letters.append, self.memory)
+        self.rows = self.memory.rows
 
     def send(self, message: Message) -> None:
         """Puts a message into the bag."""
@@ -44,7 +47,7 @@ class ShuffledNetwork(Network):
         rendered = [
             copy
             for (view, row_id), cell in self.rows.items()
-            if not self.row.is_waiting(cell)
+            if not self.row.is_waiting(cell, view)
             for copy in self.row.render(cell, view, row_id)
         ]
         return [decode_fields(copy.fields or b"{}")["address"] for copy in rendered]
@@ -55,7 +58,7 @@ class ShuffledNetwork(Network):
         outcome = Outcome()
         claims = [Claims(view.name) for view in self.plan.plan.views]
         for (view, row_id), cell in self.rows.items():
-            assert not self.row.is_waiting(cell), f"{row_id} waits for ever"
+            assert not self.row.is_waiting(cell, view), f"{row_id} waits for ever"
             for copy in self.row.render(cell, view, row_id):
                 claims[view].add(row_id, copy)
         for one in claims:

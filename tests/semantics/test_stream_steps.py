@@ -68,7 +68,7 @@ def test_s8_a_row_waits_until_what_it_wants_is_answered() -> None:
         while network.bag:
             network.settle(1)
             (cell,) = network.rows.values()
-            if not network.row.is_waiting(cell):
+            if not network.row.is_waiting(cell, 0):
                 seen += network.addresses() or ["none"]
         assert seen == ["one"] * seen.count("one") + ["two"] * seen.count("two")
         assert seen[-1] == "two"
@@ -89,8 +89,8 @@ def test_what_a_row_no_longer_has_says_nothing_of_what_it_has() -> None:
     plan = StreamPlan(compile_plan([MeetingSession]))
     row, cell = Row(plan, lambda letter: None), RowCell()
     for weight, fields in ((1, b"{}"), (1, b"{}"), (-1, None)):
-        row.shown(cell, Shown(1, "m1", "locations/l1", weight, 5, fields, [], 5, 5))
-    (entry,) = cell.entries[1].values()
+        row.shown(cell, Shown(1, "m1", "locations/l1", weight, 5, fields is not None, fields or b"", [], 5, 5))
+    ((_, entry),) = cell.entries[1].items()
     assert (entry.weight, entry.fields) == (1, b"{}")
 
 

@@ -8,10 +8,20 @@
 Between stages messages may come in any order, each exactly once.
 """
 
-from boiler_beam.steps.stream.document import Document, DocumentCell
-from boiler_beam.steps.stream.first import First, FirstCell
+from boiler_beam.steps.stream.cells import (
+    Cells,
+    DocumentCell,
+    Emitted,
+    FirstCell,
+    MemoryCells,
+    ReachCell,
+    RowCell,
+)
+from boiler_beam.steps.stream.document import Document
+from boiler_beam.steps.stream.first import First
 from boiler_beam.steps.stream.plan import StreamPlan
-from boiler_beam.steps.stream.reach import Reach, ReachCell
-from boiler_beam.steps.stream.row import Row, RowCell
+from boiler_beam.steps.stream.reach import Reach
+from boiler_beam.steps.stream.row import Row
 
-__all__ = ["Document", "DocumentCell", "First", "FirstCell", "Reach", "ReachCell", "Row", "RowCell", "StreamPlan"]
+__all__ = ["Cells", "Document", "DocumentCell", "Emitted", "First", "FirstCell", "MemoryCells", "Reach", "ReachCell"]
+__all__ += ["Row", "RowCell", "StreamPlan"]

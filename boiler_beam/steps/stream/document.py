@@ -3,48 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 from typing_extensions import assert_never
 
+from boiler_beam.errors import InvalidDocument
 from boiler_beam.events import Change, DeadLetter
 from boiler_beam.models import DomainModel
 from boiler_beam.plan import Fixed, Group, Reference, Referrers, Root
 from boiler_beam.steps.functions import group_ids, is_shown, targets
 from boiler_beam.steps.messages import Role
+from boiler_beam.steps.newest import dead_letter_of, is_newest_invalid, replaces
 from boiler_beam.steps.partition.ask import Asking
+from boiler_beam.steps.stream.cells import DocumentCell, Said, State
 from boiler_beam.steps.stream.messages import Candidate, Lies, Owned
 from boiler_beam.steps.stream.plan import StreamPlan
-from boiler_beam.steps.stream.show import Send, State, show
+from boiler_beam.steps.stream.show import Send, show
 
-__all__ = ["Document", "DocumentCell", "Said"]
+__all__ = ["NOTHING_NEW", "Document"]
 
-
-@dataclass(frozen=True)
-class Said:
-    """What a document said that it is at one edge.
-
-    Attributes:
-        state: What it is.
-        keys: Where: its own path, the parents that it refers to, or the rows that it makes, with their keys.
-    """
-
-    state: State
-    keys: dict[str, Any]
-
-
-@dataclass
-class DocumentCell:
-    """What is kept of one document beside its newest version.
-
-    Attributes:
-        sequence: How many states it was in, and at least its newest version (S9).
-        said: What it said at each edge: what is taken back when it says something else (S10).
-    """
-
-    sequence: int = 0
-    said: dict[int, Said] = field(default_factory=dict)
+NOTHING_NEW: Any = object()
+"""That the version which stands is the one that stood."""
 
 
 class Document:
@@ -56,20 +35,47 @@ class Document:
     """
 
     def __init__(self, plan: StreamPlan, send: Send, refuse: Callable[[DeadLetter], None]) -> None:
-        self.plan, self.send = plan, send
+        self.plan, self.send, self.refuse = plan, send, refuse
         self._asking = Asking(plan, lambda place, message: refuse(message.letter))
 
-    def changed(self, cell: DocumentCell, family: int, document: DomainModel | None, change: Change) -> None:
-        """Another version stands (`document` None: it is deleted)."""
+    def observed(self, cell: DocumentCell, family: int, change: Change) -> Any:
+        """A version was observed, maybe not for the first time. Gives the document where another version stands now.
+
+        Returns:
+            The document, None where it is deleted, `NOTHING_NEW`.
+        """
+        document = None
+        if not change.is_deleted:
+            try:
+                document = self.plan.plan.families[family].decode(change.path, change.version, change.fields)
+            except InvalidDocument as error:
+                self.refuse(dead_letter_of("decode", error.code, str(error), change))
+                standing = None if cell.version < 0 else cell.version
+                if is_newest_invalid(change, standing, cell.invalid):
+                    cell.invalid = change.version, bytes(change.fields)
+                return NOTHING_NEW
+        if cell.version >= 0 and not replaces(change, cell.version, cell.fields, self.refuse):
+            return NOTHING_NEW
+        cell.version, cell.fields = change.version, bytes(change.fields)
+        if cell.invalid is not None and cell.invalid[0] <= change.version:
+            cell.invalid = None
         cell.sequence = max(cell.sequence + 1, change.version)
+        self.tell(cell, family, document, change)
+        return document
+
+    def tell(self, cell: DocumentCell, family: int, document: DomainModel | None, change: Change) -> None:
+        """Says what the version that stands is at every edge of its family, where it was not said yet."""
         for number in self.plan.of_family[family]:
             old = cell.said.get(number)
             new = None if document is None else self._said(cell.sequence, number, document, change)
-            if old is not None or new is not None:
-                self._tell(cell, number, change, old, new)
+            if old is None and new is None:
+                continue
+            if not self.plan.travels[number] and old is not None and new is not None and _counts_as(old, new):
+                continue
+            self._tell(number, change, cell.sequence, old, new)
             if new is not None:
                 cell.said[number] = new
-            elif old is not None:
+            else:
                 del cell.said[number]
 
     def _said(self, sequence: int, number: int, document: DomainModel, change: Change) -> Said | None:
@@ -94,9 +100,10 @@ class Document:
         if not keys:
             return None
         role = self._asking.role(number, view, document, change)
-        return Said(State(sequence, role, bytes(change.fields), change.version), keys)
+        fields = b"" if self.plan.is_local or not self.plan.travels[number] else bytes(change.fields)
+        return Said(State(sequence, role, fields, change.version), keys)
 
-    def _tell(self, cell: DocumentCell, number: int, change: Change, old: Said | None, new: Said | None) -> None:
+    def _tell(self, number: int, change: Change, sequence: int, old: Said | None, new: Said | None) -> None:
         view, edge = self.plan.edges[number]
         path, version = change.path, change.version
         before, after = old.keys if old is not None else {}, new.keys if new is not None else {}
@@ -106,9 +113,9 @@ class Document:
             if not isinstance(edge, (Root, Group)):
                 role: Role | None = now.role if now is not None else None
                 fields = now.fields if now is not None else b""
-                self.send(Lies(number, key, path, cell.sequence, role, fields, version))
+                self.send(Lies(number, key, path, sequence, role, fields, version))
                 continue
-            weight = int(now is not None) - int(was is not None)
+            weight = (now is not None) - (was is not None)
             if isinstance(edge, Group) and weight:
                 self.send(Owned(view, key, (after if now is not None else before)[key], weight, version))
             if edge.limit is None:
@@ -121,3 +128,8 @@ class Document:
                         number, key, path, weight, state.sequence, state.role, state.fields, state.version, version
                     )
                 )
+
+
+def _counts_as(old: Said, new: Said) -> bool:
+    """Whether a document that no row reads adds and refers to what it did."""
+    return old.state.role == new.state.role and old.keys == new.keys

@@ -28,7 +28,7 @@ class Lies(_Message, tag="l", frozen=True):
         path: The document.
         sequence: Which of the document's states this is.
         role: What it is there; None: it is not, or is not shown.
-        fields: Its fields as JSON; empty where no row needs them.
+        fields: Its fields as JSON; empty where no row needs them, or rows look it up.
         version: The version that caused it, in microseconds since the epoch.
     """
 
@@ -69,7 +69,8 @@ class Shown(_Message, tag="s", frozen=True):
     """A row has what a document is over an edge, once more or less, or the document changed (weight 0).
 
     Attributes:
-        fields: Its fields as JSON; None: it is missing, which is an answer, too.
+        is_there: Whether there is one: that it is missing is an answer, too.
+        fields: Its fields as JSON; empty where the row looks it up.
         document_version: The document's own version; `version` is that of what caused the message.
         links: The keys that the edges below want for it: the row waits until these are answered.
     """
@@ -79,7 +80,8 @@ class Shown(_Message, tag="s", frozen=True):
     path: str
     weight: int
     sequence: int
-    fields: bytes | None
+    is_there: bool
+    fields: bytes
     links: list[tuple[int, list[str]]]
     document_version: int
     version: int

@@ -12,10 +12,17 @@ __all__ = ["StreamPlan"]
 
 
 class StreamPlan(PartitionedPlan):
-    """A plan with its edges numbered; lists go by an edge's number."""
+    """A plan with its edges numbered; lists go by an edge's number.
 
-    def __init__(self, plan: Plan) -> None:
+    Args:
+        plan: The plan.
+        is_local: Whether the steps run in one process that delivers all messages of a change, in order, before it
+            renders: then rows look documents up, wait for nothing, and what is gone leaves nothing behind.
+    """
+
+    def __init__(self, plan: Plan, *, is_local: bool = False) -> None:
         super().__init__(plan)
+        self.is_local = is_local
         self.places = [(view, edge.name) for view, edge in self.edges]
 
     @cached_property
@@ -42,5 +49,5 @@ class StreamPlan(PartitionedPlan):
             parent = self.parent[number]
             is_known = parent is not None and self.travels[parent]
             is_answered = self.travels[number] and edge.limit is None and not isinstance(edge, Referrers)
-            found.append(is_known and is_answered)
+            found.append(is_known and is_answered and not self.is_local)
         return found

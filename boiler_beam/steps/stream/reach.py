@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 
 from boiler_beam.plan import Referrers
+from boiler_beam.steps.stream.cells import ReachCell, State
 from boiler_beam.steps.stream.messages import Candidate, Lies, Wanted
 from boiler_beam.steps.stream.plan import StreamPlan
-from boiler_beam.steps.stream.show import Send, State, show
+from boiler_beam.steps.stream.show import Send, show
 
-__all__ = ["Reach", "ReachCell"]
+__all__ = ["Reach"]
 
 _MISSING = State(-1, None, b"", 0)
-
-
-@dataclass
-class ReachCell:
-    """What is kept at one key of one edge.
-
-    Attributes:
-        rows: How often each row wants it; those who want it no longer are dropped.
-        documents: What lies there, by path; one that is gone stays, so that what it was does not come back.
-    """
-
-    rows: dict[str, int] = field(default_factory=dict)
-    documents: dict[str, State] = field(default_factory=dict)
 
 
 class Reach:
@@ -44,7 +32,7 @@ class Reach:
 
     def wanted(self, cell: ReachCell, message: Wanted) -> None:
         """A row wants what lies here, more or less."""
-        weight = cell.rows.get(message.row, 0)
+        weight = cell.rows.get(message.row) or 0
         after = weight + message.weight
         if after:
             cell.rows[message.row] = after
@@ -52,7 +40,7 @@ class Reach:
             cell.rows.pop(message.row, None)
         if (weight > 0) == (after > 0):
             return
-        for path, state in self._here(cell, message.edge, message.key).items():
+        for path, state in self._here(cell, message.edge, message.key):
             old, new = (None, state) if after > 0 else (state, None)
             self._tell(message.edge, message.row, path, old, new, message.version)
 
@@ -61,22 +49,24 @@ class Reach:
         old = cell.documents.get(message.path)
         if old is not None and old.sequence >= message.sequence:
             return
-        new = cell.documents[message.path] = State(message.sequence, message.role, message.fields, message.version)
+        new = State(message.sequence, message.role, message.fields, message.version)
+        if message.role is None and self.plan.is_local:
+            cell.documents.pop(message.path, None)
+        else:
+            cell.documents[message.path] = new
         is_open = isinstance(self.plan.edges[message.edge][1], Referrers)
-        if old is None and not is_open:
-            old = _MISSING
-        for row, weight in cell.rows.items():
-            if weight > 0:
-                before = None if is_open and (old is None or old.role is None) else old
-                after = None if is_open and new.role is None else new
-                if before is not None or after is not None:
+        before = _MISSING if old is None and not is_open else None if is_open and old and old.role is None else old
+        after = None if is_open and new.role is None else new
+        if before is not None or after is not None:
+            for row, weight in cell.rows.items():
+                if weight > 0:
                     self._tell(message.edge, row, message.path, before, after, message.version)
 
-    def _here(self, cell: ReachCell, edge: int, key: str) -> dict[str, State]:
+    def _here(self, cell: ReachCell, edge: int, key: str) -> Iterable[tuple[str, State]]:
         """What a row that wants this key has: of an edge by reference always the key itself, be it missing."""
         if isinstance(self.plan.edges[edge][1], Referrers):
-            return {path: state for path, state in cell.documents.items() if state.role is not None}
-        return cell.documents or {key: _MISSING}
+            return [(path, state) for path, state in cell.documents.items() if state.role is not None]
+        return [(key, cell.documents.get(key) or _MISSING)]
 
     def _tell(self, edge: int, row: str, path: str, old: State | None, new: State | None, version: int) -> None:
         if self.plan.edges[edge][1].limit is None and not self.plan.repeats[edge]:
@@ -84,5 +74,5 @@ class Reach:
             return
         state = new or old
         assert state is not None
-        weight = int(new is not None) - int(old is not None)
+        weight = (new is not None) - (old is not None)
         self.send(Candidate(edge, row, path, weight, state.sequence, state.role, state.fields, state.version, version))

@@ -3,52 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from boiler_beam.events import DeadLetter
 from boiler_beam.plan import Edge, Group, ViewPlan
 from boiler_beam.steps.row import Copy, is_missing, render
+from boiler_beam.steps.stream.cells import Entry, RowCell
 from boiler_beam.steps.stream.messages import Added, Owned, Shown
 from boiler_beam.steps.stream.plan import StreamPlan
-from boiler_beam.values import decode_wire, encode_wire, from_wire
+from boiler_beam.values import from_wire
 
-__all__ = ["Row", "RowCell"]
+__all__ = ["Lookup", "Row"]
 
-_KEPT = 1 << 17
-"""Documents that are kept as they were read, for the next row that has them."""
-
-
-@dataclass
-class _Entry:
-    """A document that a row has over an edge, while `weight` is positive."""
-
-    weight: int = 0
-    sequence: int = -2
-    fields: bytes | None = None
-    links: list[tuple[int, list[str]]] = field(default_factory=list)
-    version: int = 0
-
-
-@dataclass
-class RowCell:
-    """What is kept of one row.
-
-    Attributes:
-        version: The newest version of all messages that reached it (S7).
-        entries: Of each edge's number, the documents by path.
-        members: How many members a group's row has.
-        key: The group's key.
-        states: Of each aggregate that can take values back, its accumulator.
-        added: Of each other one, what was added: path and value, by weight.
-    """
-
-    version: int = 0
-    entries: dict[int, dict[str, _Entry]] = field(default_factory=dict)
-    members: int = 0
-    key: Any = None
-    states: dict[int, Any] = field(default_factory=dict)
-    added: dict[int, dict[tuple[str, bytes], int]] = field(default_factory=dict)
+Lookup = Callable[[int, str], Any]
+"""The document of a family (its place in the plan) at a path, or None."""
 
 
 class Row:
@@ -60,9 +29,8 @@ class Row:
     Shown(location, l2, +1, {...})        rendered
     """
 
-    def __init__(self, plan: StreamPlan, refuse: Callable[[DeadLetter], None]) -> None:
-        self.plan, self.refuse = plan, refuse
-        self._decoded: dict[tuple[int, str], tuple[bytes, Any]] = {}  # many rows have one document: it is read once
+    def __init__(self, plan: StreamPlan, refuse: Callable[[DeadLetter], None], look_up: Lookup | None = None) -> None:
+        self.plan, self.refuse, self.look_up = plan, refuse, look_up
         self._numbers = [
             {name: number for number, (where, name) in enumerate(plan.places) if where == place}
             for place in range(len(plan.plan.views))
@@ -71,28 +39,44 @@ class Row:
     def shown(self, cell: RowCell, message: Shown) -> None:
         """The row has a document once more or less, or it changed."""
         cell.version = max(cell.version, message.version)
-        entry = cell.entries.setdefault(message.edge, {}).setdefault(message.path, _Entry())
-        entry.weight += message.weight
-        if message.weight >= 0 and message.sequence >= entry.sequence:
-            entry.sequence, entry.fields, entry.links = message.sequence, message.fields, message.links
-            entry.version = message.document_version
+        entries, weight = cell.entries[message.edge], message.weight
+        entry = entries.get(message.path)
+        if entry is not None:
+            weight += entry.weight
+        if not weight and self.plan.is_local:
+            entries.pop(message.path, None)
+        elif message.weight >= 0 and (entry is None or message.sequence >= entry.sequence):
+            entries[message.path] = Entry(
+                weight, message.sequence, message.is_there, message.links, message.fields, message.document_version
+            )
+        elif entry is None:  # what it was comes later
+            entries[message.path] = Entry(weight, -2, False, [], b"", 0)
+        else:
+            entries[message.path] = Entry(
+                weight, entry.sequence, entry.is_there, entry.links, entry.fields, entry.version
+            )
 
     def added(self, cell: RowCell, message: Added) -> None:
         """An aggregate has a value once more or less."""
         cell.version = max(cell.version, message.version)
-        view = self.plan.plan.views[self.plan.edges[message.edge][0]]
-        fold = view.aggregates[message.aggregate].fold
-        if fold.can_retract:
-            if message.aggregate not in cell.states:
-                cell.states[message.aggregate] = fold.empty()
-            change = fold.add if message.weight > 0 else fold.retract
-            change(cell.states[message.aggregate], message.path, from_wire(message.value))
+        place, weight = message.aggregate, message.weight
+        fold = self.plan.plan.views[self.plan.edges[message.edge][0]].aggregates[place].fold
+        value = from_wire(message.value)
+        if fold.keeps == "state":
+            if place not in cell.states:
+                cell.states[place] = fold.empty()
+            (fold.add if weight > 0 else fold.retract)(cell.states[place], message.path, value)
             return
-        values = cell.added.setdefault(message.aggregate, {})
-        key = message.path, encode_wire(from_wire(message.value))
-        values[key] = values.get(key, 0) + message.weight
-        if not values[key]:
-            del values[key]
+        values, key = cell.added[place], fold.rank(message.path, value)
+        known = values.get(key)
+        before = known[0] if known is not None else 0
+        after = before + weight
+        if after:
+            values[key] = after, message.value if fold.keeps == "ranking" else None
+        else:
+            values.pop(key, None)
+        if fold.keeps == "distinct":
+            cell.states[place] = cell.states.get(place, 0) + (after > 0) - (before > 0)
 
     def owned(self, cell: RowCell, message: Owned) -> None:
         """A group has a member more or less."""
@@ -101,14 +85,14 @@ class Row:
         if message.weight > 0:
             cell.key = tuple(message.key) if isinstance(message.key, list) else message.key
 
-    def is_waiting(self, cell: RowCell) -> bool:
+    def is_waiting(self, cell: RowCell, place: int) -> bool:
         """Whether a document that the row wants has not answered yet (S8)."""
-        for entries in cell.entries.values():
-            for entry in entries.values():
-                if entry.weight > 0 and entry.fields is not None:
+        for number in self._numbers[place].values():
+            for _, entry in cell.entries[number].items() if self.plan.travels[number] else ():
+                if entry.weight > 0 and entry.is_there:
                     for child, keys in entry.links:
-                        answers = cell.entries.get(child, {})
-                        if any(key not in answers or answers[key].weight <= 0 for key in keys):
+                        answers = cell.entries[child]
+                        if any((answer := answers.get(key)) is None or answer.weight <= 0 for key in keys):
                             return True
         return False
 
@@ -120,11 +104,12 @@ class Row:
 
         def reached(name: str) -> dict[str, Any]:
             if name not in known:
-                entries = cell.entries.get(numbers[name], {})
+                number = numbers[name]
+                entries = cell.entries[number].items() if self.plan.travels[number] else ()
                 known[name] = {
-                    path: self._document(view.by_name[name], numbers[name], path, entry)
-                    for path, entry in entries.items()
-                    if entry.weight > 0 and entry.fields is not None
+                    path: self._document(view.by_name[name], number, path, entry)
+                    for path, entry in entries
+                    if entry.weight > 0 and entry.is_there
                 }
             return known[name]
 
@@ -136,27 +121,27 @@ class Row:
         key = cell.key if is_group else row_id[row_id.rfind("/") + 1 :]
         return render(view, row_id, key, reached, lambda one: self._aggregate(cell, view, one), self.refuse)
 
-    def _document(self, edge: Edge, number: int, path: str, entry: _Entry) -> Any:
-        codec, fields = self.plan.plan.families[edge.family], entry.fields
-        assert fields is not None
+    def is_empty(self, cell: RowCell, place: int) -> bool:
+        """Whether nothing but its version is left of it."""
+        numbers = [number for number in self._numbers[place].values() if self.plan.travels[number]]
+        return not cell.members and not any(any(True for _ in cell.entries[number].items()) for number in numbers)
+
+    def _document(self, edge: Edge, number: int, path: str, entry: Entry) -> Any:
+        if self.look_up is not None:
+            return self.look_up(edge.family, path)
+        codec = self.plan.plan.families[edge.family]
         if self.plan.travelling[number] is not None:
-            return codec.partial(path, entry.version, fields)
-        key = edge.family, path
-        known = self._decoded.get(key)
-        if known is not None and (known[0] is fields or known[0] == fields) and known[1].version == entry.version:
-            return known[1]
-        if len(self._decoded) >= _KEPT:
-            self._decoded.clear()
-        document = codec.decode(path, entry.version, fields)
-        self._decoded[key] = fields, document
-        return document
+            return codec.partial(path, entry.version, entry.fields)
+        return codec.decode(path, entry.version, entry.fields)
 
     def _aggregate(self, cell: RowCell, view: ViewPlan, place: int) -> Any:
         fold = view.aggregates[place].fold
-        if place in cell.states:
-            return fold.result(cell.states[place])
+        if fold.keeps == "distinct":
+            return cell.states.get(place, 0)
+        if fold.keeps == "state":
+            return fold.result(cell.states[place] if place in cell.states else fold.empty())
         state = fold.empty()
-        for (path, value), weight in cell.added.get(place, {}).items():
-            if weight > 0:
-                fold.add(state, path, decode_wire(value))
+        present = (value for weight, value in cell.added[place].ranked() if weight > 0)
+        for value in islice(present, fold.limit):
+            fold.add(state, "", from_wire(value))
         return fold.result(state)
