@@ -1,10 +1,13 @@
-"""The console script `boiler-beam`: run, explain, init, check, why, diff, doctor, dead-letters."""
+"""The console script `boiler-beam`: run, explain, init, check, why, diff, doctor, dead-letters, state."""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
@@ -12,6 +15,7 @@ import click
 
 from pipelines.command import execute
 from pipelines.main import run_command
+from pipelines.options import RunOptions, options_of_a_run
 
 __all__ = ["main"]
 
@@ -178,6 +182,79 @@ def _list(uri: str, code: str | None, limit: int) -> int:
         print(f"... and {counts.total() - limit:,} more")
     print(", ".join(f"{number:,} {name}" for name, number in counts.most_common()) or "no dead letters")
     return 0
+
+
+@_dead_letters.command("replay", context_settings={"ignore_unknown_options": True})
+@click.argument("uri")
+@_views
+@options_of_a_run
+def _replay(options: RunOptions, views: tuple[str, ...], uri: str) -> int:
+    """Bring the inputs of dead letters into the state of a stream again, after the mend."""
+    from pipelines.run import run
+    from pipelines.views import load_views
+
+    source = (f"dead-letters:{uri}",)
+    return run(load_views(views), replace(options, mode="stream", source=source, from_empty=True))
+
+
+@_cli.group("state")
+def _state() -> None:
+    """Look at what a stream keeps between runs."""
+
+
+@_state.command("show")
+@click.argument("uri")
+def _show_state(uri: str) -> int:
+    """Show views, sources, and how much there is."""
+    with _opened_state(uri) as state:
+        print(f"{uri}: {', '.join(f'{number:,} {name}' for name, number in state.numbers().items())}")
+        print(f"{state.facts.get('documents', 0):,} documents, newest version {state.facts.get('newest', 0)}")
+        for name, view in state.views.items():
+            built = "" if view.is_built else ", being rebuilt"
+            print(f"{name}: {view.rows:,} rows, generation {view.generation}, fingerprint {view.fingerprint}{built}")
+        for source, position in state.positions().items():
+            print(f"{source}: {position}")
+    return 0
+
+
+@_state.command("compact")
+@click.option(
+    "--keep_days", type=click.FloatRange(min=0), default=10, show_default=True,
+    help="Deletions are remembered for so many days before the newest version.",
+)  # fmt: skip
+@click.argument("uri")
+def _compact_state(uri: str, keep_days: float) -> int:
+    """Forget old deletions, and make the file smaller."""
+    with _opened_state(uri) as state:
+        before = state.numbers()["bytes"]
+        number = state.compact(state.facts.get("newest", 0) - round(keep_days * 86_400_000_000))
+        print(f"{number:,} deletions forgotten, {before:,} -> {state.numbers()['bytes']:,} bytes")
+    return 0
+
+
+@_state.command("check")
+@click.argument("uri")
+def _check_state(uri: str) -> int:
+    """Read all of it. Exits with 1 if something is wrong."""
+    with _opened_state(uri) as state:
+        problems = list(state.problems())
+    number = len(problems)
+    for problem in problems:
+        print(problem)
+    print(f"{number:,} problems" if number else "no problems")
+    return 1 if number else 0
+
+
+@contextmanager
+def _opened_state(uri: str) -> Iterator[Any]:
+    from boiler_beam.engine.state import SqliteState
+    from boiler_beam.errors import UsageError
+
+    path = uri.removeprefix("sqlite:")
+    if not uri.startswith("sqlite:") or not os.path.exists(path):
+        raise UsageError(f"{uri}: expected the state of a stream at sqlite:PATH, got none; mend: check the path")
+    with closing(SqliteState(path)) as state:
+        yield state
 
 
 def main() -> None:

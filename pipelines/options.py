@@ -32,6 +32,13 @@ class RunOptions:
     source: tuple[str, ...]
     sink: str
     dead_letter: str | None
+    mode: Literal["auto", "backfill", "stream"]
+    state: str | None
+    consistency: Literal["eventual", "commit"]
+    coalesce_seconds: float
+    allowed_lateness_seconds: float
+    from_empty: bool
+    metrics_port: int | None
     prune: Literal["safe", "all", "none"]
     read_time: int | None
     strict: bool
@@ -94,9 +101,29 @@ _OPTIONS = [
     ),
     click.option("--dead_letter", metavar="URI", help="Where unusable inputs go.  [default: beside the sink]"),
     click.option(
-        "--mode", type=click.Choice(["auto", "backfill"]), default="auto", show_default=True,
-        help="How rows are computed; this version backfills.",
+        "--mode", type=click.Choice(["auto", "backfill", "stream"]), default="auto", show_default=True,
+        help="backfill: from the newest versions of all documents; stream: change by change; "
+        "auto: streams when a source is unbounded.",
     ),
+    click.option(
+        "--state", metavar="URI", envvar="BOILER_BEAM_STATE",
+        help="Where a stream keeps what it must find again: memory: or sqlite:PATH.  "
+        "[default: memory: when every source is bounded, else beside the sink]",
+    ),
+    click.option(
+        "--consistency", type=click.Choice(["eventual", "commit"]), default="eventual", show_default=True,
+        help="commit: no row holds a part of a commit.",
+    ),
+    click.option(
+        "--coalesce_seconds", type=click.FloatRange(min=0), default=0.1, show_default=True,
+        help="How long changes are gathered before rows are written; 0: each batch of a source.",
+    ),
+    click.option(
+        "--allowed_lateness_seconds", type=click.FloatRange(min=0), default=10, show_default=True,
+        help="How much later than others changes of one commit may come (--consistency commit).",
+    ),
+    click.option("--from_empty", is_flag=True, help="Follow an unbounded source without a snapshot."),
+    click.option("--metrics_port", type=click.IntRange(0, 65535), help="Serve /metrics, /healthz and /readyz there."),
     click.option(
         "--prune", type=click.Choice(["safe", "all", "none"]), default="safe", show_default=True,
         help="Which rows that were not computed are deleted; safe: unless too many would go.",
@@ -111,9 +138,9 @@ _OPTIONS = [
 def options_of_a_run(command: Callable[..., Any]) -> Callable[..., Any]:
     """Gives a command the options of a run; what it does not know goes to Beam."""
 
-    def run(mode: str, read_time: str | None, beam_arguments: tuple[str, ...], **given: Any) -> Any:
-        runner, rest = given["runner"], {name: value for name, value in given.items() if name == "views"}
-        known = {name: value for name, value in given.items() if name != "views"}
+    def run(read_time: str | None, beam_arguments: tuple[str, ...], **given: Any) -> Any:
+        runner, rest = given["runner"], {name: given[name] for name in ("views", "uri") if name in given}
+        known = {name: value for name, value in given.items() if name not in rest}
         if runner is None and beam_arguments:
             raise click.UsageError(f"No such option or argument: {beam_arguments[0]} (Beam's own need --runner)")
         micros = None if read_time is None else read_time_micros(read_time)

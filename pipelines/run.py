@@ -20,12 +20,10 @@ from boiler_beam.plan.explain import explain
 from boiler_beam.steps.newest import NewestVersions
 from boiler_beam.views import ViewModel
 from pipelines.options import RunOptions
-from pipelines.show import show_report, show_rows
+from pipelines.show import show_report, show_rows, where
+from pipelines.stream import DONE, NOT_PRUNED, STRICT, run_stream
 
 __all__ = ["DONE", "NOT_PRUNED", "STRICT", "explain_plan", "run"]
-
-DONE, NOT_PRUNED, STRICT = 0, 3, 4
-"""Exit codes; 1 is failed, 2 wrong use."""
 
 
 def run(views: Sequence[type[ViewModel]], options: RunOptions) -> int:
@@ -43,10 +41,15 @@ def run(views: Sequence[type[ViewModel]], options: RunOptions) -> int:
     started = time.monotonic()
     console = Console(soft_wrap=False, highlight=False)
     dead_letters = options.dead_letter or dead_letters_beside(options.sink)
+    is_bounded = all(open_source(uri).is_bounded for uri in options.source)
+    if options.mode == "stream" or (options.mode == "auto" and not is_bounded):
+        return run_stream(plan, options, dead_letters)
+    if not is_bounded:
+        raise UsageError("--mode backfill: expected sources that end, got an unbounded one; mend: --mode stream")
     report = _on_beam(plan, options, dead_letters) if options.runner else _embedded(plan, options, dead_letters)
     if not options.dry_run:
         show_rows(console, plan, open_sink(options.sink))
-    show_report(console, report, "no file: this was a dry run" if options.dry_run else _where(dead_letters))
+    show_report(console, report, "no file: this was a dry run" if options.dry_run else where(dead_letters))
     for refusal in report.refusals:
         console.print(f"not pruned: {refusal}; mend: run with --prune all if they shall go", soft_wrap=True)
     written = " (dry run: nothing was written)" if options.dry_run else ""
@@ -67,10 +70,6 @@ def explain_plan(plan: Plan, sources: Sequence[str]) -> None:
         print("\nrows written for a change, counted over these documents, if all that read it change by it:")
         for writes in writes_per_change(plan, versions):
             print(f"  {writes}")
-
-
-def _where(dead_letters: str) -> str:
-    return f"{dead_letters} (boiler-beam dead-letters list {dead_letters})"
 
 
 def _embedded(plan: Plan, options: RunOptions, dead_letters: str) -> Report:

@@ -15,9 +15,10 @@ from rich.text import Text
 from boiler_beam.connectors import Sink
 from boiler_beam.engine import Report
 from boiler_beam.engine.diff import MISSING, Difference
+from boiler_beam.engine.follow import StreamReport
 from boiler_beam.plan import Plan
 
-__all__ = ["show_differences", "show_report", "show_rows"]
+__all__ = ["show_differences", "show_report", "show_rows", "show_stream", "where"]
 
 _ROWS, _ITEMS, _CELL = 3, 3, 160
 
@@ -79,6 +80,29 @@ def show_report(console: Console, report: Report, dead_letters: str) -> None:
     if report.dead_letters:
         plural = "" if report.dead_letters == 1 else "s"
         console.print(f"{report.dead_letters:,} dead letter{plural} in {dead_letters}", soft_wrap=True)
+
+
+def show_stream(console: Console, report: StreamReport, dead_letters: str) -> None:
+    """What a stream did to each view's rows, and where the dead letters are."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("view", no_wrap=True)
+    for name in ("rows", "written", "deleted"):
+        table.add_column(name, justify="right")
+    for view, rows in report.rows.items():
+        table.add_row(
+            view, *(f"{number:,}" for number in (rows, report.written.get(view, 0), report.deleted.get(view, 0)))
+        )
+    console.print(table)
+    if report.late:
+        console.print(f"{report.late:,} changes came later than allowed and were not held for their commits")
+    if report.dead_letters:
+        plural = "" if report.dead_letters == 1 else "s"
+        console.print(f"{report.dead_letters:,} dead letter{plural} in {dead_letters}", soft_wrap=True)
+
+
+def where(dead_letters: str) -> str:
+    """Where dead letters are, and how they can be looked at."""
+    return f"{dead_letters} (boiler-beam dead-letters list {dead_letters})"
 
 
 def show_differences(console: Console, differences: Iterable[Difference], limit: int = 20) -> int:

@@ -9,13 +9,18 @@ from __future__ import annotations
 import abc
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from itertools import islice
 from typing import ClassVar
 
 import msgspec
 
+from boiler_beam.errors import UsageError
 from boiler_beam.events import Change, DeadLetter, Row, View
 
-__all__ = ["BackfillWriter", "Control", "Sink", "Source", "View"]
+__all__ = ["BackfillWriter", "Control", "Sink", "Source", "StreamWriter", "View"]
+
+
+_READ, _BATCH = "read", 1000
 
 
 class Control(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,10 +29,14 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         generation: The current generation, from 1.
         fingerprint: The fingerprint of the view that the rows were computed by.
+        holder: The identity of the state that feeds it by a stream (S18); empty where none does.
+        backfilled: The read time of a backfill since then, in microseconds (S16); 0 where there was none.
     """
 
     generation: int
     fingerprint: str
+    holder: str = ""
+    backfilled: int = 0
 
 
 class Source(abc.ABC):
@@ -62,6 +71,26 @@ class Source(abc.ABC):
     def read(self, split: str) -> Iterator[Change | DeadLetter]:
         """The changes of one part; a line that is none comes as a dead letter and stops nothing."""
 
+    def follow(self, position: str | None) -> Iterator[tuple[list[Change | DeadLetter], str]]:
+        """The changes that come behind a position, in batches, each with the position behind it.
+
+        An unbounded source gives an empty batch now and then while there is nothing. A bounded one ends; by default
+        it is read from its beginning until it was read to its end once.
+
+        Args:
+            position: What came with the last batch that was taken; None for the beginning.
+
+        Raises:
+            UsageError: There is nothing to read, or something else than before that position.
+        """
+        if position == _READ:
+            return
+        for split in self.splits():
+            changes = iter(self.read(split))
+            while batch := list(islice(changes, _BATCH)):
+                yield batch, ""
+        yield [], _READ
+
     def size_bytes(self) -> int | None:
         """About how much there is to read (uncompressed), or None where that is not known."""
         return None
@@ -81,6 +110,22 @@ class BackfillWriter(abc.ABC):
     @abc.abstractmethod
     def commit(self, controls: Mapping[str, Control]) -> None:
         """Makes all of it stand at once, and the control data (by view name) with it."""
+
+
+class StreamWriter(abc.ABC):
+    """Follows a stream: rows stand as soon as `write` is back, each on its own."""
+
+    @abc.abstractmethod
+    def write(self, rows: Sequence[tuple[View, Row]]) -> None:
+        """Puts rows, and removes those whose `fields` are None; one that stands with a newer stamp stays.
+
+        Raises:
+            BoilerBeamError: They can't be written; some of them may be.
+        """
+
+    @abc.abstractmethod
+    def control(self, controls: Mapping[str, Control]) -> None:
+        """Puts control data, by view name; that of other views stays."""
 
 
 class Sink(abc.ABC):
@@ -124,3 +169,14 @@ class Sink(abc.ABC):
         Raises:
             UsageError: The sink can't be written (read-only, a folder in its place).
         """
+
+    def stream(self, views: Sequence[View]) -> AbstractContextManager[StreamWriter]:
+        """Opens the sink for the rows of a stream; it has one writer at a time.
+
+        Raises:
+            UsageError: It can't be written, another program writes it, or it is of a kind that follows no stream.
+        """
+        raise UsageError(
+            f"{self.uri}: expected a sink that can follow a stream, got one that backfills fill alone; "
+            "mend: jsonl:PATH or sqlite:PATH"
+        )

@@ -67,6 +67,18 @@ class DeadLetterWriter(abc.ABC):
         except (OSError, sqlite3.Error) as error:
             raise self._failed(error) from error
 
+    def flush(self) -> None:
+        """Makes all letters so far durable.
+
+        Raises:
+            BoilerBeamError: They can't be written.
+        """
+        if self._opened is not None:
+            try:
+                self._sync()
+            except (OSError, sqlite3.Error) as error:
+                raise self._failed(error) from error
+
     def close(self) -> None:
         """Ends it.
 
@@ -91,6 +103,9 @@ class DeadLetterWriter(abc.ABC):
     def _append(self, letter: DeadLetter) -> None: ...
 
     @abc.abstractmethod
+    def _sync(self) -> None: ...
+
+    @abc.abstractmethod
     def _end(self) -> None: ...
 
 
@@ -100,6 +115,10 @@ class _Jsonl(DeadLetterWriter):
 
     def _append(self, letter: DeadLetter) -> None:
         self._opened.write(msgspec.json.encode(letter) + b"\n")
+
+    def _sync(self) -> None:
+        self._opened.flush()
+        os.fsync(self._opened.fileno())
 
     def _end(self) -> None:
         self._opened.close()
@@ -117,6 +136,9 @@ class _Sqlite(DeadLetterWriter):
 
     def _append(self, letter: DeadLetter) -> None:
         self._opened.execute(_INSERT, msgspec.structs.astuple(letter))
+
+    def _sync(self) -> None:
+        self._opened.commit()
 
     def _end(self) -> None:
         self._opened.commit()

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import glob
 import gzip
+import hashlib
 import io
 import os
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 
@@ -22,7 +23,7 @@ from boiler_beam.errors import UsageError
 from boiler_beam.events import Change, DeadLetter
 from boiler_beam.values import INT64_MAX
 
-__all__ = ["FileSource", "SampleSource"]
+__all__ = ["FileSource", "SampleSource", "changes_of_lines"]
 
 SPLIT_BYTES = 32 << 20
 _GZIP_RATIO = 6
@@ -35,6 +36,25 @@ class _Line(Change, frozen=True, gc=False):
 _decode = msgspec.json.Decoder(_Line).decode
 _decode_lines = msgspec.json.Decoder(_Line).decode_lines
 _CHUNK_BYTES = 1 << 18
+_BEGINNING_BYTES = 4096
+
+
+class _Position(msgspec.Struct, array_like=True):
+    offset: int
+    beginning: str
+
+
+def _opened(path: str) -> Any:
+    return gzip.open(path) if path.endswith(".gz") else open(path, "rb")
+
+
+def _beginning(path: str, offset: int) -> str:
+    """A digest of what lies before an offset, as far as it tells files apart; another one where there is less."""
+    with _opened(path) as file:
+        first = file.read(min(offset, _BEGINNING_BYTES))
+        file.seek(0, os.SEEK_END)
+        size = file.tell() if not path.endswith(".gz") else offset
+    return hashlib.blake2b(first, digest_size=16).hexdigest() if size >= offset else "shorter"
 
 
 class FileSource(Source):
@@ -86,6 +106,34 @@ class FileSource(Source):
         """Of all files, uncompressed."""
         return sum(os.path.getsize(path) * (_GZIP_RATIO if path.endswith(".gz") else 1) for path in self.files())
 
+    def follow(self, position: str | None) -> Iterator[tuple[list[Change | DeadLetter], str]]:
+        """The lines behind a position: of each file a byte offset and a digest of its beginning."""
+        known = msgspec.json.decode(position, type=dict[str, _Position]) if position else {}
+        for path in self.files():
+            begin = self._continued(path, known[path]) if path in known else 0
+            end = begin
+            try:
+                for chunk in _chunks(path, begin, None):
+                    changes: Any = _decoded(chunk)
+                    if changes is None:
+                        changes = list(_one_by_one(chunk, path, _lines_before(path, end)))
+                    end += len(chunk)
+                    known[path] = _Position(end, _beginning(path, end))
+                    yield changes, msgspec.json.encode(known).decode()
+            except (EOFError, gzip.BadGzipFile, zlib.error, OSError) as error:
+                raise UsageError(
+                    f"file:{path}: expected to read on, got: {error}; mend: make the file whole again"
+                ) from error
+
+    def _continued(self, path: str, known: _Position) -> int:
+        """Where a file goes on that was read before; refuses another file."""
+        if _beginning(path, known.offset) != known.beginning:
+            raise UsageError(
+                f"{self.uri}: expected {path} to begin as when it was read up to byte {known.offset:,}, got another "
+                "beginning; mend: append to the file, or start with another --state"
+            )
+        return known.offset
+
     def read(self, split: str) -> Iterator[Change | DeadLetter]:
         """The changes of the lines that begin in a split."""
         span, _, path = split.partition(":")
@@ -106,7 +154,7 @@ class FileSource(Source):
 
 def _chunks(path: str, begin: int, end: int | None) -> Iterator[bytes]:
     """The lines that begin in a part of a file, many at once."""
-    with gzip.open(path) if path.endswith(".gz") else open(path, "rb") as file:
+    with _opened(path) as file:
         position = begin
         if begin:
             file.seek(begin - 1)
@@ -153,6 +201,12 @@ def _one_by_one(lines: bytes, path: str, number: int) -> Iterator[Change | DeadL
                 continue
             problem = str(error)
         yield _malformed(line, problem, f"file:{path}:{number}")
+
+
+def changes_of_lines(lines: bytes, place: str) -> Iterator[Change | DeadLetter]:
+    """The changes of some lines that came from a place; those that are malformed are dead letters."""
+    changes = _decoded(lines)
+    yield from changes if changes is not None else _one_by_one(lines, place, 0)
 
 
 def _lines_before(path: str, begin: int) -> int:

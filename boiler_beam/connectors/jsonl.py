@@ -7,16 +7,18 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import BinaryIO, ClassVar
 
 import msgspec
 
-from boiler_beam.connectors.base import BackfillWriter, Control, Sink
+from boiler_beam.connectors.base import BackfillWriter, Control, Sink, StreamWriter
+from boiler_beam.connectors.locks import Lock
 from boiler_beam.connectors.replacing import Replacement, read_controls, replacing, write_controls
-from boiler_beam.errors import UsageError
+from boiler_beam.errors import BoilerBeamError, UsageError
 from boiler_beam.events import Row, Stamp, View
 
 __all__ = ["JsonlSink"]
@@ -102,8 +104,22 @@ class JsonlSink(Sink):
     @contextmanager
     def backfill(self, views: Sequence[View]) -> Iterator[BackfillWriter]:
         """See `Sink`."""
-        with replacing(self.uri, self.rest) as replacement:
+        with closing(Lock(self.uri, self.rest)), replacing(self.uri, self.rest) as replacement:
             yield _Writer(self, replacement)
+
+    @contextmanager
+    def stream(self, views: Sequence[View]) -> Iterator[StreamWriter]:
+        """See `Sink`. A last line that a killed writer did not end is cut (S23)."""
+        with closing(Lock(self.uri, self.rest)):
+            self._places()  # refuses a file that holds something else
+            try:
+                with open(self.rest, "ab+", buffering=0) as file:
+                    _cut_torn_line(file)
+                    yield _Appender(self, file)
+            except OSError as error:
+                raise UsageError(
+                    f"{self.uri}: expected a file that can be written, got: {error}; mend: name another"
+                ) from None
 
     def _commit(self, replacement: Replacement, going: set[str], controls: Mapping[str, Control]) -> None:
         for line in self._standing_lines():
@@ -136,3 +152,40 @@ class _Writer(BackfillWriter):
 
     def commit(self, controls: Mapping[str, Control]) -> None:
         self.sink._commit(self.replacement, self.going, controls)
+
+
+def _cut_torn_line(file: io.FileIO) -> None:
+    size = end = file.seek(0, os.SEEK_END)
+    while end:
+        begin = max(0, end - 65536)
+        file.seek(begin)
+        place = file.read(end - begin).rfind(b"\n")
+        end = begin + place + 1
+        if place >= 0:
+            break
+    if end < size:
+        file.truncate(end)
+
+
+class _Appender(StreamWriter):
+    def __init__(self, sink: JsonlSink, file: io.FileIO) -> None:
+        self.sink, self.file = sink, file
+
+    def write(self, rows: Sequence[tuple[View, Row]]) -> None:
+        lines = [
+            _encode(_Line(row.path, *row.stamp, msgspec.Raw(b"null" if row.fields is None else row.fields)))
+            for _, row in rows
+        ]
+        begin = self.file.seek(0, os.SEEK_END)
+        left = memoryview(b"".join(line + b"\n" for line in lines))
+        try:
+            while left:
+                left = left[self.file.write(left) or 0 :]
+            os.fsync(self.file.fileno())
+        except OSError as error:
+            self.file.truncate(begin)
+            message = f"{self.sink.uri}: could not be written ({error}); nothing is lost; mend: free space, run again"
+            raise BoilerBeamError(message) from error
+
+    def control(self, controls: Mapping[str, Control]) -> None:
+        write_controls(self.sink.uri, self.sink._control_path, controls)

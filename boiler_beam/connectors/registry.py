@@ -28,6 +28,7 @@ Connector = TypeVar("Connector", bound="type[Source] | type[Sink]")
 _SOURCES = {
     "file": "boiler_beam.connectors.files:FileSource",
     "sample": "boiler_beam.connectors.files:SampleSource",
+    "dead-letters": "boiler_beam.connectors.replay:DeadLetterSource",
 }
 _SINKS = {
     "jsonl": "boiler_beam.connectors.jsonl:JsonlSink",

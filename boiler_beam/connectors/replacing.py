@@ -97,10 +97,12 @@ def _inode_at(path: str) -> int | None:
         return None
 
 
-class _ControlLine(msgspec.Struct):
+class _ControlLine(msgspec.Struct, omit_defaults=True):
     view: str
     generation: int
     fingerprint: str
+    holder: str = ""
+    backfilled: int = 0
 
 
 def read_controls(uri: str, path: str) -> dict[str, Control]:
@@ -116,7 +118,13 @@ def read_controls(uri: str, path: str) -> dict[str, Control]:
         return {}
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise UsageError(f"{uri}: expected control data in {path}, got: {error}; mend: name another sink") from None
-    return {line.view: Control(generation=line.generation, fingerprint=line.fingerprint) for line in lines}
+    return {line.view: _control(line) for line in lines}
+
+
+def _control(line: _ControlLine) -> Control:
+    return Control(
+        generation=line.generation, fingerprint=line.fingerprint, holder=line.holder, backfilled=line.backfilled
+    )
 
 
 def write_controls(uri: str, path: str, controls: Mapping[str, Control]) -> None:
@@ -128,6 +136,6 @@ def write_controls(uri: str, path: str, controls: Mapping[str, Control]) -> None
     every = {**read_controls(uri, path), **controls}
     with replacing(uri, path) as replacement:
         for name, control in sorted(every.items()):
-            line = _ControlLine(name, control.generation, control.fingerprint)
+            line = _ControlLine(name, control.generation, control.fingerprint, control.holder, control.backfilled)
             replacement.file.write(msgspec.json.encode(line) + b"\n")
         replacement.commit()

@@ -17,13 +17,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from typing import ClassVar
 
-from boiler_beam.connectors.base import BackfillWriter, Control, Sink
+from boiler_beam.connectors.base import BackfillWriter, Control, Sink, StreamWriter
+from boiler_beam.connectors.locks import Lock
 from boiler_beam.errors import BoilerBeamError, UsageError
 from boiler_beam.events import Row, Stamp, View
 
 __all__ = ["SqliteSink"]
 
-_CONTROL = "CREATE TABLE IF NOT EXISTS _boiler_control (view TEXT PRIMARY KEY, generation INTEGER, fingerprint TEXT)"
+_CONTROL = (
+    "CREATE TABLE IF NOT EXISTS _boiler_control (view TEXT PRIMARY KEY, generation INTEGER, fingerprint TEXT, "
+    "holder TEXT DEFAULT '', backfilled INTEGER DEFAULT 0)"
+)
 _COLUMNS = "path TEXT PRIMARY KEY, generation INTEGER, version INTEGER, seq INTEGER, fields TEXT"
 _NAMES = ["path", "generation", "version", "seq", "fields"]
 
@@ -44,8 +48,13 @@ class SqliteSink(Sink):
         with self._read() as database:
             if not _columns(database, "_boiler_control"):
                 return {}
-            found = database.execute("SELECT view, generation, fingerprint FROM _boiler_control")
-            return {view: Control(generation=generation, fingerprint=text) for view, generation, text in found}
+            has_holder = "holder" in _columns(database, "_boiler_control")  # older versions knew no streams
+            more = "holder, backfilled" if has_holder else "'', 0"
+            found = database.execute(f"SELECT view, generation, fingerprint, {more} FROM _boiler_control")
+            return {
+                view: Control(generation=generation, fingerprint=text, holder=holder, backfilled=backfilled)
+                for view, generation, text, holder, backfilled in found
+            }
 
     def standing(self, view: View) -> Iterator[Row]:
         """See `Sink`."""
@@ -58,18 +67,37 @@ class SqliteSink(Sink):
     @contextmanager
     def backfill(self, views: Sequence[View]) -> Iterator[BackfillWriter]:
         """See `Sink`."""
+        with self._write(views) as database:
+            yield _Writer(database)
+            if database.in_transaction:
+                database.rollback()
+
+    @contextmanager
+    def stream(self, views: Sequence[View]) -> Iterator[StreamWriter]:
+        """See `Sink`."""
+        with self._write(views) as database:
+            database.execute("COMMIT")
+            yield _Follower(self, database)
+
+    @contextmanager
+    def _write(self, views: Sequence[View]) -> Iterator[sqlite3.Connection]:
+        """A connection within a transaction, with the tables of the views."""
         try:
             os.makedirs(os.path.dirname(self.rest) or ".", exist_ok=True)
-            with closing(sqlite3.connect(self.rest, isolation_level=None, timeout=0)) as database:
+            with (
+                closing(Lock(self.uri, self.rest)),
+                closing(sqlite3.connect(self.rest, isolation_level=None, timeout=0)) as database,
+            ):
                 database.execute("PRAGMA journal_mode=WAL")
                 database.execute("BEGIN IMMEDIATE")
                 database.execute(_CONTROL)
+                if "holder" not in _columns(database, "_boiler_control"):
+                    database.execute("ALTER TABLE _boiler_control ADD holder TEXT DEFAULT ''")
+                    database.execute("ALTER TABLE _boiler_control ADD backfilled INTEGER DEFAULT 0")
                 for view in views:
                     if not self._has_table(database, view):
                         database.execute(f'CREATE TABLE "{view.name}" ({_COLUMNS}) WITHOUT ROWID')
-                yield _Writer(database)
-                if database.in_transaction:
-                    database.rollback()
+                yield database
         except sqlite3.Error as error:
             raise self._failed(error) from error
         except OSError as error:
@@ -133,6 +161,45 @@ class _Writer(BackfillWriter):
         self.database.execute(f'DELETE FROM "{view.name}" WHERE path = ?', (path,))
 
     def commit(self, controls: Mapping[str, Control]) -> None:
-        values = [(name, control.generation, control.fingerprint) for name, control in controls.items()]
-        self.database.executemany("INSERT OR REPLACE INTO _boiler_control VALUES (?, ?, ?)", values)
+        _put_controls(self.database, controls)
         self.database.execute("COMMIT")
+
+
+def _put_controls(database: sqlite3.Connection, controls: Mapping[str, Control]) -> None:
+    values = [(name, one.generation, one.fingerprint, one.holder, one.backfilled) for name, one in controls.items()]
+    names = "view, generation, fingerprint, holder, backfilled"
+    database.executemany(f"INSERT OR REPLACE INTO _boiler_control ({names}) VALUES (?, ?, ?, ?, ?)", values)
+
+
+class _Follower(StreamWriter):
+    def __init__(self, sink: SqliteSink, database: sqlite3.Connection) -> None:
+        self.sink, self.database = sink, database
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        try:
+            self.database.execute("BEGIN IMMEDIATE")
+            yield self.database
+            self.database.execute("COMMIT")
+        except sqlite3.Error as error:
+            if self.database.in_transaction:
+                self.database.execute("ROLLBACK")
+            raise self.sink._failed(error) from error
+
+    def write(self, rows: Sequence[tuple[View, Row]]) -> None:
+        older = "(generation, version, seq) <= (?, ?, ?)"
+        with self._transaction() as database:
+            for view, row in rows:
+                if row.fields is None:
+                    database.execute(f'DELETE FROM "{view.name}" WHERE path = ? AND {older}', (row.path, *row.stamp))
+                    continue
+                database.execute(
+                    f'INSERT INTO "{view.name}" VALUES (?, ?, ?, ?, ?) ON CONFLICT (path) DO UPDATE SET '
+                    "generation = excluded.generation, version = excluded.version, seq = excluded.seq, "
+                    f"fields = excluded.fields WHERE {older}",
+                    (row.path, *row.stamp, row.fields.decode(), *row.stamp),
+                )
+
+    def control(self, controls: Mapping[str, Control]) -> None:
+        with self._transaction() as database:
+            _put_controls(database, controls)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import ClassVar
 
-from boiler_beam.connectors.base import BackfillWriter, Control, Sink
+from boiler_beam.connectors.base import BackfillWriter, Control, Sink, StreamWriter
 from boiler_beam.events import Row, View
 
 __all__ = ["MemorySink"]
@@ -50,6 +50,11 @@ class MemorySink(Sink):
         """See `Sink`."""
         yield _Writer(self)
 
+    @contextmanager
+    def stream(self, views: Sequence[View]) -> Iterator[StreamWriter]:
+        """See `Sink`."""
+        yield _Follower(self)
+
 
 class _Writer(BackfillWriter):
     def __init__(self, sink: MemorySink) -> None:
@@ -67,4 +72,24 @@ class _Writer(BackfillWriter):
         self.sink.written = {path: row for path, row in self.sink.written.items() if path not in self.deleted}
         self.sink.written.update(self.written)
         self.sink.deleted = (self.sink.deleted | self.deleted) - self.written.keys()
+        self.sink._controls = {**self.sink._controls, **controls}
+
+
+class _Follower(StreamWriter):
+    def __init__(self, sink: MemorySink) -> None:
+        self.sink = sink
+
+    def write(self, rows: Sequence[tuple[View, Row]]) -> None:
+        for _, row in rows:
+            standing = self.sink.written.get(row.path)
+            if standing is not None and standing.stamp > row.stamp:
+                continue
+            if row.fields is None:
+                self.sink.written.pop(row.path, None)
+                self.sink.deleted.add(row.path)
+            else:
+                self.sink.written[row.path] = row
+                self.sink.deleted.discard(row.path)
+
+    def control(self, controls: Mapping[str, Control]) -> None:
         self.sink._controls = {**self.sink._controls, **controls}

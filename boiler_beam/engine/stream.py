@@ -19,6 +19,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+import msgspec
 from typing_extensions import assert_never
 
 from boiler_beam.events import Change, DeadLetter, Row, Stamp
@@ -34,6 +35,8 @@ __all__ = ["Network", "Stream"]
 
 _DOCUMENTS = 1 << 17
 """That are kept as they were read: rows have them again and again."""
+_GONE, _UNTOLD, _TOUCHED = b"", b"?", b"!"
+"""Instead of a digest: of a deleted row, one that could never be told, one that the sink has differently."""
 
 RowKey = tuple[int, str]
 """A view's place in the plan, and a row's id."""
@@ -50,12 +53,13 @@ class Network:
     Attributes:
         dirty: The rows that were touched, in that order; whoever renders them takes them out.
         number_of_messages: How many were delivered.
+        number_of_documents: How many more documents are there than when it was made.
     """
 
     def __init__(self, plan: StreamPlan, refuse: Callable[[DeadLetter], None], cells: Cells) -> None:
         self.plan, self.cells = plan, cells
         self.dirty: dict[RowKey, None] = {}
-        self.number_of_messages = 0
+        self.number_of_messages = self.number_of_documents = 0
         self._waiting: deque[Message] = deque()
         self.document = Document(plan, self.send, refuse)
         self._reach, self._first = Reach(plan, self.send), First(plan, self.send)
@@ -64,10 +68,28 @@ class Network:
 
     def observe(self, change: Change) -> None:
         """Takes one observed version of a document."""
-        for family in self.plan.plan.families_of(change.path):
-            document = self.document.observed(self.cells.document(family, change.path), family, change)
+        for place, family in enumerate(self.plan.plan.families_of(change.path)):
+            cell = self.cells.document(family, change.path)
+            was_there = cell.fields != b"null"
+            document = self.document.observed(cell, family, change)
             if document is not NOTHING_NEW:
+                if place == 0:
+                    self.number_of_documents += (document is not None) - was_there
                 self._keep(family, change.path, document)
+
+    def rebuild(self, family: int, path: str, numbers: Iterable[int]) -> None:
+        """Says again what a known document is at some edges: of views that were changed or added.
+
+        Its newest invalid version stands if these views' models can read it now (S2).
+        """
+        cell = self.cells.document(family, path)
+        if cell.invalid is not None:
+            version, fields = cell.invalid
+            self.observe(Change(path, version, msgspec.Raw(fields)))
+        if cell.version >= 0:
+            change = Change(path, cell.version, msgspec.Raw(cell.fields))
+            self.document.tell(cell, numbers, self.look_up(family, path), change)
+        self.settle()
 
     def look_up(self, family: int, path: str) -> Any:
         """The document that stands, or None."""
@@ -138,6 +160,7 @@ class Stream:
 
     Attributes:
         silent: The views (their places) whose rows are not given yet: their documents are not all in.
+        standing: Of each view, how many rows more stand than when it was opened.
         floor: Of each view, the version that every stamp has at the least: that of a backfill in between (S16).
     """
 
@@ -146,7 +169,7 @@ class Stream:
         plan: Plan,
         refuse: Callable[[DeadLetter], None],
         generations: dict[str, int] | None = None,
-        cells: Any = None,
+        cells: Cells | None = None,
     ) -> None:
         self.plan, self.refuse = plan, refuse
         self.cells: Cells = MemoryCells() if cells is None else cells
@@ -155,6 +178,7 @@ class Stream:
         self.generations = [known.get(view.name, 1) for view in plan.views]
         self.silent: set[int] = set()
         self.floor = [0 for _ in plan.views]
+        self.standing = [0 for _ in plan.views]
         self._is_simple = [not view.has_paths and view.paths.is_unique for view in plan.views]
 
     def take(self, batch: Iterable[Change]) -> Iterator[Row]:
@@ -169,8 +193,26 @@ class Stream:
             network.observe(change)
             network.settle()
 
+    def touch(self, place: int, row_id: str, read_time: int) -> None:
+        """A backfill found another row in the sink (S16): it is given again, not older than that."""
+        cell = self.cells.row(place, row_id)
+        cell.version = max(cell.version, read_time)
+        paths = self.plan.views[place].paths
+        for path in [path for path, _ in self.cells.copies(place, row_id).items()] or [paths.fill(row_id)]:
+            emitted = self.cells.emitted(place, path)
+            last = emitted.get("") or Emitted(0, 0, _GONE)
+            emitted[""] = Emitted(last.version, last.seq, _TOUCHED)
+        self.network.dirty[place, row_id] = None
+
     def rows(self) -> Iterator[Row]:
         """The dirty rows that differ from what was given of them last; those of silent views stay dirty."""
+        return (row for _, row in self.placed_rows())
+
+    def placed_rows(self) -> Iterator[tuple[int, Row]]:
+        """The rows of `rows`, each with its view's place.
+
+        The dirty rows that differ from what was given of them last; those of silent views stay dirty.
+        """
         silent, network = self.silent, self.network
         dirty = [key for key in network.dirty if key[0] not in silent]
         for key in dirty:
@@ -186,25 +228,42 @@ class Stream:
                 yield from self._emit(place, self.plan.views[place].paths.fill(row_id), version, None)
             elif copies[0].fields is not None:
                 yield from self._emit(place, copies[0].path, version, copies[0].fields)
+            for copy in copies:
+                if copy.fields is None:
+                    self._leave(place, copy.path)
             if network.row.is_empty(cell, place):
                 self.cells.drop_row(place, row_id)
         for (place, path), version in touched.items():
             claims = dict(self.cells.claims(place, path).items())
             yield from self._emit(place, path, version, claims[min(claims)] if claims else None)
 
-    def _emit(self, place: int, path: str, version: int, fields: bytes | None) -> Iterator[Row]:
-        last = self.cells.emitted(place).get(path)
-        digest = b"" if fields is None else hashlib.blake2b(fields, digest_size=16).digest()
+    def _emit(self, place: int, path: str, version: int, fields: bytes | None) -> Iterator[tuple[int, Row]]:
+        emitted = self.cells.emitted(place, path)
+        last = emitted.get("")
+        digest = _GONE if fields is None else hashlib.blake2b(fields, digest_size=16).digest()
         if last is None:
             if fields is None:
                 return
             seq = version
-        elif last.digest == digest:
+        elif last.digest == digest or (fields is None and last.digest == _UNTOLD):
             return
         else:
             version, seq = max(version, last.version), max(version, last.seq + 1)
-        self.cells.emitted(place)[path] = Emitted(version, seq, digest)
-        yield Row(path, Stamp(self.generations[place], version, seq), fields)
+        emitted[""] = Emitted(version, seq, digest)
+        was = last is not None and last.digest not in (_GONE, _UNTOLD, _TOUCHED)
+        self.standing[place] += (fields is not None) - was
+        yield place, Row(path, Stamp(self.generations[place], version, seq), fields)
+
+    def _leave(self, place: int, path: str) -> None:
+        """A row that can't be told: whatever stands there stays, that of an older generation, too (S6)."""
+        emitted = self.cells.emitted(place, path)
+        if emitted.get("") is None:
+            emitted[""] = Emitted(0, 0, _UNTOLD)
+
+    def is_left(self, place: int, path: str) -> bool:
+        """Whether a row of an older generation stays: it was given in this one, or it can't be told."""
+        paths = self.plan.views[place].paths
+        return any(self.cells.emitted(place, one).get("") is not None for one in {path, paths.mask_of(path)})
 
     def _claimed(self, place: int, row_id: str, version: int, copies: Sequence[Copy]) -> Iterator[str]:
         """Puts what a row wants to be in place of what it wanted; gives the paths of both."""

@@ -15,7 +15,7 @@ from boiler_beam.connectors.base import BackfillWriter, Control, Sink
 from boiler_beam.events import Row, Stamp
 from boiler_beam.plan import ViewPlan
 
-__all__ = ["Prune", "RowWriter", "ViewReport"]
+__all__ = ["Prune", "RowWriter", "ViewReport", "allowed"]
 
 Prune = Literal["safe", "all", "none"]
 SAFE_ROWS, SAFE_SHARE = 10, 0.2
@@ -58,7 +58,7 @@ class ViewReport:
             return f"{self.kept:,} rows were not computed, and a document that makes rows is dead or unreadable"
         if self.refused_many:
             standing = self.kept + self.updated + self.unchanged + self.newer + self.tainted
-            return f"{self.kept:,} of {standing:,} rows would go, more than {_allowed(standing):,}"
+            return f"{self.kept:,} of {standing:,} rows would go, more than {allowed(standing):,}"
         return None
 
     @property
@@ -71,7 +71,7 @@ class _Standing:
     """What the sink holds of a view: a stamp and a digest of the fields for each path."""
 
     def __init__(self, sink: Sink, view: ViewPlan, control: Control | None) -> None:
-        self.generation = 1
+        self.control, self.generation = control, 1
         if control is not None:
             self.generation = control.generation + (control.fingerprint != view.fingerprint)
         self.rows = {row.path: (row.stamp, _digest(row.fields or b"")) for row in sink.standing(view.target)}
@@ -147,7 +147,7 @@ class RowWriter:
             total = going + report.updated + report.unchanged + report.newer + report.tainted
             if prune == "safe" and going:
                 report.refused_dead = int(has_dead_roots[place])
-                report.refused_many = int(not report.refused_dead and going > _allowed(total))
+                report.refused_many = int(not report.refused_dead and going > allowed(total))
             stamp = Stamp(standing.generation, self.read_time, 0)
             for path, (old, _) in standing.rows.items():
                 if prune == "none" or report.refused is not None or old > stamp:
@@ -156,10 +156,16 @@ class RowWriter:
                 else:
                     report.deleted += 1
                     self.writer.delete(self._targets[place], path)
-            controls[view.name] = Control(generation=standing.generation, fingerprint=view.fingerprint)
+            holder = "" if standing.control is None else standing.control.holder
+            controls[view.name] = Control(
+                generation=standing.generation,
+                fingerprint=view.fingerprint,
+                holder=holder,
+                backfilled=self.read_time if holder else 0,
+            )
         self.writer.commit(controls)
 
 
-def _allowed(standing: int) -> int:
+def allowed(standing: int) -> int:
     """How many of a view's rows a safe prune may delete."""
     return max(SAFE_ROWS, int(standing * SAFE_SHARE))

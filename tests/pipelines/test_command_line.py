@@ -180,7 +180,7 @@ WRONG = {
     "no file": (["--source", "file:nothing"], "file:nothing: expected a file, a folder or a glob"),
     "a sink that is a source": (["--sink", "file:x"], "file:x: expected the scheme of a sink, got 'file'"),
     "dead letters elsewhere": (["--dead_letter", "parquet:x"], "parquet:x: expected dead letters at jsonl:PATH"),
-    "streaming": (["--mode", "stream"], "'stream' is not one of 'auto', 'backfill'"),
+    "mode": (["--mode", "reverse"], "'reverse' is not one of 'auto', 'backfill', 'stream'"),
     "read time": (["--read_time", "yesterday"], "--read_time yesterday: expected RFC 3339"),
     "read time in quotes": (["--read_time", '"'], "expected RFC 3339"),
     "read time beyond int64": (["--read_time", "9" * 19], "expected RFC 3339"),

@@ -235,8 +235,8 @@ class Cells(Protocol):
     def drop_row(self, view: int, row_id: str) -> None:
         """Nothing but its version is left of a row."""
 
-    def emitted(self, view: int) -> Map[str, Emitted]:
-        """Of a view, by row path."""
+    def emitted(self, view: int, path: str) -> Map[str, Emitted]:
+        """Of a view and a row path: one item, `""`."""
 
     def copies(self, view: int, row_id: str) -> Map[str, bool]:
         """The paths that a row wants, where its id does not say them."""
@@ -253,7 +253,7 @@ class MemoryCells:
         self.reaches: defaultdict[tuple[int, str], ReachCell] = defaultdict(ReachCell)
         self.firsts: defaultdict[tuple[int, str], FirstCell] = defaultdict(FirstCell)
         self.rows: defaultdict[tuple[int, str], RowCell] = defaultdict(RowCell)
-        self._emitted: defaultdict[int, dict[str, Emitted]] = defaultdict(dict)
+        self._emitted: defaultdict[tuple[int, str], dict[str, Emitted]] = defaultdict(dict)
         self._copies: defaultdict[tuple[int, str], dict[str, bool]] = defaultdict(dict)
         self._claims: defaultdict[tuple[int, str], dict[str, bytes]] = defaultdict(dict)
 
@@ -277,14 +277,19 @@ class MemoryCells:
         """See `Cells`."""
         del self.rows[view, row_id]
 
-    def emitted(self, view: int) -> dict[str, Emitted]:
+    def emitted(self, view: int, path: str) -> Any:
         """See `Cells`."""
-        return self._emitted[view]
+        return self._emitted[view, path]
 
-    def copies(self, view: int, row_id: str) -> dict[str, bool]:
+    def copies(self, view: int, row_id: str) -> Any:
         """See `Cells`."""
         return self._copies[view, row_id]
 
-    def claims(self, view: int, path: str) -> dict[str, bytes]:
+    def claims(self, view: int, path: str) -> Any:
         """See `Cells`."""
         return self._claims[view, path]
+
+    def forget(self, view: int) -> None:
+        """What was given of a view's rows is no longer known."""
+        for key in [key for key in self._emitted if key[0] == view]:
+            del self._emitted[key]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from typing_extensions import assert_never
@@ -29,6 +29,10 @@ NOTHING_NEW: Any = object()
 class Document:
     """Key: a document. Keeps what it said at each edge; sends where it lies now, and where it no longer does.
 
+    Attributes:
+        horizon: The time before which deletions are forgotten (S3), in microseconds: an older change of a document
+            that is not known is refused.
+
     users/u1 of organization A       lies at its own path; its row A has it
     users/u1 of organization B       row A no longer has it, row B has; at its own path it changed
     users/u1 deleted                 row B no longer has it; at its own path it is missing
@@ -36,6 +40,7 @@ class Document:
 
     def __init__(self, plan: StreamPlan, send: Send, refuse: Callable[[DeadLetter], None]) -> None:
         self.plan, self.send, self.refuse = plan, send, refuse
+        self.horizon = 0
         self._asking = Asking(plan, lambda place, message: refuse(message.letter))
 
     def observed(self, cell: DocumentCell, family: int, change: Change) -> Any:
@@ -45,6 +50,10 @@ class Document:
             The document, None where it is deleted, `NOTHING_NEW`.
         """
         document = None
+        if cell.version < 0 and change.version < self.horizon:
+            message = f"expected a change since {self.horizon}, before which deletions are forgotten, got an older one"
+            self.refuse(dead_letter_of("newest", "too_old", message, change))
+            return NOTHING_NEW
         if not change.is_deleted:
             try:
                 document = self.plan.plan.families[family].decode(change.path, change.version, change.fields)
@@ -60,12 +69,12 @@ class Document:
         if cell.invalid is not None and cell.invalid[0] <= change.version:
             cell.invalid = None
         cell.sequence = max(cell.sequence + 1, change.version)
-        self.tell(cell, family, document, change)
+        self.tell(cell, self.plan.of_family[family], document, change)
         return document
 
-    def tell(self, cell: DocumentCell, family: int, document: DomainModel | None, change: Change) -> None:
-        """Says what the version that stands is at every edge of its family, where it was not said yet."""
-        for number in self.plan.of_family[family]:
+    def tell(self, cell: DocumentCell, numbers: Iterable[int], document: DomainModel | None, change: Change) -> None:
+        """Says what the version that stands is at some edges of its family."""
+        for number in numbers:
             old = cell.said.get(number)
             new = None if document is None else self._said(cell.sequence, number, document, change)
             if old is None and new is None:

@@ -1,0 +1,54 @@
+"""One writer at a time: a file beside the written one, locked by the operating system, which lets go at a kill."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from typing import BinaryIO
+
+from boiler_beam.errors import UsageError
+
+__all__ = ["Lock"]
+
+
+class Lock:
+    """Holds `PATH.lock` until it is closed.
+
+    Args:
+        uri: Names what is locked in messages.
+        path: The file that is written.
+
+    Raises:
+        UsageError: Another program holds it, or it can't be made.
+    """
+
+    def __init__(self, uri: str, path: str) -> None:
+        self._path = f"{path}.lock"
+        try:
+            os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+            self._file: BinaryIO = self._locked(uri)
+        except OSError as error:
+            raise UsageError(f"{uri}: expected a place that can be written, got: {error}; mend: name another") from None
+
+    def _locked(self, uri: str) -> BinaryIO:
+        while True:
+            file = open(self._path, "ab")  # noqa: SIM115
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.close()
+                raise UsageError(
+                    f"{uri}: expected to be its only writer, got another one; mend: wait until it ends"
+                ) from None
+            try:
+                if os.stat(self._path).st_ino == os.fstat(file.fileno()).st_ino:
+                    return file
+            except FileNotFoundError:
+                pass  # its last holder removed it between the two calls: take the next one
+            file.close()
+
+    def close(self) -> None:
+        """Lets go of it."""
+        if not self._file.closed:
+            os.unlink(self._path)
+            self._file.close()

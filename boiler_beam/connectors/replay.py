@@ -1,0 +1,39 @@
+"""Dead letters as a source: `dead-letters:jsonl:PATH` gives the inputs of those that were made of one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import ClassVar
+
+import msgspec
+
+from boiler_beam.connectors.base import Source
+from boiler_beam.connectors.dead_letters import read_dead_letters
+from boiler_beam.connectors.files import changes_of_lines
+from boiler_beam.events import Change, DeadLetter
+
+__all__ = ["DeadLetterSource"]
+
+
+class DeadLetterSource(Source):
+    """Replays inputs that were refused: malformed lines, documents that fitted no model, losers of a conflict."""
+
+    scheme: ClassVar[str] = "dead-letters"
+
+    def splits(self) -> Sequence[str]:
+        """One."""
+        return [self.rest]
+
+    def read(self, split: str) -> Iterator[Change | DeadLetter]:
+        """The inputs, in the order in which they were refused; rows that failed have none."""
+        for letter in read_dead_letters(split):
+            if letter.input is None:
+                continue
+            if letter.stage == "read":
+                yield from changes_of_lines(letter.input.encode() + b"\n", letter.source or self.uri)
+            elif letter.path is not None and letter.version is not None:
+                yield Change(letter.path, letter.version, msgspec.Raw(letter.input.encode()))
+
+    def follow(self, position: str | None) -> Iterator[tuple[list[Change | DeadLetter], str]]:
+        """All of them, whenever it is asked: the models may have been mended since."""
+        yield list(self.read(self.rest)), ""

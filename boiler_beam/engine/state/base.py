@@ -1,0 +1,130 @@
+"""What a state is: all that an engine must find again after it was stopped, changed in transactions (S20)."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from boiler_beam.events import Change, DeadLetter, Row
+from boiler_beam.plan import Plan
+from boiler_beam.steps.stream.cells import Cells
+
+__all__ = ["Entry", "State", "ViewState"]
+
+
+class Entry(msgspec.Struct, frozen=True, array_like=True):
+    """A row or a dead letter on its way out of a committed state."""
+
+    view: str
+    row: Row | None
+    letter: DeadLetter | None = None
+
+
+@dataclass
+class ViewState:
+    """What a state knows of a view beside its cells.
+
+    Attributes:
+        fingerprint: Of the view that the cells were made by.
+        generation: The generation of its rows; 0 where none was given yet.
+        is_built: Whether all known documents are in its cells.
+        is_complete: Whether rows that the generation did not compute were pruned.
+        rows: How many rows stand.
+    """
+
+    fingerprint: str
+    generation: int = 0
+    is_built: bool = False
+    is_complete: bool = False
+    rows: int = 0
+
+
+@dataclass
+class Progress:
+    """What a transaction changes beside cells.
+
+    Attributes:
+        entries: What goes out.
+        positions: How far each source was read, by URI.
+        pushed: Changes that wait for the others of their commit.
+        released: The version up to which they no longer wait.
+    """
+
+    entries: list[Entry] = field(default_factory=list)
+    positions: dict[str, str] = field(default_factory=dict)
+    pushed: list[Change] = field(default_factory=list)
+    released: int | None = None
+
+
+class State(abc.ABC):
+    """An engine's memory.
+
+    Attributes:
+        identity: A random name that it keeps: sinks know by it who feeds them (S18).
+        is_durable: Whether a restarted program finds it again.
+        is_new: Whether no transaction was committed to it, in this run or an earlier one.
+        views: What is known of the views, by name.
+        facts: Numbers and names that are few: `documents`, `newest`, `released`, `horizon`.
+        dead_families: The collections of which a document is, or may be, dead.
+    """
+
+    identity: str
+    is_durable: bool
+    is_new: bool
+    views: dict[str, ViewState]
+    facts: dict[str, int]
+    dead_collections: set[str]
+
+    @abc.abstractmethod
+    def open(self, plan: Plan) -> Cells:
+        """The cells of a plan; those of views that changed or are gone are dropped, and the former start empty."""
+
+    @abc.abstractmethod
+    def collections(self) -> set[str]:
+        """The collections whose documents it watched so far."""
+
+    @abc.abstractmethod
+    def documents(self, collection: str) -> Iterator[str]:
+        """The paths of all known documents of a collection."""
+
+    @abc.abstractmethod
+    def rows(self, view: str) -> Iterator[str]:
+        """The ids of all rows of a view, also of those that do not exist yet."""
+
+    @abc.abstractmethod
+    def positions(self) -> Mapping[str, str]:
+        """How far each source was read, by URI."""
+
+    @abc.abstractmethod
+    def waiting(self) -> Iterable[Change]:
+        """The changes that wait for the others of their commit."""
+
+    @abc.abstractmethod
+    def commit(self, progress: Progress) -> None:
+        """Makes what happened since the last one durable, all of it or nothing.
+
+        Raises:
+            BoilerBeamError: It can't be written: nothing of it stands.
+        """
+
+    @abc.abstractmethod
+    def outbox(self) -> Sequence[Entry]:
+        """What was committed and not yet `sent`, in order."""
+
+    @abc.abstractmethod
+    def sent(self) -> None:
+        """All that `outbox` gave is durable where it went: it leaves with the next transaction."""
+
+    @abc.abstractmethod
+    def forget_rows(self, view: str) -> None:
+        """What was given of a view's rows is no longer known (S13, S14)."""
+
+    def roll_back(self) -> bool:
+        """Undoes what happened to the cells since the last transaction; gives whether it could."""
+        return False
+
+    def close(self) -> None:  # noqa: B027
+        """Lets go of it."""

@@ -1,0 +1,87 @@
+"""The figures of a stream over HTTP: `/metrics` (OpenMetrics), `/healthz`, `/readyz`."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, make_server
+
+from boiler_beam.engine.follow import StreamReport
+from boiler_beam.errors import UsageError
+
+__all__ = ["serve_metrics"]
+
+
+class _Quiet(WSGIRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:
+        """Says nothing of each request."""
+
+
+@contextmanager
+def serve_metrics(port: int) -> Iterator[Callable[[StreamReport], None]]:
+    """Serves figures on a port (0: a free one) until it is left; gives what is to be told of each report.
+
+    Raises:
+        UsageError: The library is not installed, or the port is taken.
+    """
+    try:
+        from prometheus_client import CollectorRegistry, Counter, Gauge, make_wsgi_app
+    except ImportError:
+        raise UsageError(
+            "--metrics_port: expected prometheus_client to be installed, got none; "
+            "mend: pip install 'boiler_beam[metrics]'"
+        ) from None
+    registry = CollectorRegistry()
+    changes = Counter("boiler_beam_changes", "Changes that were read.", registry=registry)
+    written = Counter("boiler_beam_rows_written", "Rows that were written or deleted.", ["view"], registry=registry)
+    letters = Counter("boiler_beam_dead_letters", "Inputs and rows that were refused.", registry=registry)
+    late = Counter("boiler_beam_late_changes", "Changes that came later than allowed.", registry=registry)
+    dirty = Gauge("boiler_beam_dirty_rows", "Rows that wait to be rendered.", registry=registry)
+    rows = Gauge("boiler_beam_rows", "Rows that stand.", ["view"], registry=registry)
+    newest = Gauge("boiler_beam_newest_version_seconds", "The newest version seen.", registry=registry)
+    seen: dict[str, int] = {}
+    is_ready = threading.Event()
+
+    def raise_to(counter: Any, name: str, value: int) -> None:
+        counter.inc(value - seen.get(name, 0))
+        seen[name] = value
+
+    def told(report: StreamReport) -> None:
+        raise_to(changes, "changes", report.changes)
+        raise_to(letters, "letters", report.dead_letters)
+        raise_to(late, "late", report.late)
+        for view, number in report.rows.items():
+            rows.labels(view).set(number)
+            total = report.written.get(view, 0) + report.deleted.get(view, 0)
+            raise_to(written.labels(view), f"written {view}", total)
+        dirty.set(report.dirty)
+        newest.set(report.newest / 1e6)
+        if not report.dirty:
+            is_ready.set()
+
+    metrics = make_wsgi_app(registry)
+
+    def answer(environment: Any, start: Any) -> Any:
+        path = environment["PATH_INFO"]
+        if path == "/metrics":
+            return metrics(environment, start)
+        known = {"/healthz": (True, b"ok\n"), "/readyz": (is_ready.is_set(), b"ready\n")}
+        is_well, body = known.get(path, (False, b""))
+        status = "404 Not Found" if path not in known else "200 OK" if is_well else "503 Service Unavailable"
+        start(status, [("Content-Type", "text/plain")])
+        return [body if is_well else b"not ready\n" if path in known else b"/metrics, /healthz, /readyz\n"]
+
+    try:
+        server = make_server("", port, answer, handler_class=_Quiet)
+    except OSError as error:
+        raise UsageError(f"--metrics_port {port}: expected a free port, got: {error}; mend: name another") from None
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield told
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

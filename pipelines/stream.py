@@ -1,0 +1,152 @@
+"""A run that follows a stream in this process: progress, signals, what is printed at the end."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+
+from rich.console import Console
+
+from boiler_beam.connectors import open_dead_letters, open_sink, open_source
+from boiler_beam.engine.follow import Settings, StreamReport, follow
+from boiler_beam.engine.memory import MemorySink
+from boiler_beam.engine.state import MemoryState, open_state
+from boiler_beam.errors import UsageError
+from boiler_beam.plan import Plan
+from pipelines.options import RunOptions
+from pipelines.show import show_rows, show_stream, where
+
+__all__ = ["DONE", "NOT_PRUNED", "STRICT", "run_stream", "state_beside"]
+
+DONE, NOT_PRUNED, STRICT = 0, 3, 4
+"""Exit codes; 1 is failed, 2 wrong use."""
+
+_LOG_EVERY_SECONDS = 10.0
+_log = logging.getLogger("boiler_beam")
+
+
+def state_beside(sink: str, *, is_bounded: bool) -> str:
+    """Where a stream keeps its state whose `--state` is not given.
+
+    >>> state_beside("jsonl:rows.jsonl", is_bounded=False)
+    'sqlite:rows.jsonl.state.db'
+    """
+    if is_bounded:
+        return "memory:"
+    opened = open_sink(sink)
+    return f"sqlite:{opened.rest}.state.db" if opened.has_path else "sqlite:boiler_beam.state.db"
+
+
+def run_stream(plan: Plan, options: RunOptions, dead_letters: str) -> int:
+    """Follows the sources; gives the exit code.
+
+    Raises:
+        UsageError: Nothing was written.
+        BoilerBeamError: State or sink could not be written.
+    """
+    if options.runner:
+        raise UsageError(
+            f"--runner {options.runner}: expected a backfill, got --mode stream; "
+            "mend: leave --runner out: the embedded engine follows streams"
+        )
+    started = time.monotonic()
+    console = Console(soft_wrap=False, highlight=False)
+    sources = [open_source(uri) for uri in options.source]
+    sink, letters = open_sink(options.sink), open_dead_letters(dead_letters)
+    address = options.state or state_beside(options.sink, is_bounded=all(source.is_bounded for source in sources))
+    lateness = options.allowed_lateness_seconds if options.consistency == "commit" else None
+    settings = Settings(options.coalesce_seconds, lateness, options.prune, options.from_empty)
+    with ExitStack() as stack:
+        state = stack.enter_context(closing(MemoryState() if options.dry_run else open_state(address)))
+        stack.callback(letters.close)
+        told = stack.enter_context(_progress())
+        if options.metrics_port is not None:
+            from pipelines.metrics import serve_metrics
+
+            told = _both(told, stack.enter_context(serve_metrics(options.metrics_port)))
+        should_stop = stack.enter_context(_signals())
+        if options.dry_run:
+            sink = MemorySink(sink)
+        report = follow(
+            plan,
+            sources,
+            sink,
+            None if options.dry_run else letters,
+            state,
+            settings,
+            should_stop=should_stop,
+            told=told,
+        )
+    show_rows(console, plan, sink)
+    show_stream(console, report, "no file: this was a dry run" if options.dry_run else where(dead_letters))
+    for refusal in report.refusals:
+        console.print(f"not pruned: {refusal}; mend: run with --prune all if they shall go", soft_wrap=True)
+    written = " (dry run: nothing was written)" if options.dry_run else ""
+    rows, seconds = sum(report.rows.values()), time.monotonic() - started
+    counts = f"{report.documents:,} documents, {report.changes:,} changes, {rows:,} rows"
+    print(f"{counts}, {report.dead_letters:,} dead letters, {seconds:.1f} seconds{written}")
+    if report.refusals:
+        return NOT_PRUNED
+    return STRICT if options.strict and report.dead_letters else DONE
+
+
+def _both(one: Callable[[StreamReport], None], other: Callable[[StreamReport], None]) -> Callable[[StreamReport], None]:
+    def told(report: StreamReport) -> None:
+        one(report)
+        other(report)
+
+    return told
+
+
+@contextmanager
+def _signals() -> Iterator[Callable[[], bool]]:
+    """Whether somebody asked the program to end: SIGTERM, or ^C; it ends when what it read is written."""
+    asked: list[int] = []
+    old = {number: signal.signal(number, lambda number, _: asked.append(number)) for number in _ENDING}
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+_ENDING = (signal.SIGTERM, signal.SIGINT)
+
+
+def _line(report: StreamReport, rate: float) -> str:
+    lag = max(0.0, time.time() - report.newest / 1e6) if report.newest else 0.0
+    written = sum(report.written.values()) + sum(report.deleted.values())
+    return (
+        f"{report.changes:,} changes ({rate:,.0f}/s), {written:,} rows written, {report.dirty:,} dirty, "
+        f"{report.dead_letters:,} dead letters, newest version {lag:,.0f} s ago"
+    )
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[StreamReport], None]]:
+    """Tells how far it is: live on a terminal, elsewhere a line every ten seconds."""
+    console, started = Console(stderr=True), time.monotonic()
+    if console.is_terminal:
+        with console.status("starting") as status:
+            yield lambda report: status.update(_line(report, report.changes / (time.monotonic() - started)))
+        return
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(message)s"))
+    _log.addHandler(handler)
+    _log.setLevel(logging.INFO)
+    last = [started]
+
+    def told(report: StreamReport) -> None:
+        now = time.monotonic()
+        if now - last[0] >= _LOG_EVERY_SECONDS:
+            last[0] = now
+            _log.info(_line(report, report.changes / (now - started)))
+
+    try:
+        yield told
+    finally:
+        _log.removeHandler(handler)
