@@ -2,7 +2,8 @@
 
     a batch of changes -> steps -> [cells, outbox, positions: one transaction] -> sink -> next batch
 
-What is in the outbox when the program starts is sent again: sinks take the same stamp twice (S20).
+What is in the outbox when the program starts is sent again: sinks take the same stamp twice (S20). A slow sink slows
+the source: nothing is read while rows are written.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from boiler_beam.connectors.base import Control, Sink, Source, StreamWriter
 from boiler_beam.connectors.dead_letters import DeadLetterWriter
@@ -26,8 +28,10 @@ __all__ = ["Following", "Settings", "StreamReport", "follow"]
 
 _MOST = 10_000
 """Changes of one transaction."""
-_REBUILT = 1_000
-"""Documents that a changed view takes in one transaction."""
+_BEHIND_SECONDS = 0.5
+"""That rebuilding and giving take between two transactions of the stream."""
+_CHUNK = 1_000
+"""Documents that a changed view takes, or rows that it gives, in one transaction."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,8 @@ class StreamReport:
         rows: Of each view, how many rows stand.
         dead_letters: How many inputs and rows were refused.
         late: How many changes came later than allowed, and were not held for their commits.
-        dirty: How many rows wait to be rendered, because their documents are not all in.
+        dirty: How many rows the last transaction rendered.
+        silent: The views none of whose rows is given yet, because their documents are not all in.
         newest: The newest version seen, in microseconds since the epoch.
         refusals: Why rows were not pruned, view by view.
     """
@@ -72,6 +77,7 @@ class StreamReport:
     dead_letters: int = 0
     late: int = 0
     dirty: int = 0
+    silent: list[str] = field(default_factory=list)
     newest: int = 0
     refusals: list[str] = field(default_factory=list)
 
@@ -92,7 +98,7 @@ def follow(
 
     Args:
         plan: The views.
-        sources: They are read in this order; the unbounded one last.
+        sources: They are read in this order; the unbounded ones last.
         sink: Where rows go.
         dead_letters: Where unusable inputs go; None: nowhere.
         state: What is kept between runs.
@@ -130,56 +136,69 @@ class Following:
         self.unbounded = [source for source in sources if not source.is_bounded]
         self.letters: list[DeadLetter] = []
         self.report = StreamReport()
-        self._check_collections()
-        was_new = state.is_new
-        cells = state.open(plan)
         self.positions = state.positions()
-        for source in self.unbounded:
-            if not (self.bounded or settings.from_empty or source.uri in self.positions):
-                raise UsageError(
-                    f"{source.uri}: expected a snapshot to begin with, got an empty state and no bounded source; "
-                    "mend: add --source with the documents, or --from_empty if there are none yet"
-                )
-        self.is_gated = was_new and bool(self.unbounded) and bool(self.bounded)
-        generations = self._generations(was_new)
-        self.stream = Stream(plan, self.letters.append, generations, cells)
-        self.stream.network.document.horizon = 0 if was_new else state.facts.get("horizon", 0)
+        was_new = state.is_new
+        self._check_sources(was_new)
+        self.stream = Stream(plan, self.letters.append, state.open(plan))
+        self.stream.network.down.horizon = state.facts.get("horizon", 0)
+        self._begin_generations()
+        if was_new and not (self.bounded and self.unbounded):  # bounded sources alone are a history: rows follow it
+            for known in state.views.values():
+                known.stage = "pruning"
+        self._quiet()
         self.reorder = self._reorder()
-        self._resume(was_new)
+        self._behind: Iterator[list[Entry]] | None = self._catch_up()
+        state.commit(Progress())
+        self.writer.control({view.name: self._control(view.name, view.fingerprint) for view in plan.views})
+        self._send()
 
     # Start ------------------------------------------------------------------------------------------------------------
 
-    def _check_collections(self) -> None:
+    def _check_sources(self, was_new: bool) -> None:
+        """Refuses to begin without what it needs, before anything is touched (S22)."""
+        unread = [source for source in self.bounded if source.uri not in self.positions]
+        if was_new and self.unbounded and not (self.bounded or self.settings.from_empty):
+            raise UsageError(
+                f"{self.unbounded[0].uri}: expected a snapshot to begin with, got an empty state and no bounded "
+                "source; mend: add --source with the documents, or --from_empty if there are none yet"
+            )
         known = self.state.collections()
         missing = [family.pattern.text for family in self.plan.families if family.pattern.text not in known]
-        if missing and not self.state.is_new and self.state.is_durable:
+        if missing and not was_new and not unread:
             raise UsageError(
                 f"--state: expected one that watched {', '.join(missing)}, got one whose views did not read them; "
-                "mend: start with another --state, from a snapshot that has these collections"
+                "mend: add --source with a snapshot that has them and was not read yet, or start with another --state"
             )
 
-    def _generations(self, was_new: bool) -> dict[str, int]:
-        """The generation of each view's rows; those of views that begin anew go into the sink first (S13, S18)."""
-        controls, found = self.sink.controls(), {}
-        self.again: list[str] = []
-        for view in self.plan.views:
+    def _begin_generations(self) -> None:
+        """Says which generation each view's rows are of, and forgets what the sink no longer holds (S13, S16, S18)."""
+        controls, stream = self.sink.controls(), self.stream
+        for place, view in enumerate(self.plan.views):
             known, control = self.state.views[view.name], controls.get(view.name)
             in_sink = control.generation if control is not None else 0
             is_ours = control is not None and control.holder == self.state.identity
-            if not is_ours and not was_new and in_sink > known.generation and known.is_built:
+            if control is not None and not is_ours and known.generation and in_sink > known.generation:
                 raise UsageError(
                     f"{self.sink.uri}: expected {view.name} of generation {known.generation}, which this state feeds, "
                     f"got {in_sink} of another program; mend: use the state of that one, or start with an empty state"
                 )
-            if is_ours and known.is_built and known.generation:
-                found[view.name] = known.generation
-                continue
-            if known.is_built and not was_new:
-                self.again.append(view.name)  # another sink than the one that took its rows so far
-            found[view.name] = known.generation = max(known.generation, in_sink) + 1
-            known.is_complete, known.rows = False, 0
-        self.controls = controls
-        return found
+            is_same = is_ours and in_sink == known.generation and control is not None
+            if not (is_same and control is not None and control.fingerprint == view.fingerprint and known.generation):
+                known.generation = max(known.generation, in_sink) + 1
+                known.epoch, known.rows = known.epoch + 1, 0
+                if known.stage in ("pruning", "live"):
+                    known.stage = "giving"  # another sink than the one that took its rows so far
+            elif control is not None and control.backfilled != known.floor:
+                known.epoch += 1
+            known.floor = control.backfilled if control is not None else 0
+            stream.generations[place], stream.epochs[place] = known.generation, known.epoch
+            stream.floor[place] = known.floor
+
+    def _control(self, name: str, fingerprint: str) -> Control:
+        known = self.state.views[name]
+        return Control(
+            generation=known.generation, fingerprint=fingerprint, holder=self.state.identity, backfilled=known.floor
+        )
 
     def _reorder(self) -> Reorder | None:
         if self.settings.lateness_seconds is None:
@@ -187,79 +206,77 @@ class Following:
         lateness = round(self.settings.lateness_seconds * 1e6)
         return Reorder(lateness, self.state.waiting(), self.state.facts.get("released", -1))
 
-    def _resume(self, was_new: bool) -> None:
-        """Takes up what an earlier run left."""
-        network, places = self.stream.network, {view.name: place for place, view in enumerate(self.plan.views)}
-        for name in self.again:
-            self.state.forget_rows(name)
-            network.dirty.update(dict.fromkeys((places[name], row_id) for row_id in self.state.rows(name)))
-        for view in self.plan.views:
-            control = self.controls.get(view.name)
-            if control is not None and control.backfilled and view.name not in self.again and not was_new:
-                self.state.forget_rows(view.name)
-            if control is not None:
-                self.stream.floor[places[view.name]] = control.backfilled
-        unbuilt = [name for name, one in self.state.views.items() if not one.is_built]
-        self.stream.silent = {places[name] for name in unbuilt}
-        if self.is_gated:
-            self.stream.silent = set(places.values())
-        self._rebuilding = self._rebuild(unbuilt, places)
-        self.state.commit(Progress())
-        self.writer.control(
-            {
-                view.name: Control(
-                    generation=self.state.views[view.name].generation,
-                    fingerprint=view.fingerprint,
-                    holder=self.state.identity,
-                    backfilled=0 if was_new else self.stream.floor[places[view.name]],
-                )
-                for view in self.plan.views
-            }
-        )
-        self._send()
+    def _at(self, *stages: str) -> list[int]:
+        """The places of the views that are at some stages."""
+        return [place for place, view in enumerate(self.plan.views) if self.state.views[view.name].stage in stages]
 
-    def _rebuild(self, unbuilt: list[str], places: dict[str, int]) -> Iterator[None]:
-        """Brings all known documents into the cells of views that changed, some in each transaction."""
-        wanted = {places[name] for name in unbuilt}
-        numbers = {
-            family: [number for number in some if self.stream.network.plan.places[number][0] in wanted]
-            for family, some in enumerate(self.stream.network.plan.of_family)
-        }
-        done = 0
-        for family, some in numbers.items():
+    def _quiet(self) -> None:
+        silent = self._at("filling", "rebuilding")
+        self.stream.network.silent = set(silent)
+        self.report.silent = [self.plan.views[place].name for place in silent]
+
+    # What is done beside following ------------------------------------------------------------------------------------
+
+    def _catch_up(self) -> Iterator[list[Entry]]:
+        """Rebuilds views, and gives each row of those that are right: a step for each transaction, with its rows."""
+        yield from self._rebuild(self._at("rebuilding"))
+        for place in self._at("giving"):
+            yield from self._give(place)
+
+    def _rebuild(self, places: Sequence[int]) -> Iterator[list[Entry]]:
+        """Brings all known documents into the cells of views that are new or changed."""
+        network, done = self.stream.network, 0
+        for family, numbers in enumerate(network.plan.of_family):
+            some = [number for number in numbers if network.plan.places[number][0] in places]
             for path in self.state.documents(self.plan.families[family].pattern.text) if some else ():
-                self.stream.network.rebuild(family, path, some)
+                network.rebuild(family, path, some)
                 done += 1
-                if done % _REBUILT == 0:
-                    yield
-        for name in unbuilt:
-            self.state.views[name].is_built = True
-            if not self.is_gated:
-                self.stream.silent.discard(places[name])
-        if unbuilt:
-            yield
+                if done % _CHUNK == 0:
+                    yield []
+        for place in places:
+            self.state.views[self.plan.views[place].name].stage = "giving"
+        if places:
+            self._quiet()
+            yield []
+
+    def _give(self, place: int) -> Iterator[list[Entry]]:
+        """Gives each row of a view that was not given in this generation."""
+        name = self.plan.views[place].name
+        row_ids = self.stream.cells.row_ids(place)
+        while some := list(islice(row_ids, _CHUNK)):
+            yield [Entry(name, row) for _, row in self.stream.render(place, some)]
+        self.state.views[name].stage = "pruning"
+        yield []
+
+    def _work_behind(self, seconds: float) -> None:
+        """Takes steps of it for some time, each a transaction; then prunes."""
+        deadline = self.clock() + seconds
+        while self._behind is not None and self.clock() < deadline:
+            entries = next(self._behind, None)
+            if entries is None:
+                self._behind = None
+                self._prune()
+            else:
+                self._commit(Progress(entries=entries))
 
     # The loop ---------------------------------------------------------------------------------------------------------
 
     def run(self, should_stop: Callable[[], bool]) -> StreamReport:
         """Follows the sources; see `follow`."""
-        self._transact([], {})  # what is dirty already: of a sink that is new to this state
+        number = self.report.changes
         for batch, positions in self._gathered(self.bounded, should_stop):
             self._transact(batch, positions)
         if should_stop():
             return self.report
-        for _ in self._rebuilding:
-            self._transact([], {})
-        if self.is_gated:
-            self.is_gated = False
-            self.stream.silent.clear()
-        if not self.unbounded:
-            self._transact([], {}, is_end=True)
-        if self.bounded:
-            self._prune()
+        if self.reorder is not None and (self.report.changes > number or not self.unbounded):
+            self._transact([], {}, is_end=True)  # a snapshot's last commit is whole, too
+        for place in self._at("filling"):
+            self.state.views[self.plan.views[place].name].stage = "giving"
+        self._quiet()
+        self._work_behind(_BEHIND_SECONDS if self.unbounded else float("inf"))
         for batch, positions in self._gathered(self.unbounded, should_stop):
             self._transact(batch, positions)
-            next(self._rebuilding, None)
+            self._work_behind(_BEHIND_SECONDS)
         return self.report
 
     def _gathered(
@@ -287,21 +304,25 @@ class Following:
         self, batch: Sequence[Change | DeadLetter], positions: dict[str, str], *, is_end: bool = False
     ) -> None:
         """One transaction: changes in, rows into the outbox; then the outbox into the sink."""
-        next(self._rebuilding, None)
         progress = Progress(positions=positions)
         changes = self._changes(batch)
         if self.reorder is not None:
-            progress.pushed = [change for change in changes if not self.reorder.is_late(change)]
-            changes = [ready for change in changes for ready in self.reorder.push(change)]
-            if is_end:
-                changes += self.reorder.rest()
-            progress.released = self.state.facts["released"] = self.reorder.released
-            progress.pushed = [change for change in progress.pushed if not self.reorder.is_late(change)]
-            self.report.late = self.reorder.late
+            changes = self._held(self.reorder, changes, progress, is_end=is_end)
         self._apply(changes)
-        names = [view.name for view in self.plan.views]
-        progress.entries = [Entry(names[place], row) for place, row in self.stream.placed_rows()]
+        self.report.dirty = sum(map(len, self.stream.network.dirty))
+        progress.entries = self._rendered()
         self._commit(progress)
+
+    def _held(self, reorder: Reorder, changes: list[Change], progress: Progress, *, is_end: bool) -> list[Change]:
+        """The changes of whole commits that wait no longer."""
+        waiting = [change for change in changes if not reorder.is_late(change)]
+        ready = [one for change in changes for one in reorder.push(change)]
+        if is_end:
+            ready += reorder.rest()
+        progress.released = self.state.facts["released"] = reorder.released
+        progress.pushed = [change for change in waiting if not reorder.is_late(change)]
+        self.report.late = reorder.late
+        return ready
 
     def _changes(self, batch: Sequence[Change | DeadLetter]) -> list[Change]:
         changes: list[Change] = []
@@ -309,65 +330,59 @@ class Following:
         for one in batch:
             if isinstance(one, DeadLetter):
                 self.letters.append(one)
-                for family in families_lost(self.plan, one):
-                    self.state.dead_collections.add(self.plan.families[family].pattern.text)
+                lost = families_lost(self.plan, one)
+                self.state.dead_collections.update(self.plan.families[family].pattern.text for family in lost)
                 continue
             changes.append(one)
-            newest = max(newest, one.version)
+            if one.version > newest:
+                newest = one.version
         self.state.facts["newest"] = self.report.newest = newest
         self.report.changes += len(changes)
         return changes
 
     def _apply(self, changes: Sequence[Change]) -> None:
         """Runs the steps; a change that makes one raise is undone alone (S21)."""
-        dirty = dict(self.stream.network.dirty)
-        documents = self.stream.network.number_of_documents
-        number = len(self.letters)
+        network, number = self.stream.network, len(self.letters)
         try:
-            self.stream.put(changes)
+            for change in changes:
+                network.observe(change)
             return
-        except Exception as error:
+        except Exception as error:  # a bug of ours: users' functions are told where they are called
             if not self.state.roll_back():
                 raise BoilerBeamError(
                     f"a step raised {type(error).__name__}: {error}; mend: with --state sqlite:PATH the change that "
                     "it raised for is a dead letter, and the others go on"
                 ) from error
+            network.forget()
+            del self.letters[number:]
             if len(changes) == 1:
-                self._undo(dirty, documents, number)
                 message = f"a step raised {type(error).__name__}: {error}"
                 self.letters.append(dead_letter_of("row", "step_raised", message, changes[0]))
                 return
-        self._undo(dirty, documents, number)
         for change in changes:
             self._apply([change])
-            self._commit(Progress())
+            self._commit(Progress(entries=self._rendered()))
 
-    def _undo(self, dirty: dict[tuple[int, str], None], documents: int, number: int) -> None:
-        network = self.stream.network
-        network.forget()
-        network.dirty.update(dirty)
-        network.number_of_documents = documents
-        del self.letters[number:]
+    def _rendered(self) -> list[Entry]:
+        """The dirty rows, on their way out."""
+        names = [view.name for view in self.plan.views]
+        return [Entry(names[place], row) for place, row in self.stream.rows()]
 
     def _commit(self, progress: Progress) -> None:
-        state, stream = self.state, self.stream
+        state, stream, report = self.state, self.stream, self.report
         progress.entries += [Entry("", None, letter) for letter in self.letters]
-        for letter in self.letters:
-            if letter.code in ("invalid_document", "unknown_subclass") and letter.path is not None:
-                families = self.plan.families_of(letter.path)
-                state.dead_collections.update(self.plan.families[family].pattern.text for family in families)
-        self.report.dead_letters += len(self.letters)
+        report.dead_letters += len(self.letters)
         self.letters.clear()
-        state.facts["documents"] = state.facts.get("documents", 0) + stream.network.number_of_documents
-        stream.network.number_of_documents = 0
+        for name, number in stream.network.take_counts():
+            state.facts[name] = state.facts.get(name, 0) + number
         for place, view in enumerate(self.plan.views):
             state.views[view.name].rows += stream.standing[place]
             stream.standing[place] = 0
-            self.report.rows[view.name] = state.views[view.name].rows
+            report.rows[view.name] = state.views[view.name].rows
         state.commit(progress)
         self._send()
-        self.report.documents, self.report.dirty = state.facts["documents"], len(stream.network.dirty)
-        self.told(self.report)
+        report.documents = state.facts.get("documents", 0)
+        self.told(report)
 
     def _send(self) -> None:
         """Brings what was committed to where it goes; it leaves the outbox with the next transaction."""
@@ -384,10 +399,11 @@ class Following:
             counts = self.report.deleted if row.fields is None else self.report.written
             counts[view.name] = counts.get(view.name, 0) + 1
         if self.dead_letters is not None:
-            for entry in entries:
-                if entry.letter is not None:
-                    self.dead_letters.write(entry.letter)
-            self.dead_letters.flush()
+            letters = [entry.letter for entry in entries if entry.letter is not None]
+            for letter in letters:
+                self.dead_letters.write(letter)
+            if letters:
+                self.dead_letters.flush()
         self.state.sent()
 
     # The end of the snapshot ------------------------------------------------------------------------------------------
@@ -395,27 +411,29 @@ class Following:
     def _prune(self) -> None:
         """Deletes the rows of older generations that this one did not compute (S13), where that is safe."""
         progress = Progress()
-        for place, view in enumerate(self.plan.views):
+        for place in self._at("pruning"):
+            view = self.plan.views[place]
             known = self.state.views[view.name]
-            if known.is_complete:
-                continue
-            stamp = Stamp(known.generation, self.state.facts.get("newest", 0), 0)
-            standing = list(self.sink.standing(view.target))
-            going = [
-                row.path
-                for row in standing
-                if row.stamp.generation < known.generation and not self.stream.is_left(place, row.path)
-            ]
-            is_dead = self.plan.families[view.root.family].pattern.text in self.state.dead_collections
-            refusal = None
-            if going and self.settings.prune == "safe" and is_dead:
-                refusal = f"{len(going):,} rows were not computed, and a document that makes rows is dead or unreadable"
-            elif going and self.settings.prune == "safe" and len(going) > allowed(len(standing)):
-                refusal = f"{len(going):,} of {len(standing):,} rows would go, more than {allowed(len(standing)):,}"
+            standing = [row.path for row in self.sink.standing(view.target) if row.stamp.generation < known.generation]
+            left, mask_of = self.stream.left(place), view.paths.mask_of
+            going = [path for path in standing if path not in left and mask_of(path) not in left]
+            refusal = self._refusal(place, len(going), len(standing) + known.rows)
             if refusal is not None:
                 self.report.refusals.append(f"{view.name}: {refusal}")
                 continue
             if self.settings.prune != "none":
+                stamp = Stamp(known.generation, self.state.facts.get("newest", 0), 0)
                 progress.entries += [Entry(view.name, Row(path, stamp, None)) for path in going]
-            known.is_complete = True
+            known.stage = "live"
         self._commit(progress)
+
+    def _refusal(self, place: int, going: int, standing: int) -> str | None:
+        """Why it is not safe to prune so many of a view's rows; None where it is."""
+        if not going or self.settings.prune != "safe":
+            return None
+        pattern = self.plan.families[self.plan.views[place].root.family].pattern.text
+        if pattern in self.state.dead_collections or self.state.facts.get(f"invalid {pattern}", 0):
+            return f"{going:,} rows were not computed, and a document that makes rows is dead or unreadable"
+        if going > allowed(standing):
+            return f"{going:,} of {standing:,} rows would go, more than {allowed(standing):,}"
+        return None

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from typing_extensions import assert_never
 
+from boiler_beam.engine.reach import reach
 from boiler_beam.events import DeadLetter
 from boiler_beam.models import DomainModel
 from boiler_beam.plan import Fixed, Group, Plan, Reference, Referrers, Root, ViewPlan
@@ -173,14 +174,14 @@ class ViewJoin:
         """What each edge reaches, by its name, for the row that some documents make."""
         reached: dict[str, dict[str, DomainModel]] = {self.view.root.name: self._first(self.view.root, own)}
 
-        def reach(name: str) -> dict[str, DomainModel]:
+        def reached_over(name: str) -> dict[str, DomainModel]:
             found = reached.get(name)
             if found is None:
                 edge = self.view.by_name[name]
-                found = reached[name] = self._first(edge, self._reached(edge, reach))
+                found = reached[name] = self._first(edge, self._reached(edge, reached_over))
             return found
 
-        return reach
+        return reached_over
 
     def copies(self, own: Own) -> Sequence[Copy]:
         """The copies of a row."""
@@ -198,27 +199,15 @@ class ViewJoin:
             return documents
         return {one.path: one for one in edge.order.first(documents.values(), edge.limit)}
 
-    def _reached(self, edge: Edge, reach: Callable[[str], dict[str, DomainModel]]) -> dict[str, DomainModel]:
-        documents = self.documents[edge.name]
-        match edge:
-            case Reference():
-                found = {}
-                for parent in reach(edge.parent or "").values():
-                    for _, path in self._references(edge, parent):
-                        if (document := documents.get(path)) is not None:
-                            found[path] = document
-                return found
-            case Referrers():
-                index = self.index[edge.name]
-                parents = reach(edge.parent or "")
-                return {document.path: document for path in parents for document in index.get(path, ())}
-            case Fixed():
-                document = documents.get(edge.path)
-                return {} if document is None else {edge.path: document}
-            case Root() | Group():
-                raise AssertionError("the row's own edge is reached from the start")
-            case _:
-                assert_never(edge)
+    def _reached(self, edge: Edge, reached_over: Callable[[str], dict[str, DomainModel]]) -> dict[str, DomainModel]:
+        index = self.index[edge.name]
+        return reach(
+            edge,
+            lambda: reached_over(edge.parent or ""),
+            self.documents[edge.name].get,
+            lambda key: index.get(key, ()),
+            self._references,
+        )
 
     def _references(self, edge: Reference, parent: DomainModel) -> list[tuple[str | None, str]]:
         try:

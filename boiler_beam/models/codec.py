@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import enum
 import functools
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -76,6 +77,7 @@ def _ref_reader() -> Callable[[type, Any], Any]:
             return resolve_ref(_target_of(kind), value)
         ref = refs.get(value)
         if ref is None:
+            value = sys.intern(value)
             if value.startswith(prefix) and value.count("/") == 1 and len(value) > len(prefix):
                 ref = new(Ref)
                 set_path(ref, value)
@@ -331,18 +333,21 @@ class FamilyCodec:
 
 
 @functools.lru_cache(maxsize=4096)
-def _written_fields(model: type[msgspec.Struct], case: str) -> tuple[tuple[str, str, Callable[[Any], Any] | None], ...]:
-    """Of each field: the attribute, its stored name, its `encode=`."""
+def _written(model: type[msgspec.Struct], case: str) -> tuple[str, tuple[tuple[str, str, Any], ...]]:
+    """The case of the names in it, and of each field: the attribute, its stored name, its `encode=` or None."""
     options = options_of(model)
+    is_document = issubclass(model, DomainModel)
+    if is_document:
+        case = (options.case if options else None) or "camel"
     own_case = (options.case if options else None) or case
     rows = []
     for key, encoded in zip(model.__struct_fields__, model.__struct_encode_fields__, strict=True):
-        if issubclass(model, DomainModel) and key in ("path", "version"):
+        if is_document and key in ("path", "version"):
             continue
         declared = options.fields.get(key) if options else None
         fixed = options is None or (declared is not None and declared.name is not None)
         rows.append((key, encoded if fixed else stored_name(key, own_case), declared.encode if declared else None))
-    return tuple(rows)
+    return case, tuple(rows)
 
 
 def wire_of(value: Any, case: str = "camel") -> Any:
@@ -360,23 +365,22 @@ def wire_of(value: Any, case: str = "camel") -> Any:
         return [wire_of(item, case) for item in value]
     if kind is dict:
         return to_wire_map(value, lambda item: wire_of(item, case))
+    if isinstance(value, msgspec.Struct) and kind is not GeoPoint:
+        return _wire_of_fields(value, *_written(kind, case))
     if kind is Narrowed:
         model, known = known_fields(value)
-        return _wire_of_fields(model, known.__getitem__, known, case)
-    if isinstance(value, msgspec.Struct) and kind is not GeoPoint:
-        return _wire_of_fields(kind, functools.partial(getattr, value), kind.__struct_fields__, case)
+        case, rows = _written(model, case)
+        return _wire_of_fields(value, case, [row for row in rows if row[0] in known])
     if isinstance(value, enum.Enum):
         return to_wire(value.value)
     return to_wire(value)
 
 
-def _wire_of_fields(model: type[msgspec.Struct], read: Callable[[str], Any], names: Iterable[str], case: str) -> Any:
-    """The map that a struct or model is stored as, with some of its fields."""
-    if issubclass(model, DomainModel):
-        case = model.__boiler__.case or "camel"
+def _wire_of_fields(value: Any, case: str, rows: Iterable[tuple[str, str, Any]]) -> Any:
+    """The map that a struct or model is stored as."""
     fields = {}
-    for key, stored, encode in _written_fields(model, case):
-        if key in names:
-            item = read(key)
-            fields[stored] = wire_of(item if encode is None else encode(item), case)
+    for key, stored, encode in rows:
+        item = getattr(value, key) if encode is None else encode(getattr(value, key))
+        kind = type(item)
+        fields[stored] = item if kind is str or kind is bool else wire_of(item, case)
     return fields if len(fields) != 1 else to_wire_map(fields, lambda item: item)

@@ -59,10 +59,9 @@ class Narrowed:
         return f"{self._model.__name__}({self._document.path!r}, only={self._only})"
 
 
-def known_fields(narrowed: Narrowed) -> tuple[type[msgspec.Struct], dict[str, Any]]:
-    """The class of a narrowed document, and the values of the fields that may be read."""
-    model, document, only = narrowed._model, narrowed._document, narrowed._only
-    return model, {name: getattr(document, name) for name in model.__struct_fields__ if name in only}
+def known_fields(narrowed: Narrowed) -> tuple[type[msgspec.Struct], tuple[str, ...]]:
+    """The class of a narrowed document, and the fields that may be read."""
+    return narrowed._model, narrowed._only
 
 
 _read = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode

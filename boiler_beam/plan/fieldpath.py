@@ -163,6 +163,13 @@ def _reader(steps: list[str | None], kinds: list[str], is_map: bool) -> Values:
                 )
 
             return read_map
+        case [str(only), None] if kinds == ["list"]:
+
+            def read_list(document: Any) -> list[tuple[str | None, Any]]:
+                values = getattr(document, only)
+                return [] if values is None else [(None, value) for value in values if value is not None]
+
+            return read_list
 
     def read(document: Any) -> list[tuple[str | None, Any]]:
         found = [document]

@@ -86,6 +86,7 @@ def render(
     reached: Callable[[str], Reached],
     aggregate: Callable[[int], Any],
     refuse: Callable[[DeadLetter], None],
+    value: Callable[[Edge], Any] | None = None,
 ) -> list[Copy]:
     """Runs the getters of one row, for each of its copies.
 
@@ -97,8 +98,9 @@ def render(
         aggregate: The value of an aggregate, by its place in the plan.
         refuse: Takes a dead letter where a getter or `paths()` raised or gave what Firestore has no type for, and where
             a copy has no path or is too large.
+        value: What a getter reads of an edge; by default `store_value` of what the edge reached.
     """
-    row = _row(view, key, reached, aggregate)
+    row = _row(view, key, reached, aggregate, value)
     rendering = _Rendering(view, row, refuse)
     try:
         paths = rendering.paths(row_id) if view.has_paths else [view.paths.fill(row_id)]
@@ -121,7 +123,13 @@ class _RaisedInCopy(_Raised):
     """What failed in one copy."""
 
 
-def _row(view: ViewPlan, key: Any, reached: Callable[[str], Reached], aggregate: Callable[[int], Any]) -> ViewModel:
+def _row(
+    view: ViewPlan,
+    key: Any,
+    reached: Callable[[str], Reached],
+    aggregate: Callable[[int], Any],
+    value: Callable[[Edge], Any] | None,
+) -> ViewModel:
     edges = view.by_name
 
     def reach(name: str) -> Any:
@@ -130,6 +138,8 @@ def _row(view: ViewPlan, key: Any, reached: Callable[[str], Reached], aggregate:
             raise RuntimeError(
                 f"store.{name} was read where no getter was seen to read it: read it as self.store.{name}"
             )
+        if value is not None:
+            return value(edge)
         return store_value(edge, reached(name), lambda: reached(edge.parent) if edge.parent else {})
 
     def find(wanted: str) -> Any:
@@ -147,7 +157,7 @@ def _row(view: ViewPlan, key: Any, reached: Callable[[str], Reached], aggregate:
     row.__dict__.update(
         store=store_class(reach, find),
         key=key,
-        _copy=CopyOfRow(),
+        _copy=CopyOfRow(view.paths.at),
         _aggregate=lambda name: aggregate(view.aggregate_places[name]),
     )
     return row
@@ -188,7 +198,7 @@ class _Rendering:
 
     def copy(self, path: str) -> Copy:
         """One copy; where it alone fails, a dead letter and no fields."""
-        self.copy_of_row.path, self.copy_of_row.at = path, self.view.paths.at(path)
+        self.copy_of_row.path = path
         try:
             return Copy(path, self._encoded(path))
         except _RaisedInCopy as raised:

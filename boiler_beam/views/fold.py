@@ -72,7 +72,7 @@ class Fold(abc.ABC):
         raise TypeError(f"{type(self).__name__} can't take back a value")
 
     def rank(self, path: str, value: Any) -> bytes:
-        """The place of a contribution in the ranking, or which of the distinct values it is."""
+        """The place of a contribution in the ranking, which no other one has; or which of the distinct values it is."""
         raise TypeError(f"{type(self).__name__} has no ranking")
 
     @abc.abstractmethod
@@ -258,7 +258,8 @@ class Collect(Fold):
     keeps: ClassVar[Literal["state", "distinct", "ranking"]] = "ranking"
 
     def rank(self, path: str, value: Any) -> bytes:
-        return sort_key(value[0], self.descending, path)
+        by, item = value
+        return sort_key(by, self.descending, path) + b"\0" + encode_wire(item)
 
     def empty(self) -> State:
         return []
@@ -286,26 +287,43 @@ class Collect(Fold):
 
 @dataclass(frozen=True)
 class CustomFold(Fold):
-    """A user's own aggregate (`boiler_beam.aggregate.Custom`): `[state]`."""
+    """A user's own aggregate (`boiler_beam.aggregate.Custom`): `[state, [[weight, value, why], ...]]`.
+
+    Behind the state stand the values for which it raised: there is no result until they are taken back (S6).
+    """
 
     custom: Any = field(repr=False)
 
     def empty(self) -> State:
-        return [self.custom.empty()]
+        return [self.custom.empty(), []]
 
     def check(self, value: Any) -> None:
         self.custom.add(self.custom.empty(), value)
 
     def add(self, state: State, path: str, value: Any) -> None:
-        state[0] = self.custom.add(state[0], value)
+        self._count(state, value, 1)
 
     def retract(self, state: State, path: str, value: Any) -> None:
-        state[0] = self.custom.retract(state[0], value)
+        self._count(state, value, -1)
+
+    def _count(self, state: State, value: Any, weight: int) -> None:
+        for place, (other, known, _) in enumerate(state[1]):
+            if other == -weight and encode_wire(known) == encode_wire(value):
+                del state[1][place]
+                return
+        try:
+            state[0] = (self.custom.add if weight > 0 else self.custom.retract)(state[0], value)
+        except Exception as error:  # a user's method: the rows that need it are not told (S6)
+            state[1].append([weight, value, f"{type(error).__name__}: {error}"])
 
     def merge(self, state: State, other: State) -> None:
         state[0] = self.custom.merge(state[0], other[0])
+        state[1] += other[1]
 
     def result(self, state: State) -> Any:
+        for weight, value, why in state[1]:
+            method = "add" if weight > 0 else "retract"
+            raise ValueError(f"{type(self.custom).__name__}.{method} raised {why}, for {value!r}")
         return self.custom.result(state[0])
 
 

@@ -40,17 +40,17 @@ class _ViewProperty:
 
 
 class CopyOfRow:
-    """The copy of a row that is rendered: its path, its placeholders, and how often a getter looked at them.
+    """The copy of a row that is rendered: its path, and how often a getter looked at it.
 
     Attributes:
         reads: Grows when `self.at`, `self.path` or `self.doc_id` is read: what was computed then holds for this copy.
     """
 
-    __slots__ = ("at", "path", "reads")
+    __slots__ = ("path", "placeholders", "reads")
 
-    def __init__(self) -> None:
-        self.path, self.reads = "", 0
-        self.at: dict[str, str] = {}
+    def __init__(self, placeholders: Callable[[str], dict[str, str]]) -> None:
+        """Args: the placeholders of a path."""
+        self.path, self.reads, self.placeholders = "", 0, placeholders
 
 
 class _OfCopy:
@@ -117,7 +117,7 @@ class ViewModel:
     else:
         path = _OfCopy(lambda copy: copy.path)
         doc_id = _OfCopy(lambda copy: copy.path[copy.path.rfind("/") + 1 :])
-        at = _OfCopy(lambda copy: copy.at)
+        at = _OfCopy(lambda copy: copy.placeholders(copy.path))
 
     def __init_subclass__(
         cls,

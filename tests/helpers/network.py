@@ -1,38 +1,95 @@
-"""A network of the steps of a stream whose messages wait in one bag, as bytes, and are delivered in any order."""
+"""A simulator of a stream on many machines: keyed stages whose messages wait in one bag and are delivered in any order.
+
+State is kept as bytes only, as a runner would; so it can be copied, and a simulation goes on from the copy.
+"""
 
 from __future__ import annotations
 
+import copy
 import random
 from collections.abc import Iterable
 
 import msgspec
 
-from boiler_beam.engine.stream import Network
-from boiler_beam.events import Change, DeadLetter
-from boiler_beam.plan import Plan
-from boiler_beam.steps.claims import Claims
-from boiler_beam.steps.stream import MemoryCells, StreamPlan
+from boiler_beam.events import Change, DeadLetter, Row
+from boiler_beam.plan import Plan, ViewPlan
+from boiler_beam.steps.stream.keyed import Cell, RowStage, Stage, stages
+from boiler_beam.steps.stream.logs import ListLog
 from boiler_beam.steps.stream.messages import Message
-from boiler_beam.values import decode_fields
+from boiler_beam.steps.stream.plan import StreamPlan
+from boiler_beam.steps.stream.posting import ROW, address, addresses_of_change
 from tests.helpers.executors import Outcome
 
 _encode, _decode = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(Message).decode
 
 
-class ShuffledNetwork(Network):
-    """Each message is delivered once, at any time."""
+class StoredCell:
+    """A cell as a runner keeps it, and what is read and written of it."""
 
-    def __init__(self, plan: Plan, order: random.Random | None = None) -> None:
+    def __init__(self, number_of_logs: int) -> None:
+        self.head: bytes | None = None
+        self.logs = [CountedLog() for _ in range(number_of_logs)]
+
+    def read(self) -> bytes | None:
+        return self.head
+
+    def write(self, head: bytes | None, /) -> None:
+        self.head = head
+
+
+class CountedLog(ListLog):
+    """Counts the entries that are read, and those that are written."""
+
+    entries_read = entries_written = 0
+
+    def append(self, entry: bytes, /) -> None:
+        self.entries_written += 1
+        super().append(entry)
+
+    def read(self) -> list[bytes]:
+        self.entries_read += len(self.entries)
+        return super().read()
+
+    def replace(self, entries: list[bytes], /) -> None:
+        self.entries_written += len(entries)
+        super().replace(entries)
+
+
+class ViewNetwork:
+    """The stages of one view; it is what they send to (see `Output`)."""
+
+    def __init__(self, view: ViewPlan, plan: Plan, order: random.Random | None = None, generation: int = 1) -> None:
+        self.plan = StreamPlan(Plan((view,), plan.families))
         self.order = order
-        self.bag: list[bytes] = []
+        self.stages: dict[str, Stage] = stages(self.plan, self, generation)
+        self.cells: dict[tuple[str, str], StoredCell] = {}
+        self.bag: list[tuple[str, str, bytes | Change]] = []
         self.letters: list[DeadLetter] = []
-        self.memory = MemoryCells()
-        super().__init__(StreamPlan(plan), self.letters.append, self.memory)
-        self.rows = self.memory.rows
+        self.given: list[Row] = []
+        self.number_of_messages = 0
 
-    def send(self, message: Message) -> None:
-        """Puts a message into the bag."""
-        self.bag.append(_encode(message))
+    def post(self, message: Message) -> None:
+        stage, key = address(self.plan, message)
+        labels = list(self.stages)
+        assert self.current is None or labels.index(stage) > labels.index(self.current), "a message went back"
+        self.bag.append((stage, key, _encode(message)))
+
+    current: str | None = None
+
+    def give(self, row: Row) -> None:
+        self.given.append(row)
+
+    def refuse(self, letter: DeadLetter) -> None:
+        self.letters.append(letter)
+
+    def observe(self, change: Change) -> None:
+        self.bag += [(stage, key, change) for stage, key in addresses_of_change(self.plan, change.path)]
+
+    def cell(self, stage: str, key: str) -> Cell:
+        found = self.cells.get((stage, key))
+        if found is None:
+            found = self.cells[stage, key] = StoredCell(self.stages[stage].number_of_logs)
+        return found
 
     def settle(self, most: int = 1 << 60) -> None:
         """Delivers messages until none is left, or so many were."""
@@ -40,41 +97,75 @@ class ShuffledNetwork(Network):
             most -= 1
             place = self.order.randrange(len(self.bag)) if self.order is not None else 0
             self.bag[place], self.bag[-1] = self.bag[-1], self.bag[place]
-            self.deliver(_decode(self.bag.pop()))
+            stage, key, message = self.bag.pop()
+            self.number_of_messages += 1
+            self.current = stage
+            known = message if isinstance(message, Change) else _decode(message)
+            self.stages[stage].take(self.cell(stage, key), key, known)
+            self.current = None
 
-    def addresses(self) -> list[str]:
-        """The addresses of the rows that do not wait."""
-        rendered = [
-            copy
-            for (view, row_id), cell in self.rows.items()
-            if not self.row.is_waiting(cell, view)
-            for copy in self.row.render(cell, view, row_id)
-        ]
-        return [decode_fields(copy.fields or b"{}")["address"] for copy in rendered]
+    def rows(self) -> list[str]:
+        return [key for stage, key in self.cells if stage == ROW]
+
+    def render(self, some: Iterable[str] | None = None) -> list[str]:
+        """Renders dirty rows; gives those that wait."""
+        stage = self.stages[ROW]
+        assert isinstance(stage, RowStage)
+        waiting = []
+        for key in self.rows() if some is None else some:
+            self.current = ROW
+            if not stage.render(self.cell(ROW, key), key):
+                waiting.append(key)
+        self.current = None
+        return waiting
+
+    def snapshot(self) -> object:
+        """All that a checkpoint of a runner holds: cells, and messages that are on their way."""
+        return copy.deepcopy((self.cells, self.bag))
+
+    def restore(self, snapshot: object) -> None:
+        self.cells, self.bag = copy.deepcopy(snapshot)  # type: ignore[misc]
+
+
+class Network:
+    """The stages of all views of a plan."""
+
+    def __init__(self, plan: Plan, order: random.Random | None = None) -> None:
+        self.views = [ViewNetwork(view, plan, order) for view in plan.views]
+
+    def observe(self, change: Change) -> None:
+        for view in self.views:
+            view.observe(change)
+
+    def settle(self, most: int = 1 << 60) -> None:
+        for view in self.views:
+            view.settle(most)
 
     def outcome(self) -> Outcome:
-        """The rows when all is delivered."""
-        assert not self.bag
+        """The rows when all is delivered: the newest stamp of each path stands."""
         outcome = Outcome()
-        claims = [Claims(view.name) for view in self.plan.plan.views]
-        for (view, row_id), cell in self.rows.items():
-            assert not self.row.is_waiting(cell, view), f"{row_id} waits for ever"
-            for copy in self.row.render(cell, view, row_id):
-                claims[view].add(row_id, copy)
-        for one in claims:
-            for copy in one.settled():
-                if copy.fields is None:
-                    outcome.tainted.add(copy.path)
-                else:
-                    outcome.rows[copy.path] = copy.fields
+        for view in self.views:
+            view.settle()
+            waiting = view.render()
+            assert not waiting, f"{waiting} wait for ever"
+            view.settle()
+            standing: dict[str, Row] = {}
+            for row in view.given:
+                if row.path not in standing or standing[row.path].stamp < row.stamp:
+                    standing[row.path] = row
+            outcome.rows |= {path: row.fields for path, row in standing.items() if row.fields is not None}
+            outcome.letters += view.letters
         return outcome
 
 
 def streamed(plan: Plan, changes: Iterable[Change], order: random.Random | None = None) -> Outcome:
-    """A history through the network: changes and deliveries in turns."""
-    network = ShuffledNetwork(plan, order)
+    """A history through the stages: changes, deliveries and renderings in turns."""
+    network = Network(plan, order)
     for change in changes:
         network.observe(change)
         network.settle(order.randrange(6) if order is not None else 1 << 60)
-    network.settle()
+        if order is not None and order.random() < 0.3:
+            for view in network.views:
+                rows = view.rows()
+                view.render(order.sample(rows, min(len(rows), 2)))
     return network.outcome()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import msgspec
 
@@ -12,7 +13,17 @@ from boiler_beam.events import Change, DeadLetter, Row
 from boiler_beam.plan import Plan
 from boiler_beam.steps.stream.cells import Cells
 
-__all__ = ["Entry", "State", "ViewState"]
+__all__ = ["Entry", "Progress", "Stage", "State", "ViewState"]
+
+Stage = Literal["filling", "rebuilding", "giving", "pruning", "live"]
+"""How far a view is in its generation.
+
+* `filling`: its snapshot is not in; no row is given.
+* `rebuilding`: its cells are made again of the documents that the state knows; no row is given.
+* `giving`: its cells are right; each row is given once.
+* `pruning`: rows that change are given; those of an older generation are not pruned yet.
+* `live`: all is done but to follow.
+"""
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True):
@@ -23,22 +34,23 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
     letter: DeadLetter | None = None
 
 
-@dataclass
-class ViewState:
+class ViewState(msgspec.Struct, array_like=True):
     """What a state knows of a view beside its cells.
 
     Attributes:
         fingerprint: Of the view that the cells were made by.
         generation: The generation of its rows; 0 where none was given yet.
-        is_built: Whether all known documents are in its cells.
-        is_complete: Whether rows that the generation did not compute were pruned.
+        epoch: Grows when what was given so far no longer says what the sink holds (S13, S14).
+        stage: See there.
+        floor: The read time of the last backfill of the sink that is known (S16), in microseconds.
         rows: How many rows stand.
     """
 
     fingerprint: str
     generation: int = 0
-    is_built: bool = False
-    is_complete: bool = False
+    epoch: int = 0
+    stage: Stage = "filling"
+    floor: int = 0
     rows: int = 0
 
 
@@ -67,8 +79,8 @@ class State(abc.ABC):
         is_durable: Whether a restarted program finds it again.
         is_new: Whether no transaction was committed to it, in this run or an earlier one.
         views: What is known of the views, by name.
-        facts: Numbers and names that are few: `documents`, `newest`, `released`, `horizon`.
-        dead_families: The collections of which a document is, or may be, dead.
+        facts: Numbers that are few: `documents`, `newest`, `released`, `horizon`.
+        dead_collections: The collections of which a document is, or may be, dead.
     """
 
     identity: str
@@ -80,7 +92,11 @@ class State(abc.ABC):
 
     @abc.abstractmethod
     def open(self, plan: Plan) -> Cells:
-        """The cells of a plan; those of views that changed or are gone are dropped, and the former start empty."""
+        """The cells of a plan.
+
+        Of a state that is not new, views that are new, changed, or were rebuilt when the program ended start with empty
+        cells, at the stage `rebuilding`; those that are gone are dropped.
+        """
 
     @abc.abstractmethod
     def collections(self) -> set[str]:
@@ -89,10 +105,6 @@ class State(abc.ABC):
     @abc.abstractmethod
     def documents(self, collection: str) -> Iterator[str]:
         """The paths of all known documents of a collection."""
-
-    @abc.abstractmethod
-    def rows(self, view: str) -> Iterator[str]:
-        """The ids of all rows of a view, also of those that do not exist yet."""
 
     @abc.abstractmethod
     def positions(self) -> Mapping[str, str]:
@@ -117,10 +129,6 @@ class State(abc.ABC):
     @abc.abstractmethod
     def sent(self) -> None:
         """All that `outbox` gave is durable where it went: it leaves with the next transaction."""
-
-    @abc.abstractmethod
-    def forget_rows(self, view: str) -> None:
-        """What was given of a view's rows is no longer known (S13, S14)."""
 
     def roll_back(self) -> bool:
         """Undoes what happened to the cells since the last transaction; gives whether it could."""

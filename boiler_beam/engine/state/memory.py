@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from boiler_beam.engine.state.base import Entry, Progress, State, ViewState
 from boiler_beam.events import Change
 from boiler_beam.plan import Plan
-from boiler_beam.steps.stream.cells import MemoryCells
+from boiler_beam.steps.stream import MemoryCells, StreamPlan
 
 __all__ = ["MemoryState"]
 
@@ -24,15 +24,12 @@ class MemoryState(State):
         self.views: dict[str, ViewState] = {}
         self.facts: dict[str, int] = {}
         self.dead_collections: set[str] = set()
-        self.cells = MemoryCells()
-        self._places: dict[str, int] = {}
         self._outbox: list[Entry] = []
 
     def open(self, plan: Plan) -> MemoryCells:
         """See `State`."""
-        self._places = {view.name: place for place, view in enumerate(plan.views)}
-        self.views = {view.name: ViewState(view.fingerprint, is_built=True) for view in plan.views}
-        return self.cells
+        self.views = {view.name: ViewState(view.fingerprint) for view in plan.views}
+        return MemoryCells(StreamPlan(plan, is_local=True))
 
     def collections(self) -> set[str]:
         """See `State`."""
@@ -41,11 +38,6 @@ class MemoryState(State):
     def documents(self, collection: str) -> Iterator[str]:
         """See `State`."""
         return iter(())
-
-    def rows(self, view: str) -> Iterator[str]:
-        """See `State`."""
-        place = self._places[view]
-        return (row_id for where, row_id in list(self.cells.rows) if where == place)
 
     def positions(self) -> Mapping[str, str]:
         """See `State`."""
@@ -67,7 +59,3 @@ class MemoryState(State):
     def sent(self) -> None:
         """See `State`."""
         self._outbox = []
-
-    def forget_rows(self, view: str) -> None:
-        """See `State`."""
-        self.cells.forget(self._places[view])

@@ -2,8 +2,8 @@
 
 | table | |
 | --- | --- |
-| `cells` | `space` (owner, kind, edge or aggregate), `key` of the cell, `item` in it, `value` as MessagePack |
-| `views`, `collections` | the owners: what is known of them |
+| `cells` | see `boiler_beam.engine.state.table` |
+| `views`, `collections` | the owners of cells, and what is known of them |
 | `outbox` | rows and dead letters that were committed and not yet sent |
 | `sources` | how far each was read |
 | `waiting` | changes that wait for the others of their commit |
@@ -16,23 +16,14 @@ import os
 import sqlite3
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import msgspec
 
 from boiler_beam.connectors.locks import Lock
-from boiler_beam.engine.state.base import Entry, Progress, State, ViewState
-from boiler_beam.engine.state.stored import (
-    DOCUMENT,
-    EMITTED,
-    ROW,
-    StoredCells,
-    check_value,
-    is_deleted_document,
-    is_deleted_row,
-    owner_range,
-    space_of,
-    text,
-)
+from boiler_beam.engine.state.base import Entry, Progress, Stage, State, ViewState
+from boiler_beam.engine.state.stored import StoredCells, check_value, forgotten, owner_range, space_of_documents
+from boiler_beam.engine.state.table import CREATE
 from boiler_beam.errors import BoilerBeamError, UsageError
 from boiler_beam.events import Change
 from boiler_beam.plan import Plan
@@ -40,18 +31,18 @@ from boiler_beam.plan import Plan
 __all__ = ["SCHEMA", "SqliteState"]
 
 SCHEMA = 1
-_TABLES = """
+_TABLES = f"""
 CREATE TABLE facts (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
-CREATE TABLE views (id INTEGER PRIMARY KEY, name TEXT UNIQUE, fingerprint TEXT, generation INTEGER, is_built INTEGER,
-                    is_complete INTEGER, rows INTEGER);
+CREATE TABLE views (id INTEGER PRIMARY KEY, name TEXT UNIQUE, known BLOB);
 CREATE TABLE collections (id INTEGER PRIMARY KEY, pattern TEXT UNIQUE, is_dead INTEGER DEFAULT 0);
-CREATE TABLE cells (space INTEGER, key BLOB, item BLOB, value BLOB, PRIMARY KEY (space, key, item)) WITHOUT ROWID;
+{CREATE};
 CREATE TABLE outbox (id INTEGER PRIMARY KEY, entry BLOB);
 CREATE TABLE sources (uri TEXT PRIMARY KEY, position TEXT) WITHOUT ROWID;
 CREATE TABLE waiting (version INTEGER, id INTEGER PRIMARY KEY, path TEXT, fields BLOB);
 """
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Entry).decode
+_decode_view = msgspec.msgpack.Decoder(ViewState).decode
 
 
 class SqliteState(State):
@@ -84,16 +75,23 @@ class SqliteState(State):
             if is_there:
                 self._check()
             else:
-                self.database.execute("PRAGMA page_size = 8192")
+                with self._transaction() as database:
+                    for statement in _TABLES.split(";\n"):
+                        database.execute(statement)
+                    values = [("schema", SCHEMA), ("identity", uuid.uuid4().hex)]
+                    database.executemany("INSERT INTO facts VALUES (?, ?)", values)
             self.database.execute("PRAGMA journal_mode = WAL")
             self.database.execute("PRAGMA synchronous = FULL")
             self.database.execute("PRAGMA cache_size = -65536")
-            if not is_there:
-                self.database.executescript(f"BEGIN; {_TABLES} COMMIT;")
-                values = [("schema", SCHEMA), ("identity", uuid.uuid4().hex)]
-                self.database.executemany("INSERT INTO facts VALUES (?, ?)", values)
             facts = dict(self.database.execute("SELECT name, value FROM facts"))
-        except sqlite3.Error as error:
+            found = self.database.execute("SELECT name, known FROM views")
+            self.views = {name: _decode_view(known) for name, known in found}
+            dead = self.database.execute("SELECT pattern FROM collections WHERE is_dead")
+            self.dead_collections = {pattern for (pattern,) in dead}
+            self._outbox = [
+                _decode(entry) for (entry,) in self.database.execute("SELECT entry FROM outbox ORDER BY id")
+            ]
+        except (sqlite3.Error, msgspec.MsgspecError) as error:
             raise UsageError(
                 f"--state {self.uri}: expected a state, got: {error}; nothing was changed; mend: name another file"
             ) from None
@@ -101,23 +99,28 @@ class SqliteState(State):
         facts.pop("schema")
         self.facts: dict[str, int] = facts
         self.is_new = "newest" not in facts
-        found = self.database.execute("SELECT * FROM views")
-        self.views = {
-            name: ViewState(digest, generation, bool(is_built), bool(is_complete), rows)
-            for _, name, digest, generation, is_built, is_complete, rows in found
-        }
-        dead = self.database.execute("SELECT pattern FROM collections WHERE is_dead")
-        self.dead_collections = {pattern for (pattern,) in dead}
-        self._sent_to = 0
         self._cells: StoredCells | None = None
 
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        self.database.execute("BEGIN IMMEDIATE")
+        try:
+            yield self.database
+            self.database.execute("COMMIT")
+        except BaseException:
+            if self.database.in_transaction:
+                self.database.execute("ROLLBACK")
+            raise
+
     def _check(self) -> None:
+        with open(self.path, "rb") as file:
+            head = file.read(100)
+        pages, page_bytes = int.from_bytes(head[28:32], "big"), int.from_bytes(head[16:18], "big")
+        if head.startswith(b"SQLite format 3\0") and os.path.getsize(self.path) < pages * page_bytes:
+            raise sqlite3.DatabaseError("a file that lacks its end")
         names = {name for (name,) in self.database.execute("SELECT name FROM sqlite_master")}
         if "facts" not in names:
             raise sqlite3.DatabaseError("a database of something else")
-        (result,) = self.database.execute("PRAGMA quick_check(1)").fetchone()
-        if result != "ok":
-            raise sqlite3.DatabaseError(result)
         found = self.database.execute("SELECT value FROM facts WHERE name = 'schema'").fetchone()
         if found != (SCHEMA,):
             raise UsageError(
@@ -127,22 +130,10 @@ class SqliteState(State):
 
     def open(self, plan: Plan) -> StoredCells:
         """See `State`."""
-        known = {view.name: view.fingerprint for view in plan.views}
-        for name, one in list(self.views.items()):
-            if known.get(name) != one.fingerprint or not one.is_built:
-                (owner,) = self.database.execute("SELECT id FROM views WHERE name = ?", [name]).fetchone()
-                self.database.execute("DELETE FROM cells WHERE space BETWEEN ? AND ?", owner_range(owner))
-                self.views[name] = ViewState(known.get(name, ""), one.generation, is_built=self.is_new)
-            if name not in known:
-                self.database.execute("DELETE FROM views WHERE name = ?", [name])
-                del self.views[name]
-        for view in plan.views:
-            if view.name not in self.views:
-                insert = "INSERT INTO views VALUES (NULL, ?, ?, 0, 0, 0, 0)"
-                self.database.execute(insert, [view.name, view.fingerprint])
-                self.views[view.name] = ViewState(view.fingerprint, is_built=self.is_new)
-        for family in plan.families:
-            self.database.execute("INSERT OR IGNORE INTO collections (pattern) VALUES (?)", [family.pattern.text])
+        with self._transaction() as database:
+            self._open_views(database, {view.name: view.fingerprint for view in plan.views})
+            for family in plan.families:
+                database.execute("INSERT OR IGNORE INTO collections (pattern) VALUES (?)", [family.pattern.text])
         owners = dict(self.database.execute("SELECT name, id FROM views"))
         collections = dict(self.database.execute("SELECT pattern, id FROM collections"))
         self._cells = StoredCells(
@@ -153,6 +144,23 @@ class SqliteState(State):
         )
         return self._cells
 
+    def _open_views(self, database: sqlite3.Connection, fingerprints: dict[str, str]) -> None:
+        for name, one in list(self.views.items()):
+            if fingerprints.get(name) == one.fingerprint and one.stage != "rebuilding":
+                continue
+            (owner,) = database.execute("SELECT id FROM views WHERE name = ?", [name]).fetchone()
+            database.execute("DELETE FROM cells WHERE space BETWEEN ? AND ?", owner_range(owner))
+            database.execute("DELETE FROM views WHERE name = ?", [name])
+            if name not in fingerprints:
+                del self.views[name]
+        for name, fingerprint in fingerprints.items():
+            one = self.views.get(name) or ViewState(fingerprint)
+            if one.fingerprint != fingerprint or one.stage == "rebuilding" or name not in self.views:
+                stage: Stage = "filling" if self.is_new else "rebuilding"
+                one = ViewState(fingerprint, one.generation, one.epoch, stage, one.floor)
+                database.execute("INSERT INTO views (name, known) VALUES (?, ?)", [name, _encode(one)])
+                self.views[name] = one
+
     def collections(self) -> set[str]:
         """See `State`."""
         return {pattern for (pattern,) in self.database.execute("SELECT pattern FROM collections")}
@@ -160,25 +168,8 @@ class SqliteState(State):
     def documents(self, collection: str) -> Iterator[str]:
         """See `State`."""
         (owner,) = self.database.execute("SELECT id FROM collections WHERE pattern = ?", [collection]).fetchone()
-        return self._keys(space_of(owner, DOCUMENT))
-
-    def rows(self, view: str) -> Iterator[str]:
-        """See `State`."""
-        (owner,) = self.database.execute("SELECT id FROM views WHERE name = ?", [view]).fetchone()
-        return self._keys(space_of(owner, ROW))
-
-    def _keys(self, space: int) -> Iterator[str]:
-        last = b""
-        while True:  # in steps, so that no reader stands in the way of a transaction
-            found = self.database.execute(
-                "SELECT key FROM cells WHERE space = ? AND key > ? ORDER BY key LIMIT 1000",
-                [space, last],
-            ).fetchall()
-            if not found:
-                return
-            for (key,) in found:
-                yield text(key)
-            last = found[-1][0]
+        assert self._cells is not None
+        return self._cells.table.keys(space_of_documents(owner))
 
     def positions(self) -> Mapping[str, str]:
         """See `State`."""
@@ -191,58 +182,43 @@ class SqliteState(State):
 
     def commit(self, progress: Progress) -> None:
         """See `State`."""
-        database = self.database
         try:
-            database.execute("BEGIN IMMEDIATE")
-            if self._cells is not None:
-                self._cells.flush()
-            database.execute("DELETE FROM outbox WHERE id <= ?", [self._sent_to])
-            entries = [(_encode(entry),) for entry in progress.entries]
-            database.executemany("INSERT INTO outbox (entry) VALUES (?)", entries)
-            database.executemany("INSERT OR REPLACE INTO sources VALUES (?, ?)", progress.positions.items())
-            if progress.released is not None:
-                database.execute("DELETE FROM waiting WHERE version <= ?", [progress.released])
-            pushed = [(one.version, one.path, bytes(one.fields)) for one in progress.pushed]
-            database.executemany("INSERT INTO waiting (version, path, fields) VALUES (?, ?, ?)", pushed)
-            database.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", self.facts.items())
-            views = [
-                (one.fingerprint, one.generation, one.is_built, one.is_complete, one.rows, name)
-                for name, one in self.views.items()
-            ]
-            names = "fingerprint = ?, generation = ?, is_built = ?, is_complete = ?, rows = ?"
-            update = f"UPDATE views SET {names} WHERE name = ?"
-            database.executemany(update, views)
-            dead = [(pattern,) for pattern in self.dead_collections]
-            database.executemany("UPDATE collections SET is_dead = 1 WHERE pattern = ?", dead)
-            database.execute("COMMIT")
+            with self._transaction() as database:
+                self._write(database, progress)
         except sqlite3.Error as error:
-            if database.in_transaction:
-                database.execute("ROLLBACK")
             raise BoilerBeamError(
                 f"--state {self.uri}: could not be written ({error}); it stands as before; mend: free space, run again"
             ) from error
-        self._sent_to = 0
         self.is_new = False
+        self._outbox = [*self._outbox, *progress.entries]
         if self._cells is not None:
             self._cells.settle()
 
+    def _write(self, database: sqlite3.Connection, progress: Progress) -> None:
+        if self._cells is not None:
+            self._cells.flush()
+        if not self._outbox:  # all of it was sent
+            database.execute("DELETE FROM outbox")
+        entries = [(_encode(entry),) for entry in progress.entries]
+        database.executemany("INSERT INTO outbox (entry) VALUES (?)", entries)
+        database.executemany("INSERT OR REPLACE INTO sources VALUES (?, ?)", progress.positions.items())
+        if progress.released is not None:
+            database.execute("DELETE FROM waiting WHERE version <= ?", [progress.released])
+        pushed = [(one.version, one.path, bytes(one.fields)) for one in progress.pushed]
+        database.executemany("INSERT INTO waiting (version, path, fields) VALUES (?, ?, ?)", pushed)
+        database.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", self.facts.items())
+        views = [(_encode(one), name) for name, one in self.views.items()]
+        database.executemany("UPDATE views SET known = ? WHERE name = ?", views)
+        dead = [(pattern,) for pattern in self.dead_collections]
+        database.executemany("UPDATE collections SET is_dead = 1 WHERE pattern = ?", dead)
+
     def outbox(self) -> Sequence[Entry]:
         """See `State`."""
-        found = self.database.execute("SELECT id, entry FROM outbox WHERE id > ? ORDER BY id", [self._sent_to])
-        rows = found.fetchall()
-        self._given_to = rows[-1][0] if rows else self._sent_to
-        return [_decode(entry) for _, entry in rows]
+        return self._outbox
 
     def sent(self) -> None:
         """See `State`."""
-        self._sent_to = self._given_to
-
-    def forget_rows(self, view: str) -> None:
-        """See `State`."""
-        (owner,) = self.database.execute("SELECT id FROM views WHERE name = ?", [view]).fetchone()
-        self.database.execute("DELETE FROM cells WHERE space = ?", [space_of(owner, EMITTED)])
-        assert self._cells is not None
-        self._cells.forget()
+        self._outbox = []
 
     def compact(self, horizon: int) -> int:
         """Forgets what was deleted before a time (S3), and makes the file as small as it can be.
@@ -253,18 +229,27 @@ class SqliteState(State):
         Returns:
             How many documents and rows were forgotten.
         """
-        gone = []
-        for kind, is_gone in ((DOCUMENT, is_deleted_document), (EMITTED, is_deleted_row)):
-            select = "SELECT space, key, item, value FROM cells WHERE (space >> 16) & 15 = ?"
-            found = self.database.execute(select, [kind])
-            gone += [(space, key, item) for space, key, item, value in found if is_gone(value, horizon)]
-        self.database.execute("BEGIN IMMEDIATE")
-        self.database.executemany("DELETE FROM cells WHERE space = ? AND key = ? AND item = ?", gone)
-        self.facts["horizon"] = max(horizon, self.facts.get("horizon", 0))
-        self.database.execute("INSERT OR REPLACE INTO facts VALUES ('horizon', ?)", [self.facts["horizon"]])
-        self.database.execute("COMMIT")
+        number, last = 0, (-1, b"")
+        select = (
+            "SELECT space, key, item, value FROM cells WHERE (space, key) > (?, ?) AND item = x'' "
+            "ORDER BY space, key LIMIT 1000"
+        )
+        with self._transaction() as database:
+            while found := database.execute(select, last).fetchall():
+                for space, key, item, value in found:
+                    left = forgotten(space, value, horizon)
+                    place = (space, key, item)
+                    if left is None:
+                        database.execute("DELETE FROM cells WHERE space = ? AND key = ? AND item = ?", place)
+                    elif left != value:
+                        update = "UPDATE cells SET value = ? WHERE space = ? AND key = ? AND item = ?"
+                        database.execute(update, (left, *place))
+                    number += left != value
+                last = found[-1][:2]
+            self.facts["horizon"] = max(horizon, self.facts.get("horizon", 0))
+            database.execute("INSERT OR REPLACE INTO facts VALUES ('horizon', ?)", [self.facts["horizon"]])
         self.database.execute("VACUUM")
-        return len(gone)
+        return number
 
     def numbers(self) -> dict[str, int]:
         """How many entries each table has, and the size of the file in bytes."""

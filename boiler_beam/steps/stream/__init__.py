@@ -1,27 +1,33 @@
-"""The steps of a stream: the partitioned backfill's messages, with weights, so that each can be taken back.
+"""The steps of a stream: what a document says, who wants it, what rows have of it. Plain classes over cells.
 
-    change -> document    key: document. What it is at every edge now, and what it no longer is
-           -> reach       key: edge, path. Rows that want what lies there, and the documents that lie there, meet
-           -> first       key: edge, row. Which of them a row has, where an edge has a limit or several ways lead there
-           -> row         key: row. What its edges reached, what its aggregates hold; rendered when nothing is awaited
+    change -> Down     key: document. What it is at every edge now, and what it no longer is
+           -> Up       key: edge, path. Rows that want what lies there, and the documents that lie there, meet
+           -> First, CountWays    key: edge, row (and document). Where an edge has a limit, or several ways lead there
+           -> Distinct            key: aggregate, row, value. Where an aggregate counts values once
+           -> Row      key: row. What its aggregates hold; rendered when nothing is awaited
+           -> Claim    key: row path. Where several rows may want it
 
-Between stages messages may come in any order, each exactly once.
+What steps send adds up, so it may come in any order, once each: see `boiler_beam.steps.stream.messages`.
 """
 
 from boiler_beam.steps.stream.cells import (
-    Cells,
-    DocumentCell,
+    ClaimCell,
+    DownCell,
     Emitted,
     FirstCell,
-    MemoryCells,
-    ReachCell,
     RowCell,
+    UpCell,
+    Ways,
 )
-from boiler_beam.steps.stream.document import Document
+from boiler_beam.steps.stream.claims import Claim
+from boiler_beam.steps.stream.distinct import Distinct
+from boiler_beam.steps.stream.down import Down
 from boiler_beam.steps.stream.first import First
+from boiler_beam.steps.stream.memory import MemoryCells
 from boiler_beam.steps.stream.plan import StreamPlan
-from boiler_beam.steps.stream.reach import Reach
 from boiler_beam.steps.stream.row import Row
+from boiler_beam.steps.stream.up import Up
+from boiler_beam.steps.stream.ways import CountWays
 
-__all__ = ["Cells", "Document", "DocumentCell", "Emitted", "First", "FirstCell", "MemoryCells", "Reach", "ReachCell"]
-__all__ += ["Row", "RowCell", "StreamPlan"]
+__all__ = ["Claim", "ClaimCell", "CountWays", "Distinct", "Down", "DownCell", "Emitted", "First", "FirstCell"]
+__all__ += ["MemoryCells", "Row", "RowCell", "StreamPlan", "Up", "UpCell", "Ways"]

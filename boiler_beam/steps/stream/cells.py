@@ -1,110 +1,79 @@
-"""What the steps of a stream keep at each key: cells of small items, each read and written by itself.
+"""What the steps of a stream keep at each key: cells, and the collections in them that can grow.
 
-A cell never comes or goes as a whole where it can grow: its maps are dicts in memory, rows of a table on a disk, a log
-in Beam's state. `Map` is what a step may ask of one.
+A collection is never read or written as a whole for one change: a step adds to it without reading, and reads it where a
+change must go to all that is in it. Dicts, rows of a table and logs in Beam's state stand behind the protocols.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from boiler_beam.steps.messages import Role
+from boiler_beam.models import DomainModel
+from boiler_beam.steps.stream.messages import State
 
 __all__ = [
     "Cells",
-    "DocumentCell",
+    "ClaimCell",
+    "Claims",
+    "Counts",
+    "Documents",
+    "DownCell",
     "Emitted",
-    "Entry",
     "FirstCell",
-    "Had",
-    "Map",
-    "MemoryCells",
-    "ReachCell",
+    "Ranking",
     "RowCell",
+    "Said",
+    "UpCell",
 ]
-__all__ += ["Said", "SortedMap", "State"]
+__all__ += ["Ways", "Weights"]
 
-K = TypeVar("K", contravariant=True)
-V = TypeVar("V")
-
-
-class Map(Protocol[K, V]):
-    """Items by key, as much of `dict` as steps use."""
-
-    def get(self, key: K, default: V | None = None, /) -> V | None:
-        """The item at a key, or None."""
-
-    def __setitem__(self, key: K, value: V, /) -> None: ...
-
-    def pop(self, key: K, default: Any = None, /) -> V | None:
-        """Takes an item away, where there is one."""
-
-    def items(self) -> Iterable[tuple[Any, V]]:
-        """All of them, in any order: for maps that a row reads whole."""
+T = TypeVar("T")
 
 
-class RankedMap(Map[bytes, V], Protocol[V]):
-    """Items whose keys have an order."""
+class Weights(Protocol):
+    """How often each row wants a key."""
 
-    def ranked(self) -> Iterator[V]:
-        """The items in the order of their keys, as far as somebody asks."""
+    def add(self, row: str, weight: int, /) -> None:
+        """Once more, or less."""
 
-
-class SortedMap(dict[bytes, V]):
-    """A dict that knows the order of its keys from when it was first asked for it.
-
-    >>> found = SortedMap({b"b": 2, b"c": 3})
-    >>> next(found.ranked())
-    2
-    >>> found[b"a"] = 1
-    >>> list(found.ranked())
-    [1, 2, 3]
-    """
-
-    _order: list[bytes] | None = None
-
-    def __setitem__(self, key: bytes, value: V) -> None:
-        if self._order is not None and key not in self:
-            insort(self._order, key)
-        super().__setitem__(key, value)
-
-    def pop(self, key: bytes, default: Any = None) -> Any:
-        """See `dict`."""
-        if self._order is not None and key in self:
-            del self._order[bisect_left(self._order, key)]
-        return super().pop(key, default)
-
-    def ranked(self) -> Iterator[V]:
-        """See `RankedMap`."""
-        if self._order is None:
-            self._order = sorted(self)
-        return (self[key] for key in self._order)
+    def items(self) -> Iterable[tuple[str, int]]:
+        """The rows whose weights do not add up to 0."""
 
 
-_map: Any = dict
-_ranked: Any = SortedMap
+class Documents(Protocol):
+    """The documents that lie at a key, and how often."""
+
+    def get(self, path: str, /) -> State | None:
+        """What lies at a path, where one document can lie here."""
+
+    def change(self, path: str, old: State | None, new: State | None, /) -> None:
+        """Takes one state away, and puts another one."""
+
+    def each(self) -> Iterable[tuple[str, State, int]]:
+        """Path, state and how often, where it is not 0."""
 
 
-class State(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What a document is at an edge: `role` None where it is missing or hidden.
+class Ranking(Protocol[T]):
+    """Items by sort keys (S12)."""
 
-    Attributes:
-        sequence: Which of the document's states this is: the larger one stands.
-        role: What it adds and refers to.
-        fields: Its fields as JSON; empty where rows look documents up.
-        version: Its version in microseconds.
-    """
+    def add(self, key: bytes, weight: int, item: T, /) -> None:
+        """An item so many times more, or less; a key says which it is."""
 
-    sequence: int
-    role: Role | None
-    fields: bytes
-    version: int
+    def first(self, limit: int | None, /) -> Iterable[T]:
+        """The first of those whose weights are positive, in the order of their keys; all where there is no limit."""
+
+
+class Claims(Protocol):
+    """What rows want a path to hold: the newest of each row."""
+
+    def put(self, row: str, sequence: int, fields: bytes | None, /) -> None:
+        """A row wants it to hold these fields; None: nothing."""
+
+    def items(self) -> Iterable[tuple[str, bytes]]:
+        """The rows that want the path, with their fields."""
 
 
 class Said(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -119,7 +88,7 @@ class Said(msgspec.Struct, frozen=True, array_like=True, gc=False):
     keys: dict[str, Any]
 
 
-class DocumentCell(msgspec.Struct, array_like=True):
+class DownCell(msgspec.Struct, gc=False):
     """What is kept of one document.
 
     Attributes:
@@ -137,159 +106,128 @@ class DocumentCell(msgspec.Struct, array_like=True):
     said: dict[int, Said] = {}
 
 
-@dataclass(slots=True)
-class ReachCell:
-    """What is kept at one key of one edge.
+class UpCell(msgspec.Struct, gc=False):
+    """What is kept at one key of one edge: the rows that want it, and the documents that lie there."""
+
+    rows: Weights
+    documents: Documents
+
+
+class Ways(msgspec.Struct, array_like=True, gc=False):
+    """What is kept of one row and one document.
 
     Attributes:
-        rows: How often each row wants it; those who want it no longer are dropped.
-        documents: What lies there, by path.
+        states: How many ways lead to it in each of its states, by sequence; in between there may be several.
+        told: What the row was told that it is.
     """
 
-    rows: Map[str, int] = field(default_factory=_map)
-    documents: Map[str, State] = field(default_factory=_map)
+    states: dict[int, tuple[int, State]] = {}
+    told: State | None = None
 
 
-class Had(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A document that a row may have over an edge: how many ways lead to it, and what it is."""
-
-    weight: int
-    state: State | None
-
-
-@dataclass(slots=True)
-class FirstCell:
-    """What is kept of one row and edge.
+class FirstCell(msgspec.Struct, gc=False):
+    """What is kept of one row and an edge with a limit.
 
     Attributes:
-        entries: Each document that a way leads to.
-        ranking: The paths of those that can be shown, in the edge's order.
-        shown: The documents that the row was told of, at most `limit=`.
+        ranking: The documents that can be shown, with their paths, in the edge's order.
+        shown: Those that the row was told of, at most `limit=`, by path.
     """
 
-    entries: Map[str, Had] = field(default_factory=_map)
-    ranking: RankedMap[str] = field(default_factory=_ranked)
-    shown: Map[str, State] = field(default_factory=_map)
+    ranking: Ranking[tuple[str, State]]
+    shown: dict[str, State]
 
 
-class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A document that a row has over an edge, while `weight` is positive; `is_there` False: it is missing."""
+class Emitted(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What was given last for a path.
 
-    weight: int
-    sequence: int
-    is_there: bool
-    links: list[tuple[int, list[str]]]
-    fields: bytes
+    Attributes:
+        version, seq: Of its stamp.
+        digest: Of its fields; empty of a deletion.
+        epoch: When: what was given in another epoch no longer says what the sink holds (S13, S14); -1 where the sink
+            was seen to hold something else (S16).
+    """
+
     version: int
+    seq: int
+    digest: bytes
+    epoch: int
 
 
-@dataclass(slots=True)
-class RowCell:
-    """What is kept of one row.
+class RowCell(msgspec.Struct, gc=False):
+    """What is kept of one row, beside the documents that it has.
 
     Attributes:
         version: The newest version of all messages that reached it (S7).
         members: How many members a group's row has.
         key: The group's key.
         states: Of each aggregate an accumulator; of a distinct count how many values there are.
-        entries: Of each edge's number, the documents by path.
-        added: Of each aggregate that needs its values, these by weight: `[weight, value]`.
+        rankings: Of each aggregate that needs its values in order, these.
+        emitted: What was given last for each of its paths.
+        read: The edges (as bits, by number) that were read when it was rendered: a change over another one changes
+            nothing. All of them where it was not, or where that failed.
     """
 
+    rankings: Mapping[int, Ranking[Any]]
     version: int = 0
     members: int = 0
     key: Any = None
-    states: dict[int, Any] = field(default_factory=dict)
-    entries: Mapping[int, Map[str, Entry]] = field(default_factory=lambda: defaultdict(_map))
-    added: Mapping[int, RankedMap[tuple[int, Any]]] = field(default_factory=lambda: defaultdict(_ranked))
+    states: dict[int, Any] = {}
+    emitted: dict[str, Emitted] = {}
+    read: int = -1
 
 
-class Emitted(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """The row that was given last for a path, within its generation (S14).
+class ClaimCell(msgspec.Struct, gc=False):
+    """What is kept of one path that several rows may want."""
 
-    Attributes:
-        version, seq: Of its stamp.
-        digest: Of its fields; empty of a deletion.
-    """
+    claims: Claims
+    emitted: Emitted | None = None
 
-    version: int
-    seq: int
-    digest: bytes
+
+class Counts(Protocol):
+    """How many documents have each value."""
+
+    def get(self, value: bytes, default: int, /) -> int:
+        """Of one value."""
+
+    def put(self, value: bytes, number: int, /) -> None:
+        """0: none any more."""
 
 
 class Cells(Protocol):
-    """Where the cells are: a cell that was never there is empty."""
+    """All cells of a plan, for an executor that has them in one place: one that was never there is empty."""
 
-    def document(self, family: int, path: str) -> DocumentCell:
+    def down(self, family: int, path: str, /) -> DownCell:
         """Of a document in a family (its place in the plan)."""
 
-    def reach(self, edge: int, key: str) -> ReachCell:
-        """Of an edge's number, and the path that rows want."""
+    def look(self, family: int, path: str, /) -> DownCell | None:
+        """Of a document, to read and not to change; None where it was never there."""
 
-    def first(self, edge: int, key: str) -> FirstCell:
-        """Of an edge's number and a row; and a document, where the edge has no limit."""
+    def documents(self, family: int, /) -> Callable[[str], DomainModel | None]:
+        """What gives the document of a family that stands at a path, or None."""
 
-    def row(self, view: int, row_id: str) -> RowCell:
+    def keep(self, family: int, path: str, document: DomainModel | None, /) -> None:
+        """A document that was just read, and stands from now."""
+
+    def up(self, edge: int, key: str, /) -> UpCell:
+        """Of an edge's number, and a key that rows want."""
+
+    def first(self, edge: int, row: str, /) -> FirstCell:
+        """Of an edge with a limit, and a row."""
+
+    def ways(self, edge: int, row: str, path: str, /) -> Ways:
+        """Of an edge, a row and a document."""
+
+    def distinct(self, view: int, aggregate: int, row: str, /) -> Counts:
+        """Of a view's place, an aggregate's place in it, and a row."""
+
+    def row(self, view: int, row_id: str, /) -> RowCell:
         """Of a view's place, and a row."""
 
-    def drop_row(self, view: int, row_id: str) -> None:
-        """Nothing but its version is left of a row."""
+    def claim(self, view: int, path: str, /) -> ClaimCell:
+        """Of a view's place, and a row path."""
 
-    def emitted(self, view: int, path: str) -> Map[str, Emitted]:
-        """Of a view and a row path: one item, `""`."""
+    def row_ids(self, view: int, /) -> Iterator[str]:
+        """The rows of a view that have a cell."""
 
-    def copies(self, view: int, row_id: str) -> Map[str, bool]:
-        """The paths that a row wants, where its id does not say them."""
-
-    def claims(self, view: int, path: str) -> Map[str, bytes]:
-        """The rows that want a path, and their fields there."""
-
-
-class MemoryCells:
-    """Cells in this process's memory."""
-
-    def __init__(self) -> None:
-        self.documents: defaultdict[tuple[int, str], DocumentCell] = defaultdict(DocumentCell)
-        self.reaches: defaultdict[tuple[int, str], ReachCell] = defaultdict(ReachCell)
-        self.firsts: defaultdict[tuple[int, str], FirstCell] = defaultdict(FirstCell)
-        self.rows: defaultdict[tuple[int, str], RowCell] = defaultdict(RowCell)
-        self._emitted: defaultdict[tuple[int, str], dict[str, Emitted]] = defaultdict(dict)
-        self._copies: defaultdict[tuple[int, str], dict[str, bool]] = defaultdict(dict)
-        self._claims: defaultdict[tuple[int, str], dict[str, bytes]] = defaultdict(dict)
-
-    def document(self, family: int, path: str) -> DocumentCell:
-        """See `Cells`."""
-        return self.documents[family, path]
-
-    def reach(self, edge: int, key: str) -> ReachCell:
-        """See `Cells`."""
-        return self.reaches[edge, key]
-
-    def first(self, edge: int, key: str) -> FirstCell:
-        """See `Cells`."""
-        return self.firsts[edge, key]
-
-    def row(self, view: int, row_id: str) -> RowCell:
-        """See `Cells`."""
-        return self.rows[view, row_id]
-
-    def drop_row(self, view: int, row_id: str) -> None:
-        """See `Cells`."""
-        del self.rows[view, row_id]
-
-    def emitted(self, view: int, path: str) -> Any:
-        """See `Cells`."""
-        return self._emitted[view, path]
-
-    def copies(self, view: int, row_id: str) -> Any:
-        """See `Cells`."""
-        return self._copies[view, row_id]
-
-    def claims(self, view: int, path: str) -> Any:
-        """See `Cells`."""
-        return self._claims[view, path]
-
-    def forget(self, view: int) -> None:
-        """What was given of a view's rows is no longer known."""
-        for key in [key for key in self._emitted if key[0] == view]:
-            del self._emitted[key]
+    def claimed_paths(self, view: int, /) -> Iterator[str]:
+        """The row paths of a view that have a cell."""

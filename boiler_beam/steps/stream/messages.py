@@ -1,18 +1,54 @@
 """The messages between the steps of a stream. Each goes to one key, and carries the version that caused it (S7).
 
-Edges go by number, as in a partitioned backfill. `sequence` numbers a document's versions as its step counted them: of
-two messages that say what a document is, the larger one stands, in whatever order they come.
+What they say adds up: whoever sends one says what is there no longer (`old`, a negative weight) and what is there now
+(`new`, a positive one), and remembers what it said. So each may come at any time, but must come once (S10). Edges go by
+number, as in a partitioned backfill.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
 from boiler_beam.steps.messages import Role
 
-__all__ = ["Added", "Candidate", "Lies", "Message", "Owned", "Shown", "Wanted"]
+__all__ = ["Added", "Candidate", "Claimed", "Counted", "Held", "Lies", "Message", "Out", "Owned", "Ranked"]
+__all__ += ["Shown", "State", "Wanted"]
+
+
+class State(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What a document is at a key of an edge: `role` None where it is not there, or is hidden.
+
+    Attributes:
+        sequence: Which of the document's states this is: the larger one stands.
+        role: What it adds and refers to.
+        fields: Its fields as JSON; empty where rows look documents up.
+        version: Its version in microseconds.
+    """
+
+    sequence: int
+    role: Role | None
+    fields: bytes
+    version: int
+
+
+class Held(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A document as rows hold it.
+
+    Attributes:
+        sequence: See `State`.
+        is_there: Whether there is one: that it is missing is an answer, too (S8).
+        fields: Its fields as JSON, those that rows need.
+        version: Its version in microseconds.
+        links: The keys that the edges below want for it: the row waits until these are answered.
+    """
+
+    sequence: int
+    is_there: bool
+    fields: bytes
+    version: int
+    links: list[tuple[int, list[str]]]
 
 
 class _Message(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -26,23 +62,21 @@ class Lies(_Message, tag="l", frozen=True):
         edge: The edge.
         key: The path that rows want.
         path: The document.
-        sequence: Which of the document's states this is.
-        role: What it is there; None: it is not, or is not shown.
-        fields: Its fields as JSON; empty where no row needs them, or rows look it up.
+        old: What was said before that it is there, without fields; None where it was not.
+        new: What it is there now.
         version: The version that caused it, in microseconds since the epoch.
     """
 
     edge: int
     key: str
     path: str
-    sequence: int
-    role: Role | None
-    fields: bytes
+    old: State | None
+    new: State
     version: int
 
 
 class Wanted(_Message, tag="w", frozen=True):
-    """A row wants what lies at a key of an edge, once more or once less: weights add up in any order."""
+    """A row wants what lies at a key of an edge, so many times more or less."""
 
     edge: int
     key: str
@@ -52,43 +86,47 @@ class Wanted(_Message, tag="w", frozen=True):
 
 
 class Candidate(_Message, tag="c", frozen=True):
-    """A row reached a document over an edge with a limit, once more or less, or the document changed (weight 0)."""
+    """So many ways more or less lead from a row to a document in some state."""
 
     edge: int
     row: str
     path: str
     weight: int
-    sequence: int
-    role: Role | None
-    fields: bytes
-    document_version: int
+    state: State
     version: int
 
 
 class Shown(_Message, tag="s", frozen=True):
-    """A row has what a document is over an edge, once more or less, or the document changed (weight 0).
+    """A row no longer has a document in one state over an edge, but in another one, so many times.
 
     Attributes:
-        is_there: Whether there is one: that it is missing is an answer, too.
-        fields: Its fields as JSON; empty where the row looks it up.
-        document_version: The document's own version; `version` is that of what caused the message.
-        links: The keys that the edges below want for it: the row waits until these are answered.
+        old: The sequence of the state that it had; None: it did not have the document.
+        new: What it has; None: not any more.
+        version: That of what caused the message; the document's own is in `new`.
     """
 
     edge: int
     row: str
     path: str
     weight: int
-    sequence: int
-    is_there: bool
-    fields: bytes
-    links: list[tuple[int, list[str]]]
-    document_version: int
+    old: int | None
+    new: Held | None
+    version: int
+
+
+class Counted(_Message, tag="d", frozen=True):
+    """So many documents more or less have a value that an aggregate counts once."""
+
+    edge: int
+    aggregate: int
+    row: str
+    value: bytes
+    weight: int
     version: int
 
 
 class Added(_Message, tag="a", frozen=True):
-    """What a document adds to an aggregate of a row, or takes back (weight -1)."""
+    """What a document adds to an aggregate of a row (weight 1), or takes back (weight -1)."""
 
     edge: int
     aggregate: int
@@ -96,6 +134,16 @@ class Added(_Message, tag="a", frozen=True):
     path: str
     value: Any
     weight: int
+    version: int
+
+
+class Ranked(_Message, tag="k", frozen=True):
+    """The first values of an aggregate that needs them in order; of two the larger sequence stands."""
+
+    aggregate: int
+    row: str
+    values: list[Any]
+    sequence: int
     version: int
 
 
@@ -109,4 +157,48 @@ class Owned(_Message, tag="o", frozen=True):
     version: int
 
 
-Message = Lies | Wanted | Candidate | Shown | Added | Owned
+class Claimed(_Message, tag="p", frozen=True):
+    """A row wants a path, with these fields; None: no longer. Of two by one row the larger sequence stands."""
+
+    view: int
+    path: str
+    row: str
+    sequence: int
+    fields: bytes | None
+    version: int
+
+
+Message = Lies | Wanted | Candidate | Shown | Counted | Added | Ranked | Owned | Claimed
+
+
+class Out(Protocol):
+    """Where a step sends: a method for each kind of message, called with its attributes in their order.
+
+    In one process the next step takes it at once; elsewhere `Posting` makes messages of the calls.
+    """
+
+    def lies(self, edge: int, key: str, path: str, old: State | None, new: State, version: int, /) -> None:
+        """See `Lies`."""
+
+    def touched(self, edge: int, path: str, version: int, /) -> None:
+        """A document changed at an edge where nothing is kept of it (`StreamPlan.is_bare`)."""
+
+    def wanted(self, edge: int, key: str, row: str, weight: int, version: int, /) -> None:
+        """See `Wanted`."""
+
+    def candidate(self, edge: int, row: str, path: str, weight: int, state: State, version: int, /) -> None:
+        """See `Candidate`."""
+
+    def shown(
+        self, edge: int, row: str, path: str, weight: int, old: State | None, new: State | None, version: int, /
+    ) -> None:
+        """See `Shown`."""
+
+    def counted(self, edge: int, aggregate: int, row: str, value: bytes, weight: int, version: int, /) -> None:
+        """See `Counted`."""
+
+    def added(self, edge: int, aggregate: int, row: str, path: str, value: Any, weight: int, version: int, /) -> None:
+        """See `Added`."""
+
+    def owned(self, view: int, row: str, key: Any, weight: int, version: int, /) -> None:
+        """See `Owned`."""

@@ -1,138 +1,92 @@
-"""The step at a row: what its edges reached and what its aggregates hold, until it is rendered."""
+"""The step at a row: what its aggregates hold, until it is rendered; and what of it is given."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from itertools import islice
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from boiler_beam.events import DeadLetter
+from boiler_beam.models import DomainModel
 from boiler_beam.plan import Edge, Group, ViewPlan
 from boiler_beam.steps.row import Copy, is_missing, render
-from boiler_beam.steps.stream.cells import Entry, RowCell
-from boiler_beam.steps.stream.messages import Added, Owned, Shown
+from boiler_beam.steps.stream.cells import Emitted, RowCell
 from boiler_beam.steps.stream.plan import StreamPlan
 from boiler_beam.values import from_wire
 
-__all__ = ["Lookup", "Row"]
+__all__ = ["GONE", "UNKNOWN", "UNTOLD", "Row", "emit"]
 
-Lookup = Callable[[int, str], Any]
-"""The document of a family (its place in the plan) at a path, or None."""
+GONE, UNTOLD = b"", b"?"
+"""Instead of a digest: of a deleted row, of one that could never be told."""
+UNKNOWN = -1
+"""The epoch of what the sink was seen to hold differently."""
 
 
 class Row:
-    """Key: a view and a row. Takes what it has and adds, in any order; `render` says which copies there are of it.
+    """Key: a view and a row. Adds up what its aggregates hold; `render` says which copies there are of it.
 
-    Shown(location, l1, +1, missing)      a required edge has nothing: no row
-    Shown(location, l1, 0, {...})         the row can be rendered
-    Shown(meeting, m1, 0, -> l2)          its location is l2 now, which has not answered: the row waits, as it stands
-    Shown(location, l2, +1, {...})        rendered
+    Owned(org1, +1), Added(num_users, org1, +1)       org1 exists, has one user
+    Added(num_attending, org1, +1)                    and one who attends
+    Owned(org1, -1), Added(num_users, org1, -1)       it has no member, and is no row
     """
 
-    def __init__(self, plan: StreamPlan, refuse: Callable[[DeadLetter], None], look_up: Lookup | None = None) -> None:
-        self.plan, self.refuse, self.look_up = plan, refuse, look_up
-        self._numbers = [
-            {name: number for number, (where, name) in enumerate(plan.places) if where == place}
-            for place in range(len(plan.plan.views))
-        ]
+    def __init__(self, plan: StreamPlan, refuse: Callable[[DeadLetter], None]) -> None:
+        self.plan, self.refuse = plan, refuse
+        views = plan.plan.views
+        self._views = [views[place] for place, _ in plan.edges]
+        self._required = [[edge for edge in view.edges if is_missing(edge, {})] for view in views]
 
-    def shown(self, cell: RowCell, message: Shown) -> None:
-        """The row has a document once more or less, or it changed."""
-        cell.version = max(cell.version, message.version)
-        entries, weight = cell.entries[message.edge], message.weight
-        entry = entries.get(message.path)
-        if entry is not None:
-            weight += entry.weight
-        if not weight and self.plan.is_local:
-            entries.pop(message.path, None)
-        elif message.weight >= 0 and (entry is None or message.sequence >= entry.sequence):
-            entries[message.path] = Entry(
-                weight, message.sequence, message.is_there, message.links, message.fields, message.document_version
-            )
-        elif entry is None:  # what it was comes later
-            entries[message.path] = Entry(weight, -2, False, [], b"", 0)
-        else:
-            entries[message.path] = Entry(
-                weight, entry.sequence, entry.is_there, entry.links, entry.fields, entry.version
-            )
-
-    def added(self, cell: RowCell, message: Added) -> None:
-        """An aggregate has a value once more or less."""
-        cell.version = max(cell.version, message.version)
-        place, weight = message.aggregate, message.weight
-        fold = self.plan.plan.views[self.plan.edges[message.edge][0]].aggregates[place].fold
-        value = from_wire(message.value)
-        if fold.keeps == "state":
-            if place not in cell.states:
-                cell.states[place] = fold.empty()
-            (fold.add if weight > 0 else fold.retract)(cell.states[place], message.path, value)
-            return
-        values, key = cell.added[place], fold.rank(message.path, value)
-        known = values.get(key)
-        before = known[0] if known is not None else 0
-        after = before + weight
-        if after:
-            values[key] = after, message.value if fold.keeps == "ranking" else None
-        else:
-            values.pop(key, None)
+    def added(self, cell: RowCell, edge: int, place: int, path: str, value: Any, weight: int) -> None:
+        """An aggregate has a value so many times more or less."""
+        fold = self._views[edge].aggregates[place].fold
         if fold.keeps == "distinct":
-            cell.states[place] = cell.states.get(place, 0) + (after > 0) - (before > 0)
+            cell.states[place] = cell.states.get(place, 0) + weight
+            return
+        known = from_wire(value)
+        if fold.keeps == "ranking":
+            cell.rankings[place].add(fold.rank(path, known), weight, value)
+            return
+        state = cell.states.get(place)
+        if state is None:
+            state = cell.states[place] = fold.empty()
+        for _ in range(abs(weight)):
+            (fold.add if weight > 0 else fold.retract)(state, path, known)
 
-    def owned(self, cell: RowCell, message: Owned) -> None:
+    def owned(self, cell: RowCell, key: Any, weight: int) -> None:
         """A group has a member more or less."""
-        cell.version = max(cell.version, message.version)
-        cell.members += message.weight
-        if message.weight > 0:
-            cell.key = tuple(message.key) if isinstance(message.key, list) else message.key
+        cell.members += weight
+        if weight > 0:
+            cell.key = tuple(key) if isinstance(key, list) else key
 
-    def is_waiting(self, cell: RowCell, place: int) -> bool:
-        """Whether a document that the row wants has not answered yet (S8)."""
-        for number in self._numbers[place].values():
-            for _, entry in cell.entries[number].items() if self.plan.travels[number] else ():
-                if entry.weight > 0 and entry.is_there:
-                    for child, keys in entry.links:
-                        answers = cell.entries[child]
-                        if any((answer := answers.get(key)) is None or answer.weight <= 0 for key in keys):
-                            return True
-        return False
+    def render(
+        self,
+        cell: RowCell,
+        place: int,
+        row_id: str,
+        reached: Callable[[str], Mapping[str, DomainModel]],
+        value: Callable[[Edge], Any] | None = None,
+    ) -> Sequence[Copy]:
+        """The copies of the row as it stands; none where there is no row.
 
-    def render(self, cell: RowCell, place: int, row_id: str) -> Sequence[Copy]:
-        """The copies of the row as it stands; none where there is no row."""
+        Args:
+            cell: The row's.
+            place: The view's place in the plan.
+            row_id: The row.
+            reached: The documents that it has over an edge, by the edge's name.
+            value: What a getter reads of an edge, where that is known already.
+        """
         view = self.plan.plan.views[place]
-        numbers = self._numbers[place]
-        known: dict[str, dict[str, Any]] = {}
-
-        def reached(name: str) -> dict[str, Any]:
-            if name not in known:
-                number = numbers[name]
-                entries = cell.entries[number].items() if self.plan.travels[number] else ()
-                known[name] = {
-                    path: self._document(view.by_name[name], number, path, entry)
-                    for path, entry in entries
-                    if entry.weight > 0 and entry.is_there
-                }
-            return known[name]
-
         is_group = isinstance(view.root, Group)
         if not (cell.members > 0 if is_group else reached(view.root.name)):
+            if self.plan.is_local:
+                cell.key = None
+                cell.states.clear()  # nothing is added to a row that nothing makes
             return ()
-        if any(is_missing(edge, reached(edge.name)) for edge in view.edges if is_missing(edge, {})):
-            return ()
+        for edge in self._required[place]:
+            if not reached(edge.name):
+                return ()
         key = cell.key if is_group else row_id[row_id.rfind("/") + 1 :]
-        return render(view, row_id, key, reached, lambda one: self._aggregate(cell, view, one), self.refuse)
-
-    def is_empty(self, cell: RowCell, place: int) -> bool:
-        """Whether nothing but its version is left of it."""
-        numbers = [number for number in self._numbers[place].values() if self.plan.travels[number]]
-        return not cell.members and not any(any(True for _ in cell.entries[number].items()) for number in numbers)
-
-    def _document(self, edge: Edge, number: int, path: str, entry: Entry) -> Any:
-        if self.look_up is not None:
-            return self.look_up(edge.family, path)
-        codec = self.plan.plan.families[edge.family]
-        if self.plan.travelling[number] is not None:
-            return codec.partial(path, entry.version, entry.fields)
-        return codec.decode(path, entry.version, entry.fields)
+        return render(view, row_id, key, reached, lambda one: self._aggregate(cell, view, one), self.refuse, value)
 
     def _aggregate(self, cell: RowCell, view: ViewPlan, place: int) -> Any:
         fold = view.aggregates[place].fold
@@ -141,7 +95,68 @@ class Row:
         if fold.keeps == "state":
             return fold.result(cell.states[place] if place in cell.states else fold.empty())
         state = fold.empty()
-        present = (value for weight, value in cell.added[place].ranked() if weight > 0)
-        for value in islice(present, fold.limit):
+        for value in cell.rankings[place].first(fold.limit):
             fold.add(state, "", from_wire(value))
         return fold.result(state)
+
+    def touch(self, cell: RowCell, place: int, row_id: str, read_time: int) -> list[str]:
+        """A backfill found another row in the sink: it is given again, not older than that, be it a deletion (S16).
+
+        Returns:
+            Its paths, as far as they are known.
+        """
+        cell.version = max(cell.version, read_time)
+        paths = list(cell.emitted) or [self.plan.plan.views[place].paths.fill(row_id)]
+        for path in paths:
+            last = cell.emitted.get(path) or Emitted(0, 0, GONE, UNKNOWN)
+            cell.emitted[path] = Emitted(last.version, last.seq, last.digest, UNKNOWN)
+        return paths
+
+    def emissions(
+        self, cell: RowCell, place: int, copies: Sequence[Copy], version: int, epoch: int, least: int = 0
+    ) -> Iterator[tuple[str, Emitted | None, Emitted, bytes | None]]:
+        """What is to be given of a row's copies: path, last and new stamp, and fields or None where there is none."""
+        paths, emitted = self.plan.plan.views[place].paths, cell.emitted
+        untold: set[str] = set()
+        for path, fields in copies:
+            if fields is None:
+                untold.add(path)
+                if path not in emitted:
+                    emitted[path] = Emitted(0, 0, UNTOLD, epoch)
+                continue
+            last = emitted.get(path)
+            new = emit(last, version, fields, epoch, least)
+            if new is not None:
+                emitted[path] = new
+                yield path, last, new, fields
+        wanted = {path for path, _ in copies}
+        for path in [path for path in emitted if path not in wanted]:
+            if untold and paths.mask_of(path) in untold:
+                continue
+            last = emitted[path]
+            new = emit(last, version, None, epoch, least)
+            if new is not None:
+                emitted[path] = new
+                yield path, last, new, None
+
+
+def emit(last: Emitted | None, version: int, fields: bytes | None, epoch: int, least: int = 0) -> Emitted | None:
+    """The stamp under which a path is given; None where the sink holds what it shall hold (S9, S13, S14).
+
+    Args:
+        last: What was given last.
+        version: The row's version.
+        fields: What it shall hold; None: nothing.
+        epoch: The present one.
+        least: What the sequence is at least (S15).
+
+    >>> first = emit(None, 7, b"{}", 1)
+    >>> first.version, first.seq, emit(first, 9, b"{}", 1), emit(first, 9, b"{}", 2).seq
+    (7, 7, None, 9)
+    """
+    digest = GONE if fields is None else hashlib.blake2b(fields, digest_size=16).digest()
+    if last is None:
+        return None if fields is None else Emitted(version, max(version, least), digest, epoch)
+    if last.epoch == epoch and (last.digest == digest or (fields is None and last.digest == UNTOLD)):
+        return None
+    return Emitted(max(version, last.version), max(version, last.seq + 1, least), digest, epoch)

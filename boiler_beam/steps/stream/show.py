@@ -2,49 +2,59 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable
-
-from boiler_beam.models import narrow_fields
-from boiler_beam.steps.stream.cells import State
-from boiler_beam.steps.stream.messages import Added, Message, Shown, Wanted
+from boiler_beam.steps.messages import Role
+from boiler_beam.steps.stream.messages import Out, State
 from boiler_beam.steps.stream.plan import StreamPlan
+from boiler_beam.values import from_wire
 
-__all__ = ["Send", "show"]
-
-Send = Callable[[Message], None]
+__all__ = ["Showing"]
 
 
-def show(
-    plan: StreamPlan, send: Send, edge: int, row: str, path: str, old: State | None, new: State | None, version: int
-) -> None:
-    """A row had a document in one state over an edge, and has it in another one; None: it did not reach it.
+class Showing:
+    """Base of the steps that know what a row has.
 
-    Sends the difference: to the row what the document is, to aggregates what it adds and takes back, to the edges below
-    what the row wants of them, more and less.
+    Args:
+        plan: The views.
+        out: Where it goes.
     """
-    was, now = old.role if old is not None else None, new.role if new is not None else None
-    if plan.travels[edge]:
-        state = new or old
-        assert state is not None
-        weight = (new is not None) - (old is not None)
-        links = [] if now is None else [link for link in plan.links(now, path) if plan.awaited[link[0]]]
-        names, fields = plan.travelling[edge], state.fields if now is not None else b""
-        if fields and names is not None:
-            fields = narrow_fields(fields, names)
-        send(Shown(edge, row, path, weight, state.sequence, now is not None, fields, links, state.version, version))
-    if was == now:
-        return
-    if plan.aggregates[edge]:
-        for role, weight in ((was, -1), (now, 1)):
+
+    def __init__(self, plan: StreamPlan, out: Out) -> None:
+        self.plan, self.out = plan, out
+        self._travels, self._hangs = plan.travels, plan.hangs
+
+    def show(
+        self, edge: int, row: str, path: str, old: State | None, new: State | None, weight: int, version: int
+    ) -> None:
+        """A row had a document in one state over an edge, and has it in another one; None: it did not reach it.
+
+        Sends the difference, so many times: to the row what the document is, to aggregates what it adds and takes back,
+        to the edges below what the row wants of them, more and less.
+        """
+        if self._travels[edge]:
+            self.out.shown(edge, row, path, weight, old, new, version)
+        if self._hangs[edge]:
+            was, now = old.role if old is not None else None, new.role if new is not None else None
+            if was != now:
+                self._change(edge, row, path, was, now, weight, version)
+
+    def _change(
+        self, edge: int, row: str, path: str, was: Role | None, now: Role | None, weight: int, version: int
+    ) -> None:
+        plan, out = self.plan, self.out
+        aggregates = plan.plan.views[plan.edges[edge][0]].aggregates
+        for role, sign in ((was, -weight), (now, weight)):
             for place, value in role.contributions if role is not None else ():
-                send(Added(edge, place, row, path, value, weight, version))
-    if plan.references[edge] or plan.below[edge]:
-        wanted: Counter[tuple[int, str]] = Counter()
-        for role, weight in ((was, -1), (now, 1)):
-            for child, keys in plan.links(role, path) if role is not None else ():
-                for key in keys:
-                    wanted[child, key] += weight
-        for (child, key), weight in wanted.items():
-            if weight:
-                send(Wanted(child, key, row, weight, version))
+                fold = aggregates[place].fold
+                if fold.keeps == "distinct":
+                    out.counted(edge, place, row, fold.rank(path, from_wire(value)), sign, version)
+                else:
+                    out.added(edge, place, row, path, value, sign, version)
+        if plan.references[edge] or plan.below[edge]:
+            wanted: dict[tuple[int, str], int] = {}
+            for role, sign in ((was, -weight), (now, weight)):
+                for child, keys in plan.links(role, path) if role is not None else ():
+                    for key in keys:
+                        wanted[child, key] = wanted.get((child, key), 0) + sign
+            for (child, key), change in wanted.items():
+                if change:
+                    out.wanted(child, key, row, change, version)

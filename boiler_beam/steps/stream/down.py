@@ -1,4 +1,4 @@
-"""The step at a document: its newest version says what it is at every edge, and the difference is told."""
+"""The step down the tree, at a document: its newest version says what it is at every edge, and what it is no longer."""
 
 from __future__ import annotations
 
@@ -12,22 +12,26 @@ from boiler_beam.events import Change, DeadLetter
 from boiler_beam.models import DomainModel
 from boiler_beam.plan import Fixed, Group, Reference, Referrers, Root
 from boiler_beam.steps.functions import group_ids, is_shown, targets
-from boiler_beam.steps.messages import Role
 from boiler_beam.steps.newest import dead_letter_of, is_newest_invalid, replaces
 from boiler_beam.steps.partition.ask import Asking
-from boiler_beam.steps.stream.cells import DocumentCell, Said, State
-from boiler_beam.steps.stream.messages import Candidate, Lies, Owned
+from boiler_beam.steps.stream.cells import DownCell, Said
+from boiler_beam.steps.stream.messages import Out, State
 from boiler_beam.steps.stream.plan import StreamPlan
-from boiler_beam.steps.stream.show import Send, show
+from boiler_beam.steps.stream.show import Showing
 
-__all__ = ["NOTHING_NEW", "Document"]
+__all__ = ["NOTHING_NEW", "Down"]
 
 NOTHING_NEW: Any = object()
 """That the version which stands is the one that stood."""
 
 
-class Document:
+class Down(Showing):
     """Key: a document. Keeps what it said at each edge; sends where it lies now, and where it no longer does.
+
+    Args:
+        plan: The views.
+        out: Where it goes.
+        refuse: Takes the dead letters.
 
     Attributes:
         horizon: The time before which deletions are forgotten (S3), in microseconds: an older change of a document
@@ -38,18 +42,20 @@ class Document:
     users/u1 deleted                 row B no longer has it; at its own path it is missing
     """
 
-    def __init__(self, plan: StreamPlan, send: Send, refuse: Callable[[DeadLetter], None]) -> None:
-        self.plan, self.send, self.refuse = plan, send, refuse
+    def __init__(self, plan: StreamPlan, out: Out, refuse: Callable[[DeadLetter], None]) -> None:
+        super().__init__(plan, out)
+        self.refuse = refuse
         self.horizon = 0
         self._asking = Asking(plan, lambda place, message: refuse(message.letter))
+        self._is_bare = plan.is_bare
 
-    def observed(self, cell: DocumentCell, family: int, change: Change) -> Any:
-        """A version was observed, maybe not for the first time. Gives the document where another version stands now.
+    def observed(self, cell: DownCell, family: int, change: Change, numbers: Iterable[int]) -> Any:
+        """A version was observed, maybe not for the first time; says it at some edges where it stands now.
 
         Returns:
-            The document, None where it is deleted, `NOTHING_NEW`.
+            The document, None of a deletion, `NOTHING_NEW`.
         """
-        document = None
+        document: DomainModel | None = None
         if cell.version < 0 and change.version < self.horizon:
             message = f"expected a change since {self.horizon}, before which deletions are forgotten, got an older one"
             self.refuse(dead_letter_of("newest", "too_old", message, change))
@@ -69,23 +75,31 @@ class Document:
         if cell.invalid is not None and cell.invalid[0] <= change.version:
             cell.invalid = None
         cell.sequence = max(cell.sequence + 1, change.version)
-        self.tell(cell, self.plan.of_family[family], document, change)
+        self.tell(cell, numbers, document, change)
         return document
 
-    def tell(self, cell: DocumentCell, numbers: Iterable[int], document: DomainModel | None, change: Change) -> None:
-        """Says what the version that stands is at some edges of its family."""
+    def tell(self, cell: DownCell, numbers: Iterable[int], document: DomainModel | None, change: Change) -> None:
+        """Says what the version that stands is at some edges of its family.
+
+        All that a user wrote of one document runs before anything is said (S10a).
+        """
+        said = cell.said
+        told: list[tuple[int, Said | None, Said | None]] = []
         for number in numbers:
-            old = cell.said.get(number)
+            if self._is_bare[number]:
+                self.out.touched(number, change.path, change.version)
+                continue
+            old = said.get(number)
             new = None if document is None else self._said(cell.sequence, number, document, change)
-            if old is None and new is None:
+            if new is old or (not self._travels[number] and old is not None and new is not None and _is_as(old, new)):
                 continue
-            if not self.plan.travels[number] and old is not None and new is not None and _counts_as(old, new):
-                continue
-            self._tell(number, change, cell.sequence, old, new)
+            told.append((number, old, new))
+        for number, old, new in told:
             if new is not None:
-                cell.said[number] = new
+                said[number] = new
             else:
-                del cell.said[number]
+                del said[number]
+            self._tell(number, change, cell.sequence, old, new)
 
     def _said(self, sequence: int, number: int, document: DomainModel, change: Change) -> Said | None:
         view, edge = self.plan.edges[number]
@@ -109,36 +123,36 @@ class Document:
         if not keys:
             return None
         role = self._asking.role(number, view, document, change)
-        fields = b"" if self.plan.is_local or not self.plan.travels[number] else bytes(change.fields)
-        return Said(State(sequence, role, fields, change.version), keys)
+        return Said(State(sequence, role, b"", change.version), keys)
 
     def _tell(self, number: int, change: Change, sequence: int, old: Said | None, new: Said | None) -> None:
         view, edge = self.plan.edges[number]
-        path, version = change.path, change.version
+        path, version, out = change.path, change.version, self.out
         before, after = old.keys if old is not None else {}, new.keys if new is not None else {}
-        for key in [*before, *(key for key in after if key not in before)]:
+        state = self._with_fields(number, new.state, change) if new is not None else None
+        is_of_rows = isinstance(edge, (Root, Group))
+        for key in before | after:
             was = old.state if old is not None and key in before else None
-            now = new.state if new is not None and key in after else None
-            if not isinstance(edge, (Root, Group)):
-                role: Role | None = now.role if now is not None else None
-                fields = now.fields if now is not None else b""
-                self.send(Lies(number, key, path, sequence, role, fields, version))
+            now = state if key in after else None
+            if not is_of_rows:
+                out.lies(number, key, path, was, now or State(sequence, None, b"", version), version)
                 continue
             weight = (now is not None) - (was is not None)
             if isinstance(edge, Group) and weight:
-                self.send(Owned(view, key, (after if now is not None else before)[key], weight, version))
+                out.owned(view, key, (after if now is not None else before)[key], weight, version)
             if edge.limit is None:
-                show(self.plan, self.send, number, key, path, was, now, version)
-            else:
-                state = now or was
-                assert state is not None
-                self.send(
-                    Candidate(
-                        number, key, path, weight, state.sequence, state.role, state.fields, state.version, version
-                    )
-                )
+                self.show(number, key, path, was, now, 1, version)
+                continue
+            for one, times in ((was, -1), (now, 1)):
+                if one is not None:
+                    out.candidate(number, key, path, times, one, version)
+
+    def _with_fields(self, number: int, state: State, change: Change) -> State:
+        if self.plan.is_local or not self._travels[number]:
+            return state
+        return State(state.sequence, state.role, bytes(change.fields), state.version)
 
 
-def _counts_as(old: Said, new: Said) -> bool:
+def _is_as(old: Said, new: Said) -> bool:
     """Whether a document that no row reads adds and refers to what it did."""
     return old.state.role == new.state.role and old.keys == new.keys

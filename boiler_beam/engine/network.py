@@ -1,0 +1,293 @@
+"""The steps of a stream in one process: what one sends, the next one takes at once.
+
+So between two changes all that a change sent has arrived, and rows look documents up where distributed ones hold them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
+
+import msgspec
+
+from boiler_beam.engine.reach import reach
+from boiler_beam.events import Change, DeadLetter
+from boiler_beam.models import DomainModel
+from boiler_beam.plan import Edge, Group, Reference, Root
+from boiler_beam.steps.functions import FunctionRaised, references
+from boiler_beam.steps.row import store_value
+from boiler_beam.steps.stream import CountWays, Distinct, Down, First, Row, StreamPlan, Up
+from boiler_beam.steps.stream.cells import Cells
+from boiler_beam.steps.stream.down import NOTHING_NEW
+from boiler_beam.steps.stream.messages import State
+
+__all__ = ["Network", "Over"]
+
+Documents = dict[str, DomainModel]
+
+
+class Network:
+    """The steps over cells; it is what they send to (see `Out`).
+
+    Args:
+        plan: The views.
+        refuse: Takes the dead letters.
+        cells: Where the cells are.
+
+    Attributes:
+        dirty: Of each view, the rows that a change touched; whoever renders them takes them out.
+        silent: The views (their places) whose rows are not given yet: they do not get dirty.
+        number_of_messages: How many were delivered.
+    """
+
+    def __init__(self, plan: StreamPlan, refuse: Callable[[DeadLetter], None], cells: Cells) -> None:
+        self.plan, self.cells = plan, cells
+        views = plan.plan.views
+        self.dirty: list[dict[str, None]] = [{} for _ in views]
+        self.silent: set[int] = set()
+        self.number_of_messages = 0
+        self._documents = 0
+        self._invalid = [0 for _ in plan.plan.families]
+        self.down = Down(plan, self, refuse)
+        self.row = Row(plan, refuse)
+        self._up, self._first, self._ways = Up(plan, self), First(plan, self), CountWays(plan, self)
+        self._distinct = Distinct(self)
+        self._view_of = [view for view, _ in plan.edges]
+        self._holds_members = [
+            isinstance(edge, Group) and edge.limit is None and plan.travels[number]
+            for number, (_, edge) in enumerate(plan.edges)
+        ]
+        self._readers: list[dict[str, Reader]] = [{} for _ in views]
+        for number, (view, edge) in enumerate(plan.edges):
+            self._readers[view][edge.name] = self._reader(number, edge)
+
+    def observe(self, change: Change) -> None:
+        """Takes one observed version of a document."""
+        for place, family in enumerate(self.plan.plan.families_of(change.path)):
+            cell = self.cells.down(family, change.path)
+            was_there, was_invalid = cell.fields != b"null", cell.invalid is not None
+            document = self.down.observed(cell, family, change, self.plan.of_family[family])
+            if document is not NOTHING_NEW:
+                self.cells.keep(family, change.path, document)
+                if place == 0:
+                    self._documents += (document is not None) - was_there
+            self._invalid[family] += (cell.invalid is not None) - was_invalid
+
+    def take_counts(self) -> Iterator[tuple[str, int]]:
+        """How many more documents are known, and how many more of each collection have a newer invalid version."""
+        yield "documents", self._documents
+        for family, number in zip(self.plan.plan.families, self._invalid, strict=True):
+            if number:
+                yield f"invalid {family.pattern.text}", number
+        self._clear_counts()
+
+    def _clear_counts(self) -> None:
+        self._documents, self._invalid = 0, [0 for _ in self._invalid]
+
+    def rebuild(self, family: int, path: str, numbers: Iterable[int]) -> None:
+        """Says again what a known document is at some edges: of views that were changed or added.
+
+        Its newest invalid version stands if these views' models can read it now (S2).
+        """
+        cell = self.cells.down(family, path)
+        if cell.invalid is not None:
+            version, fields = cell.invalid
+            self.observe(Change(path, version, msgspec.Raw(fields)))
+        if cell.version >= 0:
+            change = Change(path, cell.version, msgspec.Raw(cell.fields))
+            self.down.tell(cell, numbers, self.cells.documents(family)(path), change)
+
+    def forget(self) -> None:
+        """After a rollback: what was touched is not."""
+        self._clear_counts()
+        for dirty in self.dirty:
+            dirty.clear()
+
+    # What steps send --------------------------------------------------------------------------------------------------
+
+    def lies(self, edge: int, key: str, path: str, old: State | None, new: State, version: int, /) -> None:
+        """See `Out`."""
+        self.number_of_messages += 1
+        self._up.lies(self.cells.up(edge, key), edge, key, path, old, new, version)
+
+    def touched(self, edge: int, path: str, version: int, /) -> None:
+        """See `Out`."""
+        self.number_of_messages += 1
+        self._up.touched(self.cells.up(edge, path), edge, path, version)
+
+    def wanted(self, edge: int, key: str, row: str, weight: int, version: int, /) -> None:
+        """See `Out`."""
+        self.number_of_messages += 1
+        self._up.wanted(self.cells.up(edge, key), edge, key, row, weight, version)
+
+    def candidate(self, edge: int, row: str, path: str, weight: int, state: State, version: int, /) -> None:
+        """See `Out`."""
+        self.number_of_messages += 1
+        if self.plan.counts_ways[edge]:
+            self._ways.candidate(self.cells.ways(edge, row, path), edge, row, path, weight, state, version)
+        else:
+            self._first.candidate(self.cells.first(edge, row), edge, row, path, weight, state, version)
+
+    def counted(self, edge: int, aggregate: int, row: str, value: bytes, weight: int, version: int, /) -> None:
+        """See `Out`."""
+        self.number_of_messages += 1
+        counts = self.cells.distinct(self._view_of[edge], aggregate, row)
+        before = counts.get(value, 0)
+        counts.put(value, self._distinct.counted(before, edge, aggregate, row, value, weight, version))
+
+    def shown(
+        self, edge: int, row: str, path: str, weight: int, old: State | None, new: State | None, version: int, /
+    ) -> None:
+        """See `Out`."""
+        self.number_of_messages += 1
+        view = self._view_of[edge]
+        cell = self.cells.row(view, row)
+        if cell.version < version:
+            cell.version = version
+        if cell.read >> edge & 1 and view not in self.silent:
+            self.dirty[view][row] = None
+        if self._holds_members[edge] and (old is None or new is None):
+            self.cells.up(edge, row).documents.change(path, old, new)
+
+    def added(self, edge: int, aggregate: int, row: str, path: str, value: Any, weight: int, version: int, /) -> None:
+        """See `Out`."""
+        self.number_of_messages += 1
+        cell = self._touched_row(self._view_of[edge], row, version)
+        self.row.added(cell, edge, aggregate, path, value, weight)
+
+    def owned(self, view: int, row: str, key: Any, weight: int, version: int, /) -> None:
+        """See `Out`."""
+        self.number_of_messages += 1
+        self.row.owned(self._touched_row(view, row, version), key, weight)
+
+    def _touched_row(self, view: int, row: str, version: int) -> Any:
+        cell = self.cells.row(view, row)
+        if cell.version < version:
+            cell.version = version
+        if view not in self.silent:
+            self.dirty[view][row] = None
+        return cell
+
+    # What rows have ---------------------------------------------------------------------------------------------------
+
+    def over(self, view: int, row: str) -> Over:
+        """What a row has over each edge of its view."""
+        return Over(row, self._readers[view])
+
+    def _shown(self, number: int, family: int) -> Callable[[str], DomainModel | None]:
+        """The document at a path, where an edge shows it: it said so."""
+        document = self.cells.documents(family)
+        if self.plan.shows_all[number]:
+            return document
+
+        def shown(path: str) -> DomainModel | None:
+            cell = self.cells.look(family, path)
+            return document(path) if cell is not None and number in cell.said else None
+
+        return shown
+
+    def _reader(self, number: int, edge: Edge) -> Reader:
+        view, lies_at, first = self.plan.plan.views[self._view_of[number]], self.cells.up, self.cells.first
+        document, shown = self.cells.documents(edge.family), self._shown(number, edge.family)
+
+        def each(paths: Iterable[str]) -> Documents:
+            return {path: one for path in paths if (one := document(path)) is not None}
+
+        def lying(key: str) -> Iterable[Any]:
+            return each(path for path, _, _ in lies_at(number, key).documents.each()).values()
+
+        documents: Callable[[str, Over], Documents]
+        parent = view.by_name.get(edge.parent or "")
+        match edge:
+            case _ if edge.limit is not None:
+                documents = lambda row, over: each(first(number, row).shown)  # noqa: E731
+            case Group():
+                documents = lambda row, over: {one.path: one for one in lying(row)}  # noqa: E731
+            case Root():
+                before = "" if view.paths.root is not None else f"{self.plan.plan.families[edge.family].pattern.text}/"
+                documents = lambda row, over: {} if (one := shown(before + row)) is None else {one.path: one}  # noqa: E731
+            case _:
+                assert parent is not None
+                above = parent.name
+                documents = lambda row, over: reach(edge, lambda: over(above), shown, lying, _references)  # noqa: E731
+        is_plain = edge.limit is None and edge.order is None and edge.only is None
+        if isinstance(edge, Reference) and is_plain and parent is not None and not parent.is_many:
+            return Reader(edge, documents, _listed(edge, shown), 1 << number)
+        return Reader(edge, documents, None, 1 << number)
+
+
+class Reader(NamedTuple):
+    """How the rows of a view read one edge.
+
+    Attributes:
+        edge: The edge.
+        documents: From a row and what it has over the edges above to what it has over this one.
+        value: The same, as getters read it, where that is faster; else None.
+        bit: Stands for the edge in a set.
+    """
+
+    edge: Edge
+    documents: Callable[[str, Over], Documents]
+    value: Callable[[Over], Any] | None
+    bit: int
+
+
+class Over:
+    """What a row has over each edge, read where somebody asks.
+
+    Attributes:
+        read: The edges that were asked for, as a set of bits: a change over another one changes nothing of the row.
+    """
+
+    __slots__ = ("_known", "_readers", "_row", "read")
+
+    def __init__(self, row: str, readers: dict[str, Reader]) -> None:
+        self._row, self._readers = row, readers
+        self._known: dict[str, Documents] = {}
+        self.read = 0
+
+    def __call__(self, name: str) -> Documents:
+        """The documents by path."""
+        found = self._known.get(name)
+        if found is None:
+            reader = self._readers[name]
+            self.read |= reader.bit
+            found = self._known[name] = reader.documents(self._row, self)
+        return found
+
+    def value(self, edge: Edge) -> Any:
+        """What a getter reads."""
+        reader = self._readers[edge.name]
+        if reader.value is not None:
+            self.read |= reader.bit
+            return reader.value(self)
+        return store_value(edge, self(edge.name), lambda: self(edge.parent) if edge.parent else {})
+
+
+def _listed(edge: Reference, shown: Callable[[str], DomainModel | None]) -> Callable[[Over], Any]:
+    """What a getter reads of the documents that a field of one document refers to, in its order."""
+    above, is_map, is_by_id = edge.parent or "", edge.keyed_by == "map", edge.keyed_by == "doc_id"
+
+    def one(over: Over) -> Any:
+        for parent in over(above).values():
+            for _, path in _references(edge, parent):
+                return shown(path)
+        return None
+
+    def many(over: Over) -> Any:
+        found: dict[str | None, Any] = {}
+        for parent in over(above).values():
+            for key, path in _references(edge, parent):
+                document = shown(path)
+                if document is not None:
+                    found[key if is_map else path[path.rfind("/") + 1 :] if is_by_id else path] = document
+        return found
+
+    return many if edge.is_many else one
+
+
+def _references(edge: Reference, parent: DomainModel) -> list[tuple[str | None, str]]:
+    try:
+        return references(edge, parent)
+    except FunctionRaised:  # told as a dead letter where the parent was observed
+        return []

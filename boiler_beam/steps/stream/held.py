@@ -1,0 +1,61 @@
+"""What a row holds where it can't look documents up: the documents themselves, as they came."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from boiler_beam.steps.stream.messages import Held
+from boiler_beam.steps.stream.plan import StreamPlan
+
+__all__ = ["Holding"]
+
+
+class Holding:
+    """The documents of one row.
+
+    Args:
+        plan: The views.
+        view: The row's view (its place).
+        entries: Edge, path, how often, and what it is; see `LogHeld.each`.
+
+    Attributes:
+        is_waiting: Whether something is still on its way (S8): a document in two states, or less than once, or one that
+            another document refers to and that has not answered.
+        read: The edges that were asked for, as bits.
+    """
+
+    def __init__(self, plan: StreamPlan, view: int, entries: Iterable[tuple[int, str, int, Held | None]]) -> None:
+        self._plan = plan
+        self._edges = {name: number for number, (where, name) in enumerate(plan.places) if where == view}
+        self._held: dict[int, dict[str, Held]] = {number: {} for number in self._edges.values()}
+        self._known: dict[str, dict[str, Any]] = {}
+        self.is_waiting, self.read = False, 0
+        for edge, path, weight, one in entries:
+            if weight < 0 or one is None or path in self._held[edge]:
+                self.is_waiting = True
+            else:
+                self._held[edge][path] = one
+        self.is_waiting = self.is_waiting or any(
+            key not in self._held[child]
+            for held in self._held.values()
+            for one in held.values()
+            for child, keys in one.links
+            for key in keys
+        )
+
+    def __call__(self, name: str) -> dict[str, Any]:
+        """The documents that the row has over an edge, by path."""
+        found = self._known.get(name)
+        if found is None:
+            number = self._edges[name]
+            self.read |= 1 << number
+            held = self._held[number].items()
+            found = self._known[name] = {path: self._document(number, path, one) for path, one in held if one.is_there}
+        return found
+
+    def _document(self, number: int, path: str, held: Held) -> Any:
+        codec = self._plan.plan.families[self._plan.edges[number][1].family]
+        if self._plan.travelling[number] is not None:
+            return codec.partial(path, held.version, held.fields)
+        return codec.decode(path, held.version, held.fields)

@@ -1,0 +1,163 @@
+"""Messages of what steps send, and where each goes: the stages of a stream that runs on many machines.
+
+| stage | key | takes |
+| --- | --- | --- |
+| `users/Down` | document | changes: of a root, group or referrers |
+| `users/Up` | document, or what documents refer to | changes and `Wanted` (references: both steps in one), `Lies` |
+| `users/Ways` | row and document | `Candidate` |
+| `users/First` | row | `Candidate` |
+| `num_names/Distinct` | row and value | `Counted` |
+| `largest/Rank` | row | `Added` |
+| `Row` | row | `Shown`, `Added`, `Ranked`, `Owned` |
+| `Claim` | row path | `Claimed` |
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from typing_extensions import assert_never
+
+from boiler_beam.models import narrow_fields
+from boiler_beam.plan import Fixed, Reference
+from boiler_beam.steps.stream.messages import (
+    Added,
+    Candidate,
+    Claimed,
+    Counted,
+    Held,
+    Lies,
+    Message,
+    Owned,
+    Ranked,
+    Shown,
+    State,
+    Wanted,
+)
+from boiler_beam.steps.stream.plan import StreamPlan
+
+__all__ = ["CLAIM", "ROW", "Address", "Posting", "address", "addresses_of_change", "is_fused"]
+
+ROW, CLAIM = "Row", "Claim"
+SHARDS = 16
+"""Of a fixed document: every row wants it (S12)."""
+
+
+class Address(NamedTuple):
+    """The stage and the key that a message goes to."""
+
+    stage: str
+    key: str
+
+
+def is_fused(plan: StreamPlan, edge: int) -> bool:
+    """Whether down and up are one stage: a document lies at its own path."""
+    return isinstance(plan.edges[edge][1], (Reference, Fixed))
+
+
+def addresses_of_change(plan: StreamPlan, path: str) -> Iterator[Address]:
+    """Where a change of a document goes: to every edge that may show it."""
+    for family in plan.plan.families_of(path):
+        for number in plan.of_family[family]:
+            edge = plan.edges[number][1]
+            if isinstance(edge, Fixed):
+                if path == edge.path:
+                    yield from (Address(f"{edge.name}/Up", _sharded(path, shard)) for shard in range(SHARDS))
+            else:
+                yield Address(f"{edge.name}/{'Up' if is_fused(plan, number) else 'Down'}", path)
+
+
+def _sharded(path: str, shard: int) -> str:
+    return f"{path}\0{shard}"
+
+
+def address(plan: StreamPlan, message: Message) -> Address:
+    """Where a message goes."""
+    names = plan.places
+    match message:
+        case Lies():
+            return Address(f"{names[message.edge][1]}/Up", message.key)
+        case Wanted():
+            key = message.key
+            if isinstance(plan.edges[message.edge][1], Fixed):
+                key = _sharded(key, zlib.crc32(message.row.encode("utf-8", "surrogatepass")) % SHARDS)
+            return Address(f"{names[message.edge][1]}/Up", key)
+        case Candidate():
+            name = names[message.edge][1]
+            if plan.counts_ways[message.edge]:
+                return Address(f"{name}/Ways", f"{message.row}\0{message.path}")
+            return Address(f"{name}/First", message.row)
+        case Counted():
+            name = _aggregate(plan, message).name
+            return Address(f"{name}/Distinct", f"{message.row}\0{message.value.decode('utf-8', 'surrogatepass')}")
+        case Added():
+            one = _aggregate(plan, message)
+            return Address(f"{one.name}/Rank" if one.fold.keeps == "ranking" else ROW, message.row)
+        case Shown() | Ranked() | Owned():
+            return Address(ROW, message.row)
+        case Claimed():
+            return Address(CLAIM, message.path)
+        case _:
+            assert_never(message)
+
+
+def _aggregate(plan: StreamPlan, message: Counted | Added) -> Any:
+    return plan.plan.views[plan.edges[message.edge][0]].aggregates[message.aggregate]
+
+
+class Posting:
+    """Makes messages of what steps send; see `Out`.
+
+    Args:
+        plan: The views.
+        post: Takes them.
+    """
+
+    def __init__(self, plan: StreamPlan, post: Callable[[Message], None]) -> None:
+        self.plan, self.post = plan, post
+
+    def lies(self, edge: int, key: str, path: str, old: State | None, new: State, version: int, /) -> None:
+        """See `Out`."""
+        self.post(Lies(edge, key, path, old, new, version))
+
+    def touched(self, edge: int, path: str, version: int, /) -> None:
+        """See `Out`."""
+        raise AssertionError("no edge is bare where rows hold documents")
+
+    def wanted(self, edge: int, key: str, row: str, weight: int, version: int, /) -> None:
+        """See `Out`."""
+        self.post(Wanted(edge, key, row, weight, version))
+
+    def candidate(self, edge: int, row: str, path: str, weight: int, state: State, version: int, /) -> None:
+        """See `Out`."""
+        self.post(Candidate(edge, row, path, weight, state, version))
+
+    def shown(
+        self, edge: int, row: str, path: str, weight: int, old: State | None, new: State | None, version: int, /
+    ) -> None:
+        """See `Out`."""
+        held = None if new is None else self._held(edge, path, new)
+        self.post(Shown(edge, row, path, weight, None if old is None else old.sequence, held, version))
+
+    def _held(self, edge: int, path: str, state: State) -> Held:
+        if state.role is None:
+            return Held(state.sequence, False, b"", state.version, [])
+        names, fields = self.plan.travelling[edge], state.fields
+        if names is not None:
+            fields = narrow_fields(fields, names)
+        links = [link for link in self.plan.links(state.role, path) if self.plan.awaited[link[0]]]
+        return Held(state.sequence, True, fields, state.version, links)
+
+    def counted(self, edge: int, aggregate: int, row: str, value: bytes, weight: int, version: int, /) -> None:
+        """See `Out`."""
+        self.post(Counted(edge, aggregate, row, value, weight, version))
+
+    def added(self, edge: int, aggregate: int, row: str, path: str, value: Any, weight: int, version: int, /) -> None:
+        """See `Out`."""
+        self.post(Added(edge, aggregate, row, path, value, weight, version))
+
+    def owned(self, view: int, row: str, key: Any, weight: int, version: int, /) -> None:
+        """See `Out`."""
+        self.post(Owned(view, row, key, weight, version))

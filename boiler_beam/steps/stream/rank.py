@@ -1,0 +1,33 @@
+"""The step that keeps an aggregate's values in order, and gives its row the first ones (S12)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from boiler_beam.steps.stream.cells import Ranking
+
+__all__ = ["RankHead", "rank"]
+
+
+class RankHead(msgspec.Struct, array_like=True):
+    """What was given last."""
+
+    sequence: int = 0
+    values: list[Any] = []
+
+
+def rank(head: RankHead, ranking: Ranking[Any], limit: int | None, version: int) -> bool:
+    """Takes the first values where they changed; gives whether they did.
+
+    Added(largest, c1, 3, +1)      [3]
+    Added(largest, c1, 7, +1)      [7]
+    Added(largest, c1, 5, +1)      nothing: 7 is still the largest
+    Added(largest, c1, 7, -1)      [5]
+    """
+    values = list(ranking.first(limit))
+    if values == head.values:
+        return False
+    head.sequence, head.values = max(head.sequence + 1, version), values
+    return True

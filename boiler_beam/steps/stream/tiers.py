@@ -1,0 +1,118 @@
+"""A ranking as logs: tiers of which each holds 64 times as much as the one before, refilled from the next (S12).
+
+Which tier a key belongs to is said by the tiers' bounds, which are kept with the cell; so an item is added, and taken
+away, without reading any of them, and whoever asks for the first ones reads the first tier. When that runs dry it is
+refilled from the next one, when it overflows the rest goes there: each item goes through each tier once.
+
+>>> from boiler_beam.steps.stream.logs import ListLog
+>>> tiers = LogRanking([ListLog() for _ in range(TIERS)], Bounds(), tuple[str], least=2)
+>>> for number in range(9):
+...     tiers.add(bytes([9 - number]), 1, (f"item {9 - number}",))
+>>> tiers.add(bytes([1]), -1, ("item 1",))
+>>> list(tiers.first(2))
+[('item 2',), ('item 3',)]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from typing import Any
+
+import msgspec
+
+from boiler_beam.steps.stream.logs import Folded, Log, Sizes
+
+__all__ = ["TIERS", "Bounds", "LogRanking"]
+
+TIERS = 4
+_TIMES = 64
+
+Item = tuple[int, Any]
+"""How often, and what it is."""
+
+
+class Bounds(msgspec.Struct, array_like=True):
+    """What is kept of the tiers.
+
+    Attributes:
+        last: The last key that belongs to each tier but the last one; None where all others do.
+        sizes: Of each tier's log.
+    """
+
+    last: list[bytes | None] = msgspec.field(default_factory=lambda: [None] * (TIERS - 1))
+    sizes: list[Sizes] = msgspec.field(default_factory=lambda: [Sizes() for _ in range(TIERS)])
+
+
+class LogRanking:
+    """See `Ranking`.
+
+    Args:
+        logs: One for each tier.
+        bounds: Kept with the cell.
+        type_: What an item is.
+        least: How many items the first tier holds when it is refilled: at least as many as are asked for.
+    """
+
+    def __init__(self, logs: Sequence[Log], bounds: Bounds, type_: Any, least: int = _TIMES) -> None:
+        self._bounds, self._least = bounds, least
+        decode = msgspec.msgpack.Decoder(tuple[bytes, int, type_]).decode
+        self._tiers: list[Folded[bytes, Item]] = [
+            Folded(log, sizes, decode, _merge, lambda found: ((key, *item) for key, item in found.items()))
+            for log, sizes in zip(logs, bounds.sizes, strict=True)
+        ]
+
+    def _tier_of(self, key: bytes) -> int:
+        for tier, last in enumerate(self._bounds.last):
+            if last is None or key <= last:
+                return tier
+        return TIERS - 1
+
+    def add(self, key: bytes, weight: int, item: Any, /) -> None:
+        """See `Ranking`."""
+        self._tiers[self._tier_of(key)].append((key, weight, item))
+
+    def first(self, limit: int | None, /) -> Iterable[Any]:
+        """See `Ranking`."""
+        if limit is None:
+            found = [pair for tier in self._tiers for pair in tier.fold().items()]
+        else:
+            found = list(self._filled(0, max(limit, self._least)).items())
+        found.sort(key=lambda pair: pair[0])
+        return islice((item for _, (weight, item) in found if weight > 0), limit)
+
+    def _filled(self, tier: int, wanted: int) -> dict[bytes, Item]:
+        """What a tier holds, refilled where it holds less than is wanted, and cut where it holds much more."""
+        found = self._tiers[tier].fold()
+        if tier == TIERS - 1:
+            return found
+        last, capacity = self._bounds.last, self._least * _TIMES**tier
+        if last[tier] is not None and sum(weight > 0 for weight, _ in found.values()) < wanted:
+            below = self._filled(tier + 1, capacity)
+            keys = sorted(below)
+            moving = keys[:capacity]
+            for key in moving:
+                found[key] = below.pop(key)
+            last[tier] = moving[-1] if len(keys) > capacity else self._bound_below(tier)
+            self._tiers[tier].rewrite(found)
+            self._tiers[tier + 1].rewrite(below)
+        elif len(found) > 4 * capacity:
+            keys = sorted(found)
+            for key in keys[2 * capacity :]:
+                self._tiers[tier + 1].append((key, *found.pop(key)))
+            last[tier] = keys[2 * capacity - 1]
+            self._tiers[tier].rewrite(found)
+        return found
+
+    def _bound_below(self, tier: int) -> bytes | None:
+        """The bound of a tier that took all that the next one held: as far as that one reached."""
+        return self._bounds.last[tier + 1] if tier + 1 < TIERS - 1 else None
+
+
+def _merge(found: dict[bytes, Item], entry: tuple[bytes, int, Any]) -> None:
+    key, weight, item = entry
+    after = weight + (found[key][0] if key in found else 0)
+    if after:
+        found[key] = after, item
+    else:
+        found.pop(key, None)
