@@ -210,7 +210,7 @@ def _show_state(uri: str) -> int:
         print(f"{uri}: {', '.join(f'{number:,} {name}' for name, number in state.numbers().items())}")
         print(f"{state.facts.get('documents', 0):,} documents, newest version {state.facts.get('newest', 0)}")
         for name, view in state.views.items():
-            built = "" if view.is_built else ", being rebuilt"
+            built = "" if view.stage == "live" else f", {view.stage}"
             print(f"{name}: {view.rows:,} rows, generation {view.generation}, fingerprint {view.fingerprint}{built}")
         for source, position in state.positions().items():
             print(f"{source}: {position}")

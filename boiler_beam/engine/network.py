@@ -57,6 +57,8 @@ class Network:
             isinstance(edge, Group) and edge.limit is None and plan.travels[number]
             for number, (_, edge) in enumerate(plan.edges)
         ]
+        self._documents_of = [self.cells.documents(edge.family) for _, edge in plan.edges]
+        self._listed_below = [[child for child, _ in plan.references[number]] for number in range(len(plan.edges))]
         self._readers: list[dict[str, Reader]] = [{} for _ in views]
         for number, (view, edge) in enumerate(plan.edges):
             self._readers[view][edge.name] = self._reader(number, edge)
@@ -66,9 +68,10 @@ class Network:
         for place, family in enumerate(self.plan.plan.families_of(change.path)):
             cell = self.cells.down(family, change.path)
             was_there, was_invalid = cell.fields != b"null", cell.invalid is not None
-            document = self.down.observed(cell, family, change, self.plan.of_family[family])
+            document = self.down.observed(cell, family, change)
             if document is not NOTHING_NEW:
                 self.cells.keep(family, change.path, document)
+                self.down.tell(cell, self.plan.of_family[family], document, change)
                 if place == 0:
                     self._documents += (document is not None) - was_there
             self._invalid[family] += (cell.invalid is not None) - was_invalid
@@ -146,8 +149,24 @@ class Network:
             cell.version = version
         if cell.read >> edge & 1 and view not in self.silent:
             self.dirty[view][row] = None
+        if cell.values:
+            self._renew(cell.values, edge, path)
         if self._holds_members[edge] and (old is None or new is None):
             self.cells.up(edge, row).documents.change(path, old, new)
+
+    def _renew(self, values: dict[int, Any], edge: int, path: str) -> None:
+        """A document changed over an edge: what getters read is brought up to date, or read again."""
+        for child in self._listed_below[edge]:
+            values.pop(child, None)
+        known = values.get(edge)
+        if known is None:
+            return
+        document = self._documents_of[edge](path)
+        keys = [key for key, one in known.items() if one.path == path] if type(known) is dict else []
+        if document is None or not keys or not self.plan.shows_all[edge]:
+            del values[edge]
+        for key in keys if edge in values else ():
+            known[key] = document
 
     def added(self, edge: int, aggregate: int, row: str, path: str, value: Any, weight: int, version: int, /) -> None:
         """See `Out`."""
@@ -170,9 +189,9 @@ class Network:
 
     # What rows have ---------------------------------------------------------------------------------------------------
 
-    def over(self, view: int, row: str) -> Over:
-        """What a row has over each edge of its view."""
-        return Over(row, self._readers[view])
+    def over(self, view: int, row: str, values: dict[int, Any]) -> Over:
+        """What a row has over each edge of its view; `values` are those of its cell."""
+        return Over(row, self._readers[view], values)
 
     def _shown(self, number: int, family: int) -> Callable[[str], DomainModel | None]:
         """The document at a path, where an edge shows it: it said so."""
@@ -212,24 +231,28 @@ class Network:
                 documents = lambda row, over: reach(edge, lambda: over(above), shown, lying, _references)  # noqa: E731
         is_plain = edge.limit is None and edge.order is None and edge.only is None
         if isinstance(edge, Reference) and is_plain and parent is not None and not parent.is_many:
-            return Reader(edge, documents, _listed(edge, shown), 1 << number)
-        return Reader(edge, documents, None, 1 << number)
+            return Reader(number, documents, _listed(edge, shown), self._bits(number))
+        return Reader(number, documents, None, self._bits(number))
+
+    def _bits(self, number: int) -> int:
+        parent = self.plan.parent[number]
+        return 1 << number | (0 if parent is None else self._bits(parent))
 
 
 class Reader(NamedTuple):
     """How the rows of a view read one edge.
 
     Attributes:
-        edge: The edge.
+        number: Of the edge.
         documents: From a row and what it has over the edges above to what it has over this one.
         value: The same, as getters read it, where that is faster; else None.
-        bit: Stands for the edge in a set.
+        bits: Stands for the edge and those above in a set.
     """
 
-    edge: Edge
+    number: int
     documents: Callable[[str, Over], Documents]
     value: Callable[[Over], Any] | None
-    bit: int
+    bits: int
 
 
 class Over:
@@ -239,10 +262,10 @@ class Over:
         read: The edges that were asked for, as a set of bits: a change over another one changes nothing of the row.
     """
 
-    __slots__ = ("_known", "_readers", "_row", "read")
+    __slots__ = ("_known", "_readers", "_row", "_values", "read")
 
-    def __init__(self, row: str, readers: dict[str, Reader]) -> None:
-        self._row, self._readers = row, readers
+    def __init__(self, row: str, readers: dict[str, Reader], values: dict[int, Any]) -> None:
+        self._row, self._readers, self._values = row, readers, values
         self._known: dict[str, Documents] = {}
         self.read = 0
 
@@ -251,7 +274,7 @@ class Over:
         found = self._known.get(name)
         if found is None:
             reader = self._readers[name]
-            self.read |= reader.bit
+            self.read |= reader.bits
             found = self._known[name] = reader.documents(self._row, self)
         return found
 
@@ -259,8 +282,13 @@ class Over:
         """What a getter reads."""
         reader = self._readers[edge.name]
         if reader.value is not None:
-            self.read |= reader.bit
-            return reader.value(self)
+            self.read |= reader.bits
+            value = self._values.get(reader.number)
+            if value is None:
+                value = reader.value(self)
+                if value is not None:
+                    self._values[reader.number] = value
+            return dict(value) if type(value) is dict else value  # a getter may do with it as it likes
         return store_value(edge, self(edge.name), lambda: self(edge.parent) if edge.parent else {})
 
 

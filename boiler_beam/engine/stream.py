@@ -82,7 +82,7 @@ class Stream:
         for row_id in row_ids:
             cell = cells.row(place, row_id)
             version = max(cell.version, floor)
-            over = network.over(place, row_id)
+            over = network.over(place, row_id, cell.values)
             copies = render(cell, place, row_id, over, over.value)
             cell.read = -1 if any(copy.fields is None for copy in copies) else over.read
             for path, last, new, fields in emissions(cell, place, copies, version, epoch):

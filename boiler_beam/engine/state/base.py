@@ -44,6 +44,7 @@ class ViewState(msgspec.Struct, array_like=True):
         stage: See there.
         floor: The read time of the last backfill of the sink that is known (S16), in microseconds.
         rows: How many rows stand.
+        base: The number of its first edge when its cells were made; there they go by these numbers.
     """
 
     fingerprint: str
@@ -52,6 +53,7 @@ class ViewState(msgspec.Struct, array_like=True):
     stage: Stage = "filling"
     floor: int = 0
     rows: int = 0
+    base: int = 0
 
 
 @dataclass

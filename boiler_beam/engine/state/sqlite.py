@@ -131,7 +131,7 @@ class SqliteState(State):
     def open(self, plan: Plan) -> StoredCells:
         """See `State`."""
         with self._transaction() as database:
-            self._open_views(database, {view.name: view.fingerprint for view in plan.views})
+            self._open_views(database, plan)
             for family in plan.families:
                 database.execute("INSERT OR IGNORE INTO collections (pattern) VALUES (?)", [family.pattern.text])
         owners = dict(self.database.execute("SELECT name, id FROM views"))
@@ -140,11 +140,15 @@ class SqliteState(State):
             self.database,
             plan,
             [owners[view.name] for view in plan.views],
+            [base - self.views[name].base for name, base in _bases(plan).items()],
             [collections[family.pattern.text] for family in plan.families],
+            is_new=self.is_new,
         )
         return self._cells
 
-    def _open_views(self, database: sqlite3.Connection, fingerprints: dict[str, str]) -> None:
+    def _open_views(self, database: sqlite3.Connection, plan: Plan) -> None:
+        fingerprints = {view.name: view.fingerprint for view in plan.views}
+        bases = _bases(plan)
         for name, one in list(self.views.items()):
             if fingerprints.get(name) == one.fingerprint and one.stage != "rebuilding":
                 continue
@@ -157,7 +161,7 @@ class SqliteState(State):
             one = self.views.get(name) or ViewState(fingerprint)
             if one.fingerprint != fingerprint or one.stage == "rebuilding" or name not in self.views:
                 stage: Stage = "filling" if self.is_new else "rebuilding"
-                one = ViewState(fingerprint, one.generation, one.epoch, stage, one.floor)
+                one = ViewState(fingerprint, one.generation, one.epoch, stage, one.floor, 0, bases[name])
                 database.execute("INSERT INTO views (name, known) VALUES (?, ?)", [name, _encode(one)])
                 self.views[name] = one
 
@@ -286,3 +290,12 @@ class SqliteState(State):
         """See `State`."""
         self.database.close()
         self._lock.close()
+
+
+def _bases(plan: Plan) -> dict[str, int]:
+    """The number of each view's first edge."""
+    bases, number = {}, 0
+    for view in plan.views:
+        bases[view.name] = number
+        number += len(view.edges)
+    return bases

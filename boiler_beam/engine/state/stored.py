@@ -1,6 +1,6 @@
 """Cells in SQLite: what is read stays in memory as long as it is used, what changes is written with the transaction.
 
-A number of an edge is stored as its place in its view, so that other views may come and go.
+Edges are stored by the numbers that they had when the view's cells were made, so that other views may come and go.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from boiler_beam.values import from_wire, to_wire
 
 __all__ = ["StoredCells", "check_value", "forgotten", "owner_range", "space_of_documents"]
 
-_HOT = 50_000
+_HOT = 200_000
 """Cells, and documents of each collection, that stay in memory when a transaction is done; as many of those before."""
 _NOT_READ: Any = object()
 
@@ -100,14 +100,26 @@ class StoredCells:
         database: With the table; a transaction is open when `flush` is called.
         plan: The views.
         owners: The number of each view, which never changes.
+        shifts: Of each view, by how much its edges' numbers differ from those in the table.
         collections: The number of each family's collection.
+        is_new: Whether the table is empty.
 
     Attributes:
         table: Where they are.
     """
 
-    def __init__(self, database: sqlite3.Connection, plan: Plan, owners: list[int], collections: list[int]) -> None:
-        self.table, self._plan, self._owners, self._collections = Table(database), plan, owners, collections
+    def __init__(
+        self,
+        database: sqlite3.Connection,
+        plan: Plan,
+        owners: list[int],
+        shifts: list[int],
+        collections: list[int],
+        *,
+        is_new: bool,
+    ) -> None:
+        self.table = Table(database, is_all_known=is_new)
+        self._plan, self._owners, self._shifts, self._collections = plan, owners, shifts, collections
         self._hot: dict[Any, Any] = {}
         self._old: dict[Any, Any] = {}
         self._heads: dict[Any, _Head] = {}
@@ -146,7 +158,7 @@ class StoredCells:
 
     def _of_edge(self, kind: Kind, edge: int) -> tuple[int, int]:
         view = self._view_of[edge]
-        return space_of(self._owners[view], kind.number, edge - self._bases[view]), self._bases[view]
+        return space_of(self._owners[view], kind.number, edge - self._bases[view]), self._shifts[view]
 
     def _of_view(self, kind: Kind, view: int, place: int = 0) -> int:
         return space_of(self._owners[view], kind.number, place)
@@ -172,7 +184,7 @@ class StoredCells:
         for stored, what in one.said.items():
             number = self._number_of.get(stored)
             if number is not None:  # else of a view that is gone
-                said[number] = Said(moved(what.state, self._bases[self._view_of[number]]), what.keys)
+                said[number] = Said(moved(what.state, self._shifts[self._view_of[number]]), what.keys)
         return DownCell(one.sequence, one.version, one.fields, one.invalid, said)
 
     def documents(self, family: int, /) -> Callable[[str], DomainModel | None]:
@@ -303,7 +315,7 @@ class StoredCells:
             return self._encoded_row(place, cell)
         if kind is CLAIMED:
             return None if cell.emitted is None else encode(cell.emitted)
-        base = self._bases[self._view_of[place]]
+        base = self._shifts[self._view_of[place]]
         if kind is SHOWN:
             return kind.encode(cell.shown, base) if cell.shown else None
         return kind.encode(cell, base) if cell.states or cell.told is not None else None
@@ -312,7 +324,7 @@ class StoredCells:
         if cell.version < 0 and cell.invalid is None:
             return None
         said = {
-            self._stored_number[number]: Said(moved(one.state, -self._bases[self._view_of[number]]), one.keys)
+            self._stored_number[number]: Said(moved(one.state, -self._shifts[self._view_of[number]]), one.keys)
             for number, one in cell.said.items()
         }
         return encode(_Document(cell.sequence, cell.version, cell.fields, cell.invalid, said))
@@ -336,6 +348,7 @@ class StoredCells:
         if len(self._hot) > _HOT:
             for key in self._old:
                 self._heads.pop(key, None)
+            self.table.is_all_known = self.table.is_all_known and not self._old
             self._old, self._hot = self._hot, {}
         for known in self._known:
             if len(known) > _HOT:
@@ -345,6 +358,7 @@ class StoredCells:
         """After a rollback: everything is read again (S21)."""
         self.table.changed, self._touched = [], {}
         self._hot, self._old, self._heads = {}, {}, {}
+        self.table.is_all_known = False
         for known in self._known:
             known.clear()
 

@@ -99,20 +99,25 @@ class Table:
         changed: The maps that have something to be written.
         number_of_reads: How many statements read from the table.
         number_of_writes: How many items were written.
+        is_all_known: Whether all that it holds is in memory: what is not there is nowhere.
     """
 
-    def __init__(self, database: sqlite3.Connection) -> None:
-        self._database = database
+    def __init__(self, database: sqlite3.Connection, *, is_all_known: bool = False) -> None:
+        self._database, self.is_all_known = database, is_all_known
         self.changed: list[StoredMap] = []
         self.number_of_reads = self.number_of_writes = 0
 
     def select(self, query: str, *values: Any) -> list[Any]:
-        """The rows of a query that goes on behind `SELECT ... FROM cells`."""
+        """The rows of a query."""
         self.number_of_reads += 1
         return self._database.execute(query, values).fetchall()
 
     def value(self, space: int, key: bytes, item: bytes = b"") -> bytes | None:
         """One value."""
+        return None if self.is_all_known else self.value_of(space, key, item)
+
+    def value_of(self, space: int, key: bytes, item: bytes) -> bytes | None:
+        """The same, of a cell that is not in memory as a whole."""
         rows = self.select("SELECT value FROM cells WHERE space = ? AND key = ? AND item = ?", space, key, item)
         return bytes(rows[0][0]) if rows else None
 
@@ -148,17 +153,18 @@ class Table:
 class StoredMap:
     """The items of one cell by their keys: texts, or bytes where the kind is ranked."""
 
-    __slots__ = ("_base", "_changed", "_is_whole", "_key", "_kind", "_known", "_space", "_table")
+    __slots__ = ("_base", "_changed", "_is_whole", "_key", "_kind", "_known", "_space", "_table", "_was_large")
 
     def __init__(self, table: Table, space: int, key: bytes, kind: Kind, base: int) -> None:
         self._table, self._space, self._key, self._kind, self._base = table, space, key, kind, base
         self._changed: dict[Any, Any] = {}
         self._known: dict[Any, Any] | None = None
-        self._is_whole = False
+        self._is_whole = self._was_large = False
 
     def _load(self) -> dict[Any, Any]:
         select = "SELECT item, value FROM cells WHERE space = ? AND key = ? LIMIT ?"
-        found = self._table.select(select, self._space, self._key, _SMALL + 1)
+        is_read = self._was_large or not self._table.is_all_known
+        found = self._table.select(select, self._space, self._key, _SMALL + 1) if is_read else []
         self._is_whole = len(found) <= _SMALL
         self._known = {self._item(item): self._kind.decode(value, self._base) for item, value in found}
         return self._known
@@ -177,7 +183,7 @@ class StoredMap:
             return default if found is None else found
         if self._is_whole:
             return default
-        data = self._table.value(self._space, self._key, self._blob(item))
+        data = self._table.value_of(self._space, self._key, self._blob(item))
         value = known[item] = None if data is None else self._kind.decode(data, self._base)
         return default if value is None else value
 
@@ -233,7 +239,7 @@ class StoredMap:
         """What changed is committed; of a large cell it is read again as it is needed."""
         self._changed = {}
         if self._known is not None and len(self._known) > _SMALL:
-            self._known = None
+            self._known, self._was_large = None, True
 
 
 class StoredWeights(StoredMap):

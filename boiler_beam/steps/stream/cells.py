@@ -165,6 +165,7 @@ class RowCell(msgspec.Struct, gc=False):
         emitted: What was given last for each of its paths.
         read: The edges (as bits, by number) that were read when it was rendered: a change over another one changes
             nothing. All of them where it was not, or where that failed.
+        values: What getters read of some edges when it was rendered, kept up to date in memory, where somebody does so.
     """
 
     rankings: Mapping[int, Ranking[Any]]
@@ -174,6 +175,7 @@ class RowCell(msgspec.Struct, gc=False):
     states: dict[int, Any] = {}
     emitted: dict[str, Emitted] = {}
     read: int = -1
+    values: dict[int, Any] = {}
 
 
 class ClaimCell(msgspec.Struct, gc=False):

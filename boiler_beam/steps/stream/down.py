@@ -49,11 +49,11 @@ class Down(Showing):
         self._asking = Asking(plan, lambda place, message: refuse(message.letter))
         self._is_bare = plan.is_bare
 
-    def observed(self, cell: DownCell, family: int, change: Change, numbers: Iterable[int]) -> Any:
-        """A version was observed, maybe not for the first time; says it at some edges where it stands now.
+    def observed(self, cell: DownCell, family: int, change: Change) -> Any:
+        """A version was observed, maybe not for the first time.
 
         Returns:
-            The document, None of a deletion, `NOTHING_NEW`.
+            The document that stands now, None of a deletion, for `tell`; `NOTHING_NEW` where none does.
         """
         document: DomainModel | None = None
         if cell.version < 0 and change.version < self.horizon:
@@ -75,7 +75,6 @@ class Down(Showing):
         if cell.invalid is not None and cell.invalid[0] <= change.version:
             cell.invalid = None
         cell.sequence = max(cell.sequence + 1, change.version)
-        self.tell(cell, numbers, document, change)
         return document
 
     def tell(self, cell: DownCell, numbers: Iterable[int], document: DomainModel | None, change: Change) -> None:

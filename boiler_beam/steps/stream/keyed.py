@@ -16,7 +16,7 @@ from boiler_beam.events import Change, DeadLetter, Row, Stamp
 from boiler_beam.steps.stream.cells import ClaimCell, DownCell, Emitted, FirstCell, RowCell, Said, UpCell, Ways
 from boiler_beam.steps.stream.claims import Claim
 from boiler_beam.steps.stream.distinct import Distinct
-from boiler_beam.steps.stream.down import Down
+from boiler_beam.steps.stream.down import NOTHING_NEW, Down
 from boiler_beam.steps.stream.first import First
 from boiler_beam.steps.stream.held import Holding
 from boiler_beam.steps.stream.logs import Log, LogDocuments, LogHeld, LogWeights, OneDocument, Sizes
@@ -176,7 +176,9 @@ class _DownStage(Stage):
     def take(self, cell: Cell, key: str, message: Change | Message) -> None:
         assert isinstance(message, Change)
         down = _cell_of(self._codec.read(cell))
-        self._step.observed(down, self.family, message, [self.edge])
+        document = self._step.observed(down, self.family, message)
+        if document is not NOTHING_NEW:
+            self._step.tell(down, [self.edge], document, message)
         self._codec.write(cell, _head_of(down))
 
 
@@ -210,7 +212,9 @@ class _UpStage(Stage):
         match message:
             case Change():
                 down = _cell_of(head.down)
-                self._down.observed(down, self.family, message, [self.edge])
+                document = self._down.observed(down, self.family, message)
+                if document is not NOTHING_NEW:
+                    self._down.tell(down, [self.edge], document, message)
                 head.down = _head_of(down)
             case Wanted():
                 self._up.wanted(self._cell, self.edge, message.key, message.row, message.weight, message.version)
