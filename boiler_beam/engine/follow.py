@@ -415,8 +415,9 @@ class Following:
             view = self.plan.views[place]
             known = self.state.views[view.name]
             standing = [row.path for row in self.sink.standing(view.target) if row.stamp.generation < known.generation]
-            left, mask_of = self.stream.left(place), view.paths.mask_of
-            going = [path for path in standing if path not in left and mask_of(path) not in left]
+            (given, untold), mask_of = self.stream.left(place), view.paths.mask_of
+            old = [path for path in standing if path not in given]
+            going = [path for path in old if path not in untold and mask_of(path) not in untold]
             refusal = self._refusal(place, len(going), len(standing) + known.rows)
             if refusal is not None:
                 self.report.refusals.append(f"{view.name}: {refusal}")
@@ -424,7 +425,8 @@ class Following:
             if self.settings.prune != "none":
                 stamp = Stamp(known.generation, self.state.facts.get("newest", 0), 0)
                 progress.entries += [Entry(view.name, Row(path, stamp, None)) for path in going]
-            known.stage = "live"
+            if len(going) == len(old):  # else a row that can't be told keeps what stands, and is looked at again
+                known.stage = "live"
         self._commit(progress)
 
     def _refusal(self, place: int, going: int, standing: int) -> str | None:

@@ -103,12 +103,14 @@ class Stream:
         self.standing[place] += (fields is not None) - was_there
         return place, Row(path, Stamp(self.generations[place], new.version, new.seq), fields)
 
-    def left(self, place: int) -> set[str]:
-        """The paths, or masks of paths, of rows that were given in this epoch, or can't be told: all others are old."""
+    def left(self, place: int) -> tuple[set[str], set[str]]:
+        """The paths of rows that were given in this epoch, and the paths, or masks of paths, of those not told."""
         epoch = self.epochs[place]
-        found = set()
+        given, untold = set(), set()
         for row_id in self.cells.row_ids(place):
             for path, one in self.cells.row(place, row_id).emitted.items():
-                if one.epoch == epoch or one.digest == UNTOLD:
-                    found.add(path)
-        return found
+                if one.digest == UNTOLD:
+                    untold.add(path)
+                elif one.epoch == epoch:
+                    given.add(path)
+        return given, untold

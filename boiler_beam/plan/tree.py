@@ -203,12 +203,15 @@ class ViewPlan:
         return f"{self.model.__module__}:{self.model.__qualname__}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Plan:
     """The views of one run, and the collections that they read, each document of which is decoded once."""
 
     views: tuple[ViewPlan, ...]
     families: tuple[FamilyCodec, ...] = field(compare=False)
+
+    def __repr__(self) -> str:
+        return f"Plan({', '.join(view.name for view in self.views)})"
 
     @cached_property
     def _found(self) -> dict[str, tuple[int, ...]]:

@@ -134,6 +134,9 @@ class Row:
             if untold and paths.mask_of(path) in untold:
                 continue
             last = emitted[path]
+            if last.digest == UNTOLD and Copy(path, None).is_mask:
+                del emitted[path]
+                continue
             new = emit(last, version, None, epoch, least)
             if new is not None:
                 emitted[path] = new
@@ -157,6 +160,6 @@ def emit(last: Emitted | None, version: int, fields: bytes | None, epoch: int, l
     digest = GONE if fields is None else hashlib.blake2b(fields, digest_size=16).digest()
     if last is None:
         return None if fields is None else Emitted(version, max(version, least), digest, epoch)
-    if last.epoch == epoch and (last.digest == digest or (fields is None and last.digest == UNTOLD)):
+    if last.epoch == epoch and last.digest == digest:
         return None
     return Emitted(max(version, last.version), max(version, last.seq + 1, least), digest, epoch)
