@@ -13,11 +13,13 @@ import msgspec
 
 from boiler_beam.events import Change, DeadLetter, Row
 from boiler_beam.plan import Plan, ViewPlan
-from boiler_beam.steps.stream.keyed import Cell, RowStage, Stage, stages
-from boiler_beam.steps.stream.logs import ListLog
+from boiler_beam.steps.keyed.logs import ListLog
+from boiler_beam.steps.keyed.posting import ROW, address, addresses_of_change
+from boiler_beam.steps.keyed.rows import RowStage
+from boiler_beam.steps.keyed.stage import Cell, Stage
+from boiler_beam.steps.keyed.stages import stages
 from boiler_beam.steps.stream.messages import Message
 from boiler_beam.steps.stream.plan import StreamPlan
-from boiler_beam.steps.stream.posting import ROW, address, addresses_of_change
 from tests.helpers.executors import Outcome
 
 _encode, _decode = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(Message).decode
@@ -75,6 +77,12 @@ class ViewNetwork:
         self.bag.append((stage, key, _encode(message)))
 
     current: str | None = None
+
+    def known(self, path: str, number: int) -> None:
+        pass
+
+    def leave(self, path: str) -> None:
+        pass
 
     def give(self, row: Row) -> None:
         self.given.append(row)

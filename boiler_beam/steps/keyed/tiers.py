@@ -4,7 +4,7 @@ Which tier a key belongs to is said by the tiers' bounds, which are kept with th
 away, without reading any of them, and whoever asks for the first ones reads the first tier. When that runs dry it is
 refilled from the next one, when it overflows the rest goes there: each item goes through each tier once.
 
->>> from boiler_beam.steps.stream.logs import ListLog
+>>> from boiler_beam.steps.keyed.logs import ListLog
 >>> tiers = LogRanking([ListLog() for _ in range(TIERS)], Bounds(), tuple[str], least=2)
 >>> for number in range(9):
 ...     tiers.add(bytes([9 - number]), 1, (f"item {9 - number}",))
@@ -21,7 +21,7 @@ from typing import Any
 
 import msgspec
 
-from boiler_beam.steps.stream.logs import Folded, Log, Sizes
+from boiler_beam.steps.keyed.logs import Folded, Log, Sizes
 
 __all__ = ["TIERS", "Bounds", "LogRanking"]
 

@@ -1,0 +1,51 @@
+"""The keyed stages of a view, each behind those that send to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from boiler_beam.steps.keyed.edges import DownStage, FirstStage, UpStage, WaysStage
+from boiler_beam.steps.keyed.posting import CLAIM, ROW, is_fused
+from boiler_beam.steps.keyed.rows import ClaimStage, DistinctStage, RankStage, RowStage
+from boiler_beam.steps.keyed.stage import Output, Stage
+from boiler_beam.steps.stream.plan import StreamPlan
+
+__all__ = ["stages"]
+
+
+def stages(
+    plan: StreamPlan,
+    output: Output,
+    generation: int = 1,
+    sequence_at_least: Callable[[], int] = lambda: 0,
+    horizon: Callable[[], int] = lambda: 0,
+) -> dict[str, Stage]:
+    """The stages of a plan of one view by label, each behind those that send to it.
+
+    Args:
+        plan: A plan of one view.
+        output: Where they send.
+        generation: See `RowStage`.
+        sequence_at_least: See there.
+        horizon: The time before which gone cells are dropped, in microseconds (S3).
+    """
+    (view,) = plan.plan.views
+    found: list[Stage] = []
+    for number, (_, edge) in enumerate(plan.edges):
+        if not is_fused(plan, number):
+            found.append(DownStage(plan, f"{edge.name}/Down", output, number, horizon))
+        if is_fused(plan, number) or plan.is_open[number]:
+            found.append(UpStage(plan, f"{edge.name}/Up", output, number, horizon))
+        if plan.counts_ways[number]:
+            found.append(WaysStage(plan, f"{edge.name}/Ways", output))
+        if edge.limit is not None:
+            found.append(FirstStage(plan, f"{edge.name}/First", output, number))
+    for place, one in enumerate(view.aggregates):
+        if one.fold.keeps == "distinct":
+            found.append(DistinctStage(plan, f"{one.name}/Distinct", output))
+        if one.fold.keeps == "ranking":
+            found.append(RankStage(plan, f"{one.name}/Rank", output, place))
+    found.append(RowStage(plan, ROW, output, generation, sequence_at_least))
+    if not view.paths.is_unique:
+        found.append(ClaimStage(plan, CLAIM, output, generation))
+    return {stage.label: stage for stage in found}

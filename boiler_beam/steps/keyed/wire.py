@@ -1,0 +1,75 @@
+"""Changes, messages and rows as bytes between stages: MessagePack behind one byte that tells the form's version.
+
+>>> change = decode(encode(Change("users/u1", 7, msgspec.Raw(b'{"a":1}'))))
+>>> change.path, change.version, bytes(change.fields)
+('users/u1', 7, b'{"a":1}')
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from boiler_beam.events import Change, DeadLetter, Row, Stamp
+from boiler_beam.steps.stream.messages import Message
+
+__all__ = ["FORM", "decode", "decode_letter", "decode_row", "encode", "encode_letter", "encode_row", "key_bytes"]
+
+FORM = 1
+_CHANGE, _MESSAGE = bytes([FORM, 0]), bytes([FORM, 1])
+_encode = msgspec.msgpack.Encoder().encode
+_decode_change = msgspec.msgpack.Decoder(tuple[str, int, bytes]).decode
+_decode_message = msgspec.msgpack.Decoder(Message).decode
+_decode_row = msgspec.msgpack.Decoder(tuple[str, str, tuple[int, int, int], bytes | None]).decode
+_decode_letter = msgspec.msgpack.Decoder(DeadLetter).decode
+
+
+def _checked(data: bytes) -> memoryview:
+    if data[0] != FORM:
+        raise ValueError(f"expected a message of form {FORM}, got {data[0]}: another version sent it")
+    return memoryview(data)
+
+
+def encode(message: Change | Message) -> bytes:
+    """The bytes of a change or a message."""
+    if isinstance(message, Change):
+        return _CHANGE + _encode((message.path, message.version, bytes(message.fields)))
+    return _MESSAGE + _encode(message)
+
+
+def decode(data: bytes) -> Change | Message:
+    """The reverse.
+
+    Raises:
+        ValueError: They are of another version.
+    """
+    view = _checked(data)
+    if data[1] == _CHANGE[1]:
+        path, version, fields = _decode_change(view[2:])
+        return Change(path, version, msgspec.Raw(fields))
+    return _decode_message(view[2:])  # type: ignore[no-any-return]
+
+
+def encode_row(view: str, row: Row) -> bytes:
+    """The bytes of a row of a view."""
+    return bytes([FORM]) + _encode((view, *row))
+
+
+def decode_row(data: bytes) -> tuple[str, Row]:
+    """The reverse."""
+    view, path, stamp, fields = _decode_row(_checked(data)[1:])
+    return view, Row(path, Stamp(*stamp), fields)
+
+
+def encode_letter(letter: DeadLetter) -> bytes:
+    """The bytes of a dead letter."""
+    return bytes([FORM]) + _encode(letter)
+
+
+def decode_letter(data: bytes) -> DeadLetter:
+    """The reverse."""
+    return _decode_letter(_checked(data)[1:])
+
+
+def key_bytes(key: str) -> bytes:
+    """A key as Beam groups by it."""
+    return key.encode("utf-8", "surrogatepass")

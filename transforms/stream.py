@@ -1,0 +1,135 @@
+"""Views that follow a stream of changes, as a pipeline: a stateful stage for each edge and direction, then rows.
+
+    changes -> MeetingSession/Route -> .../meeting/Down -> .../tickets/Up -> ... -> .../Row (-> .../Claim) -> rows
+
+Labels, coders and state never change while a view does not, so that a running job can be updated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import apache_beam as beam
+from apache_beam import pvalue
+
+from boiler_beam.events import Change
+from boiler_beam.plan import Fixed, Plan, Reference
+from boiler_beam.steps.keyed.posting import CLAIM, ROW, addresses_of_change
+from boiler_beam.steps.keyed.stages import stages
+from boiler_beam.steps.keyed.wire import decode, key_bytes
+from boiler_beam.steps.stream import StreamPlan
+from transforms.stateful import KEYED, LEFT, LETTERS, ROWS, Behavior, Outputs, numbered, stateful
+
+__all__ = ["FollowView", "FollowViews", "Streamed"]
+
+
+@dataclass(frozen=True)
+class Streamed:
+    """What comes out.
+
+    Attributes:
+        rows: Bytes of rows (`boiler_beam.steps.keyed.wire.decode_row`), keyed by path.
+        dead_letters: Bytes of dead letters (`decode_letter`).
+        left: Paths of rows, or masks of them, that can't be told: what stands in the sink stays.
+    """
+
+    rows: Any
+    dead_letters: Any
+    left: Any
+
+
+class FollowViews(beam.PTransform):  # type: ignore[misc]
+    """Follows a stream with several views, each by stages of its own.
+
+    Args:
+        views: As `module:Class`, importable on the workers.
+        behaviors: Of each view, by its name.
+    """
+
+    def __init__(self, plan: Plan, behaviors: dict[str, Behavior]) -> None:
+        super().__init__()
+        self.views = [(view.name, view.reference_name) for view in plan.views]
+        self.behaviors = behaviors
+
+    def expand(self, changes: Any) -> Streamed:
+        """Builds it on a PCollection of bytes of changes."""
+        counted: set[str] = set()
+        outcomes = []
+        for name, reference in self.views:
+            follow = FollowView(reference, self.behaviors[name], _counting(numbered(reference), counted))
+            outcomes.append(changes | name >> follow)
+        return Streamed(
+            [one.rows for one in outcomes] | "Rows" >> beam.Flatten(),
+            [one.dead_letters for one in outcomes] | "DeadLetters" >> beam.Flatten(),
+            [one.left for one in outcomes] | "Left" >> beam.Flatten(),
+        )
+
+
+def _counting(plan: StreamPlan, counted: set[str]) -> frozenset[str]:
+    """The stages of a view that count the documents of a collection, where no other view's do."""
+    labels = set()
+    for _, edge in plan.edges:
+        pattern = plan.plan.families[edge.family].pattern.text
+        if pattern not in counted and not isinstance(edge, Fixed):
+            counted.add(pattern)
+            labels.add(f"{edge.name}/{'Up' if isinstance(edge, Reference) else 'Down'}")
+    return frozenset(labels)
+
+
+class FollowView(beam.PTransform):  # type: ignore[misc]
+    """Follows a stream of changes with one view.
+
+    Args:
+        view: As `module:Class`, importable on the workers.
+        behavior: See there.
+        counting: The stages that count documents.
+    """
+
+    def __init__(self, view: str, behavior: Behavior, counting: frozenset[str] = frozenset()) -> None:
+        super().__init__()
+        self.view, self.behavior, self.counting = view, behavior, counting
+
+    def expand(self, changes: Any) -> Streamed:
+        """Builds it on a PCollection of bytes of changes."""
+        known = stages(numbered(self.view), Outputs(numbered(self.view)))
+        labels = list(known)
+        sources = [label for label in labels if label.endswith(("/Down", "/Up"))]
+        routed = changes | "Route" >> _outputs(_Route(self.view), sources)
+        arriving: dict[str, list[Any]] = {label: [routed[label]] if label in sources else [] for label in labels}
+        rows, letters, left = [], [], []
+        for place, label in enumerate(labels):
+            later = labels[place + 1 :]
+            own = [LETTERS, *([ROWS] if label in (ROW, CLAIM) else []), *([LEFT] if label == ROW else [])]
+            function = stateful(known[label], self.view, place, self.behavior, is_counting=label in self.counting)
+            stage = arriving[label] | f"{label}/Flatten" >> beam.Flatten()
+            outputs = stage | label >> _outputs(function, [*later, *own])
+            for other in later:
+                arriving[other].append(outputs[other])
+            letters.append(outputs[LETTERS])
+            rows += [outputs[ROWS]] if ROWS in own else []
+            left += [outputs[LEFT]] if LEFT in own else []
+        return Streamed(
+            rows | "Rows" >> beam.Flatten(),
+            letters | "DeadLetters" >> beam.Flatten(),
+            left | "Left" >> beam.Flatten(),
+        )
+
+
+def _outputs(function: beam.DoFn, tags: Iterable[str]) -> Any:
+    types: dict[str, Any] = {tag: {LETTERS: bytes, LEFT: str}.get(tag, KEYED) for tag in tags}
+    return beam.ParDo(function).with_output_types(KEYED, **types).with_outputs(*types)
+
+
+class _Route(beam.DoFn):  # type: ignore[misc]
+    """From a change to all stages that it goes to."""
+
+    def __init__(self, view: str) -> None:
+        self.view = view
+
+    def process(self, element: bytes) -> Iterator[Any]:
+        change = decode(element)
+        assert isinstance(change, Change)
+        for label, key in addresses_of_change(numbered(self.view), change.path):
+            yield pvalue.TaggedOutput(label, (key_bytes(key), element))
