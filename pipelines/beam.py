@@ -19,7 +19,7 @@ from boiler_beam.plan import Plan, refuse_main
 from transforms import Backfill, Destination
 from transforms.write import NAMESPACE
 
-__all__ = ["LOCAL_RUNNERS", "run_backfill"]
+__all__ = ["LOCAL_RUNNERS", "pipeline_on", "plain_errors", "run_backfill"]
 
 LOCAL_RUNNERS = ("DirectRunner", "FnApiRunner")
 """They run on FnApiRunner: left to choose, Beam's DirectRunner would try to download another one."""
@@ -54,21 +54,33 @@ def run_backfill(
     sizes = [source.size_bytes() for source in opened]
     is_local = runner in LOCAL_RUNNERS
     partitions = max(1 if is_local else WORKER_PARTITIONS, sum(size or 0 for size in sizes) // PARTITION_BYTES)
-    options = _options(beam_arguments)
     views = tuple(view.reference_name for view in plan.views)
-    try:
-        pipeline = beam.Pipeline(runner=FnApiRunner() if is_local else runner, options=options)
-    except ValueError as error:  # no such runner
-        raise UsageError(f"--runner {runner}: expected a Beam runner, got: {error}; mend: DirectRunner, ...") from None
+    pipeline = pipeline_on(runner, beam_arguments)
     pipeline | "Backfill" >> Backfill(views, splits, destination, partitions=partitions)
-    with without_garbage_collection() if is_local else contextlib.nullcontext(), _plain_errors():
+    with without_garbage_collection() if is_local else contextlib.nullcontext(), plain_errors():
         result = pipeline.run()
         result.wait_until_finish()
     return _report(plan, result)
 
 
+def pipeline_on(runner: str, arguments: Sequence[str]) -> beam.Pipeline:
+    """An empty pipeline.
+
+    Args:
+        runner: A Beam runner's name; `DirectRunner` is FnApiRunner in this process.
+        arguments: Options of Beam's own, `--name=value`.
+
+    Raises:
+        UsageError: There is no such runner, or Beam does not know an option.
+    """
+    try:
+        return beam.Pipeline(runner=FnApiRunner() if runner in LOCAL_RUNNERS else runner, options=_options(arguments))
+    except ValueError as error:  # no such runner
+        raise UsageError(f"--runner {runner}: expected a Beam runner, got: {error}; mend: DirectRunner, ...") from None
+
+
 @contextlib.contextmanager
-def _plain_errors() -> Iterator[None]:
+def plain_errors() -> Iterator[None]:
     """What boiler_beam raised on a worker, without what Beam wraps it into."""
     try:
         yield

@@ -19,11 +19,12 @@ from boiler_beam.plan import Plan, compile_plan
 from boiler_beam.plan.explain import explain
 from boiler_beam.steps.newest import NewestVersions
 from boiler_beam.views import ViewModel
+from pipelines.finish import DONE, finish, needs_beam
 from pipelines.options import RunOptions
 from pipelines.show import show_report, show_rows, where
-from pipelines.stream import DONE, NOT_PRUNED, STRICT, run_stream
+from pipelines.stream import run_stream
 
-__all__ = ["DONE", "NOT_PRUNED", "STRICT", "explain_plan", "run"]
+__all__ = ["explain_plan", "run"]
 
 
 def run(views: Sequence[type[ViewModel]], options: RunOptions) -> int:
@@ -50,15 +51,16 @@ def run(views: Sequence[type[ViewModel]], options: RunOptions) -> int:
     if not options.dry_run:
         show_rows(console, plan, open_sink(options.sink))
     show_report(console, report, "no file: this was a dry run" if options.dry_run else where(dead_letters))
-    for refusal in report.refusals:
-        console.print(f"not pruned: {refusal}; mend: run with --prune all if they shall go", soft_wrap=True)
-    written = " (dry run: nothing was written)" if options.dry_run else ""
-    counts = f"{report.documents:,} documents, {report.changes:,} changes, {report.rows:,} rows"
-    seconds = time.monotonic() - started
-    print(f"{counts}, {report.dead_letters:,} dead letters, {seconds:.1f} seconds{written}")
-    if report.refusals:
-        return NOT_PRUNED
-    return STRICT if options.strict and report.dead_letters else DONE
+    return finish(
+        console,
+        options,
+        started,
+        documents=report.documents,
+        changes=report.changes,
+        rows=report.rows,
+        dead_letters=report.dead_letters,
+        refusals=report.refusals,
+    )
 
 
 def explain_plan(plan: Plan, sources: Sequence[str]) -> None:
@@ -96,16 +98,9 @@ def _embedded(plan: Plan, options: RunOptions, dead_letters: str) -> Report:
 
 
 def _on_beam(plan: Plan, options: RunOptions, dead_letters: str) -> Report:
-    try:
+    with needs_beam(options.runner):
         from pipelines.beam import LOCAL_RUNNERS, run_backfill
         from transforms import Destination
-    except ImportError as error:
-        if not (error.name or "").startswith("apache_beam"):
-            raise
-        raise UsageError(
-            f"--runner {options.runner}: expected Apache Beam to be installed, got none; "
-            "mend: pip install 'boiler_beam[beam]'"
-        ) from None
     if options.runner in LOCAL_RUNNERS:
         print("bounded input: runs on FnApiRunner, in this process", file=sys.stderr)
     destination = Destination(options.sink, dead_letters, options.prune, options.read_time, options.dry_run)

@@ -11,19 +11,17 @@ from contextlib import ExitStack, closing, contextmanager
 
 from rich.console import Console
 
-from boiler_beam.connectors import open_dead_letters, open_sink, open_source
+from boiler_beam.connectors import Sink, open_dead_letters, open_sink, open_source
 from boiler_beam.engine.follow import Settings, StreamReport, follow
 from boiler_beam.engine.memory import MemorySink
 from boiler_beam.engine.state import MemoryState, open_state
 from boiler_beam.errors import UsageError
 from boiler_beam.plan import Plan
+from pipelines.finish import finish, needs_beam
 from pipelines.options import RunOptions
 from pipelines.show import show_rows, show_stream, where
 
-__all__ = ["DONE", "NOT_PRUNED", "STRICT", "run_stream", "state_beside"]
-
-DONE, NOT_PRUNED, STRICT = 0, 3, 4
-"""Exit codes; 1 is failed, 2 wrong use."""
+__all__ = ["run_stream", "state_beside"]
 
 _LOG_EVERY_SECONDS = 10.0
 _log = logging.getLogger("boiler_beam")
@@ -48,13 +46,44 @@ def run_stream(plan: Plan, options: RunOptions, dead_letters: str) -> int:
         UsageError: Nothing was written.
         BoilerBeamError: State or sink could not be written.
     """
-    if options.runner:
-        raise UsageError(
-            f"--runner {options.runner}: expected a backfill, got --mode stream; "
-            "mend: leave --runner out: the embedded engine follows streams"
-        )
     started = time.monotonic()
     console = Console(soft_wrap=False, highlight=False)
+    if options.runner:
+        report, sink = _on_beam(plan, options, dead_letters), open_sink(options.sink)
+    else:
+        report, sink = _embedded(plan, options, dead_letters)
+    show_rows(console, plan, sink)
+    show_stream(console, report, "no file: this was a dry run" if options.dry_run else where(dead_letters))
+    return finish(
+        console,
+        options,
+        started,
+        documents=report.documents,
+        changes=report.changes,
+        rows=sum(report.rows.values()),
+        dead_letters=report.dead_letters,
+        refusals=report.refusals,
+    )
+
+
+def _on_beam(plan: Plan, options: RunOptions, dead_letters: str) -> StreamReport:
+    for name, value in (("state", options.state), ("metrics_port", options.metrics_port)):
+        if value is not None:
+            raise UsageError(
+                f"--{name}: expected the embedded engine, got --runner {options.runner}; mend: leave it out"
+            )
+    if options.dry_run or options.from_empty:
+        name = "dry_run" if options.dry_run else "from_empty"
+        raise UsageError(f"--{name}: expected the embedded engine, got --runner {options.runner}; mend: leave it out")
+    with needs_beam(options.runner):
+        from pipelines.beam import LOCAL_RUNNERS
+        from pipelines.streaming import run_streaming
+    if options.runner in LOCAL_RUNNERS:
+        print("bounded input: runs on FnApiRunner, in this process", file=sys.stderr)
+    return run_streaming(plan, options, dead_letters)
+
+
+def _embedded(plan: Plan, options: RunOptions, dead_letters: str) -> tuple[StreamReport, Sink]:
     sources = [open_source(uri) for uri in options.source]
     sink, letters = open_sink(options.sink), open_dead_letters(dead_letters)
     address = options.state or state_beside(options.sink, is_bounded=all(source.is_bounded for source in sources))
@@ -81,17 +110,7 @@ def run_stream(plan: Plan, options: RunOptions, dead_letters: str) -> int:
             should_stop=should_stop,
             told=told,
         )
-    show_rows(console, plan, sink)
-    show_stream(console, report, "no file: this was a dry run" if options.dry_run else where(dead_letters))
-    for refusal in report.refusals:
-        console.print(f"not pruned: {refusal}; mend: run with --prune all if they shall go", soft_wrap=True)
-    written = " (dry run: nothing was written)" if options.dry_run else ""
-    rows, seconds = sum(report.rows.values()), time.monotonic() - started
-    counts = f"{report.documents:,} documents, {report.changes:,} changes, {rows:,} rows"
-    print(f"{counts}, {report.dead_letters:,} dead letters, {seconds:.1f} seconds{written}")
-    if report.refusals:
-        return NOT_PRUNED
-    return STRICT if options.strict and report.dead_letters else DONE
+    return report, sink
 
 
 def _both(one: Callable[[StreamReport], None], other: Callable[[StreamReport], None]) -> Callable[[StreamReport], None]:

@@ -21,7 +21,7 @@ from apache_beam.utils.timestamp import Timestamp
 
 from boiler_beam.events import DeadLetter, Row
 from boiler_beam.plan import load_plan
-from boiler_beam.steps.keyed.posting import address
+from boiler_beam.steps.keyed.posting import address, is_going
 from boiler_beam.steps.keyed.rows import RowStage
 from boiler_beam.steps.keyed.stage import Stage
 from boiler_beam.steps.keyed.stages import stages
@@ -50,6 +50,7 @@ class Behavior:
         has_clock_sequence: Whether sequences are at least the time: where a runner may run again what it wrote (S15).
         gate_micros: No row is rendered before the watermark passes this time: that of a snapshot that comes with the
             stream; None: at once.
+        retention_micros: How long deletions are remembered (S3); None: for ever, as it should be where input ends.
     """
 
     generation: int = 1
@@ -57,6 +58,7 @@ class Behavior:
     is_commit: bool = False
     has_clock_sequence: bool = False
     gate_micros: int | None = None
+    retention_micros: int | None = None
 
 
 @lru_cache(maxsize=16)
@@ -90,6 +92,9 @@ class Outputs:
     def refuse(self, letter: DeadLetter, /) -> None:
         """See `Output`."""
         Metrics.counter(NAMESPACE, "dead_letters").inc()
+        if letter.stage == "decode" and letter.path is not None:
+            for family in self.plan.plan.families_of(letter.path):
+                Metrics.counter(NAMESPACE, f"dead {self.plan.plan.families[family].pattern.text}").inc()
         self.waiting.append(pvalue.TaggedOutput(LETTERS, encode_letter(letter)))
 
     def leave(self, path: str, /) -> None:
@@ -153,10 +158,13 @@ class _Cell:
 HEAD = ReadModifyWriteStateSpec("head", BytesCoder())
 LOG_0, LOG_1, LOG_2, LOG_3 = (BagStateSpec(f"log{place}", BytesCoder()) for place in range(4))
 HELD = BagStateSpec("held", BytesCoder())
-NEXT = ReadModifyWriteStateSpec("next", VarIntCoder())
-RIPE, RIPE_ROW = TimerSpec("ripe", TimeDomain.WATERMARK), TimerSpec("ripe", TimeDomain.WATERMARK)
-RENDER = TimerSpec("render", TimeDomain.REAL_TIME)
-BACKSTOP = TimerSpec("backstop", TimeDomain.WATERMARK)
+NEXT, PASSED = ReadModifyWriteStateSpec("next", VarIntCoder()), ReadModifyWriteStateSpec("passed", VarIntCoder())
+OPEN = ReadModifyWriteStateSpec("open", VarIntCoder())
+
+
+def _timer(what: str, stage: str, domain: str = TimeDomain.WATERMARK) -> TimerSpec:
+    """A timer that no other stage has: FnApiRunner mixes up those of one name, where it runs stages together."""
+    return TimerSpec(f"{what} {stage}", domain)
 
 
 class _Stateful(beam.DoFn):  # type: ignore[misc]
@@ -169,19 +177,43 @@ class _Stateful(beam.DoFn):  # type: ignore[misc]
     def setup(self) -> None:
         """Makes the stage, once for each worker's copy."""
         self.outputs = Outputs(numbered(self.view), is_counting=self.is_counting)
-        least: Callable[[], int] = (lambda: time.time_ns() // 1000) if self.behavior.has_clock_sequence else (lambda: 0)
-        self.stage = stages(self.outputs.plan, self.outputs, self.behavior.generation, least)[self.label]
+        behavior = self.behavior
+        least: Callable[[], int] = _now_micros if behavior.has_clock_sequence else lambda: 0
+        plan, outputs = self.outputs.plan, self.outputs
+        self.stage = stages(plan, outputs, behavior.generation, least, self._horizon)[self.label]
 
     def _take(self, element: KEYED, head: Any, *bags: Any) -> list[Any]:
         key, data = element
         self.stage.take(_Cell(head, bags), key.decode("utf-8", "surrogatepass"), decode(data))
         return self.outputs.take()
 
+    # Forgetting -------------------------------------------------------------------------------------------------------
+
+    def _horizon(self) -> int:
+        retention = self.behavior.retention_micros
+        return 0 if retention is None else _now_micros() - retention
+
+    def _expire_later(self, element: KEYED, timer: Any) -> None:
+        """Looks at a cell again when what goes now may be forgotten (S3)."""
+        retention = self.behavior.retention_micros
+        if retention is not None and is_going(message := decode(element[1])):
+            timer.set(Timestamp(micros=message.version + retention))
+
+    def _render(self, key: bytes, head: Any, log: Any) -> list[Any]:
+        assert isinstance(self.stage, RowStage)
+        self.stage.render(_Cell(head, [log]), key.decode("utf-8", "surrogatepass"))
+        return self.outputs.take()
+
+    def _expire(self, head: Any, *bags: Any) -> None:
+        self.stage.expire(_Cell(head, bags), self._horizon())
+
     # Whole commits ----------------------------------------------------------------------------------------------------
 
-    def _hold(self, element: KEYED, held: Any, next_: Any, timer: Any) -> None:
+    def _hold(self, element: KEYED, held: Any, next_: Any, passed: Any, timer: Any) -> None:
         """Keeps what came until the watermark passes its version (S19)."""
         ripe = self._ripe_at(decode(element[1]).version)
+        if ripe <= (passed.read() or 0):
+            Metrics.counter(NAMESPACE, "late").inc()
         held.add(element[1])
         earliest = next_.read()
         if earliest is None or ripe < earliest:
@@ -196,9 +228,10 @@ class _Stateful(beam.DoFn):  # type: ignore[misc]
         return (version // 1000 + 1 + self.level) * 1000
 
     def _ripe(
-        self, key: bytes, held: Any, next_: Any, timer: Any, fired: Timestamp, head: Any, *bags: Any
+        self, key: bytes, held: Any, next_: Any, passed: Any, timer: Any, fired: Timestamp, head: Any, *bags: Any
     ) -> list[Any]:
         """Takes what the watermark has passed, in the order of its versions."""
+        passed.write(max(fired.micros, passed.read() or 0))
         found = sorted(((decode(data).version, data) for data in held.read()), key=lambda pair: pair[0])
         ripe = [data for version, data in found if self._ripe_at(version) <= fired.micros]
         rest = found[len(ripe) :]
@@ -214,23 +247,67 @@ class _Stateful(beam.DoFn):  # type: ignore[misc]
         return [output for data in ripe for output in self._take((key, data), head, *bags)]
 
 
-class _Step0(_Stateful):
-    def process(self, element: KEYED, head: Any = beam.DoFn.StateParam(HEAD)) -> Any:
-        return self._take(element, head)
+def _now_micros() -> int:
+    return time.time_ns() // 1000
 
 
-class _Step2(_Stateful):
-    def process(
-        self,
-        element: KEYED,
-        head: Any = beam.DoFn.StateParam(HEAD),
-        log0: Any = beam.DoFn.StateParam(LOG_0),
-        log1: Any = beam.DoFn.StateParam(LOG_1),
-    ) -> Any:
-        return self._take(element, head, log0, log1)
+# A class for each stage, because a timer belongs to the class that it is named in -------------------------------------
 
 
-class _Step4(_Stateful):
+def _with_head(name: str) -> type[_Stateful]:
+    expiry = _timer("expire", name)
+
+    class WithHead(_Stateful):
+        """A stage that keeps a head alone."""
+
+        def process(
+            self,
+            element: KEYED,
+            head: Any = beam.DoFn.StateParam(HEAD),
+            expire: Any = beam.DoFn.TimerParam(expiry),
+        ) -> Any:
+            self._expire_later(element, expire)
+            return self._take(element, head)
+
+        @on_timer(expiry)
+        def expire(self, head: Any = beam.DoFn.StateParam(HEAD)) -> None:
+            self._expire(head)
+
+    return WithHead
+
+
+def _with_logs(name: str) -> type[_Stateful]:
+    expiry = _timer("expire", name)
+
+    class WithLogs(_Stateful):
+        """A stage that keeps two logs."""
+
+        def process(
+            self,
+            element: KEYED,
+            head: Any = beam.DoFn.StateParam(HEAD),
+            log0: Any = beam.DoFn.StateParam(LOG_0),
+            log1: Any = beam.DoFn.StateParam(LOG_1),
+            expire: Any = beam.DoFn.TimerParam(expiry),
+        ) -> Any:
+            self._expire_later(element, expire)
+            return self._take(element, head, log0, log1)
+
+        @on_timer(expiry)
+        def expire(
+            self,
+            head: Any = beam.DoFn.StateParam(HEAD),
+            log0: Any = beam.DoFn.StateParam(LOG_0),
+            log1: Any = beam.DoFn.StateParam(LOG_1),
+        ) -> None:
+            self._expire(head, log0, log1)
+
+    return WithLogs
+
+
+class _WithTiers(_Stateful):
+    """A stage that keeps a ranking."""
+
     def process(
         self,
         element: KEYED,
@@ -243,121 +320,126 @@ class _Step4(_Stateful):
         return self._take(element, head, log0, log1, log2, log3)
 
 
-class _Commit(_Stateful):
-    """Any stage, in whole commits."""
+def _of_rows(name: str) -> type[_Stateful]:
+    coalescing, backstopping = _timer("render", name, TimeDomain.REAL_TIME), _timer("backstop", name)
+    expiry = _timer("expire", name)
 
-    def process(
-        self,
-        element: KEYED,
-        held: Any = beam.DoFn.StateParam(HELD),
-        next_: Any = beam.DoFn.StateParam(NEXT),
-        timer: Any = beam.DoFn.TimerParam(RIPE),
-    ) -> None:
-        self._hold(element, held, next_, timer)
+    class OfRows(_Stateful):
+        """Gathers changes of a row for the coalescing window, then renders it; at the latest when all input is in."""
 
-    @on_timer(RIPE)
-    def ripe(
-        self,
-        key: Any = beam.DoFn.KeyParam,
-        fired: Any = beam.DoFn.TimestampParam,
-        held: Any = beam.DoFn.StateParam(HELD),
-        next_: Any = beam.DoFn.StateParam(NEXT),
-        timer: Any = beam.DoFn.TimerParam(RIPE),
-        head: Any = beam.DoFn.StateParam(HEAD),
-        log0: Any = beam.DoFn.StateParam(LOG_0),
-        log1: Any = beam.DoFn.StateParam(LOG_1),
-        log2: Any = beam.DoFn.StateParam(LOG_2),
-        log3: Any = beam.DoFn.StateParam(LOG_3),
-    ) -> Any:
-        return self._ripe(key, held, next_, timer, fired, head, log0, log1, log2, log3)
+        stage: RowStage
 
-
-class _Rendering(_Stateful):
-    """Base of the stage of rows."""
-
-    stage: RowStage
-
-    def _render(self, key: bytes, head: Any, log0: Any) -> list[Any]:
-        self.stage.render(_Cell(head, [log0]), key.decode("utf-8", "surrogatepass"))
-        return self.outputs.take()
-
-
-class _Row(_Rendering):
-    """Gathers changes of a row for the coalescing window, then renders it; at the latest when all input is in."""
-
-    def process(
-        self,
-        element: KEYED,
-        window: Any = beam.DoFn.WindowParam,
-        head: Any = beam.DoFn.StateParam(HEAD),
-        log0: Any = beam.DoFn.StateParam(LOG_0),
-        render: Any = beam.DoFn.TimerParam(RENDER),
-        backstop: Any = beam.DoFn.TimerParam(BACKSTOP),
-    ) -> Any:
-        key, data = element
-        cell = _Cell(head, [log0])
-        if self.stage.receive(cell, key.decode("utf-8", "surrogatepass"), decode(data)):
+        def process(
+            self,
+            element: KEYED,
+            window: Any = beam.DoFn.WindowParam,
+            head: Any = beam.DoFn.StateParam(HEAD),
+            log0: Any = beam.DoFn.StateParam(LOG_0),
+            is_open: Any = beam.DoFn.StateParam(OPEN),
+            render: Any = beam.DoFn.TimerParam(coalescing),
+            backstop: Any = beam.DoFn.TimerParam(backstopping),
+            expire: Any = beam.DoFn.TimerParam(expiry),
+        ) -> Any:
+            key, data = element
             gate = self.behavior.gate_micros
-            backstop.set(window.max_timestamp() if gate is None else Timestamp(micros=gate))
-            if gate is None:
-                render.set(Timestamp.of(time.time() + self.behavior.coalesce_seconds))
-        return self.outputs.take()
+            if self.stage.receive(_Cell(head, [log0]), key.decode("utf-8", "surrogatepass"), decode(data)):
+                if gate is not None and not is_open.read():
+                    backstop.set(Timestamp(micros=gate))
+                else:
+                    backstop.set(window.max_timestamp())
+                    render.set(Timestamp.of(time.time() + self.behavior.coalesce_seconds))
+            self._expire_later(element, expire)
+            return self.outputs.take()
 
-    @on_timer(RENDER)
-    def render(
-        self,
-        key: Any = beam.DoFn.KeyParam,
-        head: Any = beam.DoFn.StateParam(HEAD),
-        log0: Any = beam.DoFn.StateParam(LOG_0),
-    ) -> Any:
-        return self._render(key, head, log0)
+        @on_timer(coalescing)
+        def render(
+            self,
+            key: Any = beam.DoFn.KeyParam,
+            head: Any = beam.DoFn.StateParam(HEAD),
+            log0: Any = beam.DoFn.StateParam(LOG_0),
+        ) -> Any:
+            return self._render(key, head, log0)
 
-    @on_timer(BACKSTOP)
-    def backstop(
-        self,
-        key: Any = beam.DoFn.KeyParam,
-        head: Any = beam.DoFn.StateParam(HEAD),
-        log0: Any = beam.DoFn.StateParam(LOG_0),
-    ) -> Any:
-        return self._render(key, head, log0)
+        @on_timer(backstopping)
+        def backstop(
+            self,
+            key: Any = beam.DoFn.KeyParam,
+            head: Any = beam.DoFn.StateParam(HEAD),
+            log0: Any = beam.DoFn.StateParam(LOG_0),
+            is_open: Any = beam.DoFn.StateParam(OPEN),
+        ) -> Any:
+            is_open.write(1)
+            return self._render(key, head, log0)
 
+        @on_timer(expiry)
+        def expire(
+            self,
+            head: Any = beam.DoFn.StateParam(HEAD),
+            log0: Any = beam.DoFn.StateParam(LOG_0),
+        ) -> None:
+            self._expire(head, log0)
 
-class _CommitRow(_Rendering):
-    """Takes whole commits, then renders the row at once."""
-
-    def process(
-        self,
-        element: KEYED,
-        held: Any = beam.DoFn.StateParam(HELD),
-        next_: Any = beam.DoFn.StateParam(NEXT),
-        timer: Any = beam.DoFn.TimerParam(RIPE_ROW),
-    ) -> None:
-        self._hold(element, held, next_, timer)
-
-    @on_timer(RIPE_ROW)
-    def ripe(
-        self,
-        key: Any = beam.DoFn.KeyParam,
-        fired: Any = beam.DoFn.TimestampParam,
-        held: Any = beam.DoFn.StateParam(HELD),
-        next_: Any = beam.DoFn.StateParam(NEXT),
-        timer: Any = beam.DoFn.TimerParam(RIPE_ROW),
-        head: Any = beam.DoFn.StateParam(HEAD),
-        log0: Any = beam.DoFn.StateParam(LOG_0),
-    ) -> Any:
-        outputs = self._ripe(key, held, next_, timer, fired, head, log0)
-        return outputs + self._render(key, head, log0)
+    return OfRows
 
 
-_STEPS: dict[int, type[_Stateful]] = {0: _Step0, 2: _Step2, 4: _Step4}
-"""By the number of logs."""
+def _of_commits(name: str) -> type[_Stateful]:
+    ripeness, expiry = _timer("ripe", name), _timer("expire", name)
+
+    class OfCommits(_Stateful):
+        """Any stage, in whole commits."""
+
+        def process(
+            self,
+            element: KEYED,
+            held: Any = beam.DoFn.StateParam(HELD),
+            next_: Any = beam.DoFn.StateParam(NEXT),
+            passed: Any = beam.DoFn.StateParam(PASSED),
+            timer: Any = beam.DoFn.TimerParam(ripeness),
+            expire: Any = beam.DoFn.TimerParam(expiry),
+        ) -> None:
+            self._hold(element, held, next_, passed, timer)
+            self._expire_later(element, expire)
+
+        @on_timer(ripeness)
+        def ripe(
+            self,
+            key: Any = beam.DoFn.KeyParam,
+            fired: Any = beam.DoFn.TimestampParam,
+            held: Any = beam.DoFn.StateParam(HELD),
+            next_: Any = beam.DoFn.StateParam(NEXT),
+            passed: Any = beam.DoFn.StateParam(PASSED),
+            timer: Any = beam.DoFn.TimerParam(ripeness),
+            head: Any = beam.DoFn.StateParam(HEAD),
+            log0: Any = beam.DoFn.StateParam(LOG_0),
+            log1: Any = beam.DoFn.StateParam(LOG_1),
+            log2: Any = beam.DoFn.StateParam(LOG_2),
+            log3: Any = beam.DoFn.StateParam(LOG_3),
+        ) -> Any:
+            outputs = self._ripe(key, held, next_, passed, timer, fired, head, log0, log1, log2, log3)
+            return outputs + (self._render(key, head, log0) if isinstance(self.stage, RowStage) else [])
+
+        @on_timer(expiry)
+        def expire(
+            self,
+            head: Any = beam.DoFn.StateParam(HEAD),
+            log0: Any = beam.DoFn.StateParam(LOG_0),
+            log1: Any = beam.DoFn.StateParam(LOG_1),
+        ) -> None:
+            self._expire(head, log0, log1)
+
+    return OfCommits
 
 
 def stateful(stage: Stage, view: str, level: int, behavior: Behavior, *, is_counting: bool) -> beam.DoFn:
     """What carries a stage."""
+    name = f"{stage.plan.plan.views[0].name}/{stage.label}"
     kind: type[_Stateful]
-    if isinstance(stage, RowStage):
-        kind = _CommitRow if behavior.is_commit else _Row
+    if behavior.is_commit:
+        kind = _of_commits(name)
+    elif isinstance(stage, RowStage):
+        kind = _of_rows(name)
+    elif stage.number_of_logs > 2:
+        kind = _WithTiers
     else:
-        kind = _Commit if behavior.is_commit else _STEPS[stage.number_of_logs]
+        kind = (_with_logs if stage.number_of_logs else _with_head)(name)
     return kind(view, stage.label, level, behavior, is_counting=is_counting)

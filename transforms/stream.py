@@ -8,7 +8,6 @@ Labels, coders and state never change while a view does not, so that a running j
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
@@ -22,22 +21,7 @@ from boiler_beam.steps.keyed.wire import decode, key_bytes
 from boiler_beam.steps.stream import StreamPlan
 from transforms.stateful import KEYED, LEFT, LETTERS, ROWS, Behavior, Outputs, numbered, stateful
 
-__all__ = ["FollowView", "FollowViews", "Streamed"]
-
-
-@dataclass(frozen=True)
-class Streamed:
-    """What comes out.
-
-    Attributes:
-        rows: Bytes of rows (`boiler_beam.steps.keyed.wire.decode_row`), keyed by path.
-        dead_letters: Bytes of dead letters (`decode_letter`).
-        left: Paths of rows, or masks of them, that can't be told: what stands in the sink stays.
-    """
-
-    rows: Any
-    dead_letters: Any
-    left: Any
+__all__ = ["FollowView", "FollowViews"]
 
 
 class FollowViews(beam.PTransform):  # type: ignore[misc]
@@ -46,6 +30,10 @@ class FollowViews(beam.PTransform):  # type: ignore[misc]
     Args:
         views: As `module:Class`, importable on the workers.
         behaviors: Of each view, by its name.
+
+    Returns:
+        PCollections: `rows` (path, and bytes for `boiler_beam.steps.keyed.wire.decode_row`), `dead_letters` (bytes for
+        `decode_letter`), `left` (paths of rows, or masks of them, that can't be told: what stands in the sink stays).
     """
 
     def __init__(self, plan: Plan, behaviors: dict[str, Behavior]) -> None:
@@ -53,18 +41,14 @@ class FollowViews(beam.PTransform):  # type: ignore[misc]
         self.views = [(view.name, view.reference_name) for view in plan.views]
         self.behaviors = behaviors
 
-    def expand(self, changes: Any) -> Streamed:
+    def expand(self, changes: Any) -> dict[str, Any]:
         """Builds it on a PCollection of bytes of changes."""
         counted: set[str] = set()
         outcomes = []
         for name, reference in self.views:
             follow = FollowView(reference, self.behaviors[name], _counting(numbered(reference), counted))
             outcomes.append(changes | name >> follow)
-        return Streamed(
-            [one.rows for one in outcomes] | "Rows" >> beam.Flatten(),
-            [one.dead_letters for one in outcomes] | "DeadLetters" >> beam.Flatten(),
-            [one.left for one in outcomes] | "Left" >> beam.Flatten(),
-        )
+        return {name: [one[name] for one in outcomes] | name >> beam.Flatten() for name in (ROWS, LETTERS, LEFT)}
 
 
 def _counting(plan: StreamPlan, counted: set[str]) -> frozenset[str]:
@@ -91,14 +75,14 @@ class FollowView(beam.PTransform):  # type: ignore[misc]
         super().__init__()
         self.view, self.behavior, self.counting = view, behavior, counting
 
-    def expand(self, changes: Any) -> Streamed:
+    def expand(self, changes: Any) -> dict[str, Any]:
         """Builds it on a PCollection of bytes of changes."""
         known = stages(numbered(self.view), Outputs(numbered(self.view)))
         labels = list(known)
         sources = [label for label in labels if label.endswith(("/Down", "/Up"))]
         routed = changes | "Route" >> _outputs(_Route(self.view), sources)
         arriving: dict[str, list[Any]] = {label: [routed[label]] if label in sources else [] for label in labels}
-        rows, letters, left = [], [], []
+        ends: dict[str, list[Any]] = {ROWS: [], LETTERS: [], LEFT: []}
         for place, label in enumerate(labels):
             later = labels[place + 1 :]
             own = [LETTERS, *([ROWS] if label in (ROW, CLAIM) else []), *([LEFT] if label == ROW else [])]
@@ -107,14 +91,9 @@ class FollowView(beam.PTransform):  # type: ignore[misc]
             outputs = stage | label >> _outputs(function, [*later, *own])
             for other in later:
                 arriving[other].append(outputs[other])
-            letters.append(outputs[LETTERS])
-            rows += [outputs[ROWS]] if ROWS in own else []
-            left += [outputs[LEFT]] if LEFT in own else []
-        return Streamed(
-            rows | "Rows" >> beam.Flatten(),
-            letters | "DeadLetters" >> beam.Flatten(),
-            left | "Left" >> beam.Flatten(),
-        )
+            for name in own:
+                ends[name].append(outputs[name])
+        return {name: some | name >> beam.Flatten() for name, some in ends.items()}
 
 
 def _outputs(function: beam.DoFn, tags: Iterable[str]) -> Any:

@@ -34,6 +34,7 @@ class _Line(msgspec.Struct, gc=False):
 
 _decode = msgspec.json.Decoder(_Line).decode
 _encode = msgspec.json.Encoder().encode
+_BEGIN = b'{"path":"'
 
 
 class JsonlSink(Sink):
@@ -111,15 +112,29 @@ class JsonlSink(Sink):
     def stream(self, views: Sequence[View]) -> Iterator[StreamWriter]:
         """See `Sink`. A last line that a killed writer did not end is cut (S23)."""
         with closing(Lock(self.uri, self.rest)):
-            self._places()  # refuses a file that holds something else
             try:
-                with open(self.rest, "ab+", buffering=0) as file:
-                    _cut_torn_line(file)
-                    yield _Appender(self, file)
+                file = open(self.rest, "ab+", buffering=0)  # noqa: SIM115
             except OSError as error:
                 raise UsageError(
                     f"{self.uri}: expected a file that can be written, got: {error}; mend: name another"
                 ) from None
+            with file:
+                self._check_first(file)
+                _cut_torn_line(file)
+                yield _Appender(self, file)
+
+    def _check_first(self, file: io.FileIO) -> None:
+        """Refuses a file that holds something else."""
+        file.seek(0)
+        first, end, _ = file.read(2 << 20).partition(b"\n")
+        try:
+            if end:
+                _decode(first)
+            elif not (first.startswith(_BEGIN) or _BEGIN.startswith(first)):
+                raise msgspec.ValidationError("text that no row begins with")
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            message = f"expected a row, got: {error}; mend: name a file that holds rows, or a new one"
+            raise UsageError(f"{self.uri}:1: {message}") from None
 
     def _commit(self, replacement: Replacement, going: set[str], controls: Mapping[str, Control]) -> None:
         for line in self._standing_lines():

@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from typing import ClassVar
 
 from boiler_beam.connectors.base import BackfillWriter, Control, Sink, StreamWriter
@@ -82,28 +82,27 @@ class SqliteSink(Sink):
     @contextmanager
     def _write(self, views: Sequence[View]) -> Iterator[sqlite3.Connection]:
         """A connection within a transaction, with the tables of the views."""
-        try:
-            os.makedirs(os.path.dirname(self.rest) or ".", exist_ok=True)
-            with (
-                closing(Lock(self.uri, self.rest)),
-                closing(sqlite3.connect(self.rest, isolation_level=None, timeout=0)) as database,
-            ):
-                database.execute("PRAGMA journal_mode=WAL")
-                database.execute("BEGIN IMMEDIATE")
-                database.execute(_CONTROL)
-                if "holder" not in _columns(database, "_boiler_control"):
-                    database.execute("ALTER TABLE _boiler_control ADD holder TEXT DEFAULT ''")
-                    database.execute("ALTER TABLE _boiler_control ADD backfilled INTEGER DEFAULT 0")
-                for view in views:
-                    if not self._has_table(database, view):
-                        database.execute(f'CREATE TABLE "{view.name}" ({_COLUMNS}) WITHOUT ROWID')
-                yield database
-        except sqlite3.Error as error:
-            raise self._failed(error) from error
-        except OSError as error:
-            raise UsageError(
-                f"{self.uri}: expected a folder that can be made, got {error}; mend: name another"
-            ) from None
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(closing(Lock(self.uri, self.rest)))
+                database = sqlite3.connect(self.rest, isolation_level=None, timeout=0)
+                stack.enter_context(closing(database))
+                self._prepare(database, views)
+            except sqlite3.Error as error:
+                raise self._failed(error) from error
+            yield database
+
+    def _prepare(self, database: sqlite3.Connection, views: Sequence[View]) -> None:
+        """Begins a transaction, and makes what is not there."""
+        database.execute("PRAGMA journal_mode=WAL")
+        database.execute("BEGIN IMMEDIATE")
+        database.execute(_CONTROL)
+        if "holder" not in _columns(database, "_boiler_control"):
+            database.execute("ALTER TABLE _boiler_control ADD holder TEXT DEFAULT ''")
+            database.execute("ALTER TABLE _boiler_control ADD backfilled INTEGER DEFAULT 0")
+        for view in views:
+            if not self._has_table(database, view):
+                database.execute(f'CREATE TABLE "{view.name}" ({_COLUMNS}) WITHOUT ROWID')
 
     @contextmanager
     def _read(self) -> Iterator[sqlite3.Connection]:

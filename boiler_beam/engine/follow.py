@@ -18,7 +18,7 @@ from boiler_beam.connectors.dead_letters import DeadLetterWriter
 from boiler_beam.engine.reorder import Reorder
 from boiler_beam.engine.state.base import Entry, Progress, State
 from boiler_beam.engine.stream import Stream
-from boiler_beam.engine.write import Prune, allowed
+from boiler_beam.engine.write import Prune, refusal_to_prune
 from boiler_beam.errors import BoilerBeamError, UsageError
 from boiler_beam.events import Change, DeadLetter, Row, Stamp
 from boiler_beam.plan import Plan
@@ -431,11 +431,6 @@ class Following:
 
     def _refusal(self, place: int, going: int, standing: int) -> str | None:
         """Why it is not safe to prune so many of a view's rows; None where it is."""
-        if not going or self.settings.prune != "safe":
-            return None
         pattern = self.plan.families[self.plan.views[place].root.family].pattern.text
-        if pattern in self.state.dead_collections or self.state.facts.get(f"invalid {pattern}", 0):
-            return f"{going:,} rows were not computed, and a document that makes rows is dead or unreadable"
-        if going > allowed(standing):
-            return f"{going:,} of {standing:,} rows would go, more than {allowed(standing):,}"
-        return None
+        is_dead = pattern in self.state.dead_collections or self.state.facts.get(f"invalid {pattern}", 0) > 0
+        return refusal_to_prune(self.settings.prune, going, standing, is_root_dead=is_dead)

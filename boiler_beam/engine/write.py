@@ -15,7 +15,7 @@ from boiler_beam.connectors.base import BackfillWriter, Control, Sink
 from boiler_beam.events import Row, Stamp
 from boiler_beam.plan import ViewPlan
 
-__all__ = ["Prune", "RowWriter", "ViewReport", "allowed"]
+__all__ = ["Prune", "RowWriter", "ViewReport", "allowed", "refusal_to_prune"]
 
 Prune = Literal["safe", "all", "none"]
 SAFE_ROWS, SAFE_SHARE = 10, 0.2
@@ -54,12 +54,10 @@ class ViewReport:
     @property
     def refused(self) -> str | None:
         """Why nothing was pruned, or None."""
-        if self.refused_dead:
-            return f"{self.kept:,} rows were not computed, and a document that makes rows is dead or unreadable"
-        if self.refused_many:
-            standing = self.kept + self.updated + self.unchanged + self.newer + self.tainted
-            return f"{self.kept:,} of {standing:,} rows would go, more than {allowed(standing):,}"
-        return None
+        if not (self.refused_dead or self.refused_many):
+            return None
+        standing = self.kept + self.updated + self.unchanged + self.newer + self.tainted
+        return refusal_to_prune("safe", self.kept, standing, is_root_dead=bool(self.refused_dead))
 
     @property
     def rows(self) -> int:
@@ -169,3 +167,21 @@ class RowWriter:
 def allowed(standing: int) -> int:
     """How many of a view's rows a safe prune may delete."""
     return max(SAFE_ROWS, int(standing * SAFE_SHARE))
+
+
+def refusal_to_prune(prune: Prune, going: int, standing: int, *, is_root_dead: bool) -> str | None:
+    """Why it is not safe to delete so many of a view's rows; None where it is, or where nobody asks.
+
+    Args:
+        prune: What somebody asked for.
+        going: How many would go.
+        standing: How many stand.
+        is_root_dead: Whether a document that makes rows is invalid, or may have been in an input that can't be read.
+    """
+    if not going or prune != "safe":
+        return None
+    if is_root_dead:
+        return f"{going:,} rows were not computed, and a document that makes rows is dead or unreadable"
+    if going > allowed(standing):
+        return f"{going:,} of {standing:,} rows would go, more than {allowed(standing):,}"
+    return None

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 from typing_extensions import assert_never
 
+from boiler_beam.events import Change
 from boiler_beam.models import narrow_fields
 from boiler_beam.plan import Fixed, Reference
 from boiler_beam.steps.stream.messages import (
@@ -38,7 +39,7 @@ from boiler_beam.steps.stream.messages import (
 )
 from boiler_beam.steps.stream.plan import StreamPlan
 
-__all__ = ["CLAIM", "ROW", "Address", "Posting", "address", "addresses_of_change", "is_fused"]
+__all__ = ["CLAIM", "ROW", "Address", "Posting", "address", "addresses_of_change", "is_fused", "is_going"]
 
 ROW, CLAIM = "Row", "Claim"
 SHARDS = 16
@@ -99,6 +100,25 @@ def address(plan: StreamPlan, message: Message) -> Address:
             return Address(ROW, message.row)
         case Claimed():
             return Address(CLAIM, message.path)
+        case _:
+            assert_never(message)
+
+
+def is_going(message: Change | Message) -> bool:
+    """Whether something goes by it, so that its cell may be left with nothing (S3)."""
+    match message:
+        case Change():
+            return message.is_deleted
+        case Wanted() | Owned() | Candidate() | Counted() | Added():
+            return message.weight < 0
+        case Shown():
+            return message.new is None
+        case Claimed():
+            return message.fields is None
+        case Lies():
+            return message.new.role is None
+        case Ranked():
+            return not message.values
         case _:
             assert_never(message)
 

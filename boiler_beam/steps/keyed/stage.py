@@ -95,6 +95,11 @@ class HeadCodec:
         self._type, self._decode = type_, msgspec.msgpack.Decoder(type_).decode
 
     def read(self, cell: Cell) -> Any:
+        """The head of a cell; a new one where there is none.
+
+        Raises:
+            ValueError: It was made by another version.
+        """
         data = cell.read()
         if data is None:
             return self._type()
@@ -104,4 +109,5 @@ class HeadCodec:
 
     @staticmethod
     def write(cell: Cell, head: Any) -> None:
+        """Puts another head."""
         cell.write(bytes([FORM]) + _encode(head))

@@ -1,0 +1,56 @@
+"""The end of a run: what stays to be said, the last line, and the exit code; and what a runner needs to be there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+
+from boiler_beam.errors import UsageError
+from pipelines.options import RunOptions
+
+__all__ = ["DONE", "NOT_PRUNED", "STRICT", "finish", "needs_beam"]
+
+DONE, NOT_PRUNED, STRICT = 0, 3, 4
+"""Exit codes; 1 is failed, 2 wrong use."""
+
+
+def finish(
+    console: Console,
+    options: RunOptions,
+    started: float,
+    *,
+    documents: int,
+    changes: int,
+    rows: int,
+    dead_letters: int,
+    refusals: Sequence[str],
+) -> int:
+    """Sums up a run on stdout; gives the exit code."""
+    for refusal in refusals:
+        console.print(f"not pruned: {refusal}; mend: run with --prune all if they shall go", soft_wrap=True)
+    written = " (dry run: nothing was written)" if options.dry_run else ""
+    counts = f"{documents:,} documents, {changes:,} changes, {rows:,} rows"
+    print(f"{counts}, {dead_letters:,} dead letters, {time.monotonic() - started:.1f} seconds{written}")
+    if refusals:
+        return NOT_PRUNED
+    return STRICT if options.strict and dead_letters else DONE
+
+
+@contextmanager
+def needs_beam(runner: str | None) -> Iterator[None]:
+    """Imports of Beam within.
+
+    Raises:
+        UsageError: It is not installed.
+    """
+    try:
+        yield
+    except ImportError as error:
+        if not (error.name or "").startswith("apache_beam"):
+            raise
+        raise UsageError(
+            f"--runner {runner}: expected Apache Beam to be installed, got none; mend: pip install 'boiler_beam[beam]'"
+        ) from None

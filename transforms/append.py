@@ -1,0 +1,106 @@
+"""Writing the rows of a stream to a sink that has one writer: files and databases on a disk."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.coders import VarIntCoder
+from apache_beam.metrics import Metrics
+from apache_beam.transforms.userstate import ReadModifyWriteStateSpec
+
+from boiler_beam.connectors import open_dead_letters, open_sink
+from boiler_beam.plan import load_plan
+from boiler_beam.steps.keyed.wire import decode_letter, decode_row
+from transforms.stateful import KEYED, LEFT, LETTERS, ROWS
+from transforms.write import NAMESPACE
+
+__all__ = ["AppendRows", "Outlet"]
+
+
+_ROW, _LETTER, _LEFT = b"r", b"d", b"l"
+
+
+@dataclass(frozen=True)
+class Outlet:
+    """Where a stream's output goes.
+
+    Attributes:
+        sink: The sink's URI.
+        dead_letters: The URI where dead letters go.
+        left: A file for the paths of rows that can't be told, a JSON text a line.
+    """
+
+    sink: str
+    dead_letters: str
+    left: str
+
+
+class AppendRows(beam.PTransform):  # type: ignore[misc]
+    """Appends rows, bundle by bundle, by one writer: all of it goes through one key.
+
+    Args:
+        views: The views as `module:Class`.
+        outlet: Where it goes.
+    """
+
+    def __init__(self, views: tuple[str, ...], outlet: Outlet) -> None:
+        super().__init__()
+        self.views, self.outlet = views, outlet
+
+    def expand(self, streamed: dict[str, Any]) -> Any:
+        """Builds it on what `FollowViews` gives."""
+        parts = [
+            streamed[ROWS] | "Row" >> beam.Map(lambda pair: (b"", _ROW + pair[1])).with_output_types(KEYED),
+            streamed[LETTERS] | "DeadLetter" >> beam.Map(lambda data: (b"", _LETTER + data)).with_output_types(KEYED),
+            streamed[LEFT] | "Left" >> beam.Map(lambda path: (b"", _LEFT + path.encode())).with_output_types(KEYED),
+        ]
+        return (
+            parts
+            | "Flatten" >> beam.Flatten()
+            | "Durable" >> beam.Reshuffle()
+            | "Append" >> beam.ParDo(_Append(self.views, self.outlet)).with_output_types(bytes)
+        )
+
+
+class _Append(beam.DoFn):  # type: ignore[misc]
+    """Writes what a bundle brought, at its end. Its state only says that it is one key after the other."""
+
+    ONE = ReadModifyWriteStateSpec("one", VarIntCoder())
+
+    def __init__(self, views: tuple[str, ...], outlet: Outlet) -> None:
+        self.views, self.outlet = views, outlet
+
+    def start_bundle(self) -> None:
+        """Nothing came yet."""
+        self.came: list[bytes] = []
+
+    def process(self, element: KEYED, one: Any = beam.DoFn.StateParam(ONE)) -> Iterator[bytes]:
+        self.came.append(element[1])
+        yield from ()
+
+    def finish_bundle(self) -> None:
+        """Writes it."""
+        if not self.came:
+            return
+        targets = {view.name: view.target for view in load_plan(self.views).views}
+        rows, letters = [], open_dead_letters(self.outlet.dead_letters)
+        with closing(letters):
+            for data in self.came:
+                kind, rest = data[:1], data[1:]
+                if kind == _ROW:
+                    view, row = decode_row(rest)
+                    rows.append((targets[view], row))
+                    Metrics.counter(NAMESPACE, f"{view}/{'deleted' if row.fields is None else 'written'}").inc()
+                elif kind == _LETTER:
+                    letters.write(decode_letter(rest))
+                else:
+                    with open(self.outlet.left, "a", encoding="utf-8") as file:
+                        file.write(json.dumps(rest.decode()) + "\n")
+        if rows:
+            with open_sink(self.outlet.sink).stream(list(targets.values())) as writer:
+                writer.write(rows)
