@@ -68,7 +68,10 @@ class SqliteSink(Sink):
     def backfill(self, views: Sequence[View]) -> Iterator[BackfillWriter]:
         """See `Sink`."""
         with self._write(views) as database:
-            yield _Writer(database)
+            try:
+                yield _Writer(database)
+            except sqlite3.Error as error:
+                raise self._failed(error) from error
             if database.in_transaction:
                 database.rollback()
 

@@ -148,7 +148,7 @@ class RowWriter:
                 report.refused_many = int(not report.refused_dead and going > allowed(total))
             stamp = Stamp(standing.generation, self.read_time, 0)
             for path, (old, _) in standing.rows.items():
-                if prune == "none" or report.refused is not None or old > stamp:
+                if prune == "none" or report.refused_dead or report.refused_many or old > stamp:
                     report.kept += 1
                     report.kept_newer += old > stamp
                 else:
