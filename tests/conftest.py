@@ -8,4 +8,10 @@ _COMMON = {"deadline": None, "print_blob": True, "suppress_health_check": [Healt
 settings.register_profile("quick", max_examples=30, **_COMMON)
 settings.register_profile("default", max_examples=150, **_COMMON)
 settings.register_profile("thorough", max_examples=500, **_COMMON)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "default")
+settings.load_profile(PROFILE)
+
+
+def beam_examples(few: int, thorough: int) -> int:
+    """How many pipelines a property of Beam runs: each takes a second or two."""
+    return thorough if PROFILE == "thorough" else few

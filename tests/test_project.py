@@ -34,7 +34,17 @@ def test_public_names(module: str) -> None:
 @pytest.mark.beam
 def test_public_names_of_transforms() -> None:
     assert importlib.import_module("transforms").__all__ == (
-        "AppendRows Backfill Behavior Destination FollowViews Outlet ReadChanges ReadStream WriteRows".split()
+        [
+            "AppendRows",
+            "Backfill",
+            "Behavior",
+            "Destination",
+            "FollowViews",
+            "Outlet",
+            "ReadChanges",
+            "ReadStream",
+            "WriteRows",
+        ]
     )
 
 

@@ -174,6 +174,10 @@ class _Stateful(beam.DoFn):  # type: ignore[misc]
         self.view, self.label, self.level, self.behavior = view, label, level, behavior
         self.is_counting = is_counting
 
+    def default_label(self) -> str:
+        """A part of the stage's label, which must not follow the class."""
+        return "Step"
+
     def setup(self) -> None:
         """Makes the stage, once for each worker's copy."""
         self.outputs = Outputs(numbered(self.view), is_counting=self.is_counting)

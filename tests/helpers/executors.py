@@ -103,6 +103,29 @@ def on_beam(plan: Plan, text: str, folder: Path) -> Outcome:
     return Outcome(rows, {f"{sum(view.tainted for view in report.views)} rows"}, letters)
 
 
+def streamed_on_beam(
+    plan: Plan, text: str, folder: Path, *options: str, runner: str = "DirectRunner", consistency: str = "eventual"
+) -> Outcome:
+    """The streaming pipeline on a runner, from a document file to a JSON-lines sink."""
+    from boiler_beam.connectors import open_sink, read_dead_letters
+    from pipelines.options import RunOptions
+    from pipelines.streaming import run_streaming
+
+    (folder / "documents.jsonl").write_text(text)
+    sink, dead = f"jsonl:{folder}/rows.jsonl", f"jsonl:{folder}/dead.jsonl"
+    run = RunOptions(
+        runner=runner, source=(f"file:{folder}/documents.jsonl",), sink=sink, dead_letter=None, mode="stream", state=None,
+        consistency=consistency, coalesce_seconds=0.0, allowed_lateness_seconds=0, from_empty=False, metrics_port=None,  # type: ignore[arg-type]
+        prune="safe", read_time=None, strict=False, explain=False, dry_run=False, beam_arguments=options,
+    )  # fmt: skip
+    report = run_streaming(plan, run, dead)
+    rows = {row.path: row.fields or b"" for view in plan.views for row in open_sink(sink).standing(view.target)}
+    letters = list(read_dead_letters(dead)) if report.dead_letters else []
+    assert sum(report.rows.values()) == len(rows)
+    assert report.dead_letters == len(letters)
+    return Outcome(rows, set(), letters)
+
+
 def told(plan: Plan, unknown: set[str], rows: dict[str, bytes]) -> dict[str, bytes]:
     """The rows that can be told where those at some paths, or masks of paths, can't.
 

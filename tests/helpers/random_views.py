@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -137,6 +138,17 @@ def views(draw: st.DrawFn) -> type[bb.ViewModel]:
         path = "any/{who}"
         body["paths"] = _copies(many)
     return type("View", (bb.ViewModel,), {**body, "__module__": __name__}, path=path)
+
+
+_number = itertools.count()
+
+
+def published(view: type[bb.ViewModel]) -> type[bb.ViewModel]:
+    """A view under a name of its own in this module, where workers find it."""
+    name = f"View{next(_number)}"
+    view.__name__ = view.__qualname__ = name
+    globals()[name] = view
+    return view
 
 
 def _getter(name: str, fields: tuple[str, ...]) -> Callable[[Any], Any]:

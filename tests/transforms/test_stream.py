@@ -1,0 +1,193 @@
+"""The streaming pipeline on Beam's runners: timers, watermarks, stable labels, coders and state."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("apache_beam", reason="Beam is an extra: other Pythons run without it")
+pytestmark = pytest.mark.beam
+
+import apache_beam as beam  # noqa: E402
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions  # noqa: E402
+from apache_beam.portability.api import beam_runner_api_pb2  # noqa: E402
+from apache_beam.runners.direct.direct_runner import BundleBasedDirectRunner  # noqa: E402
+from apache_beam.testing.test_stream import TestStream as Events  # noqa: E402
+from apache_beam.transforms.window import TimestampedValue  # noqa: E402
+
+import boiler_beam as bb  # noqa: E402
+from boiler_beam import Ref, aggregate, group, root, view_property  # noqa: E402
+from boiler_beam.errors import UsageError  # noqa: E402
+from boiler_beam.plan import compile_plan, load_plan  # noqa: E402
+from boiler_beam.steps.keyed.wire import decode_row, encode  # noqa: E402
+from pipelines.streaming import refuse_at_least_once  # noqa: E402
+from tests.helpers.executors import streamed_on_beam  # noqa: E402
+from tests.helpers.histories import change, lines  # noqa: E402
+from transforms import Behavior, FollowViews  # noqa: E402
+
+HERE = Path(__file__).parent
+MEETING = "boiler_beam.samples.meeting:MeetingSession"
+
+
+class Account(bb.DomainModel, collection="accounts"):
+    balance: int
+
+
+class Bank(bb.DomainModel, collection="banks"):
+    accounts: list[Ref[Account]]
+
+
+class Total(bb.ViewModel, collection="totals"):
+    class Store(bb.Store):
+        bank: Bank = root(Bank)
+        accounts: dict[str, Account] = bb.reference("bank.accounts")
+
+    store: Store
+    total = aggregate.sum("accounts", of="balance")
+
+    @view_property
+    def shown(self) -> int:
+        return sum(account.balance for account in self.store.accounts.values())
+
+
+class Balances(bb.ViewModel, collection="balances"):
+    class Store(bb.Store):
+        accounts: dict[str, Account] = group(Account, by="balance")
+
+    store: Store
+    number = aggregate.count("accounts")
+
+
+def follow(steps: list[Any], behavior: Behavior, view: type[bb.ViewModel] = Total) -> list[Any]:
+    """Sends changes and watermarks (numbers, in microseconds) through the pipeline; gives the rows in their order."""
+    stream = Events()
+    for step in steps:
+        if isinstance(step, (int, float)):
+            stream = stream.advance_watermark_to(step / 1e6)
+        else:
+            stream = stream.add_elements([TimestampedValue(encode(change(*one)), one[1] / 1e6) for one in step])
+    stream = stream.advance_watermark_to(1_000_000).advance_watermark_to_infinity()
+    options = PipelineOptions()
+    options.view_as(StandardOptions).streaming = True
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "rows")
+        path.touch()
+
+        def keep(pair: tuple[bytes, bytes]) -> None:
+            with path.open("a") as file:
+                file.write(pair[1].hex() + "\n")
+
+        with beam.Pipeline(runner=BundleBasedDirectRunner(), options=options) as pipeline:
+            changes = pipeline | stream | beam.Map(lambda data: data).with_output_types(bytes)
+            streamed = changes | FollowViews(compile_plan([view]), {view.__name__: behavior})
+            streamed["rows"] | beam.Map(keep)
+        return [decode_row(bytes.fromhex(line))[1] for line in path.read_text().splitlines()]
+
+
+BANK = ("banks/b1", 1_000, {"accounts": ["accounts/a1", "accounts/a2"]})
+OPENED = [("accounts/a1", 1_000, {"balance": 0}), ("accounts/a2", 1_000, {"balance": 0})]
+
+
+def test_s19_no_row_holds_a_part_of_a_commit() -> None:
+    """A transfer whose second half comes late, after a later transfer: the total of every row is 0."""
+    steps = [
+        [BANK, *OPENED],
+        50_000,
+        [("accounts/a1", 60_000, {"balance": -5})],
+        [("accounts/a2", 70_000, {"balance": 8}), ("accounts/a1", 70_000, {"balance": -8})],
+        55_000,
+        [("accounts/a2", 60_000, {"balance": 5})],
+        65_000,
+        200_000,
+    ]
+    rows = [json.loads(row.fields) for row in follow(steps, Behavior(is_commit=True))]
+    assert rows
+    assert all((row["total"], row["shown"]) == (0, 0) for row in rows)
+    halves = [json.loads(row.fields)["total"] for row in follow(steps, Behavior(coalesce_seconds=0))]
+    assert halves[-1] == 0
+
+
+def test_s19_a_late_change_goes_on_as_an_eventual_one() -> None:
+    late = [[BANK, *OPENED], 500_000, [("accounts/a1", 60_000, {"balance": 7})]]
+    rows = follow(late, Behavior(is_commit=True))
+    assert json.loads(rows[-1].fields) == {"shown": 7, "total": 7}
+
+
+def test_gating_no_row_before_the_watermark_is_past_the_snapshot() -> None:
+    snapshot = [BANK, *OPENED]
+    rows = follow([snapshot, [("accounts/a1", 40_000, {"balance": 3})], 90_000], Behavior(gate_micros=80_000))
+    assert [json.loads(row.fields)["total"] for row in rows] == [3], "each row once"
+
+
+def test_a_group_whose_members_all_left_is_deleted() -> None:
+    steps = [[("accounts/a1", 1_000, {"balance": 1})], 50_000, [("accounts/a1", 60_000, {"balance": 2})], 90_000]
+    rows = follow(steps, Behavior(is_commit=True), Balances)
+    assert sorted((row.path, row.fields) for row in rows[1:]) == [
+        ("balances/1", None),
+        ("balances/2", b'{"number":1}'),
+    ]
+
+
+def prism() -> str | None:
+    """The binary: named by BOILER_BEAM_PRISM, or on the path."""
+    return os.environ.get("BOILER_BEAM_PRISM") or shutil.which("prism")
+
+
+@pytest.mark.skipif(
+    prism() is None,
+    reason="no prism on the PATH or in BOILER_BEAM_PRISM: go install github.com/apache/beam/sdks/v2/go/cmd/prism@v2.77.0",
+)
+@pytest.mark.parametrize("consistency", ["eventual", "commit"])
+def test_prism(tmp_path: Path, consistency: str) -> None:
+    table = [BANK, *OPENED, ("accounts/a1", 60_000, {"balance": -5}), ("accounts/a2", 60_000, {"balance": 5})]
+    outcome = streamed_on_beam(
+        compile_plan([Total]), lines(table), tmp_path, f"--prism_location={prism()}", runner="PrismRunner", consistency=consistency,
+    )  # fmt: skip
+    assert outcome.rows == {"totals/b1": b'{"shown":0,"total":0}'}
+
+
+def graph(view: str, behavior: Behavior, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What Dataflow would be sent of a view: each stage with its coder, state and timers."""
+    monkeypatch.setenv("NO_GCE_CHECK", "true")
+    plan = load_plan((view,))
+    arguments = ["--runner=DataflowRunner", "--dry_run=True", "--project=project", "--region=r", "--streaming"]
+    options = PipelineOptions([*arguments, "--temp_location=gs://bucket/temp", "--no_auth"])
+    pipeline = beam.Pipeline(options=options)
+    changes = pipeline | beam.Impulse() | "Changes" >> beam.Map(lambda data: data).with_output_types(bytes)
+    changes | "Follow" >> FollowViews(plan, {plan.views[0].name: behavior})
+    parts = pipeline.run().job.proto_pipeline.components
+    found = {}
+    for one in parts.transforms.values():
+        if one.spec.urn != "beam:transform:pardo:v1" or not one.unique_name.startswith("Follow/"):
+            continue
+        payload = beam_runner_api_pb2.ParDoPayload.FromString(one.spec.payload)
+        (coder,) = {parts.pcollections[name].coder_id for name in one.inputs.values()}
+        inner = [parts.coders[name].spec.urn for name in parts.coders[coder].component_coder_ids]
+        found[one.unique_name] = {
+            "coder": [parts.coders[coder].spec.urn, *inner],
+            "state": {name: spec.WhichOneof("spec") for name, spec in sorted(payload.state_specs.items())},
+            "timers": sorted(payload.timer_family_specs),
+        }
+    return found
+
+
+@pytest.mark.parametrize("consistency", ["eventual", "commit"])
+def test_a_running_job_can_be_updated(consistency: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Labels, coders and state of the meeting view are what they were: a change of this file breaks running jobs."""
+    found = graph(MEETING, Behavior(is_commit=consistency == "commit"), monkeypatch)
+    assert found == json.loads((HERE / f"meeting_{consistency}.json").read_text())
+    kinds = {kind for stage in found.values() for kind in stage["state"].values()}
+    assert kinds <= {"bag_spec", "read_modify_write_spec"}, "state that every runner has (rule 7)"
+
+
+def test_at_least_once_is_refused() -> None:
+    options = PipelineOptions(["--dataflow_service_options=streaming_mode_at_least_once"])
+    with pytest.raises(UsageError, match="expected exactly-once streaming, because what stages send adds up"):
+        refuse_at_least_once(options)
+    refuse_at_least_once(PipelineOptions([]))
