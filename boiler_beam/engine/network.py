@@ -5,7 +5,7 @@ So between two changes all that a change sent has arrived, and rows look documen
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -19,7 +19,7 @@ from boiler_beam.steps.row import store_value
 from boiler_beam.steps.stream import CountWays, Distinct, Down, First, Row, StreamPlan, Up
 from boiler_beam.steps.stream.cells import Cells
 from boiler_beam.steps.stream.down import NOTHING_NEW
-from boiler_beam.steps.stream.messages import State
+from boiler_beam.steps.stream.messages import Part, State
 
 __all__ = ["Network", "Over"]
 
@@ -139,7 +139,17 @@ class Network:
         counts.put(value, self._distinct.counted(before, edge, aggregate, row, value, weight, version))
 
     def shown(
-        self, edge: int, row: str, path: str, weight: int, old: State | None, new: State | None, version: int, /
+        self,
+        edge: int,
+        row: str,
+        path: str,
+        weight: int,
+        old: State | None,
+        new: State | None,
+        parts: Sequence[Part],
+        member: tuple[int, Any] | None,
+        version: int,
+        /,
     ) -> None:
         """See `Out`."""
         self.number_of_messages += 1
@@ -147,11 +157,18 @@ class Network:
         cell = self.cells.row(view, row)
         if cell.version < version:
             cell.version = version
-        if cell.read >> edge & 1 and view not in self.silent:
+        is_seen = cell.read >> edge & 1
+        if parts or member is not None:
+            is_seen = True
+            for place, value, times in parts:
+                self.row.added(cell, edge, place, path, value, times)
+            if member is not None:
+                self.row.owned(cell, *member)
+        if is_seen and view not in self.silent:
             self.dirty[view][row] = None
         if cell.values:
             self._renew(cell.values, edge, path)
-        if self._holds_members[edge] and (old is None or new is None):
+        if self._holds_members[edge] and (old is None) is not (new is None):
             self.cells.up(edge, row).documents.change(path, old, new)
 
     def _renew(self, values: dict[int, Any], edge: int, path: str) -> None:
@@ -167,25 +184,6 @@ class Network:
             del values[edge]
         for key in keys if edge in values else ():
             known[key] = document
-
-    def added(self, edge: int, aggregate: int, row: str, path: str, value: Any, weight: int, version: int, /) -> None:
-        """See `Out`."""
-        self.number_of_messages += 1
-        cell = self._touched_row(self._view_of[edge], row, version)
-        self.row.added(cell, edge, aggregate, path, value, weight)
-
-    def owned(self, view: int, row: str, key: Any, weight: int, version: int, /) -> None:
-        """See `Out`."""
-        self.number_of_messages += 1
-        self.row.owned(self._touched_row(view, row, version), key, weight)
-
-    def _touched_row(self, view: int, row: str, version: int) -> Any:
-        cell = self.cells.row(view, row)
-        if cell.version < version:
-            cell.version = version
-        if view not in self.silent:
-            self.dirty[view][row] = None
-        return cell
 
     # What rows have ---------------------------------------------------------------------------------------------------
 

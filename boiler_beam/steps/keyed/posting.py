@@ -8,14 +8,14 @@
 | `users/First` | row | `Candidate` |
 | `num_names/Distinct` | row and value | `Counted` |
 | `largest/Rank` | row | `Added` |
-| `Row` | row | `Shown`, `Added`, `Ranked`, `Owned` |
+| `Row` | row | `Shown`, `Ranked` |
 | `Claim` | row path | `Claimed` |
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from typing_extensions import assert_never
@@ -31,7 +31,7 @@ from boiler_beam.steps.stream.messages import (
     Held,
     Lies,
     Message,
-    Owned,
+    Part,
     Ranked,
     Shown,
     State,
@@ -94,9 +94,8 @@ def address(plan: StreamPlan, message: Message) -> Address:
             name = _aggregate(plan, message).name
             return Address(f"{name}/Distinct", f"{message.row}\0{message.value.decode('utf-8', 'surrogatepass')}")
         case Added():
-            one = _aggregate(plan, message)
-            return Address(f"{one.name}/Rank" if one.fold.keeps == "ranking" else ROW, message.row)
-        case Shown() | Ranked() | Owned():
+            return Address(f"{_aggregate(plan, message).name}/Rank", message.row)
+        case Shown() | Ranked():
             return Address(ROW, message.row)
         case Claimed():
             return Address(CLAIM, message.path)
@@ -109,8 +108,10 @@ def is_going(message: Change | Message) -> bool:
     match message:
         case Change():
             return message.is_deleted
-        case Wanted() | Owned() | Candidate() | Counted() | Added():
+        case Wanted() | Candidate() | Counted():
             return message.weight < 0
+        case Added():
+            return any(weight < 0 for _, weight in message.values)
         case Shown():
             return message.new is None
         case Claimed():
@@ -155,11 +156,33 @@ class Posting:
         self.post(Candidate(edge, row, path, weight, state, version))
 
     def shown(
-        self, edge: int, row: str, path: str, weight: int, old: State | None, new: State | None, version: int, /
+        self,
+        edge: int,
+        row: str,
+        path: str,
+        weight: int,
+        old: State | None,
+        new: State | None,
+        parts: Sequence[Part],
+        member: tuple[int, Any] | None,
+        version: int,
+        /,
     ) -> None:
-        """See `Out`."""
-        held = None if new is None else self._held(edge, path, new)
-        self.post(Shown(edge, row, path, weight, None if old is None else old.sequence, held, version))
+        """See `Out`; what needs an order goes to where that is kept."""
+        aggregates = self.plan.plan.views[self.plan.edges[edge][0]].aggregates
+        ranked: dict[int, list[tuple[Any, int]]] = {}
+        others = []
+        for place, value, times in parts:
+            if aggregates[place].fold.keeps == "ranking":
+                ranked.setdefault(place, []).append((value, times))
+            else:
+                others.append((place, value, times))
+        for place, values in ranked.items():
+            self.post(Added(edge, place, row, path, values, version))
+        if others or member is not None or self.plan.travels[edge]:
+            held = None if new is None else self._held(edge, path, new)
+            sequence = None if old is None else old.sequence
+            self.post(Shown(edge, row, path, weight, sequence, held, others, member, version))
 
     def _held(self, edge: int, path: str, state: State) -> Held:
         if state.role is None:
@@ -173,11 +196,3 @@ class Posting:
     def counted(self, edge: int, aggregate: int, row: str, value: bytes, weight: int, version: int, /) -> None:
         """See `Out`."""
         self.post(Counted(edge, aggregate, row, value, weight, version))
-
-    def added(self, edge: int, aggregate: int, row: str, path: str, value: Any, weight: int, version: int, /) -> None:
-        """See `Out`."""
-        self.post(Added(edge, aggregate, row, path, value, weight, version))
-
-    def owned(self, view: int, row: str, key: Any, weight: int, version: int, /) -> None:
-        """See `Out`."""
-        self.post(Owned(view, row, key, weight, version))

@@ -21,10 +21,10 @@ class RankHead(msgspec.Struct, array_like=True):
 def rank(head: RankHead, ranking: Ranking[Any], limit: int | None, version: int) -> bool:
     """Takes the first values where they changed; gives whether they did.
 
-    Added(largest, c1, 3, +1)      [3]
-    Added(largest, c1, 7, +1)      [7]
-    Added(largest, c1, 5, +1)      nothing: 7 is still the largest
-    Added(largest, c1, 7, -1)      [5]
+    Added(largest, c1, +3)          [3]
+    Added(largest, c1, +7)          [7]
+    Added(largest, c1, +5)          nothing: 7 is still the largest
+    Added(largest, c1, -7, +6)      [6]
     """
     values = list(ranking.first(limit))
     if values == head.values:

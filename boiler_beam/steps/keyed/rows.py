@@ -16,7 +16,7 @@ from boiler_beam.steps.keyed.tiers import TIERS, Bounds, LogRanking
 from boiler_beam.steps.stream.cells import ClaimCell, Emitted, RowCell
 from boiler_beam.steps.stream.claims import Claim
 from boiler_beam.steps.stream.distinct import Distinct
-from boiler_beam.steps.stream.messages import Added, Claimed, Counted, Message, Owned, Ranked, Shown
+from boiler_beam.steps.stream.messages import Added, Claimed, Counted, Message, Ranked, Shown
 from boiler_beam.steps.stream.plan import StreamPlan
 from boiler_beam.steps.stream.row import GONE
 from boiler_beam.steps.stream.row import Row as RowStep
@@ -83,8 +83,8 @@ class RankStage(Stage):
         assert isinstance(message, Added)
         head: _RankHead = self._codec.read(cell)
         ranking = LogRanking(cell.logs, head.bounds, Any, 2 * (self.fold.limit or 0))
-        place = self.fold.rank(message.path, from_wire(message.value))
-        ranking.add(place, message.weight, message.value)
+        for value, weight in message.values:
+            ranking.add(self.fold.rank(message.path, from_wire(value)), weight, value)
         if rank(head.given, ranking, self.fold.limit, message.version):
             given = head.given
             self.output.post(Ranked(message.aggregate, key, given.values, given.sequence, message.version))
@@ -146,15 +146,15 @@ class RowStage(Stage):
             case Shown():
                 held = LogHeld(cell.logs[0], head.held)
                 held.change(message.edge, message.path, message.weight, message.old, message.new)
-                is_seen = bool(head.read >> message.edge & 1)
-            case Added():
-                self._step.added(row, message.edge, message.aggregate, message.path, message.value, message.weight)
+                for place, value, times in message.parts:
+                    self._step.added(row, message.edge, place, message.path, value, times)
+                if message.member is not None:
+                    self._step.owned(row, *message.member)
+                is_seen = bool(message.parts or message.member is not None or head.read >> message.edge & 1)
             case Ranked():
                 known = head.ranked.get(message.aggregate)
                 if known is None or known[0] < message.sequence:
                     head.ranked[message.aggregate] = message.sequence, message.values
-            case Owned():
-                self._step.owned(row, message.key, message.weight)
             case _:
                 raise AssertionError(f"{self.label} takes no {type(message).__name__}")
         assert not isinstance(message, Change)

@@ -22,5 +22,6 @@ class Distinct:
         """So many documents more or less have the value; gives how many have it now."""
         after = before + weight
         if (before > 0) != (after > 0):
-            self.out.added(edge, aggregate, row, "", None, 1 if after > 0 else -1, version)
+            part = aggregate, None, 1 if after > 0 else -1
+            self.out.shown(edge, row, "", 1, None, None, (part,), None, version)
         return after

@@ -125,7 +125,7 @@ class Down(Showing):
         return Said(State(sequence, role, b"", change.version), keys)
 
     def _tell(self, number: int, change: Change, sequence: int, old: Said | None, new: Said | None) -> None:
-        view, edge = self.plan.edges[number]
+        _, edge = self.plan.edges[number]
         path, version, out = change.path, change.version, self.out
         before, after = old.keys if old is not None else {}, new.keys if new is not None else {}
         state = self._with_fields(number, new.state, change) if new is not None else None
@@ -137,11 +137,14 @@ class Down(Showing):
                 out.lies(number, key, path, was, now or State(sequence, None, b"", version), version)
                 continue
             weight = (now is not None) - (was is not None)
+            member = None
             if isinstance(edge, Group) and weight:
-                out.owned(view, key, (after if now is not None else before)[key], weight, version)
+                member = weight, (after if now is not None else before)[key]
             if edge.limit is None:
-                self.show(number, key, path, was, now, 1, version)
+                self.show(number, key, path, was, now, 1, version, member)
                 continue
+            if member is not None:
+                out.shown(number, key, path, 1, None, None, (), member, version)
             for one, times in ((was, -1), (now, 1)):
                 if one is not None:
                     out.candidate(number, key, path, times, one, version)

@@ -7,13 +7,14 @@ number, as in a partitioned backfill.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import msgspec
 
 from boiler_beam.steps.messages import Role
 
-__all__ = ["Added", "Candidate", "Claimed", "Counted", "Held", "Lies", "Message", "Out", "Owned", "Ranked"]
+__all__ = ["Added", "Candidate", "Claimed", "Counted", "Held", "Lies", "Message", "Out", "Part", "Ranked"]
 __all__ += ["Shown", "State", "Wanted"]
 
 
@@ -97,11 +98,14 @@ class Candidate(_Message, tag="c", frozen=True):
 
 
 class Shown(_Message, tag="s", frozen=True):
-    """A row no longer has a document in one state over an edge, but in another one, so many times.
+    """What changes for a row by one document at one edge, all of it at once.
 
     Attributes:
-        old: The sequence of the state that it had; None: it did not have the document.
-        new: What it has; None: not any more.
+        weight: How many times.
+        old: The sequence of the state that it had; None: it did not have the document, or does not hold it.
+        new: What it has; None: not any more, or it does not hold it.
+        parts: What its aggregates get: place, value, and how many times more or less.
+        member: How many members a group's row has more or less, and its key; None where that stays.
         version: That of what caused the message; the document's own is in `new`.
     """
 
@@ -111,6 +115,8 @@ class Shown(_Message, tag="s", frozen=True):
     weight: int
     old: int | None
     new: Held | None
+    parts: list[tuple[int, Any, int]]
+    member: tuple[int, Any] | None
     version: int
 
 
@@ -126,14 +132,13 @@ class Counted(_Message, tag="d", frozen=True):
 
 
 class Added(_Message, tag="a", frozen=True):
-    """What a document adds to an aggregate of a row (weight 1), or takes back (weight -1)."""
+    """What a document adds to an aggregate that needs its values in order: values, and how many times more or less."""
 
     edge: int
     aggregate: int
     row: str
     path: str
-    value: Any
-    weight: int
+    values: list[tuple[Any, int]]
     version: int
 
 
@@ -144,16 +149,6 @@ class Ranked(_Message, tag="k", frozen=True):
     row: str
     values: list[Any]
     sequence: int
-    version: int
-
-
-class Owned(_Message, tag="o", frozen=True):
-    """A group's row has a member more or less; its key."""
-
-    view: int
-    row: str
-    key: Any
-    weight: int
     version: int
 
 
@@ -168,7 +163,11 @@ class Claimed(_Message, tag="p", frozen=True):
     version: int
 
 
-Message = Lies | Wanted | Candidate | Shown | Counted | Added | Ranked | Owned | Claimed
+Message = Lies | Wanted | Candidate | Shown | Counted | Added | Ranked | Claimed
+
+
+Part = tuple[int, Any, int]
+"""What an aggregate gets: its place, a value, and how many times more or less."""
 
 
 class Out(Protocol):
@@ -190,15 +189,19 @@ class Out(Protocol):
         """See `Candidate`."""
 
     def shown(
-        self, edge: int, row: str, path: str, weight: int, old: State | None, new: State | None, version: int, /
+        self,
+        edge: int,
+        row: str,
+        path: str,
+        weight: int,
+        old: State | None,
+        new: State | None,
+        parts: Sequence[Part],
+        member: tuple[int, Any] | None,
+        version: int,
+        /,
     ) -> None:
         """See `Shown`."""
 
     def counted(self, edge: int, aggregate: int, row: str, value: bytes, weight: int, version: int, /) -> None:
         """See `Counted`."""
-
-    def added(self, edge: int, aggregate: int, row: str, path: str, value: Any, weight: int, version: int, /) -> None:
-        """See `Added`."""
-
-    def owned(self, view: int, row: str, key: Any, weight: int, version: int, /) -> None:
-        """See `Owned`."""

@@ -25,9 +25,9 @@ UNKNOWN = -1
 class Row:
     """Key: a view and a row. Adds up what its aggregates hold; `render` says which copies there are of it.
 
-    Owned(org1, +1), Added(num_users, org1, +1)       org1 exists, has one user
-    Added(num_attending, org1, +1)                    and one who attends
-    Owned(org1, -1), Added(num_users, org1, -1)       it has no member, and is no row
+    Shown(org1, users/u1, member +1, num_users +1)     org1 exists, has one user
+    Shown(org1, tickets/t1, num_attending +1)          and one who attends
+    Shown(org1, users/u1, member -1, num_users -1)     it has no member, and is no row
     """
 
     def __init__(self, plan: StreamPlan, refuse: Callable[[DeadLetter], None]) -> None:
@@ -52,8 +52,8 @@ class Row:
         for _ in range(abs(weight)):
             (fold.add if weight > 0 else fold.retract)(state, path, known)
 
-    def owned(self, cell: RowCell, key: Any, weight: int) -> None:
-        """A group has a member more or less."""
+    def owned(self, cell: RowCell, weight: int, key: Any) -> None:
+        """A group has so many members more or less."""
         cell.members += weight
         if weight > 0:
             cell.key = tuple(key) if isinstance(key, list) else key

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from boiler_beam.steps.messages import Role
-from boiler_beam.steps.stream.messages import Out, State
+from boiler_beam.steps.stream.messages import Out, Part, State
 from boiler_beam.steps.stream.plan import StreamPlan
 from boiler_beam.values import from_wire
 
@@ -23,38 +25,59 @@ class Showing:
         self._travels, self._hangs = plan.travels, plan.hangs
 
     def show(
-        self, edge: int, row: str, path: str, old: State | None, new: State | None, weight: int, version: int
+        self,
+        edge: int,
+        row: str,
+        path: str,
+        old: State | None,
+        new: State | None,
+        weight: int,
+        version: int,
+        member: tuple[int, Any] | None = None,
     ) -> None:
         """A row had a document in one state over an edge, and has it in another one; None: it did not reach it.
 
-        Sends the difference, so many times: to the row what the document is, to aggregates what it adds and takes back,
-        to the edges below what the row wants of them, more and less.
+        Sends the difference, so many times: to the row what the document is and what its aggregates get, to the edges
+        below what the row wants of them, more and less. Of a group, too, whether the row has a member more or less.
         """
-        if self._travels[edge]:
-            self.out.shown(edge, row, path, weight, old, new, version)
+        parts: list[Part] = []
         if self._hangs[edge]:
             was, now = old.role if old is not None else None, new.role if new is not None else None
             if was != now:
-                self._change(edge, row, path, was, now, weight, version)
+                parts = self._parts(edge, row, path, was, now, weight, version)
+                self._want(edge, row, path, was, now, weight, version)
+        if self._travels[edge]:
+            self.out.shown(edge, row, path, weight, old, new, parts, member, version)
+        elif parts or member is not None:
+            self.out.shown(edge, row, path, weight, None, None, parts, member, version)
 
-    def _change(
+    def _parts(
         self, edge: int, row: str, path: str, was: Role | None, now: Role | None, weight: int, version: int
-    ) -> None:
-        plan, out = self.plan, self.out
-        aggregates = plan.plan.views[plan.edges[edge][0]].aggregates
+    ) -> list[Part]:
+        """What aggregates get; values that count once go another way."""
+        if not self.plan.aggregates[edge]:
+            return []
+        aggregates, parts = self.plan.plan.views[self.plan.edges[edge][0]].aggregates, []
         for role, sign in ((was, -weight), (now, weight)):
             for place, value in role.contributions if role is not None else ():
                 fold = aggregates[place].fold
                 if fold.keeps == "distinct":
-                    out.counted(edge, place, row, fold.rank(path, from_wire(value)), sign, version)
+                    self.out.counted(edge, place, row, fold.rank(path, from_wire(value)), sign, version)
                 else:
-                    out.added(edge, place, row, path, value, sign, version)
-        if plan.references[edge] or plan.below[edge]:
-            wanted: dict[tuple[int, str], int] = {}
-            for role, sign in ((was, -weight), (now, weight)):
-                for child, keys in plan.links(role, path) if role is not None else ():
-                    for key in keys:
-                        wanted[child, key] = wanted.get((child, key), 0) + sign
-            for (child, key), change in wanted.items():
-                if change:
-                    out.wanted(child, key, row, change, version)
+                    parts.append((place, value, sign))
+        return parts
+
+    def _want(
+        self, edge: int, row: str, path: str, was: Role | None, now: Role | None, weight: int, version: int
+    ) -> None:
+        plan = self.plan
+        if not (plan.references[edge] or plan.below[edge]):
+            return
+        wanted: dict[tuple[int, str], int] = {}
+        for role, sign in ((was, -weight), (now, weight)):
+            for child, keys in plan.links(role, path) if role is not None else ():
+                for key in keys:
+                    wanted[child, key] = wanted.get((child, key), 0) + sign
+        for (child, key), change in wanted.items():
+            if change:
+                self.out.wanted(child, key, row, change, version)

@@ -52,7 +52,7 @@ class Up(Showing):
     def touched(self, cell: UpCell, edge: int, path: str, version: int) -> None:
         """A document of a bare edge changed: nothing is kept of it."""
         for row, _ in cell.rows.items():
-            self.out.shown(edge, row, path, 1, _MISSING, _MISSING, version)
+            self.out.shown(edge, row, path, 1, _MISSING, _MISSING, (), None, version)
 
     def _tell(
         self, edge: int, row: str, path: str, old: State | None, new: State | None, weight: int, version: int
