@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 from hypothesis import given, note
@@ -76,6 +77,60 @@ def test_s8_a_row_waits_until_what_it_wants_is_answered() -> None:
             network.settle(1)
             view.render()
         assert addresses(network) == ["one", "two"]
+
+
+def meeting_events() -> st.SearchStrategy[tuple[str, Any]]:
+    """What becomes of one document of a small meeting room."""
+    ids = st.sampled_from(["1", "2"])
+    some = st.lists(ids, max_size=2, unique=True)
+
+    def meeting(parts: tuple[str, list[str], list[str], str]) -> Any:
+        location, users, tickets, status = parts
+        return {
+            "location": f"locations/{location}",
+            "users": [f"users/{one}" for one in users],
+            "tickets": {one: f"tickets/{one}" for one in tickets},
+            "status": status,
+        }
+
+    status = st.sampled_from(["not-started", "closed"])
+    user = st.sampled_from(["Ann", "Bo"]).map(
+        lambda name: {"firstName": name, "lastName": "x", "organization": "o", "hearingAidRequested": False}
+    )
+    ticket = st.tuples(ids, st.booleans()).map(
+        lambda parts: {"user": f"users/{parts[0]}", "role": "r", "attendance": parts[1]}
+    )
+    location = ids.map(lambda one: {"latitude": 0.0, "longitude": 0.0, "address": one})
+    gone = st.none()
+    return st.one_of(
+        st.tuples(st.just("meetings/m"), st.one_of(st.tuples(ids, some, some, status).map(meeting), gone)),
+        st.tuples(ids.map(lambda one: f"users/{one}"), st.one_of(user, gone)),
+        st.tuples(ids.map(lambda one: f"tickets/{one}"), st.one_of(ticket, gone)),
+        st.tuples(ids.map(lambda one: f"locations/{one}"), st.one_of(location, location, gone)),
+    )
+
+
+@given(st.lists(meeting_events(), min_size=8, max_size=20), st.integers(0, 99).map(random.Random))
+def test_s8_what_is_given_meanwhile_is_the_row_before_or_after_a_change(
+    events: list[tuple[str, Any]], order: random.Random
+) -> None:
+    """A row of references is rendered at any time, and never seen with a document that is still on its way."""
+    plan = compile_plan([MeetingSession])
+    table = [(path, version, fields) for version, (path, fields) in enumerate(events, start=1)]
+    note(f"table = {table!r}")
+    network = Network(plan, order)
+    (view,) = network.views
+    before: dict[str, bytes] = {}
+    for place, change in enumerate(changes(table), start=1):
+        after = compute(plan, changes(table[:place])).rows
+        network.observe(change)
+        while view.bag:
+            network.settle(1)
+            view.render()
+        for row in view.given:
+            assert row.fields in (before.get(row.path), after.get(row.path))
+        view.given.clear()
+        before = after
 
 
 def test_s8_a_missing_document_is_an_answer() -> None:

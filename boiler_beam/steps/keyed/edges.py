@@ -170,7 +170,7 @@ class FirstStage(Stage):
     def take(self, cell: Cell, key: str, message: Change | Message) -> None:
         assert isinstance(message, Candidate)
         head: _FirstHead = self._codec.read(cell)
-        first = FirstCell(LogRanking(cell.logs, head.bounds, tuple[str, State], 2 * self.limit), head.shown)
+        first = FirstCell(LogRanking(cell.logs, head.bounds, tuple[str, State], max(64, 2 * self.limit)), head.shown)
         edge, row, path, weight, state = message.edge, message.row, message.path, message.weight, message.state
         self._step.candidate(first, edge, row, path, weight, state, message.version)
         self._codec.write(cell, head)

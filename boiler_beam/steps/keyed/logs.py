@@ -62,7 +62,7 @@ class ListLog:
 
 
 class Sizes(msgspec.Struct, array_like=True):
-    """How many entries a log held when it was rewritten, and how many were added since."""
+    """How many entries a log held when it was looked at, and how many were added since."""
 
     kept: int = 0
     added: int = 0
@@ -93,7 +93,7 @@ class Folded(Generic[K, V]):
         """Adds without reading, but where the log is due to be rewritten."""
         self._log.append(_encode(entry))
         self._sizes.added += 1
-        if self._sizes.added > 2 * max(_LEAST, self._sizes.kept):
+        if self._sizes.added > max(_LEAST, self._sizes.kept):
             self.fold()
 
     def fold(self) -> dict[K, V]:
@@ -101,8 +101,11 @@ class Folded(Generic[K, V]):
         found: dict[K, V] = {}
         for entry in self._log.read():
             self._merge(found, self._decode(entry))
-        if self._sizes.added > max(_LEAST, len(found)):
+        sizes, entries = self._sizes, self._sizes.kept + self._sizes.added
+        if entries > _LEAST and entries >= 2 * len(found):
             self.rewrite(found)
+        elif sizes.added > max(_LEAST, sizes.kept):
+            sizes.kept, sizes.added = entries, 0  # looked at again when it is twice as long
         return found
 
     def rewrite(self, found: dict[K, V]) -> None:

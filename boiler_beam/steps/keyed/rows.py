@@ -82,7 +82,7 @@ class RankStage(Stage):
     def take(self, cell: Cell, key: str, message: Change | Message) -> None:
         assert isinstance(message, Added)
         head: _RankHead = self._codec.read(cell)
-        ranking = LogRanking(cell.logs, head.bounds, Any, 2 * (self.fold.limit or 0))
+        ranking = LogRanking(cell.logs, head.bounds, Any, max(64, 2 * (self.fold.limit or 0)))
         for value, weight in message.values:
             ranking.add(self.fold.rank(message.path, from_wire(value)), weight, value)
         if rank(head.given, ranking, self.fold.limit, message.version):

@@ -77,7 +77,7 @@ class LogRanking:
         if limit is None:
             found = [pair for tier in self._tiers for pair in tier.fold().items()]
         else:
-            found = list(self._filled(0, max(limit, self._least)).items())
+            found = list(self._filled(0, limit).items())
         found.sort(key=lambda pair: pair[0])
         return islice((item for _, (weight, item) in found if weight > 0), limit)
 
