@@ -6,7 +6,7 @@ What a stage does is `boiler_beam.steps.keyed.stage`'s; here are its state and i
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -47,7 +47,8 @@ class Behavior:
         coalesce_seconds: How long changes of a row are gathered before it is rendered.
         is_commit: Whether no row holds a part of a commit (S19): every stage holds what came until the watermark
             passes it, and takes it in the order of its versions. Elements' timestamps are their versions then.
-        has_clock_sequence: Whether sequences are at least the time: where a runner may run again what it wrote (S15).
+        is_durable: Whether only what is committed reaches the sink, as behind a durable shuffle; else a row's sequence
+            is at least the time, and the sink decides whether a row changed (S15).
         gate_micros: No row is rendered before the watermark passes this time: that of a snapshot that comes with the
             stream; None: at once.
         retention_micros: How long deletions are remembered (S3); None: for ever, as it should be where input ends.
@@ -56,7 +57,7 @@ class Behavior:
     generation: int = 1
     coalesce_seconds: float = 0.1
     is_commit: bool = False
-    has_clock_sequence: bool = False
+    is_durable: bool = True
     gate_micros: int | None = None
     retention_micros: int | None = None
 
@@ -182,9 +183,9 @@ class _Stateful(beam.DoFn):  # type: ignore[misc]
         """Makes the stage, once for each worker's copy."""
         self.outputs = Outputs(numbered(self.view), is_counting=self.is_counting)
         behavior = self.behavior
-        least: Callable[[], int] = _now_micros if behavior.has_clock_sequence else lambda: 0
+        clock = None if behavior.is_durable else _now_micros
         plan, outputs = self.outputs.plan, self.outputs
-        self.stage = stages(plan, outputs, behavior.generation, least, self._horizon)[self.label]
+        self.stage = stages(plan, outputs, behavior.generation, clock, self._horizon)[self.label]
 
     def _take(self, element: KEYED, head: Any, *bags: Any) -> list[Any]:
         key, data = element

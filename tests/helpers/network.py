@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
@@ -60,10 +60,19 @@ class CountedLog(ListLog):
 class ViewNetwork:
     """The stages of one view; it is what they send to (see `Output`)."""
 
-    def __init__(self, view: ViewPlan, plan: Plan, order: random.Random | None = None, generation: int = 1) -> None:
+    def __init__(
+        self,
+        view: ViewPlan,
+        plan: Plan,
+        order: random.Random | None = None,
+        generation: int = 1,
+        clock: Callable[[], int] | None = None,
+        horizon: Callable[[], int] = lambda: 0,
+    ) -> None:
         self.plan = StreamPlan(Plan((view,), plan.families))
         self.order = order
-        self.stages: dict[str, Stage] = stages(self.plan, self, generation)
+        self.stages: dict[str, Stage] = stages(self.plan, self, generation, clock, horizon)
+        self.left: set[str] = set()
         self.cells: dict[tuple[str, str], StoredCell] = {}
         self.bag: list[tuple[str, str, bytes | Change]] = []
         self.letters: list[DeadLetter] = []
@@ -82,7 +91,7 @@ class ViewNetwork:
         pass
 
     def leave(self, path: str) -> None:
-        pass
+        self.left.add(path)
 
     def give(self, row: Row) -> None:
         self.given.append(row)
@@ -126,6 +135,11 @@ class ViewNetwork:
                 waiting.append(key)
         self.current = None
         return waiting
+
+    def expire(self, horizon: int) -> None:
+        """Drops the cells whose contents went before a time."""
+        for (stage, _), cell in self.cells.items():
+            self.stages[stage].expire(cell, horizon)
 
     def snapshot(self) -> object:
         """All that a checkpoint of a runner holds: cells, and messages that are on their way."""

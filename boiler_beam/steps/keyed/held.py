@@ -36,12 +36,14 @@ class Holding:
                 self.is_waiting = True
             else:
                 self._held[edge][path] = one
+        self._wanted: dict[int, set[str]] = {number: set() for number in self._held if plan.awaited[number]}
+        for number in self._held:  # parents first
+            for path, one in self._held[number].items():
+                if one.is_there and (number not in self._wanted or path in self._wanted[number]):
+                    for child, keys in one.links:
+                        self._wanted[child].update(keys)
         self.is_waiting = self.is_waiting or any(
-            key not in self._held[child]
-            for held in self._held.values()
-            for one in held.values()
-            for child, keys in one.links
-            for key in keys
+            not wanted <= self._held[number].keys() for number, wanted in self._wanted.items()
         )
 
     def __call__(self, name: str) -> dict[str, Any]:
@@ -50,8 +52,12 @@ class Holding:
         if found is None:
             number = self._edges[name]
             self.read |= 1 << number
-            held = self._held[number].items()
-            found = self._known[name] = {path: self._document(number, path, one) for path, one in held if one.is_there}
+            wanted = self._wanted.get(number)
+            found = self._known[name] = {
+                path: self._document(number, path, one)
+                for path, one in self._held[number].items()
+                if one.is_there and (wanted is None or path in wanted)  # else it is about to leave
+            }
         return found
 
     def _document(self, number: int, path: str, held: Held) -> Any:

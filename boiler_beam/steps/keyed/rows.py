@@ -114,8 +114,8 @@ class RowStage(Stage):
         label: `Row`.
         output: Where it goes.
         generation: Of the rows (S13).
-        sequence_at_least: What the sequence of a row is at least: 0, or the time in microseconds where a runner may
-            run again what was written already (S15).
+        clock: The time in microseconds, where the runner may roll back what was written already (S15); None where only
+            what is committed reaches the sink.
     """
 
     number_of_logs = 1
@@ -126,10 +126,10 @@ class RowStage(Stage):
         label: str,
         output: Output,
         generation: int = 1,
-        sequence_at_least: Callable[[], int] = lambda: 0,
+        clock: Callable[[], int] | None = None,
     ) -> None:
         super().__init__(plan, label, output)
-        self.generation, self.sequence_at_least = generation, sequence_at_least
+        self.generation, self.clock = generation, clock
         self._codec, self._step = HeadCodec(_RowHead), RowStep(plan, output.refuse)
         self._is_unique = plan.plan.views[0].paths.is_unique
 
@@ -164,6 +164,10 @@ class RowStage(Stage):
         self._write(cell, head, row)
         return gets_dirty
 
+    def paths(self, cell: Cell) -> set[str]:
+        """The paths that something was given for."""
+        return set(self._codec.read(cell).emitted)
+
     def touch(self, cell: Cell, key: str, read_time: int) -> None:
         """A backfill found another row in the sink (S16): it is given again, not older than that."""
         head: _RowHead = self._codec.read(cell)
@@ -193,8 +197,8 @@ class RowStage(Stage):
         head.is_dirty = False
         for path in {path for path, fields in copies if fields is None} - head.emitted.keys():
             self.output.leave(path)
-        least = self.sequence_at_least()
-        for path, _, new, fields in self._step.emissions(row, 0, copies, head.version, 0, least):
+        now = self.clock() if self.clock is not None else None
+        for path, _, new, fields in self._step.emissions(row, 0, copies, head.version, 0, now):
             if self._is_unique:
                 self.output.give(Row(path, Stamp(self.generation, new.version, new.seq), fields))
             else:
@@ -250,9 +254,11 @@ class _ClaimsOfHead:
 class ClaimStage(Stage):
     """See `Claim`."""
 
-    def __init__(self, plan: StreamPlan, label: str, output: Output, generation: int) -> None:
+    def __init__(
+        self, plan: StreamPlan, label: str, output: Output, generation: int, clock: Callable[[], int] | None
+    ) -> None:
         super().__init__(plan, label, output)
-        self.generation = generation
+        self.generation, self.clock = generation, clock
         self._codec, self._step = HeadCodec(_ClaimHead), Claim(plan, output.refuse)
 
     def take(self, cell: Cell, key: str, message: Change | Message) -> None:
@@ -260,7 +266,8 @@ class ClaimStage(Stage):
         head: _ClaimHead = self._codec.read(cell)
         claim = ClaimCell(_ClaimsOfHead(head.claims), head.emitted)
         self._step.claimed(claim, 0, key, message.row, message.sequence, message.fields)
-        settled = self._step.settle(claim, message.version, 0)
+        now = self.clock() if self.clock is not None else None
+        settled = self._step.settle(claim, message.version, 0, now)
         if settled is not None:
             new, fields = settled
             self.output.give(Row(key, Stamp(self.generation, new.version, new.seq), fields))

@@ -17,7 +17,7 @@ def stages(
     plan: StreamPlan,
     output: Output,
     generation: int = 1,
-    sequence_at_least: Callable[[], int] = lambda: 0,
+    clock: Callable[[], int] | None = None,
     horizon: Callable[[], int] = lambda: 0,
 ) -> dict[str, Stage]:
     """The stages of a plan of one view by label, each behind those that send to it.
@@ -26,7 +26,7 @@ def stages(
         plan: A plan of one view.
         output: Where they send.
         generation: See `RowStage`.
-        sequence_at_least: See there.
+        clock: See there.
         horizon: The time before which gone cells are dropped, in microseconds (S3).
     """
     (view,) = plan.plan.views
@@ -45,7 +45,7 @@ def stages(
             found.append(DistinctStage(plan, f"{one.name}/Distinct", output))
         if one.fold.keeps == "ranking":
             found.append(RankStage(plan, f"{one.name}/Rank", output, place))
-    found.append(RowStage(plan, ROW, output, generation, sequence_at_least))
+    found.append(RowStage(plan, ROW, output, generation, clock))
     if not view.paths.is_unique:
-        found.append(ClaimStage(plan, CLAIM, output, generation))
+        found.append(ClaimStage(plan, CLAIM, output, generation, clock))
     return {stage.label: stage for stage in found}

@@ -35,11 +35,13 @@ class Claim:
             message = f"{name}: expected a row path of its own for {one!r}, got that of {winner!r}"
             self.refuse(DeadLetter(stage="claim", code="contested_path", message=message, path=path))
 
-    def settle(self, cell: ClaimCell, version: int, epoch: int) -> tuple[Emitted, bytes | None] | None:
+    def settle(
+        self, cell: ClaimCell, version: int, epoch: int, now: int | None = None
+    ) -> tuple[Emitted, bytes | None] | None:
         """What is to be given of the path; None where the sink holds it."""
         claims = dict(cell.claims.items())
         fields = claims[min(claims)] if claims else None
-        new = emit(cell.emitted, version, fields, epoch)
+        new = emit(cell.emitted, version, fields, epoch, now)
         if new is None:
             return None
         cell.emitted = new

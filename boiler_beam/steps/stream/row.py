@@ -113,7 +113,7 @@ class Row:
         return paths
 
     def emissions(
-        self, cell: RowCell, place: int, copies: Sequence[Copy], version: int, epoch: int, least: int = 0
+        self, cell: RowCell, place: int, copies: Sequence[Copy], version: int, epoch: int, now: int | None = None
     ) -> Iterator[tuple[str, Emitted | None, Emitted, bytes | None]]:
         """What is to be given of a row's copies: path, last and new stamp, and fields or None where there is none."""
         paths, emitted = self.plan.plan.views[place].paths, cell.emitted
@@ -125,7 +125,7 @@ class Row:
                     emitted[path] = Emitted(0, 0, UNTOLD, epoch)
                 continue
             last = emitted.get(path)
-            new = emit(last, version, fields, epoch, least)
+            new = emit(last, version, fields, epoch, now)
             if new is not None:
                 emitted[path] = new
                 yield path, last, new, fields
@@ -137,13 +137,15 @@ class Row:
             if last.digest == UNTOLD and Copy(path, None).is_mask:
                 del emitted[path]
                 continue
-            new = emit(last, version, None, epoch, least)
+            new = emit(last, version, None, epoch, now)
             if new is not None:
                 emitted[path] = new
                 yield path, last, new, None
 
 
-def emit(last: Emitted | None, version: int, fields: bytes | None, epoch: int, least: int = 0) -> Emitted | None:
+def emit(
+    last: Emitted | None, version: int, fields: bytes | None, epoch: int, now: int | None = None
+) -> Emitted | None:
     """The stamp under which a path is given; None where the sink holds what it shall hold (S9, S13, S14).
 
     Args:
@@ -151,7 +153,8 @@ def emit(last: Emitted | None, version: int, fields: bytes | None, epoch: int, l
         version: The row's version.
         fields: What it shall hold; None: nothing.
         epoch: The present one.
-        least: What the sequence is at least (S15).
+        now: The time in microseconds, where what was given last may have been forgotten by a rollback after it was
+            written (S15): then the sink must decide whether something changed, and the newer one is told by the clock.
 
     >>> first = emit(None, 7, b"{}", 1)
     >>> first.version, first.seq, emit(first, 9, b"{}", 1), emit(first, 9, b"{}", 2).seq
@@ -159,7 +162,7 @@ def emit(last: Emitted | None, version: int, fields: bytes | None, epoch: int, l
     """
     digest = GONE if fields is None else hashlib.blake2b(fields, digest_size=16).digest()
     if last is None:
-        return None if fields is None else Emitted(version, max(version, least), digest, epoch)
-    if last.epoch == epoch and last.digest == digest:
+        return None if fields is None else Emitted(version, max(version, now or 0), digest, epoch)
+    if now is None and last.epoch == epoch and last.digest == digest:
         return None
-    return Emitted(max(version, last.version), max(version, last.seq + 1, least), digest, epoch)
+    return Emitted(max(version, last.version), max(version, last.seq + 1, now or 0), digest, epoch)

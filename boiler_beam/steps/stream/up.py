@@ -29,9 +29,10 @@ class Up(Showing):
         cell.rows.add(row, weight)
         if self.plan.is_open[edge]:
             for path, state, times in cell.documents.each():
-                self._tell(edge, row, path, None, state, weight * times, version)
+                self._tell(edge, row, path, None, state, weight * times, max(version, state.version))
         else:
-            self._tell(edge, row, key, None, cell.documents.get(key) or _MISSING, weight, version)
+            state = cell.documents.get(key) or _MISSING
+            self._tell(edge, row, key, None, state, weight, max(version, state.version))
 
     def lies(self, cell: UpCell, edge: int, key: str, path: str, old: State | None, new: State, version: int) -> None:
         """A document lies here in a new state."""
