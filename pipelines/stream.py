@@ -75,6 +75,12 @@ def _on_beam(plan: Plan, options: RunOptions, dead_letters: str) -> StreamReport
     if options.dry_run or options.from_empty:
         name = "dry_run" if options.dry_run else "from_empty"
         raise UsageError(f"--{name}: expected the embedded engine, got --runner {options.runner}; mend: leave it out")
+    for uri in options.source:
+        if not open_source(uri).is_bounded:
+            raise UsageError(
+                f"{uri}: expected a source that ends, got one without an end; mend: leave --runner out: the embedded "
+                "engine follows it"
+            )
     with needs_beam(options.runner):
         from pipelines.beam import LOCAL_RUNNERS
         from pipelines.streaming import run_streaming
