@@ -39,7 +39,16 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as folder:
             subprocess.run([python, "-m", "venv", folder], check=True)
             binaries = Path(folder) / "bin"
-            tools = ["-c", "constraints.txt", "-e", ".[parquet]", "pytest", "hypothesis", "pytest-xdist", "sqlalchemy"]
+            tools = [
+                "-c",
+                "constraints.txt",
+                "-e",
+                ".[parquet,metrics]",
+                "pytest",
+                "hypothesis",
+                "pytest-xdist",
+                "sqlalchemy",
+            ]
             subprocess.run([binaries / "pip", "install", "-q", *tools], cwd=ROOT, check=True)
             command = [binaries / "python", "-m", "pytest", "-q", "-n", "2", "-m", "not slow and not beam", *TESTS]
             done = subprocess.run(command, cwd=ROOT, env={**os.environ, "HYPOTHESIS_PROFILE": "quick"})

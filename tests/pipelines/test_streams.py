@@ -71,10 +71,11 @@ def cli(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def until(is_so: Callable[[], Any], what: str) -> None:
-    """Waits for something that comes; a program that hangs fails the test."""
+def until(is_so: Callable[[], Any], what: str, process: subprocess.Popen[str]) -> None:
+    """Waits for what a program brings; one that hangs or ends fails the test."""
     end = time.monotonic() + 60
     while not is_so():
+        assert process.poll() is None, process.stderr and process.stderr.read()
         assert time.monotonic() < end, f"{what} did not come"
         time.sleep(0.01)
 
@@ -142,7 +143,7 @@ def test_sigterm_drains_and_a_restart_goes_on(tmp_path: Path) -> None:
         append(tmp_path, table[begin:end])
         expected = compute(PLAN, changes(table[:end])).rows
         with following(tmp_path, "--from_empty") as process:
-            until(lambda e=expected: standing("jsonl:rows.jsonl", tmp_path) == e, "the rows")  # type: ignore[misc]
+            until(lambda e=expected: standing("jsonl:rows.jsonl", tmp_path) == e, "the rows", process)  # type: ignore[misc]
             process.send_signal(signal.SIGTERM)
             out, _ = process.communicate(timeout=60)
             assert process.returncode == 0
@@ -163,8 +164,8 @@ def test_a_snapshot_and_a_stream_by_the_command_line(tmp_path: Path) -> None:
     table = history(200)
     (tmp_path / "snapshot.jsonl").write_text(lines(table[:120]))
     append(tmp_path, table[100:])
-    with following(tmp_path, "--source", "file:snapshot.jsonl"):
-        until(lambda: standing("jsonl:rows.jsonl", tmp_path) == compute(PLAN, changes(table)).rows, "the rows")
+    with following(tmp_path, "--source", "file:snapshot.jsonl") as process:
+        until(lambda: standing("jsonl:rows.jsonl", tmp_path) == compute(PLAN, changes(table)).rows, "the rows", process)
 
 
 def fetched(port: int, path: str) -> tuple[int, str]:
@@ -185,9 +186,11 @@ def test_figures_over_http(tmp_path: Path) -> None:
         port = probe.getsockname()[1]
     table = [*history(50), ("players/bad", 60, {"points": "x"})]
     append(tmp_path, table)
-    with following(tmp_path, "--from_empty", "--metrics_port", str(port)):
-        until(lambda: fetched(port, "/readyz")[0] == 200, "readiness")
-        until(lambda: f"boiler_beam_changes_total {len(table)}.0" in fetched(port, "/metrics")[1], "the changes")
+    with following(tmp_path, "--from_empty", "--metrics_port", str(port)) as process:
+        until(lambda: fetched(port, "/readyz")[0] == 200, "readiness", process)
+        until(
+            lambda: f"boiler_beam_changes_total {len(table)}.0" in fetched(port, "/metrics")[1], "the changes", process
+        )
         metrics = fetched(port, "/metrics")[1]
         assert "boiler_beam_dead_letters_total 1.0" in metrics
         assert 'boiler_beam_rows{view="Table"} 10.0' in metrics
@@ -197,8 +200,8 @@ def test_figures_over_http(tmp_path: Path) -> None:
 
 def test_two_programs_on_one_state_or_one_sink(tmp_path: Path) -> None:
     append(tmp_path, history(50))
-    with following(tmp_path, "--from_empty", "--state", "sqlite:state.db"):
-        until(lambda: standing("jsonl:rows.jsonl", tmp_path), "rows")
+    with following(tmp_path, "--from_empty", "--state", "sqlite:state.db") as process:
+        until(lambda: standing("jsonl:rows.jsonl", tmp_path), "rows", process)
         same = run(
             tmp_path,
             "--source",
