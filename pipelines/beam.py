@@ -12,7 +12,8 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from boiler_beam.connectors import open_dead_letters, open_sink, open_source
-from boiler_beam.engine.backfill import Report, without_garbage_collection
+from boiler_beam.engine.backfill import Report
+from boiler_beam.engine.garbage import without_garbage_collection
 from boiler_beam.engine.write import ViewReport
 from boiler_beam.errors import BoilerBeamError, UsageError
 from boiler_beam.plan import Plan, refuse_main

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
 from boiler_beam.connectors.base import Sink, Source
+from boiler_beam.engine.garbage import without_garbage_collection
 from boiler_beam.engine.join import Join
 from boiler_beam.engine.write import Prune, RowWriter, ViewReport
 from boiler_beam.events import DeadLetter
 from boiler_beam.plan import Plan
 from boiler_beam.steps.newest import NewestVersions
 
-__all__ = ["Progress", "Report", "backfill", "without_garbage_collection"]
+__all__ = ["Progress", "Report", "backfill"]
 
 Progress = Callable[[str, int], None]
 """Told of each stage (`read`, `rows`) how far it is, in changes or rows."""
@@ -107,15 +106,3 @@ def backfill(
         rows.finish(prune, [view.root.family in dead for view in plan.views])
         report.views = rows.reports
     return report
-
-
-@contextmanager
-def without_garbage_collection() -> Iterator[None]:
-    """Documents hold no cycles: looking for some among millions of them takes a third of the time."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()

@@ -15,6 +15,7 @@ from itertools import islice
 
 from boiler_beam.connectors.base import Control, Sink, Source, StreamWriter
 from boiler_beam.connectors.dead_letters import DeadLetterWriter
+from boiler_beam.engine.garbage import rare_garbage_collection
 from boiler_beam.engine.reorder import Reorder
 from boiler_beam.engine.state.base import Entry, Progress, State
 from boiler_beam.engine.stream import Stream
@@ -111,7 +112,7 @@ def follow(
         UsageError: Nothing was written.
         BoilerBeamError: State or sink could not be written; the next run goes on from the last transaction.
     """
-    with sink.stream([view.target for view in plan.views]) as writer:
+    with rare_garbage_collection(), sink.stream([view.target for view in plan.views]) as writer:
         return Following(plan, sources, sink, writer, dead_letters, state, settings, clock, told).run(should_stop)
 
 

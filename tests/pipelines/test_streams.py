@@ -14,7 +14,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -278,10 +278,8 @@ def refused(folder: Path, arguments: list[str]) -> str:
 
 def test_a_state_of_another_version(tmp_path: Path) -> None:
     arguments = states(tmp_path)
-    with sqlite3.connect(tmp_path / "state.db") as database:
+    with closing(sqlite3.connect(tmp_path / "state.db")) as database, database:
         database.execute("UPDATE facts SET value = 99 WHERE name = 'schema'")
-    database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    database.close()
     line = refused(tmp_path, arguments)
     assert (
         "expected a state of schema 1, got 99; nothing was changed; mend: run the version of boiler_beam that made it"
@@ -301,7 +299,7 @@ def test_a_state_that_is_something_else(tmp_path: Path) -> None:
     (tmp_path / "state.db").write_text("my thesis " * 1000)
     assert "expected a state, got: file is not a database; nothing was changed" in refused(tmp_path, arguments)
     (tmp_path / "state.db").unlink()
-    with sqlite3.connect(tmp_path / "state.db") as database:
+    with closing(sqlite3.connect(tmp_path / "state.db")) as database, database:
         database.execute("CREATE TABLE thesis (text)")
     assert "expected a state, got: a database of something else; nothing was changed" in refused(tmp_path, arguments)
 
@@ -321,7 +319,7 @@ def test_the_state_by_the_command_line(tmp_path: Path) -> None:
     assert "file:changes.jsonl: " in shown
     compacted = cli(tmp_path, "state", "compact", "sqlite:state.db", "--keep_days", "0").stdout
     assert "deletions forgotten" in compacted
-    with sqlite3.connect(tmp_path / "state.db") as database:
+    with closing(sqlite3.connect(tmp_path / "state.db")) as database, database:
         database.execute("UPDATE cells SET value = x'c1' WHERE (space, key) IN (SELECT space, key FROM cells LIMIT 1)")
     checked = cli(tmp_path, "state", "check", "sqlite:state.db")
     assert checked.returncode == 1

@@ -16,7 +16,7 @@ import os
 import sqlite3
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import msgspec
 
@@ -62,16 +62,15 @@ class SqliteState(State):
         is_there = os.path.exists(path) and os.path.getsize(path) > 0
         if is_there and not os.access(path, os.W_OK):
             raise UsageError(f"--state {self.uri}: expected a file that can be written, got a read-only one")
-        self._lock = Lock(f"--state {self.uri}", path)
-        try:
-            self._open(is_there)
-        except BaseException:
-            self._lock.close()
-            raise
+        with ExitStack() as opened:
+            opened.callback(Lock(f"--state {self.uri}", path).close)
+            self._open(is_there, opened)
+            self._opened = opened.pop_all()
 
-    def _open(self, is_there: bool) -> None:
+    def _open(self, is_there: bool, opened: ExitStack) -> None:
         try:
             self.database = sqlite3.connect(self.path, isolation_level=None)
+            opened.callback(self.database.close)
             if is_there:
                 self._check()
             else:
@@ -288,8 +287,7 @@ class SqliteState(State):
 
     def close(self) -> None:
         """See `State`."""
-        self.database.close()
-        self._lock.close()
+        self._opened.close()
 
 
 def _bases(plan: Plan) -> dict[str, int]:
