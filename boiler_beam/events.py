@@ -1,4 +1,4 @@
-"""What goes in and what comes out: changes, rows with their stamps and views, dead letters."""
+"""What goes in and what comes out: changes and what else sources tell, rows with stamps and views, dead letters."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
-__all__ = ["Change", "DeadLetter", "Row", "Stamp", "View"]
+__all__ = ["Change", "Complete", "DeadLetter", "Event", "Row", "Stamp", "Touch", "View"]
 
 
 class Change(msgspec.Struct, frozen=True, gc=False):
@@ -28,6 +28,32 @@ class Change(msgspec.Struct, frozen=True, gc=False):
     def is_deleted(self) -> bool:
         """Whether it is a deletion."""
         return bytes(self.fields) == b"null"
+
+
+class Complete(msgspec.Struct, frozen=True):
+    """All documents of a collection were given, as they were at one time: one that was not given did not exist (S22).
+
+    Attributes:
+        pattern: The collection, as models declare it: `users`, `conversations/{conversation}/messages`, `**/comments`.
+        read_time: In microseconds since the epoch.
+    """
+
+    pattern: str
+    read_time: int
+
+
+class Touch(msgspec.Struct, frozen=True):
+    """A backfill found a row that differs, or stands and should not: write it as it is known (S16).
+
+    Attributes:
+        view: The view's name.
+        path: The row path.
+        read_time: Of the backfill's snapshot, in microseconds since the epoch.
+    """
+
+    view: str
+    path: str
+    read_time: int
 
 
 class Stamp(NamedTuple):
@@ -97,3 +123,7 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     source: str | None = None
     input: str | None = None
     time: str = ""
+
+
+Event = Change | Complete | Touch | DeadLetter
+"""What a source that is followed gives."""

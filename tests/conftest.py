@@ -1,8 +1,12 @@
-"""Hypothesis profiles: `quick` for other Pythons, `default`, `thorough` for `make check-all`."""
+"""Servers and projects of tests. Hypothesis profiles: `quick` for other Pythons, `default`, `thorough` for `make check-all`."""
 
 import os
+import uuid
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.helpers import servers
 
 _COMMON = {"deadline": None, "print_blob": True, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("quick", max_examples=30, **_COMMON)
@@ -15,3 +19,35 @@ settings.load_profile(PROFILE)
 def beam_examples(few: int, thorough: int) -> int:
     """How many pipelines a property of Beam runs: each takes a second or two."""
     return thorough if PROFILE == "thorough" else few
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        servers.begin()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        servers.end()
+
+
+@pytest.fixture
+def firestore_emulator(monkeypatch: pytest.MonkeyPatch) -> str:
+    """HOST:PORT of the Firestore emulator, which this process's clients use from now on."""
+    host = servers.emulator("firestore")
+    monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", host)
+    return host
+
+
+@pytest.fixture
+def pubsub_emulator(monkeypatch: pytest.MonkeyPatch) -> str:
+    """HOST:PORT of the Pub/Sub emulator, which this process's clients use from now on."""
+    host = servers.emulator("pubsub")
+    monkeypatch.setenv("PUBSUB_EMULATOR_HOST", host)
+    return host
+
+
+@pytest.fixture
+def project() -> str:
+    """A project of this test alone."""
+    return f"test-{uuid.uuid4().hex[:12]}"

@@ -15,7 +15,7 @@ from typing import ClassVar
 import msgspec
 
 from boiler_beam.errors import UsageError
-from boiler_beam.events import Change, DeadLetter, Row, View
+from boiler_beam.events import Change, DeadLetter, Event, Row, View
 
 __all__ = ["BackfillWriter", "Control", "Sink", "Source", "StreamWriter", "View"]
 
@@ -45,10 +45,15 @@ class Source(abc.ABC):
     Attributes:
         uri: As the user wrote it: names the source in messages.
         is_bounded: Whether it ends.
+        has_snapshot: Whether it begins with all documents that there are, though it does not end; `Complete` tells
+            the end of each collection's.
+        retention_seconds: How long it keeps what was not acknowledged; None: for ever.
     """
 
     scheme: ClassVar[str]
     is_bounded: ClassVar[bool] = True
+    has_snapshot: ClassVar[bool] = False
+    retention_seconds: float | None = None
 
     def __init__(self, rest: str) -> None:
         """Takes the URI behind `scheme:`.
@@ -58,6 +63,20 @@ class Source(abc.ABC):
         """
         self.rest = rest
         self.uri = f"{self.scheme}:{rest}"
+
+    def prepare(self, collections: Sequence[str]) -> None:  # noqa: B027
+        """Told once, before anything is read, which collections' documents are asked for; it may read others, too.
+
+        Args:
+            collections: Their patterns, as models declare them: `users`, `**/comments`.
+
+        Raises:
+            UsageError: It can't be read.
+        """
+
+    def following(self) -> Source:
+        """The source that follows the same documents without an end, where there is one; else this one."""
+        return self
 
     @abc.abstractmethod
     def splits(self) -> Sequence[str]:
@@ -71,8 +90,8 @@ class Source(abc.ABC):
     def read(self, split: str) -> Iterator[Change | DeadLetter]:
         """The changes of one part; a line that is none comes as a dead letter and stops nothing."""
 
-    def follow(self, position: str | None) -> Iterator[tuple[list[Change | DeadLetter], str]]:
-        """The changes that come behind a position, in batches, each with the position behind it.
+    def follow(self, position: str | None) -> Iterator[tuple[Sequence[Event], str]]:
+        """What comes behind a position, in batches, each with the position behind it.
 
         An unbounded source gives an empty batch now and then while there is nothing. A bounded one ends; by default
         it is read from its beginning until it was read to its end once.
@@ -90,6 +109,9 @@ class Source(abc.ABC):
             while batch := list(islice(changes, _BATCH)):
                 yield batch, ""
         yield [], _READ
+
+    def acknowledge(self, position: str) -> None:  # noqa: B027
+        """Told that all up to a position that `follow` gave is durable, and need not come again."""
 
     def size_bytes(self) -> int | None:
         """About how much there is to read (uncompressed), or None where that is not known."""

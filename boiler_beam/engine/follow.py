@@ -291,7 +291,7 @@ class Following:
             for more, position in source.follow(self.positions.get(source.uri)):
                 if not batch:
                     deadline = self.clock() + self.settings.coalesce_seconds
-                batch += more
+                batch += [one for one in more if isinstance(one, (Change, DeadLetter))]
                 positions[source.uri] = position
                 if len(batch) >= _MOST or self.clock() >= deadline or should_stop():
                     yield batch, positions

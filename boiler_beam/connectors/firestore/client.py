@@ -1,0 +1,182 @@
+"""A connection to one Firestore database, and what its errors mean.
+
+`FIRESTORE_EMULATOR_HOST` (HOST:PORT) names an emulator; otherwise the cloud is asked, with the application's default
+credentials.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import grpc
+
+from boiler_beam.connectors.firestore.protos import METHODS
+from boiler_beam.errors import BoilerBeamError, UsageError
+
+__all__ = ["PASSING", "Client", "explained"]
+
+_ADDRESS = re.compile(r"([a-z][a-z0-9.:-]{3,62}[a-z0-9])(?:/([a-z0-9()-]+))?")
+_HOST = "firestore.googleapis.com:443"
+_SCOPES = ["https://www.googleapis.com/auth/datastore"]
+_LARGEST = 128 << 20
+_OPTIONS = [
+    ("grpc.max_receive_message_length", _LARGEST),
+    ("grpc.max_send_message_length", _LARGEST),
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.use_local_subchannel_pool", 1),  # else several clients of a process share one connection
+]
+PASSING = frozenset(
+    [
+        grpc.StatusCode.ABORTED,
+        grpc.StatusCode.CANCELLED,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.INTERNAL,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.UNKNOWN,
+    ]
+)
+"""Errors that pass: the same call may succeed later."""
+
+
+class Client:
+    """Calls Firestore's methods by name, with plain protobuf messages.
+
+    >>> client = Client("my-project/eu-data")
+    >>> client.root
+    'projects/my-project/databases/eu-data/documents/'
+
+    Args:
+        address: `PROJECT` or `PROJECT/DATABASE`.
+        environ: Where `FIRESTORE_EMULATOR_HOST` is looked up.
+
+    Attributes:
+        uri: Names it in messages.
+        database: Its resource name, `projects/p/databases/(default)`.
+        root: What stands before every document's path, `projects/p/databases/(default)/documents/`.
+        emulator: HOST:PORT of the emulator, or empty.
+
+    Raises:
+        UsageError: The address is none.
+    """
+
+    def __init__(self, address: str, environ: Any = os.environ) -> None:
+        found = _ADDRESS.fullmatch(address)
+        self.uri = f"firestore:{address}"
+        if found is None:
+            raise UsageError(
+                f"{self.uri}: expected firestore:PROJECT or firestore:PROJECT/DATABASE, got {address!r}; "
+                "mend: write the project's id (gcloud config get project)"
+            )
+        self.database = f"projects/{found[1]}/databases/{found[2] or '(default)'}"
+        self.root = f"{self.database}/documents/"
+        self.emulator = environ.get("FIRESTORE_EMULATOR_HOST", "")
+        self._metadata = [("google-cloud-resource-prefix", self.database)]
+        self._metadata.append(("x-goog-request-params", f"database={self.database}"))
+        self._channel: grpc.Channel | None = None
+        self._stubs: dict[str, Callable[..., Any]] = {}
+
+    def call(self, method: str, request: Any, timeout: float | None = None) -> Any:
+        """Calls a method once; gives its answer, or an iterator of answers.
+
+        Args:
+            method: `BatchWrite`, `RunQuery`, ...: see `boiler_beam.connectors.firestore.protos.METHODS`.
+            request: Its message; an iterator of them for `Listen`.
+            timeout: Seconds.
+
+        Raises:
+            grpc.RpcError: As the server says.
+            UsageError: There are no credentials.
+        """
+        return self.stub(method)(request, timeout=timeout, metadata=self._metadata)
+
+    def future(self, method: str, request: Any, timeout: float | None = None) -> Any:
+        """Calls a method with one answer; gives a future of it."""
+        stub: Any = self.stub(method)
+        return stub.future(request, timeout=timeout, metadata=self._metadata)
+
+    def stub(self, method: str) -> Callable[..., Any]:
+        """The method as gRPC calls it."""
+        if method not in self._stubs:
+            if self._channel is None:
+                self._channel = self._connected()
+            kind, request, response = METHODS[method]
+            self._stubs[method] = getattr(self._channel, kind)(
+                f"/google.firestore.v1.Firestore/{method}",
+                request_serializer=request.SerializeToString,
+                response_deserializer=response.FromString,
+            )
+        return self._stubs[method]
+
+    def _connected(self) -> grpc.Channel:
+        if self.emulator:
+            self._metadata.append(("authorization", "Bearer owner"))
+            return grpc.insecure_channel(self.emulator, options=_OPTIONS)
+        import google.auth
+        import google.auth.exceptions
+        import google.auth.transport.grpc
+        import google.auth.transport.requests
+
+        try:
+            credentials, _ = google.auth.default(scopes=_SCOPES)
+        except google.auth.exceptions.DefaultCredentialsError as error:
+            raise UsageError(
+                f"{self.uri}: expected credentials, got none ({error}); mend: gcloud auth application-default login, "
+                "or FIRESTORE_EMULATOR_HOST=HOST:PORT for an emulator"
+            ) from None
+        request = google.auth.transport.requests.Request()
+        secured: Any = google.auth.transport.grpc.secure_authorized_channel
+        channel: grpc.Channel = secured(credentials, request, _HOST, options=_OPTIONS)
+        return channel
+
+    def path_of(self, name: str) -> str:
+        """A document's path, from its resource name."""
+        return name[len(self.root) :]
+
+    def close(self) -> None:
+        """Ends the connection."""
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
+            self._stubs.clear()
+
+
+_MENDS = {
+    grpc.StatusCode.PERMISSION_DENIED: "grant the role roles/datastore.user to the account of this program",
+    grpc.StatusCode.UNAUTHENTICATED: "gcloud auth application-default login",
+    grpc.StatusCode.NOT_FOUND: "check the project's id and the database (gcloud firestore databases list)",
+    grpc.StatusCode.UNAVAILABLE: "check the network, and FIRESTORE_EMULATOR_HOST if it is set; then run again",
+    grpc.StatusCode.RESOURCE_EXHAUSTED: "look at the project's quota; then run again",
+}
+_WRONG_USE = frozenset([grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.NOT_FOUND])
+
+
+def failure(uri: str, error: grpc.RpcError, expected: str) -> BoilerBeamError:
+    """What a server's refusal means for the person who runs the program."""
+    code: Any = error.code() if isinstance(error, grpc.Call) else grpc.StatusCode.UNKNOWN
+    details = error.details() if isinstance(error, grpc.Call) else str(error)
+    kind = UsageError if code in _WRONG_USE else BoilerBeamError
+    mend = _MENDS.get(code, "see what it says, and run again")
+    return kind(f"{uri}: expected {expected}, got {code.name}: {details}; mend: {mend}")
+
+
+@contextmanager
+def explained(uri: str, expected: str) -> Iterator[None]:
+    """Turns what a server refuses into an error for people.
+
+    Args:
+        uri: Where.
+        expected: What was asked of it: `to read users`.
+
+    Raises:
+        UsageError: No permission, no such database.
+        BoilerBeamError: Anything else.
+    """
+    try:
+        yield
+    except grpc.RpcError as error:
+        raise failure(uri, error, expected) from error

@@ -1,0 +1,48 @@
+"""Firestore's messages as plain protobuf classes: several times as fast as the client library's wrappers of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from google.cloud.firestore_v1 import types
+
+__all__ = [
+    "METHODS",
+    "BatchGetDocumentsRequest",
+    "BatchWriteRequest",
+    "CommitRequest",
+    "Document",
+    "ListenRequest",
+    "PartitionQueryRequest",
+    "RunQueryRequest",
+    "Value",
+    "Write",
+]
+
+
+def _plain(name: str) -> Any:
+    return getattr(types, name).meta.pb
+
+
+BatchGetDocumentsRequest = _plain("BatchGetDocumentsRequest")
+BatchWriteRequest = _plain("BatchWriteRequest")
+CommitRequest = _plain("CommitRequest")
+Document = _plain("Document")
+ListenRequest = _plain("ListenRequest")
+PartitionQueryRequest = _plain("PartitionQueryRequest")
+RunQueryRequest = _plain("RunQueryRequest")
+Value = _plain("Value")
+Write = _plain("Write")
+
+METHODS: dict[str, tuple[str, Any, Any]] = {
+    "BatchGetDocuments": ("unary_stream", BatchGetDocumentsRequest, _plain("BatchGetDocumentsResponse")),
+    "BatchWrite": ("unary_unary", BatchWriteRequest, _plain("BatchWriteResponse")),
+    "Commit": ("unary_unary", CommitRequest, _plain("CommitResponse")),
+    "Listen": ("stream_stream", ListenRequest, _plain("ListenResponse")),
+    "PartitionQuery": ("unary_unary", PartitionQueryRequest, _plain("PartitionQueryResponse")),
+    "RunQuery": ("unary_stream", RunQueryRequest, _plain("RunQueryResponse")),
+}
+"""How each method is called, what it takes and gives.
+
+Source: https://firebase.google.com/docs/firestore/reference/rpc/google.firestore.v1
+"""

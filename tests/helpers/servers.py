@@ -1,0 +1,98 @@
+"""Servers that tests need: each is started once per run by the first test that asks, and ended with the run."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+FOLDER = "BOILER_BEAM_TEST_SERVERS"
+"""The environment variable that names the folder in which the workers of one run find the servers."""
+READY_SECONDS = 90
+_started: list[subprocess.Popen[bytes]] = []
+"""They outlive the test that started them."""
+EMULATORS = {
+    "firestore": ["gcloud", "emulators", "firestore", "start", "--quiet"],
+    "pubsub": ["gcloud", "beta", "emulators", "pubsub", "start", "--quiet", "--project=boiler-beam-tests"],
+}
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+        return port
+
+
+def wait_until(is_so: Callable[[], bool], what: str, seconds: float = READY_SECONDS) -> None:
+    """Looks again and again; fails when it takes too long."""
+    deadline = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
+        time.sleep(0.02)
+
+
+def answers(port: int) -> bool:
+    with socket.socket() as one:
+        one.settimeout(1)
+        return one.connect_ex(("127.0.0.1", port)) == 0
+
+
+def emulator(name: str) -> str:
+    """The address of a running emulator, `127.0.0.1:PORT`; skips the test where there is no gcloud."""
+    if shutil.which("gcloud") is None:
+        pytest.skip(f"needs the {name} emulator: install the Google Cloud SDK (gcloud) and Java")
+    folder = Path(os.environ[FOLDER])
+    with (folder / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        known = folder / f"{name}.json"
+        if not known.exists():
+            port = free_port()
+            with (folder / f"{name}.log").open("wb") as log:
+                command = [*EMULATORS[name], f"--host-port=127.0.0.1:{port}"]
+                started = subprocess.Popen(
+                    command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
+                )
+            _started.append(started)
+            known.write_text(json.dumps({"port": port, "group": started.pid}))
+            said = folder / f"{name}.log"
+            wait_until(lambda: answers(port) or started.poll() is not None, f"{command} ({said})")
+            assert started.poll() is None, said.read_text()[-2000:]
+        port = json.loads(known.read_text())["port"]
+    return f"127.0.0.1:{port}"
+
+
+def begin() -> None:
+    """The run begins: its workers find the folder by the environment."""
+    if FOLDER not in os.environ:
+        os.environ[FOLDER] = tempfile.mkdtemp(prefix="boiler_beam_tests_")
+
+
+def end() -> None:
+    """The run ends: with it every server that it started."""
+    folder = Path(os.environ.pop(FOLDER))
+    for known in folder.glob("*.json"):
+        group = json.loads(known.read_text())["group"]
+        os.killpg(group, signal.SIGTERM)
+        for one in _started:
+            one.wait()
+        wait_until(lambda group=group: not _lives(group), f"the end of process group {group}", 20)
+    shutil.rmtree(folder)
+
+
+def _lives(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
