@@ -19,12 +19,16 @@ from boiler_beam.engine.write import Prune, refusal_to_prune
 from boiler_beam.errors import UsageError
 from boiler_beam.events import Row, Stamp
 from boiler_beam.plan import Plan, refuse_main
-from pipelines.beam import pipeline_on, plain_errors
+from pipelines.beam import LOCAL_RUNNERS, pipeline_on, plain_errors
 from pipelines.options import RunOptions
 from transforms import AppendRows, Behavior, FollowViews, Outlet, ReadStream
 from transforms.write import NAMESPACE
 
 __all__ = ["run_streaming"]
+
+_DURABLE = (*LOCAL_RUNNERS, "BundleBasedDirectRunner", "PrismRunner", "DataflowRunner")
+"""Runners on which only what is committed passes a shuffle (S15): Dataflow writes it down, the others never run a
+bundle a second time. Flink writes rows whose bundle may be rolled back."""
 
 
 def run_streaming(plan: Plan, options: RunOptions, dead_letters: str) -> StreamReport:
@@ -42,9 +46,10 @@ def run_streaming(plan: Plan, options: RunOptions, dead_letters: str) -> StreamR
     splits = [(source.uri, split) for source in sources for split in source.splits()]
     sink = open_sink(options.sink)
     controls = _next_generations(plan, sink)
-    is_commit = options.consistency == "commit"
+    is_commit, is_durable = options.consistency == "commit", options.runner in _DURABLE
     behaviors = {
-        name: Behavior(one.generation, options.coalesce_seconds, is_commit=is_commit) for name, one in controls.items()
+        name: Behavior(one.generation, options.coalesce_seconds, is_commit=is_commit, is_durable=is_durable)
+        for name, one in controls.items()
     }
     pipeline = pipeline_on(options.runner or "", options.beam_arguments)
     refuse_at_least_once(pipeline.options)
