@@ -9,19 +9,22 @@ the source: nothing is read while rows are written.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+
+import msgspec
 
 from boiler_beam.connectors.base import Control, Sink, Source, StreamWriter
 from boiler_beam.connectors.dead_letters import DeadLetterWriter
 from boiler_beam.engine.garbage import rare_garbage_collection
+from boiler_beam.engine.intake import Gathered, gathered
 from boiler_beam.engine.reorder import Reorder
 from boiler_beam.engine.state.base import Entry, Progress, State
 from boiler_beam.engine.stream import Stream
 from boiler_beam.engine.write import Prune, refusal_to_prune
 from boiler_beam.errors import BoilerBeamError, UsageError
-from boiler_beam.events import Change, DeadLetter, Row, Stamp
+from boiler_beam.events import Change, Complete, DeadLetter, Event, Row, Stamp, Touch
 from boiler_beam.plan import Plan
 from boiler_beam.steps.newest import dead_letter_of, families_lost
 
@@ -33,6 +36,8 @@ _BEHIND_SECONDS = 0.5
 """That rebuilding and giving take between two transactions of the stream."""
 _CHUNK = 1_000
 """Documents that a changed view takes, or rows that it gives, in one transaction."""
+_POSITION_SECONDS, _ALIVE_SECONDS = 1.0, 60.0
+"""How often a position, and that the program lives, are written down while nothing comes."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +99,7 @@ def follow(
     should_stop: Callable[[], bool] = lambda: False,
     told: Callable[[StreamReport], None] = lambda report: None,
     clock: Callable[[], float] = time.monotonic,
+    now: Callable[[], float] = time.time,
 ) -> StreamReport:
     """Follows sources until the bounded ones end, or for ever where there is an unbounded one.
 
@@ -107,13 +113,14 @@ def follow(
         should_stop: Asked between transactions; all that was read is written when it ends.
         told: Told after each transaction.
         clock: Seconds.
+        now: Seconds since the epoch.
 
     Raises:
         UsageError: Nothing was written.
         BoilerBeamError: State or sink could not be written; the next run goes on from the last transaction.
     """
     with rare_garbage_collection(), sink.stream([view.target for view in plan.views]) as writer:
-        return Following(plan, sources, sink, writer, dead_letters, state, settings, clock, told).run(should_stop)
+        return Following(plan, sources, sink, writer, dead_letters, state, settings, clock, now, told).run(should_stop)
 
 
 class Following:
@@ -129,26 +136,35 @@ class Following:
         state: State,
         settings: Settings,
         clock: Callable[[], float],
+        now: Callable[[], float],
         told: Callable[[StreamReport], None],
     ) -> None:
         self.plan, self.sink, self.writer, self.dead_letters = plan, sink, writer, dead_letters
-        self.state, self.settings, self.clock, self.told = state, settings, clock, told
+        self.state, self.settings, self.clock, self.now, self.told = state, settings, clock, now, told
+        self.sources = {source.uri: source for source in sources}
         self.bounded = [source for source in sources if source.is_bounded]
         self.unbounded = [source for source in sources if not source.is_bounded]
         self.letters: list[DeadLetter] = []
         self.report = StreamReport()
-        self.positions = state.positions()
+        self.positions = dict(state.positions())
         was_new = state.is_new
+        for source in [*self.unbounded, *self.bounded]:  # what comes while a snapshot is read is not to be missed
+            source.prepare([family.pattern.text for family in plan.families])
         self._check_sources(was_new)
         self.stream = Stream(plan, self.letters.append, state.open(plan))
         self.stream.network.down.horizon = state.facts.get("horizon", 0)
         self._begin_generations()
-        if was_new and not (self.bounded and self.unbounded):  # bounded sources alone are a history: rows follow it
+        if was_new and not (self.unbounded and self._has_snapshot()):  # a history: rows follow it from the first change
             for known in state.views.values():
                 known.stage = "pruning"
         self._quiet()
         self.reorder = self._reorder()
         self._behind: Iterator[list[Entry]] | None = self._catch_up()
+        self._waited: set[str] = set()
+        """The collections that an unbounded source must give whole before rows are given."""
+        if any(source.has_snapshot for source in self.unbounded) and self._at("filling"):
+            self._waited = {family.pattern.text for family in plan.families}
+        self._last_event = self._last_commit = clock()
         state.commit(Progress())
         self.writer.control({view.name: self._control(view.name, view.fingerprint) for view in plan.views})
         self._send()
@@ -157,19 +173,38 @@ class Following:
 
     def _check_sources(self, was_new: bool) -> None:
         """Refuses to begin without what it needs, before anything is touched (S22)."""
+        self._check_retention()
         unread = [source for source in self.bounded if source.uri not in self.positions]
-        if was_new and self.unbounded and not (self.bounded or self.settings.from_empty):
+        if was_new and self.unbounded and not (self._has_snapshot() or self.settings.from_empty):
             raise UsageError(
                 f"{self.unbounded[0].uri}: expected a snapshot to begin with, got an empty state and no bounded "
                 "source; mend: add --source with the documents, or --from_empty if there are none yet"
             )
         known = self.state.collections()
         missing = [family.pattern.text for family in self.plan.families if family.pattern.text not in known]
-        if missing and not was_new and not unread:
+        if missing and not was_new and not (unread or any(source.has_snapshot for source in self.unbounded)):
             raise UsageError(
                 f"--state: expected one that watched {', '.join(missing)}, got one whose views did not read them; "
                 "mend: add --source with a snapshot that has them and was not read yet, or start with another --state"
             )
+
+    def _has_snapshot(self) -> bool:
+        return bool(self.bounded) or any(source.has_snapshot for source in self.unbounded)
+
+    def _check_retention(self) -> None:
+        """Where a source no longer has all that came while the program was down, a snapshot is read again (S22)."""
+        down_seconds = self.now() - self.state.facts.get("alive", 0) / 1e6
+        for source in self.unbounded:
+            kept = source.retention_seconds
+            if source.uri not in self.positions or kept is None or down_seconds <= kept:
+                continue
+            if not self.bounded:
+                raise UsageError(
+                    f"{source.uri}: expected a program that was down for at most {kept / 3600:,.0f} h, which is how "
+                    f"long changes are kept there, got {down_seconds / 3600:,.0f} h; mend: add --source with a snapshot"
+                )
+            for one in self.bounded:
+                self.positions.pop(one.uri, None)
 
     def _begin_generations(self) -> None:
         """Says which generation each view's rows are of, and forgets what the sink no longer holds (S13, S16, S18)."""
@@ -265,51 +300,74 @@ class Following:
     def run(self, should_stop: Callable[[], bool]) -> StreamReport:
         """Follows the sources; see `follow`."""
         number = self.report.changes
-        for batch, positions in self._gathered(self.bounded, should_stop):
-            self._transact(batch, positions)
+        for found in self._gathered(self.bounded, should_stop):
+            self._take(found)
         if should_stop():
             return self.report
         if self.reorder is not None and (self.report.changes > number or not self.unbounded):
             self._transact([], {}, is_end=True)  # a snapshot's last commit is whole, too
-        for place in self._at("filling"):
-            self.state.views[self.plan.views[place].name].stage = "giving"
-        self._quiet()
+        if not self._waited:
+            self._filled()
         self._work_behind(_BEHIND_SECONDS if self.unbounded else float("inf"))
-        for batch, positions in self._gathered(self.unbounded, should_stop):
-            self._transact(batch, positions)
+        for found in self._gathered(self.unbounded, should_stop):
+            self._take(found)
             self._work_behind(_BEHIND_SECONDS)
         return self.report
 
-    def _gathered(
-        self, sources: Sequence[Source], should_stop: Callable[[], bool]
-    ) -> Iterator[tuple[list[Change | DeadLetter], dict[str, str]]]:
-        """The changes of some sources, as many together as come within the coalescing window."""
-        for source in sources:
-            batch: list[Change | DeadLetter] = []
-            positions: dict[str, str] = {}
-            deadline = 0.0
-            for more, position in source.follow(self.positions.get(source.uri)):
-                if not batch:
-                    deadline = self.clock() + self.settings.coalesce_seconds
-                batch += [one for one in more if isinstance(one, (Change, DeadLetter))]
-                positions[source.uri] = position
-                if len(batch) >= _MOST or self.clock() >= deadline or should_stop():
-                    yield batch, positions
-                    batch, positions = [], {}
-                if should_stop():
-                    return
-            if positions:
-                yield batch, positions
+    def _filled(self) -> None:
+        """All documents are in: rows may be given."""
+        for place in self._at("filling"):
+            self.state.views[self.plan.views[place].name].stage = "giving"
+        self._quiet()
+        if self._behind is None:
+            self._behind = self._catch_up()
 
-    def _transact(
-        self, batch: Sequence[Change | DeadLetter], positions: dict[str, str], *, is_end: bool = False
-    ) -> None:
-        """One transaction: changes in, rows into the outbox; then the outbox into the sink."""
-        progress = Progress(positions=positions)
+    def _gathered(self, sources: Sequence[Source], should_stop: Callable[[], bool]) -> Iterator[Gathered]:
+        seconds, positions = self.settings.coalesce_seconds, self.positions
+        return gathered(sources, positions, seconds, _MOST, self.clock, should_stop)
+
+    def _take(self, found: Gathered) -> None:
+        """What sources gave: into the state and the sink; then they need not keep it."""
+        if not found.events:
+            return self._idle(found.positions)
+        self._last_event = self.clock()
+        complete = [one for one in found.events if isinstance(one, Complete)]
+        self._transact(found.events, {} if complete else found.positions)
+        for one in complete:
+            self._completed(one)
+        if complete:
+            self._transact([], found.positions, is_end=not self._waited)
+        return None
+
+    def _completed(self, complete: Complete) -> None:
+        """What is known of a collection and was not in it has been deleted meanwhile (S22)."""
+        if complete.pattern in self.state.collections():
+            lost = [path for path in self.state.documents(complete.pattern) if path not in complete.paths]
+            for begin in range(0, len(lost), _MOST):
+                some = lost[begin : begin + _MOST]
+                self._transact([Change(path, complete.read_time, msgspec.Raw(b"null")) for path in some], {})
+        if self._waited:
+            self._waited.discard(complete.pattern)
+            if not self._waited:
+                self._filled()
+
+    def _idle(self, positions: Mapping[str, str]) -> None:
+        """Nothing came: commits that waited for more are whole; where sources are is written down now and then."""
+        quiet, since = self.clock() - self._last_event, self.clock() - self._last_commit
+        lateness = self.settings.lateness_seconds
+        if self.reorder is not None and self.reorder.is_holding and lateness is not None and quiet > lateness:
+            self._transact([], positions, is_end=True)
+        elif since > _ALIVE_SECONDS or (since > _POSITION_SECONDS and dict(positions).items() - self.positions.items()):
+            self._transact([], positions)
+
+    def _transact(self, batch: Sequence[Event], positions: Mapping[str, str], *, is_end: bool = False) -> None:
+        """One transaction: events in, rows into the outbox; then the outbox into the sink."""
+        progress = Progress(positions=dict(positions))
         changes = self._changes(batch)
         if self.reorder is not None:
             changes = self._held(self.reorder, changes, progress, is_end=is_end)
         self._apply(changes)
+        self._touch(batch)
         self.report.dirty = sum(map(len, self.stream.network.dirty))
         progress.entries = self._rendered()
         self._commit(progress)
@@ -325,10 +383,19 @@ class Following:
         self.report.late = reorder.late
         return ready
 
-    def _changes(self, batch: Sequence[Change | DeadLetter]) -> list[Change]:
+    def _touch(self, batch: Sequence[Event]) -> None:
+        """Rows in which a backfill saw something else than is known here are given again (S16)."""
+        places = {view.name: place for place, view in enumerate(self.plan.views)}
+        for one in batch:
+            if isinstance(one, Touch) and one.view in places:
+                self.stream.touch(places[one.view], one.path, one.read_time)
+
+    def _changes(self, batch: Sequence[Event]) -> list[Change]:
         changes: list[Change] = []
         newest = self.state.facts.get("newest", 0)
         for one in batch:
+            if isinstance(one, (Complete, Touch)):
+                continue
             if isinstance(one, DeadLetter):
                 self.letters.append(one)
                 lost = families_lost(self.plan, one)
@@ -380,8 +447,13 @@ class Following:
             state.views[view.name].rows += stream.standing[place]
             stream.standing[place] = 0
             report.rows[view.name] = state.views[view.name].rows
+        state.facts["alive"] = round(self.now() * 1e6)
         state.commit(progress)
         self._send()
+        self._last_commit = self.clock()
+        self.positions.update(progress.positions)
+        for uri, position in progress.positions.items():
+            self.sources[uri].acknowledge(position)
         report.documents = state.facts.get("documents", 0)
         self.told(report)
 

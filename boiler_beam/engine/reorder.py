@@ -52,6 +52,11 @@ class Reorder:
         self._hold(change)
         yield from self._release(change.version - self.lateness_micros - 1)
 
+    @property
+    def is_holding(self) -> bool:
+        """Whether there are changes that wait."""
+        return bool(self._heap)
+
     def is_late(self, change: Change) -> bool:
         """Whether its version is released already."""
         return change.version <= self.released

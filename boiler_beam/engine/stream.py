@@ -21,7 +21,7 @@ from boiler_beam.events import Change, DeadLetter, Row, Stamp
 from boiler_beam.plan import Plan
 from boiler_beam.steps.stream import Claim, Emitted, MemoryCells, StreamPlan
 from boiler_beam.steps.stream.cells import Cells
-from boiler_beam.steps.stream.row import GONE, UNKNOWN, UNTOLD
+from boiler_beam.steps.stream.row import GONE, UNKNOWN, UNTOLD, doubted
 
 __all__ = ["Stream"]
 
@@ -50,6 +50,8 @@ class Stream:
         self.generations = [1 for _ in plan.views]
         self.epochs, self.floor, self.standing = ([0 for _ in plan.views] for _ in range(3))
         self._claim = Claim(numbered, refuse)
+        self._contested: list[dict[str, int]] = [{} for _ in plan.views]
+        """Of each view the paths whose claims changed, with the version that touched them."""
         self._is_unique = [view.paths.is_unique for view in plan.views]
 
     def take(self, batch: Iterable[Change]) -> Iterator[Row]:
@@ -58,14 +60,18 @@ class Stream:
             self.network.observe(change)
         return (row for _, row in self.rows())
 
-    def touch(self, place: int, row_id: str, read_time: int) -> None:
-        """A backfill found another row in the sink (S16): it is given again, not older than that."""
-        for path in self.network.row.touch(self.cells.row(place, row_id), place, row_id, read_time):
-            if not self._is_unique[place]:
-                claim = self.cells.claim(place, path)
-                last = claim.emitted or Emitted(0, 0, GONE, UNKNOWN)
-                claim.emitted = Emitted(last.version, last.seq, last.digest, UNKNOWN)
-        self.network.dirty[place][row_id] = None
+    def touch(self, place: int, path: str, read_time: int) -> None:
+        """A backfill found another row at a path, or one that should not be (S16): it is given, not older than that."""
+        if self._is_unique[place]:
+            row_ids = [self.plan.views[place].paths.row_id_of(path)]
+        else:
+            claim = self.cells.claim(place, path)
+            claim.emitted = doubted(claim.emitted)
+            row_ids = [row_id for row_id, _ in claim.claims.items()]
+            self._contested[place][path] = read_time
+        for row_id in row_ids:
+            self.network.row.touch(self.cells.row(place, row_id), path, read_time)
+            self.network.dirty[place][row_id] = None
 
     def rows(self) -> Iterator[tuple[int, Row]]:
         """The dirty rows that differ from what was given of them last, each with its view's place."""
@@ -78,7 +84,7 @@ class Stream:
         """Of some rows of a view those that differ from what was given of them last."""
         network, cells, epoch = self.network, self.cells, self.epochs[place]
         render, emissions, floor = network.row.render, network.row.emissions, self.floor[place]
-        contested: dict[str, int] = {}  # the paths whose claims changed, with the version that touched them
+        contested = self._contested[place]
         for row_id in row_ids:
             cell = cells.row(place, row_id)
             version = max(cell.version, floor)
@@ -91,7 +97,8 @@ class Stream:
                     continue
                 self._claim.claimed(cells.claim(place, path), place, path, row_id, new.seq, fields)
                 contested[path] = max(version, contested.get(path, 0))
-        for path, version in contested.items():
+        while contested:
+            path, version = contested.popitem()
             claim = cells.claim(place, path)
             before = claim.emitted
             settled = self._claim.settle(claim, version, epoch)

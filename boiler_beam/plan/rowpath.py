@@ -94,6 +94,18 @@ class RowPath:
         segments = path.split("/")
         return {name: segments[place] for name, place in self.placeholders.items()}
 
+    def row_id_of(self, path: str) -> str:
+        """The row that has a copy at this path, where `is_unique`.
+
+        >>> RowPath("users/{user}/inbox/{id}", None).row_id_of("users/u1/inbox/c1")
+        'c1'
+        """
+        at = self.at(path)
+        last = at["id"] if "id" in at else at["key"]
+        if self.root is None:
+            return last
+        return "/".join([*(at.get(one[1:-1], one) if one[:1] == "{" else one for one in self.root.segments), last])
+
     def mask(self, row_id: str) -> str:
         """What all copies of a row have in common: their path, with nothing where `paths()` speaks."""
         return self.fill(row_id, dict.fromkeys(self.given, "")) if self.given else self.fill(row_id)

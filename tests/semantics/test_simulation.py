@@ -221,8 +221,8 @@ def backfills(seed: int, *, is_live: bool = True) -> None:
     assert isinstance(stage, RowStage)
     for row_id in simulation.network.rows() if is_live else ():
         cell = simulation.network.cell("Row", row_id)
-        if differ & stage.paths(cell):
-            stage.touch(cell, row_id, read_time)
+        for path in differ & stage.paths(cell):
+            stage.touch(cell, path, read_time)
     for path in differ if not is_live else ():
         simulation.sink[path] = Row(path, Stamp(simulation.generation, read_time, 0), truth.rows.get(path))
     more = [(path, version + read_time, fields) for path, version, fields in events(simulation.order, 6)]

@@ -168,12 +168,12 @@ class RowStage(Stage):
         """The paths that something was given for."""
         return set(self._codec.read(cell).emitted)
 
-    def touch(self, cell: Cell, key: str, read_time: int) -> None:
-        """A backfill found another row in the sink (S16): it is given again, not older than that."""
+    def touch(self, cell: Cell, path: str, read_time: int) -> None:
+        """A backfill found another row at a path (S16): it is given again, not older than that."""
         head: _RowHead = self._codec.read(cell)
         row = self._row(head)
         row.version = head.version
-        self._step.touch(row, 0, key, read_time)
+        self._step.touch(row, path, read_time)
         head.version, head.is_dirty = row.version, True
         self._write(cell, head, row)
 

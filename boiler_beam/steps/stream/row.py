@@ -99,18 +99,10 @@ class Row:
             fold.add(state, "", from_wire(value))
         return fold.result(state)
 
-    def touch(self, cell: RowCell, place: int, row_id: str, read_time: int) -> list[str]:
-        """A backfill found another row in the sink: it is given again, not older than that, be it a deletion (S16).
-
-        Returns:
-            Its paths, as far as they are known.
-        """
+    def touch(self, cell: RowCell, path: str, read_time: int) -> None:
+        """A backfill found another row at a path: it is given again, not older than that, be it a deletion (S16)."""
         cell.version = max(cell.version, read_time)
-        paths = list(cell.emitted) or [self.plan.plan.views[place].paths.fill(row_id)]
-        for path in paths:
-            last = cell.emitted.get(path) or Emitted(0, 0, GONE, UNKNOWN)
-            cell.emitted[path] = Emitted(last.version, last.seq, last.digest, UNKNOWN)
-        return paths
+        cell.emitted[path] = doubted(cell.emitted.get(path))
 
     def emissions(
         self, cell: RowCell, place: int, copies: Sequence[Copy], version: int, epoch: int, now: int | None = None
@@ -141,6 +133,11 @@ class Row:
             if new is not None:
                 emitted[path] = new
                 yield path, last, new, None
+
+
+def doubted(last: Emitted | None) -> Emitted:
+    """What was given last, where it is not known whether the sink holds it (S14, S16)."""
+    return Emitted(0, 0, GONE, UNKNOWN) if last is None else Emitted(last.version, last.seq, last.digest, UNKNOWN)
 
 
 def emit(

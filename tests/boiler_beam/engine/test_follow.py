@@ -300,11 +300,11 @@ def test_s16_a_touch_gives_a_row_again_and_a_deletion_too(tmp_path: Path) -> Non
 
     stream = Stream(compile_plan([Names]), lambda letter: None)
     (first,) = stream.take(changes([("authors/a1", 1, {"name": "Ann"})]))
-    stream.touch(0, "a1", 9)
+    stream.touch(0, "names/a1", 9)
     ((_, again),) = stream.rows()
     assert (again.fields, again.stamp) == (first.fields, Stamp(1, 9, 9))
     assert list(stream.rows()) == []
-    stream.touch(0, "a2", 9)
+    stream.touch(0, "names/a2", 9)
     ((_, gone),) = stream.rows()
     assert (gone.path, gone.fields, gone.stamp) == ("names/a2", None, Stamp(1, 9, 9))
     assert stream.standing == [1]

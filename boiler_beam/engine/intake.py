@@ -1,0 +1,120 @@
+"""What sources give, gathered: as many events together as come within the coalescing window."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+
+from boiler_beam.connectors.base import Source
+from boiler_beam.events import Event
+
+__all__ = ["Gathered", "gathered"]
+
+_LOOK_SECONDS = 0.1
+"""How often a thread that waits for room looks whether it shall end."""
+
+
+@dataclass
+class Gathered:
+    """Events of one or more sources, in each one's order.
+
+    Attributes:
+        events: None where nothing came for a while.
+        positions: How far each source was read with them, by URI.
+    """
+
+    events: list[Event] = field(default_factory=list)
+    positions: dict[str, str] = field(default_factory=dict)
+
+
+def gathered(
+    sources: Sequence[Source],
+    positions: Mapping[str, str],
+    seconds: float,
+    most: int,
+    clock: Callable[[], float],
+    should_stop: Callable[[], bool],
+) -> Iterator[Gathered]:
+    """Follows sources from where they were read to; several unbounded ones side by side, others one after the other.
+
+    Args:
+        sources: All bounded, or all unbounded.
+        positions: How far each was read, by URI.
+        seconds: The coalescing window; 0: each batch of a source.
+        most: More events than that are not gathered.
+        clock: Seconds.
+        should_stop: Asked after each batch; what is gathered is given at the end.
+    """
+    if len(sources) > 1 and not sources[0].is_bounded:
+        batches = _side_by_side(sources, positions)
+    else:
+        batches = _in_turn(sources, positions)
+    found, deadline = Gathered(), 0.0
+    with closing(batches):
+        for uri, events, position in batches:
+            if not found.events:
+                deadline = clock() + seconds
+            found.events += events
+            found.positions[uri] = position
+            if not found.events or len(found.events) >= most or clock() >= deadline or should_stop():
+                yield found
+                found = Gathered()
+            if should_stop():
+                return
+    if found.positions:
+        yield found
+
+
+Batches = Generator[tuple[str, Sequence[Event], str], None, None]
+
+
+def _in_turn(sources: Sequence[Source], positions: Mapping[str, str]) -> Batches:
+    for source in sources:
+        for events, position in source.follow(positions.get(source.uri)):
+            yield source.uri, events, position
+
+
+def _side_by_side(sources: Sequence[Source], positions: Mapping[str, str]) -> Batches:
+    """Each source in a thread of its own, which waits until its last batch was taken: nothing piles up."""
+    found: queue.Queue[tuple[str, Sequence[Event], str] | BaseException | None] = queue.Queue(maxsize=1)
+    is_over = threading.Event()
+
+    def put(one: tuple[str, Sequence[Event], str] | BaseException | None) -> bool:
+        while not is_over.is_set():
+            try:
+                found.put(one, timeout=_LOOK_SECONDS)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+    def run(source: Source) -> None:
+        try:
+            with closing(_in_turn([source], positions)) as batches:
+                for batch in batches:
+                    if not put(batch):
+                        return
+            put(None)
+        except BaseException as error:  # raised again where the batches are taken
+            put(error)
+
+    threads = [threading.Thread(target=run, args=[source], name=source.uri) for source in sources]
+    for thread in threads:
+        thread.start()
+    left = len(sources)
+    try:
+        while left:
+            one = found.get()
+            if isinstance(one, BaseException):
+                raise one
+            if one is None:
+                left -= 1
+            else:
+                yield one
+    finally:
+        is_over.set()
+        for thread in threads:
+            thread.join()

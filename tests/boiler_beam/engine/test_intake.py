@@ -1,0 +1,225 @@
+"""What sources tell beside changes: the end of a snapshot, touches, acknowledgements, how long they keep (S16, S22)."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+import boiler_beam as bb
+from boiler_beam import root, view_property
+from boiler_beam.connectors.base import Source
+from boiler_beam.engine.follow import Settings, StreamReport, follow
+from boiler_beam.engine.intake import gathered
+from boiler_beam.engine.state import MemoryState, SqliteState
+from boiler_beam.errors import BoilerBeamError, UsageError
+from boiler_beam.events import Change, Complete, DeadLetter, Event, Touch
+from boiler_beam.plan import compile_plan
+from tests.helpers.engine import Batches, Letters, WatchedSink
+from tests.helpers.histories import changes
+
+
+class Author(bb.DomainModel, collection="authors"):
+    name: str
+
+
+class Names(bb.ViewModel, collection="names"):
+    class Store(bb.Store):
+        author: Author = root(Author)
+
+    store: Store
+
+    @view_property
+    def name(self) -> str:
+        return self.store.author.name
+
+
+class Live(Source):
+    """An unbounded source whose events are here, each batch with its number as position; then it idles.
+
+    Attributes:
+        told: What it was told, in order.
+    """
+
+    scheme: ClassVar[str] = "live"
+    is_bounded: ClassVar[bool] = False
+
+    def __init__(self, batches: Sequence[Sequence[Event]], *, has_snapshot: bool = False, name: str = "one") -> None:
+        super().__init__(name)
+        self.batches, self.has_snapshot = batches, has_snapshot  # type: ignore[misc]
+        self.told: list[object] = []
+
+    def prepare(self, collections: Sequence[str]) -> None:
+        self.told.append(list(collections))
+
+    def splits(self) -> Sequence[str]:
+        raise AssertionError("it has no parts")
+
+    def read(self, split: str) -> Iterator[Change | DeadLetter]:
+        raise AssertionError("it has no parts")
+
+    def follow(self, position: str | None) -> Iterator[tuple[Sequence[Event], str]]:
+        self.told.append(f"from {position}")
+        place = int(position or 0)
+        while True:
+            if place < len(self.batches):
+                place += 1
+                yield self.batches[place - 1], str(place)
+            else:
+                yield [], str(place)
+
+    def acknowledge(self, position: str) -> None:
+        self.told.append(position)
+
+
+class Clock:
+    """Ticks when it is looked at."""
+
+    def __init__(self, step: float = 0.3) -> None:
+        self.now, self.step = 0.0, step
+
+    def __call__(self) -> float:
+        self.now += self.step
+        return self.now
+
+
+def writes(table: Sequence[tuple[str, int, Any]]) -> list[Event]:
+    return list(changes(list(table)))
+
+
+def lives(
+    sources: Sequence[Source],
+    path: Path | None = None,
+    *,
+    sink: WatchedSink | None = None,
+    rounds: int = 40,
+    now: float = 1_000.0,
+    settings: Settings | None = None,
+) -> tuple[dict[str, bytes | None], StreamReport, WatchedSink]:
+    """One life of the program, which ends after some looks at the sources."""
+    left, sink = [rounds], sink or WatchedSink()
+
+    def should_stop() -> bool:
+        left[0] -= 1
+        return left[0] <= 0
+
+    state = MemoryState() if path is None else SqliteState(str(path))
+    try:
+        report = follow(
+            compile_plan([Names]),
+            sources,
+            sink,
+            Letters(),  # type: ignore[arg-type]
+            state,
+            settings or Settings(coalesce_seconds=0),
+            should_stop=should_stop,
+            clock=Clock(),
+            now=lambda: now,
+        )
+    finally:
+        state.close()
+    return dict(sink.fields), report, sink
+
+
+ANN, BOB = b'{"name":"Ann"}', b'{"name":"Bob"}'
+
+
+def test_no_row_before_an_unbounded_source_gave_all_that_there_is() -> None:
+    more: list[Event] = [Complete("authors", 5, {"authors/a", "authors/b"})]
+    table = [("authors/a", 1, {"name": "Ann"}), ("authors/b", 2, {"name": "Bob"})]
+    source = Live([writes(table[:1]), writes(table[1:])], has_snapshot=True)
+    rows, report, _ = lives([source])
+    assert (rows, report.silent) == ({}, ["Names"])
+    source = Live([writes(table[:1]), [*writes(table[1:]), *more]], has_snapshot=True)
+    rows, report, sink = lives([source])
+    assert (rows, report.silent) == ({"names/a": ANN, "names/b": BOB}, [])
+    assert sink.writes == 2
+    assert source.told == [["authors"], "from None", "1", "2"]
+
+
+def test_a_program_that_is_killed_within_the_snapshot_waits_for_it_again(tmp_path: Path) -> None:
+    table = writes([("authors/a", 1, {"name": "Ann"})])
+    rows, _, sink = lives([Live([table], has_snapshot=True)], tmp_path / "state.db")
+    assert rows == {}
+    source = Live([table, [Complete("authors", 5, {"authors/a"})]], has_snapshot=True)
+    rows, _, _ = lives([source], tmp_path / "state.db", sink=sink)
+    assert rows == {"names/a": ANN}
+    assert source.told[1] == "from 1"
+
+
+def test_s22_what_a_snapshot_lacks_was_deleted(tmp_path: Path) -> None:
+    begin = writes([("authors/a", 1, {"name": "Ann"}), ("authors/b", 2, {"name": "Bob"})])
+    _, _, sink = lives(
+        [Live([[*begin, Complete("authors", 3, {"authors/a", "authors/b"})]], has_snapshot=True)], tmp_path / "s"
+    )
+    again = [*begin[1:], *writes([("authors/c", 90, {"name": "Cid"})]), Complete("authors", 80, {"authors/b"})]
+    rows, report, sink = lives([Live([[], again], has_snapshot=True)], tmp_path / "s", sink=sink)
+    assert rows == {"names/a": None, "names/b": BOB, "names/c": b'{"name":"Cid"}'}, "c is newer than the snapshot"
+    assert sink.stamps["names/a"].version == 80
+    assert report.documents == 2
+
+
+def test_s16_a_touch_comes_by_a_source(tmp_path: Path) -> None:
+    settings, table = Settings(coalesce_seconds=0, from_empty=True), writes([("authors/a", 1, {"name": "Ann"})])
+    _, _, sink = lives([Live([table])], tmp_path / "s", settings=settings)
+    sink.stamps.clear()  # somebody deleted the row, and wrote another
+    sink.fields.clear()
+    touches: list[Event] = [Touch("Names", "names/a", 7), Touch("Names", "names/x", 7), Touch("Other", "others/x", 7)]
+    rows, _, _ = lives([Live([table, touches])], tmp_path / "s", sink=sink)
+    assert rows == {"names/a": ANN, "names/x": None}
+    assert [row.stamp.version for row in sink.history] == [1, 1, 7, 7], "its outbox, then what was touched"
+
+
+def test_s22_a_program_that_was_down_too_long_needs_a_snapshot(tmp_path: Path) -> None:
+    def source() -> Live:
+        one = Live([writes([("authors/a", 1, {"name": "Ann"})])])
+        one.retention_seconds = 3_600.0
+        return one
+
+    def snapshot(version: int, name: str) -> Batches:
+        return Batches("snapshot", [writes([("authors/a", version, {"name": name})])])
+
+    _, _, sink = lives([snapshot(1, "Ann"), source()], tmp_path / "s")
+    lives([source()], tmp_path / "s", sink=sink, now=4_500)
+    with pytest.raises(UsageError, match=r"expected a program that was down for at most 1 h, .*, got 2 h; mend: add"):
+        lives([source()], tmp_path / "s", sink=sink, now=4_500 + 7_200)
+    rows, _, _ = lives([snapshot(5, "Bob"), source()], tmp_path / "s", sink=sink, now=4_500 + 7_200)
+    assert rows == {"names/a": BOB}, "the snapshot was read again"
+
+
+def test_s19_commits_that_wait_are_whole_when_nothing_comes_any_more() -> None:
+    settings = Settings(coalesce_seconds=0, lateness_seconds=10, from_empty=True)
+    source = Live([writes([("authors/a", 1, {"name": "Ann"})])])
+    assert lives([source], settings=settings, rounds=4)[0] == {}
+    source = Live([writes([("authors/a", 1, {"name": "Ann"})])])
+    assert lives([source], settings=settings, rounds=60)[0] == {"names/a": ANN}
+
+
+def test_several_unbounded_sources_are_followed_side_by_side() -> None:
+    one, two = (Live([writes([(f"authors/{name}", 1, {"name": "Ann"})])], name=name) for name in "ab")
+    found = {"names/a": ANN, "names/b": ANN}
+    rows: dict[str, bytes | None] = {}
+    sink = WatchedSink()
+    lives([one, two], sink=sink, rounds=2_000, settings=Settings(coalesce_seconds=0, from_empty=True))
+    rows = dict(sink.fields)
+    assert rows == found
+    assert "1" in one.told
+    assert "1" in two.told
+    assert {thread.name for thread in threading.enumerate()}.isdisjoint({"live:a", "live:b"})
+
+
+class Failing(Live):
+    def follow(self, position: str | None) -> Iterator[tuple[Sequence[Event], str]]:
+        yield [], "0"
+        raise BoilerBeamError("live: it broke")
+
+
+def test_one_of_several_that_fails_ends_all() -> None:
+    sources = [Live([], name="a"), Failing([], name="b")]
+    never: Callable[[], bool] = lambda: False  # noqa: E731
+    with pytest.raises(BoilerBeamError, match="live: it broke"):
+        list(gathered(sources, {}, 0, 10, Clock(), never))
+    assert {thread.name for thread in threading.enumerate()}.isdisjoint({"live:a", "live:b"})
