@@ -11,7 +11,7 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-from boiler_beam.connectors import open_dead_letters, open_sink, open_source
+from boiler_beam.connectors import open_dead_letters, open_sink, open_sources
 from boiler_beam.engine.backfill import Report
 from boiler_beam.engine.garbage import without_garbage_collection
 from boiler_beam.engine.write import ViewReport
@@ -48,7 +48,7 @@ def run_backfill(
         UsageError: A source can't be read, the sink can't be written, or Beam does not know an option.
     """
     refuse_main(plan)
-    opened = [open_source(uri) for uri in sources]
+    opened = open_sources(sources, plan.collections)
     splits = [(source.uri, split) for source in opened for split in source.splits()]
     open_sink(destination.sink).controls()
     open_dead_letters(destination.dead_letters)

@@ -106,7 +106,7 @@ def _why(views: tuple[str, ...], source: tuple[str, ...], row_path: str) -> int:
 
     plan = compile_plan(load_views(views))
     versions = NewestVersions(plan, lambda letter: None)
-    versions.add_all(read_sources(source))
+    versions.add_all(read_sources(source, plan.collections))
     for line in why(plan, versions, row_path):
         print(line)
     return 0
@@ -145,7 +145,7 @@ def _check(views: tuple[str, ...], source: tuple[str, ...], sample: int | None) 
     from pipelines.views import load_views
 
     plan = compile_plan(load_views(views))
-    changes = read_sources(source)
+    changes = read_sources(source, plan.collections)
     number = 0
     for one in check(plan, changes, sample):
         looked = "" if one.documents == one.paths else f", {one.documents:,} valid ones looked at"

@@ -69,7 +69,7 @@ def _sampled(sources: Sequence[str], sample: int) -> tuple[dict[str, Change], se
     newest: dict[str, Change] = {}
     kept: Counter[str] = Counter()
     known: set[str] = set()
-    for change in read_sources(sources):
+    for change in read_sources(sources, ()):
         if isinstance(change, DeadLetter):
             continue
         known.add(change.path)

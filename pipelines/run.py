@@ -68,7 +68,7 @@ def explain_plan(plan: Plan, sources: Sequence[str]) -> None:
     print(explain(plan))
     if sources:
         versions = NewestVersions(plan, lambda letter: None)
-        versions.add_all(read_sources(sources))
+        versions.add_all(read_sources(sources, plan.collections))
         print("\nrows written for a change, counted over these documents, if all that read it change by it:")
         for writes in writes_per_change(plan, versions):
             print(f"  {writes}")

@@ -91,6 +91,10 @@ def _on_beam(plan: Plan, options: RunOptions, dead_letters: str) -> StreamReport
 
 def _embedded(plan: Plan, options: RunOptions, dead_letters: str) -> tuple[StreamReport, Sink]:
     sources = [open_source(uri) for uri in options.source]
+    if all(source.is_bounded for source in sources):
+        sources = [source.following() for source in sources]
+    for source in sources:
+        source.read_time = options.read_time
     sink, letters = open_sink(options.sink), open_dead_letters(dead_letters)
     address = options.state or state_beside(options.sink, is_bounded=all(source.is_bounded for source in sources))
     lateness = options.allowed_lateness_seconds if options.consistency == "commit" else None

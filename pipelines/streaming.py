@@ -12,7 +12,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
 
-from boiler_beam.connectors import open_sink, open_source
+from boiler_beam.connectors import open_sink, open_sources
 from boiler_beam.connectors.base import Control, Sink
 from boiler_beam.engine.follow import StreamReport
 from boiler_beam.engine.write import Prune, refusal_to_prune
@@ -42,7 +42,7 @@ def run_streaming(plan: Plan, options: RunOptions, dead_letters: str) -> StreamR
         BoilerBeamError: A worker failed.
     """
     refuse_main(plan)
-    sources = [open_source(uri) for uri in options.source]
+    sources = open_sources(options.source, plan.collections)
     splits = [(source.uri, split) for source in sources for split in source.splits()]
     sink = open_sink(options.sink)
     controls = _next_generations(plan, sink)

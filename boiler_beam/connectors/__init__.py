@@ -7,7 +7,7 @@ from boiler_beam.connectors.dead_letters import (
     open_dead_letters,
     read_dead_letters,
 )
-from boiler_beam.connectors.registry import open_sink, open_source, read_sources, register, schemes
+from boiler_beam.connectors.registry import open_sink, open_source, open_sources, read_sources, register, schemes
 
 __all__ = [
     "BackfillWriter",
@@ -19,6 +19,7 @@ __all__ = [
     "open_dead_letters",
     "open_sink",
     "open_source",
+    "open_sources",
     "read_dead_letters",
     "read_sources",
     "register",

@@ -47,12 +47,15 @@ class Source(abc.ABC):
         is_bounded: Whether it ends.
         has_snapshot: Whether it begins with all documents that there are, though it does not end; `Complete` tells
             the end of each collection's.
+        read_time: As of when it is read, in microseconds since the epoch, where it can tell: set it before `prepare` to
+            ask for a time.
         retention_seconds: How long it keeps what was not acknowledged; None: for ever.
     """
 
     scheme: ClassVar[str]
     is_bounded: ClassVar[bool] = True
     has_snapshot: ClassVar[bool] = False
+    read_time: int | None = None
     retention_seconds: float | None = None
 
     def __init__(self, rest: str) -> None:
@@ -68,7 +71,7 @@ class Source(abc.ABC):
         """Told once, before anything is read, which collections' documents are asked for; it may read others, too.
 
         Args:
-            collections: Their patterns, as models declare them: `users`, `**/comments`.
+            collections: Their patterns, as models declare them: `users`, `**/comments`; none: all that it has.
 
         Raises:
             UsageError: It can't be read.

@@ -11,7 +11,7 @@ Known are, in this order: what was registered, the built-in schemes, and the ent
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from boiler_beam.connectors.base import Sink, Source
@@ -21,7 +21,7 @@ from boiler_beam.events import Change, DeadLetter
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-__all__ = ["open_sink", "open_source", "read_sources", "register", "schemes"]
+__all__ = ["open_sink", "open_source", "open_sources", "read_sources", "register", "schemes"]
 
 Connector = TypeVar("Connector", bound="type[Source] | type[Sink]")
 
@@ -73,13 +73,29 @@ def open_source(uri: str) -> Source:
     return opened
 
 
-def read_sources(uris: Iterable[str]) -> Iterator[Change | DeadLetter]:
+def open_sources(uris: Iterable[str], collections: Sequence[str]) -> list[Source]:
+    """The sources at some URIs, prepared to give the documents of some collections, for readers of bounded ones.
+
+    Raises:
+        UsageError: A URI is malformed, its scheme is none of a source, or it can't be read.
+    """
+    sources = [open_source(uri) for uri in uris]
+    for source in sources:
+        source.prepare(collections)
+    return sources
+
+
+def read_sources(uris: Iterable[str], collections: Sequence[str]) -> Iterator[Change | DeadLetter]:
     """All that the bounded sources at some URIs hold, one after the other. They are opened at once, and read as asked.
+
+    Args:
+        uris: Of the sources.
+        collections: The patterns of the collections that are asked for; others may come, too.
 
     Raises:
         UsageError: A URI is malformed, or its scheme is none of a source; when read: there is nothing to read.
     """
-    sources = [open_source(uri) for uri in uris]
+    sources = open_sources(uris, collections)
     return (change for source in sources for split in source.splits() for change in source.read(split))
 
 

@@ -67,7 +67,8 @@ def backfill(
         sink: Where rows go; all of them stand at the end, none before.
         refuse: Takes the dead letters.
         prune: What to do with rows in the sink that are not computed.
-        read_time: The version of the rows written, in microseconds since the epoch; by default the newest version read.
+        read_time: As of when sources are read that can tell, and the version of the rows written, in microseconds since
+            the epoch; by default the sources' own, or the newest version read.
         progress: Told how far it is.
 
     Raises:
@@ -79,6 +80,9 @@ def backfill(
         report.dead_letters += 1
         refuse(letter)
 
+    for source in sources:
+        source.read_time = read_time
+        source.prepare(plan.collections)
     splits = [(source, split) for source in sources for split in source.splits()]
     targets = [view.target for view in plan.views]
     with without_garbage_collection(), sink.backfill(targets) as writer:
@@ -90,7 +94,8 @@ def backfill(
                 progress("read", versions.number_of_changes)
         report.changes = versions.number_of_changes
         report.documents = sum(map(len, versions.documents))
-        rows = RowWriter(plan.views, sink, writer, versions.newest_version if read_time is None else read_time)
+        as_of = max([source.read_time or 0 for source in sources]) or versions.newest_version
+        rows = RowWriter(plan.views, sink, writer, as_of if read_time is None else read_time)
         join = Join(plan, versions, count)
         done = 0
         for place, view in enumerate(plan.views):

@@ -149,7 +149,7 @@ class Following:
         self.positions = dict(state.positions())
         was_new = state.is_new
         for source in [*self.unbounded, *self.bounded]:  # what comes while a snapshot is read is not to be missed
-            source.prepare([family.pattern.text for family in plan.families])
+            source.prepare(plan.collections)
         self._check_sources(was_new)
         self.stream = Stream(plan, self.letters.append, state.open(plan))
         self.stream.network.down.horizon = state.facts.get("horizon", 0)
@@ -163,7 +163,7 @@ class Following:
         self._waited: set[str] = set()
         """The collections that an unbounded source must give whole before rows are given."""
         if any(source.has_snapshot for source in self.unbounded) and self._at("filling"):
-            self._waited = {family.pattern.text for family in plan.families}
+            self._waited = set(plan.collections)
         self._last_event = self._last_commit = clock()
         state.commit(Progress())
         self.writer.control({view.name: self._control(view.name, view.fingerprint) for view in plan.views})
@@ -181,7 +181,7 @@ class Following:
                 "source; mend: add --source with the documents, or --from_empty if there are none yet"
             )
         known = self.state.collections()
-        missing = [family.pattern.text for family in self.plan.families if family.pattern.text not in known]
+        missing = [pattern for pattern in self.plan.collections if pattern not in known]
         if missing and not was_new and not (unread or any(source.has_snapshot for source in self.unbounded)):
             raise UsageError(
                 f"--state: expected one that watched {', '.join(missing)}, got one whose views did not read them; "

@@ -217,6 +217,11 @@ class Plan:
     def _found(self) -> dict[str, tuple[int, ...]]:
         return {}
 
+    @property
+    def collections(self) -> list[str]:
+        """The patterns of the collections whose documents it reads."""
+        return [family.pattern.text for family in self.families]
+
     def families_of(self, path: str) -> tuple[int, ...]:
         """The families (places in `families`) that a document at this path belongs to."""
         collection = path[: path.rfind("/")]

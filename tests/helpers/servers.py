@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -19,8 +20,6 @@ import pytest
 FOLDER = "BOILER_BEAM_TEST_SERVERS"
 """The environment variable that names the folder in which the workers of one run find the servers."""
 READY_SECONDS = 90
-_started: list[subprocess.Popen[bytes]] = []
-"""They outlive the test that started them."""
 EMULATORS = {
     "firestore": ["gcloud", "emulators", "firestore", "start", "--quiet"],
     "pubsub": ["gcloud", "beta", "emulators", "pubsub", "start", "--quiet", "--project=boiler-beam-tests"],
@@ -63,11 +62,11 @@ def emulator(name: str) -> str:
                 started = subprocess.Popen(
                     command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
                 )
-            _started.append(started)
             known.write_text(json.dumps({"port": port, "group": started.pid}))
             said = folder / f"{name}.log"
             wait_until(lambda: answers(port) or started.poll() is not None, f"{command} ({said})")
             assert started.poll() is None, said.read_text()[-2000:]
+            started.returncode = 0  # the end of the run waits for it: this object need not complain
         port = json.loads(known.read_text())["port"]
     return f"127.0.0.1:{port}"
 
@@ -84,13 +83,13 @@ def end() -> None:
     for known in folder.glob("*.json"):
         group = json.loads(known.read_text())["group"]
         os.killpg(group, signal.SIGTERM)
-        for one in _started:
-            one.wait()
         wait_until(lambda group=group: not _lives(group), f"the end of process group {group}", 20)
     shutil.rmtree(folder)
 
 
 def _lives(group: int) -> bool:
+    with contextlib.suppress(ChildProcessError):  # another process of the run started it
+        os.waitpid(group, os.WNOHANG)
     try:
         os.killpg(group, 0)
     except ProcessLookupError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,12 +12,12 @@ import pytest
 
 import boiler_beam as bb
 from boiler_beam import root, view_property
-from boiler_beam.connectors.base import Source
+from boiler_beam.connectors.base import Source, StreamWriter
 from boiler_beam.engine.follow import Settings, StreamReport, follow
 from boiler_beam.engine.intake import gathered
 from boiler_beam.engine.state import MemoryState, SqliteState
 from boiler_beam.errors import BoilerBeamError, UsageError
-from boiler_beam.events import Change, Complete, DeadLetter, Event, Touch
+from boiler_beam.events import Change, Complete, DeadLetter, Event, Row, Touch, View
 from boiler_beam.plan import compile_plan
 from tests.helpers.engine import Batches, Letters, WatchedSink
 from tests.helpers.histories import changes
@@ -162,15 +163,28 @@ def test_s22_what_a_snapshot_lacks_was_deleted(tmp_path: Path) -> None:
     assert report.documents == 2
 
 
-def test_s16_a_touch_comes_by_a_source(tmp_path: Path) -> None:
-    settings, table = Settings(coalesce_seconds=0, from_empty=True), writes([("authors/a", 1, {"name": "Ann"})])
-    _, _, sink = lives([Live([table])], tmp_path / "s", settings=settings)
-    sink.stamps.clear()  # somebody deleted the row, and wrote another
-    sink.fields.clear()
+def test_s16_a_touch_comes_by_a_source() -> None:
+    class Tampered(WatchedSink):
+        """Somebody writes over each row that comes."""
+
+        @contextmanager
+        def stream(self, views: Sequence[View]) -> Iterator[StreamWriter]:
+            with super().stream(views) as writer:
+                write = writer.write
+
+                def tampered(rows: Sequence[tuple[View, Row]]) -> None:
+                    write(rows)
+                    self.fields = dict.fromkeys(self.fields, b"wrong")
+
+                writer.write = tampered  # type: ignore[method-assign]
+                yield writer
+
+    table = writes([("authors/a", 1, {"name": "Ann"})])
     touches: list[Event] = [Touch("Names", "names/a", 7), Touch("Names", "names/x", 7), Touch("Other", "others/x", 7)]
-    rows, _, _ = lives([Live([table, touches])], tmp_path / "s", sink=sink)
-    assert rows == {"names/a": ANN, "names/x": None}
-    assert [row.stamp.version for row in sink.history] == [1, 1, 7, 7], "its outbox, then what was touched"
+    settings = Settings(coalesce_seconds=0, from_empty=True)
+    _, _, sink = lives([Live([table, touches])], sink=Tampered(), settings=settings)
+    found = [(row.path, row.stamp.version, row.fields) for row in sink.history]
+    assert found == [("names/a", 1, ANN), ("names/a", 7, ANN), ("names/x", 7, None)]
 
 
 def test_s22_a_program_that_was_down_too_long_needs_a_snapshot(tmp_path: Path) -> None:
