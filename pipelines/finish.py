@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from rich.console import Console
 
+from boiler_beam.connectors.billed import Billed
 from boiler_beam.errors import UsageError
 from pipelines.options import RunOptions
 
@@ -27,10 +28,13 @@ def finish(
     rows: int,
     dead_letters: int,
     refusals: Sequence[str],
+    billed: Billed,
 ) -> int:
     """Sums up a run on stdout; gives the exit code."""
     for refusal in refusals:
         console.print(f"not pruned: {refusal}; mend: run with --prune all if they shall go", soft_wrap=True)
+    if billed != Billed():
+        print(f"Firestore: {billed}")
     written = " (dry run: nothing was written)" if options.dry_run else ""
     counts = f"{documents:,} documents, {changes:,} changes, {rows:,} rows"
     print(f"{counts}, {dead_letters:,} dead letters, {time.monotonic() - started:.1f} seconds{written}")

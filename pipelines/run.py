@@ -60,6 +60,7 @@ def run(views: Sequence[type[ViewModel]], options: RunOptions) -> int:
         rows=report.rows,
         dead_letters=report.dead_letters,
         refusals=report.refusals,
+        billed=report.billed,
     )
 
 

@@ -63,6 +63,7 @@ def run_stream(plan: Plan, options: RunOptions, dead_letters: str) -> int:
         rows=sum(report.rows.values()),
         dead_letters=report.dead_letters,
         refusals=report.refusals,
+        billed=report.billed,
     )
 
 

@@ -14,6 +14,7 @@ from typing import ClassVar
 
 import msgspec
 
+from boiler_beam.connectors.billed import Billed
 from boiler_beam.errors import UsageError
 from boiler_beam.events import Change, DeadLetter, Event, Row, View
 
@@ -44,6 +45,7 @@ class Source(abc.ABC):
 
     Attributes:
         uri: As the user wrote it: names the source in messages.
+        billed: What was billed so far.
         is_bounded: Whether it ends.
         has_snapshot: Whether it begins with all documents that there are, though it does not end; `Complete` tells
             the end of each collection's.
@@ -66,6 +68,7 @@ class Source(abc.ABC):
         """
         self.rest = rest
         self.uri = f"{self.scheme}:{rest}"
+        self.billed = Billed()
 
     def prepare(self, collections: Sequence[str]) -> None:  # noqa: B027
         """Told once, before anything is read, which collections' documents are asked for; it may read others, too.
@@ -158,6 +161,7 @@ class Sink(abc.ABC):
 
     Attributes:
         uri: As the user wrote it.
+        billed: What was billed so far.
         has_path: Whether its address is a path on this machine, beside which dead letters may lie.
     """
 
@@ -172,6 +176,7 @@ class Sink(abc.ABC):
         """
         self.rest = rest
         self.uri = f"{self.scheme}:{rest}"
+        self.billed = Billed()
 
     @abc.abstractmethod
     def controls(self) -> dict[str, Control]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from boiler_beam.connectors.base import Sink, Source
+from boiler_beam.connectors.billed import Billed
 from boiler_beam.engine.garbage import without_garbage_collection
 from boiler_beam.engine.join import Join
 from boiler_beam.engine.write import Prune, RowWriter, ViewReport
@@ -31,12 +32,14 @@ class Report:
         changes: How many changes were read.
         dead_letters: How many inputs and rows were refused.
         views: What became of the rows, view by view.
+        billed: What Firestore bills for.
     """
 
     documents: int = 0
     changes: int = 0
     dead_letters: int = 0
     views: list[ViewReport] = field(default_factory=list)
+    billed: Billed = field(default_factory=Billed)
 
     @property
     def rows(self) -> int:
@@ -110,4 +113,6 @@ def backfill(
         dead = versions.lost.union(family for family, some in enumerate(versions.invalid) if some)
         rows.finish(prune, [view.root.family in dead for view in plan.views])
         report.views = rows.reports
+    for one in [*sources, sink]:
+        report.billed.add(one.billed)
     return report

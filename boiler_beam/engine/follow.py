@@ -16,6 +16,7 @@ from itertools import islice
 import msgspec
 
 from boiler_beam.connectors.base import Control, Sink, Source, StreamWriter
+from boiler_beam.connectors.billed import Billed
 from boiler_beam.connectors.dead_letters import DeadLetterWriter
 from boiler_beam.engine.garbage import rare_garbage_collection
 from boiler_beam.engine.intake import Gathered, gathered
@@ -73,6 +74,7 @@ class StreamReport:
         silent: The views none of whose rows is given yet, because their documents are not all in.
         newest: The newest version seen, in microseconds since the epoch.
         refusals: Why rows were not pruned, view by view.
+        billed: What Firestore bills for, in this run.
     """
 
     changes: int = 0
@@ -86,6 +88,7 @@ class StreamReport:
     silent: list[str] = field(default_factory=list)
     newest: int = 0
     refusals: list[str] = field(default_factory=list)
+    billed: Billed = field(default_factory=Billed)
 
 
 def follow(
@@ -120,7 +123,11 @@ def follow(
         BoilerBeamError: State or sink could not be written; the next run goes on from the last transaction.
     """
     with rare_garbage_collection(), sink.stream([view.target for view in plan.views]) as writer:
-        return Following(plan, sources, sink, writer, dead_letters, state, settings, clock, now, told).run(should_stop)
+        following = Following(plan, sources, sink, writer, dead_letters, state, settings, clock, now, told)
+        report = following.run(should_stop)
+    for one in [*sources, sink]:
+        report.billed.add(one.billed)
+    return report
 
 
 class Following:
