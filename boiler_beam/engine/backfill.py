@@ -113,6 +113,6 @@ def backfill(
         dead = versions.lost.union(family for family, some in enumerate(versions.invalid) if some)
         rows.finish(prune, [view.root.family in dead for view in plan.views])
         report.views = rows.reports
-    for one in [*sources, sink]:
-        report.billed.add(one.billed)
+    for one in [*(source.billed for source in sources), sink.billed]:
+        report.billed.add(one)
     return report

@@ -125,8 +125,8 @@ def follow(
     with rare_garbage_collection(), sink.stream([view.target for view in plan.views]) as writer:
         following = Following(plan, sources, sink, writer, dead_letters, state, settings, clock, now, told)
         report = following.run(should_stop)
-    for one in [*sources, sink]:
-        report.billed.add(one.billed)
+    for one in [*(source.billed for source in sources), sink.billed]:
+        report.billed.add(one)
     return report
 
 
