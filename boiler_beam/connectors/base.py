@@ -10,7 +10,7 @@ import abc
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from itertools import islice
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -122,6 +122,23 @@ class Source(abc.ABC):
     def size_bytes(self) -> int | None:
         """About how much there is to read (uncompressed), or None where that is not known."""
         return None
+
+
+class KeyedSource(Source):
+    """A source that finds documents by path or field, as of now, without reading the others."""
+
+    @abc.abstractmethod
+    def get(self, paths: Sequence[str]) -> Iterator[Change]:
+        """The documents at some paths; a deletion for each that is missing."""
+
+    @abc.abstractmethod
+    def query(self, collection: str, filters: Sequence[tuple[str, str, Any]]) -> Iterator[Change]:
+        """The documents of a collection that fulfil all filters.
+
+        Args:
+            collection: Its pattern (`users`, `**/comments`), or one collection's path.
+            filters: Stored field; `==`, `in`, `array-contains` or `array-contains-any`; a Firestore value, or a list.
+        """
 
 
 class BackfillWriter(abc.ABC):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from boiler_beam.views.aggregate import AggregateDeclaration
@@ -139,6 +140,32 @@ class ViewModel:
         most = inherited.max_paths if max_paths is None else max_paths
         cls.__boiler__ = ViewOptions(collection, path, case or inherited.case, revision, most)
         super().__init_subclass__()
+
+    @classmethod
+    def get(cls, row_id: str, *, source: Any, at: Mapping[str, str] | None = None) -> dict[str, Any] | None:
+        """Computes one row from the domain documents as they are now, whatever stands in a sink.
+
+        Reads what the row is made of and nothing else where the source finds documents by key (`firestore:`): one call
+        for each level of references, one query for each parent of `referrers` and for a group's members. Other sources
+        are read whole.
+
+        Args:
+            row_id: The root's id (its path where its collection is not flat), or the group's id.
+            source: A URI (`firestore:my-project`), or an opened source.
+            at: Placeholders of the path that tell the copies of the row apart, where `paths()` yields several.
+
+        Returns:
+            The fields that the row has, as Firestore values; None where there is no row.
+
+        Raises:
+            DeclarationError: The class can't be compiled.
+            UsageError: The source can't be read, or there are several copies.
+            BoilerBeamError: A document is invalid, or a getter raised.
+        """
+        found: dict[str, Any] | None = importlib.import_module("boiler_beam.engine.fresh").fresh_row(
+            cls, row_id, source, at or {}
+        )
+        return found
 
     @classmethod
     def declared_properties(cls) -> dict[str, _ViewProperty | AggregateDeclaration]:

@@ -1,0 +1,151 @@
+"""One row from the domain documents as they are now: for when rows are not stored, or not trusted.
+
+Its documents are read level by level, from the root on: those that are referred to many at once, by path; those that
+refer, and the members of a group, by a query for each parent.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from enum import Enum
+from typing import Any
+from urllib.parse import unquote
+
+from typing_extensions import assert_never
+
+from boiler_beam.connectors.base import KeyedSource, Source
+from boiler_beam.connectors.registry import open_source
+from boiler_beam.engine.join import Join, ViewJoin
+from boiler_beam.errors import BoilerBeamError, UsageError
+from boiler_beam.events import Change, DeadLetter
+from boiler_beam.models import FamilyCodec, path_fields
+from boiler_beam.plan import Edge, Fixed, Group, Reference, Referrers, Root, ViewPlan, compile_plan
+from boiler_beam.plan.fieldpath import FieldPath
+from boiler_beam.steps.functions import FunctionRaised, references
+from boiler_beam.steps.newest import NewestVersions
+from boiler_beam.values import Ref, decode_fields
+from boiler_beam.views import ViewModel
+
+__all__ = ["fresh_row"]
+
+
+def fresh_row(view: type[ViewModel], row_id: str, source: str | Source, at: Mapping[str, str]) -> dict[str, Any] | None:
+    """Computes one row; see `ViewModel.get`."""
+    opened = open_source(source) if isinstance(source, str) else source
+    plan = compile_plan([view])
+    (planned,) = plan.views
+    letters: list[DeadLetter] = []
+    versions = NewestVersions(plan, letters.append)
+    if isinstance(opened, KeyedSource):
+        _Levels(planned, plan.families, opened, versions).read(row_id)
+    else:
+        opened.prepare(plan.collections)
+        versions.add_all(change for split in opened.splits() for change in opened.read(split))
+    joined = ViewJoin(Join(plan, versions, letters.append), planned)
+    copies = [copy for own in joined.own() if own.row_id == row_id for copy in joined.copies(own)]
+    wanted = [copy for copy in copies if at.items() <= planned.paths.at(copy.path).items()]
+    if any(copy.fields is None for copy in copies):
+        why = "; ".join(f"{letter.path}: {letter.message}" for letter in letters) or "a document is invalid"
+        raise BoilerBeamError(
+            f"{planned.name} {row_id}: expected documents that make a row, got: {why}; mend: correct it"
+        )
+    if len(wanted) > 1:
+        names = ", ".join(f"{name!r}: ..." for name in planned.paths.given)
+        raise UsageError(
+            f"{planned.name} {row_id}: expected one row, got {len(wanted)} copies; mend: say which: at={{{names}}}"
+        )
+    return decode_fields(wanted[0].fields) if wanted and wanted[0].fields is not None else None
+
+
+class _Levels:
+    """Reads what one row is made of."""
+
+    def __init__(
+        self, view: ViewPlan, families: Sequence[FamilyCodec], source: KeyedSource, versions: NewestVersions
+    ) -> None:
+        self.view, self.families, self.source, self.versions = view, families, source, versions
+        self.paths: dict[str, set[str]] = {}
+        """What each edge reached, by its name."""
+
+    def read(self, row_id: str) -> None:
+        for edge in self.view.edges:
+            self.paths[edge.name] = {change.path for change in self._read(edge, row_id)}
+
+    def _read(self, edge: Edge, row_id: str) -> list[Change]:
+        match edge:
+            case Root():
+                pattern = self.families[edge.family].pattern.text
+                found = self._get([f"{pattern}/{row_id}" if self.view.paths.root is None else row_id])
+            case Fixed():
+                found = self._get([edge.path])
+            case Reference():
+                found = self._get(path for parent in self._parents(edge) for _, path in self._references(edge, parent))
+            case Group():
+                found = self._members(edge, row_id)
+            case Referrers():
+                found = [one for parent in self.paths[edge.parent or ""] for one in self._referrers(edge, parent)]
+            case _:
+                assert_never(edge)
+        self.versions.add_all(found)
+        return found
+
+    def _get(self, paths: Iterable[str]) -> list[Change]:
+        return list(self.source.get(sorted(set(paths))))
+
+    def _parents(self, edge: Edge) -> Iterator[Any]:
+        parent = self.view.by_name[edge.parent or ""]
+        documents = self.versions.documents[parent.family]
+        return (documents[path] for path in self.paths[parent.name] if path in documents)
+
+    def _references(self, edge: Reference, parent: Any) -> list[tuple[str | None, str]]:
+        try:
+            return references(edge, parent)
+        except FunctionRaised:
+            return []  # the join says so
+
+    def _referrers(self, edge: Referrers, parent: str) -> Iterator[Change]:
+        inner = path_fields(edge.model).get(edge.by.text)
+        if inner is not None:
+            segments = self.families[edge.family].pattern.segments
+            begin = parent.split("/")
+            return self.source.query("/".join([*begin, *segments[len(begin) :]]), [])
+        return self._query(edge, [self._filters(edge, edge.by, Ref(parent))])
+
+    def _members(self, edge: Group, row_id: str) -> list[Change]:
+        parts = row_id.split(",") if edge.is_tuple else [row_id]
+        if len(parts) != len(edge.by):
+            raise UsageError(f"{self.view.name}: expected the id of a row, got {row_id!r}; mend: join its parts by ','")
+        filters = [self._filters(edge, path, _key(path, part)) for path, part in zip(edge.by, parts, strict=True)]
+        return list(self._query(edge, filters))
+
+    def _query(self, edge: Edge, filters: list[list[tuple[str, str, Any]]]) -> Iterator[Change]:
+        """All that fulfil one filter of each list."""
+        for some in itertools.product(*filters):
+            yield from self.source.query(self.families[edge.family].pattern.text, list(some))
+
+    def _filters(self, edge: Edge, by: FieldPath, value: Any) -> list[tuple[str, str, Any]]:
+        """A filter for each name under which the field is, or once was, stored."""
+        names = self.families[edge.family].stored_names([by.text])
+        if names is None or by.is_map:
+            raise UsageError(
+                f"{self.view.name}.Store.{edge.name}: expected by= to name a stored field that Firestore finds, "
+                f"got {by.text!r}; mend: read the row from where it is written, or render it from a file"
+            )
+        if isinstance(value, Ref):  # stored as any of what a Ref takes
+            value = [value, value.path, value.doc_id]
+            word = "array-contains-any" if by.is_many else "in"
+        else:
+            word = "array-contains" if by.is_many else "=="
+        return [(name, word, value) for name in sorted(names - {"obj_type"})]
+
+
+def _key(by: FieldPath, part: str) -> Any:
+    """What a part of a row's id was made of; see `boiler_beam.steps.functions.row_id`."""
+    kind: Any = by.annotation
+    text = "" if part == "%" else unquote(part)
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return next((one.value for one in kind if str(one.value) == text), text)
+    if kind is int:
+        return int(text)
+    return Ref(text) if getattr(kind, "__origin__", None) is Ref else text
