@@ -11,21 +11,21 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 
 import msgspec
 
-from boiler_beam.connectors.base import Control, Sink, Source, StreamWriter
+from boiler_beam.connectors.base import Sink, Source, StreamWriter
 from boiler_beam.connectors.billed import Billed
 from boiler_beam.connectors.dead_letters import DeadLetterWriter
 from boiler_beam.engine.garbage import rare_garbage_collection
+from boiler_beam.engine.generations import Generations
 from boiler_beam.engine.intake import Gathered, gathered
 from boiler_beam.engine.reorder import Reorder
 from boiler_beam.engine.state.base import Entry, Progress, State
 from boiler_beam.engine.stream import Stream
-from boiler_beam.engine.write import Prune, refusal_to_prune
+from boiler_beam.engine.write import Prune
 from boiler_beam.errors import BoilerBeamError, UsageError
-from boiler_beam.events import Change, Complete, DeadLetter, Event, Row, Stamp, Touch
+from boiler_beam.events import Change, Complete, DeadLetter, Event, Touch
 from boiler_beam.plan import Plan
 from boiler_beam.steps.newest import dead_letter_of, families_lost
 
@@ -35,8 +35,6 @@ _MOST = 10_000
 """Changes of one transaction."""
 _BEHIND_SECONDS = 0.5
 """That rebuilding and giving take between two transactions of the stream."""
-_CHUNK = 1_000
-"""Documents that a changed view takes, or rows that it gives, in one transaction."""
 _POSITION_SECONDS, _ALIVE_SECONDS = 1.0, 60.0
 """How often a position, and that the program lives, are written down while nothing comes."""
 
@@ -160,20 +158,22 @@ class Following:
         self._check_sources(was_new)
         self.stream = Stream(plan, self.letters.append, state.open(plan))
         self.stream.network.down.horizon = state.facts.get("horizon", 0)
-        self._begin_generations()
+        self.generations = Generations(plan, sink, state, self.stream, settings.prune)
+        self.generations.begin()
         if was_new and not (self.unbounded and self._has_snapshot()):  # a history: rows follow it from the first change
             for known in state.views.values():
                 known.stage = "pruning"
-        self._quiet()
+        self.generations.quiet()
+        self.report.silent, self.report.refusals = self.generations.silent, self.generations.refusals
         self.reorder = self._reorder()
-        self._behind: Iterator[list[Entry]] | None = self._catch_up()
+        self._behind: Iterator[list[Entry]] | None = self.generations.catch_up()
         self._waited: set[str] = set()
         """The collections that an unbounded source must give whole before rows are given."""
-        if any(source.has_snapshot for source in self.unbounded) and self._at("filling"):
+        if any(source.has_snapshot for source in self.unbounded) and self.generations.at("filling"):
             self._waited = set(plan.collections)
         self._last_event = self._last_commit = clock()
         state.commit(Progress())
-        self.writer.control({view.name: self._control(view.name, view.fingerprint) for view in plan.views})
+        self.writer.control(self.generations.controls())
         self._send()
 
     # Start ------------------------------------------------------------------------------------------------------------
@@ -213,83 +213,13 @@ class Following:
             for one in self.bounded:
                 self.positions.pop(one.uri, None)
 
-    def _begin_generations(self) -> None:
-        """Says which generation each view's rows are of, and forgets what the sink no longer holds (S13, S16, S18)."""
-        controls, stream = self.sink.controls(), self.stream
-        for place, view in enumerate(self.plan.views):
-            known, control = self.state.views[view.name], controls.get(view.name)
-            in_sink = control.generation if control is not None else 0
-            is_ours = control is not None and control.holder == self.state.identity
-            if control is not None and not is_ours and known.generation and in_sink > known.generation:
-                raise UsageError(
-                    f"{self.sink.uri}: expected {view.name} of generation {known.generation}, which this state feeds, "
-                    f"got {in_sink} of another program; mend: use the state of that one, or start with an empty state"
-                )
-            is_same = is_ours and in_sink == known.generation and control is not None
-            if not (is_same and control is not None and control.fingerprint == view.fingerprint and known.generation):
-                known.generation = max(known.generation, in_sink) + 1
-                known.epoch, known.rows = known.epoch + 1, 0
-                if known.stage in ("pruning", "live"):
-                    known.stage = "giving"  # another sink than the one that took its rows so far
-            elif control is not None and control.backfilled != known.floor:
-                known.epoch += 1
-            known.floor = control.backfilled if control is not None else 0
-            stream.generations[place], stream.epochs[place] = known.generation, known.epoch
-            stream.floor[place] = known.floor
-
-    def _control(self, name: str, fingerprint: str) -> Control:
-        known = self.state.views[name]
-        return Control(
-            generation=known.generation, fingerprint=fingerprint, holder=self.state.identity, backfilled=known.floor
-        )
-
     def _reorder(self) -> Reorder | None:
         if self.settings.lateness_seconds is None:
             return None
         lateness = round(self.settings.lateness_seconds * 1e6)
         return Reorder(lateness, self.state.waiting(), self.state.facts.get("released", -1))
 
-    def _at(self, *stages: str) -> list[int]:
-        """The places of the views that are at some stages."""
-        return [place for place, view in enumerate(self.plan.views) if self.state.views[view.name].stage in stages]
-
-    def _quiet(self) -> None:
-        silent = self._at("filling", "rebuilding")
-        self.stream.network.silent = set(silent)
-        self.report.silent = [self.plan.views[place].name for place in silent]
-
     # What is done beside following ------------------------------------------------------------------------------------
-
-    def _catch_up(self) -> Iterator[list[Entry]]:
-        """Rebuilds views, and gives each row of those that are right: a step for each transaction, with its rows."""
-        yield from self._rebuild(self._at("rebuilding"))
-        for place in self._at("giving"):
-            yield from self._give(place)
-
-    def _rebuild(self, places: Sequence[int]) -> Iterator[list[Entry]]:
-        """Brings all known documents into the cells of views that are new or changed."""
-        network, done = self.stream.network, 0
-        for family, numbers in enumerate(network.plan.of_family):
-            some = [number for number in numbers if network.plan.places[number][0] in places]
-            for path in self.state.documents(self.plan.families[family].pattern.text) if some else ():
-                network.rebuild(family, path, some)
-                done += 1
-                if done % _CHUNK == 0:
-                    yield []
-        for place in places:
-            self.state.views[self.plan.views[place].name].stage = "giving"
-        if places:
-            self._quiet()
-            yield []
-
-    def _give(self, place: int) -> Iterator[list[Entry]]:
-        """Gives each row of a view that was not given in this generation."""
-        name = self.plan.views[place].name
-        row_ids = self.stream.cells.row_ids(place)
-        while some := list(islice(row_ids, _CHUNK)):
-            yield [Entry(name, row) for _, row in self.stream.render(place, some)]
-        self.state.views[name].stage = "pruning"
-        yield []
 
     def _work_behind(self, seconds: float) -> None:
         """Takes steps of it for some time, each a transaction; then prunes."""
@@ -298,7 +228,7 @@ class Following:
             entries = next(self._behind, None)
             if entries is None:
                 self._behind = None
-                self._prune()
+                self._commit(self.generations.prune())
             else:
                 self._commit(Progress(entries=entries))
 
@@ -323,11 +253,9 @@ class Following:
 
     def _filled(self) -> None:
         """All documents are in: rows may be given."""
-        for place in self._at("filling"):
-            self.state.views[self.plan.views[place].name].stage = "giving"
-        self._quiet()
+        self.generations.filled()
         if self._behind is None:
-            self._behind = self._catch_up()
+            self._behind = self.generations.catch_up()
 
     def _gathered(self, sources: Sequence[Source], should_stop: Callable[[], bool]) -> Iterator[Gathered]:
         seconds, positions = self.settings.coalesce_seconds, self.positions
@@ -485,32 +413,3 @@ class Following:
             if letters:
                 self.dead_letters.flush()
         self.state.sent()
-
-    # The end of the snapshot ------------------------------------------------------------------------------------------
-
-    def _prune(self) -> None:
-        """Deletes the rows of older generations that this one did not compute (S13), where that is safe."""
-        progress = Progress()
-        for place in self._at("pruning"):
-            view = self.plan.views[place]
-            known = self.state.views[view.name]
-            standing = [row.path for row in self.sink.standing(view.target) if row.stamp.generation < known.generation]
-            (given, untold), mask_of = self.stream.left(place), view.paths.mask_of
-            old = [path for path in standing if path not in given]
-            going = [path for path in old if path not in untold and mask_of(path) not in untold]
-            refusal = self._refusal(place, len(going), len(standing) + known.rows)
-            if refusal is not None:
-                self.report.refusals.append(f"{view.name}: {refusal}")
-                continue
-            if self.settings.prune != "none":
-                stamp = Stamp(known.generation, self.state.facts.get("newest", 0), 0)
-                progress.entries += [Entry(view.name, Row(path, stamp, None)) for path in going]
-            if len(going) == len(old):  # else a row that can't be told keeps what stands, and is looked at again
-                known.stage = "live"
-        self._commit(progress)
-
-    def _refusal(self, place: int, going: int, standing: int) -> str | None:
-        """Why it is not safe to prune so many of a view's rows; None where it is."""
-        pattern = self.plan.families[self.plan.views[place].root.family].pattern.text
-        is_dead = pattern in self.state.dead_collections or self.state.facts.get(f"invalid {pattern}", 0) > 0
-        return refusal_to_prune(self.settings.prune, going, standing, is_root_dead=is_dead)
