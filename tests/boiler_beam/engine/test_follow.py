@@ -155,7 +155,7 @@ def test_s13_revision_rebuilds_and_writes_rows_that_are_equal(tmp_path: Path) ->
 def test_s13_others_go_on_while_a_view_is_rebuilt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, sink = tmp_path / "state.db", WatchedSink()
     run(compile_plan([card(), Shelf]), path, sink, batches("one", BOOKS), batches("two", [], is_bounded=False))
-    monkeypatch.setattr("boiler_beam.engine.follow._CHUNK", 1)
+    monkeypatch.setattr("boiler_beam.engine.generations._CHUNK", 1)
     ticks = iter(range(1_000_000))
     state = SqliteState(str(path))
     stream = batches("two", [("books/b3", 7, {"title": "three", "author": "authors/a1"})], is_bounded=False)
