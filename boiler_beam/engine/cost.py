@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from boiler_beam.connectors.billed import PRICES, Billed
 from boiler_beam.engine.join import Join, ViewJoin
 from boiler_beam.events import DeadLetter
 from boiler_beam.plan import Plan
@@ -38,7 +39,9 @@ class Writes:
     def __str__(self) -> str:
         path = min(self.by_path, key=lambda one: (-self.by_path[one], one), default=None)
         most = f", at most {self.by_path[path]:,} ({path})" if path is not None else ""
-        return f"{self.collection}: {self.mean:,.1f} rows{most}"
+        million = Billed(writes=round(self.mean * 1e6))
+        costs = " to ".join(f"{million.usd(prices):,.2f}" for prices in PRICES.values())
+        return f"{self.collection}: {self.mean:,.1f} rows{most}; in Firestore {costs} USD for a million changes"
 
 
 def writes_per_change(plan: Plan, versions: NewestVersions) -> Iterator[Writes]:

@@ -89,8 +89,8 @@ def test_explain_counts_the_rows_that_a_change_writes() -> None:
     assert "rooms/a/messages/3" not in told
     lines = [str(one) for one in writes_per_change(plan, versions)]
     assert lines == [
-        "rooms: 3.5 rows, at most 5 (rooms/a)",
-        "persons: 3.5 rows, at most 5 (persons/1)",
-        "rooms/{room}/messages: 1.5 rows, at most 3 (rooms/a/messages/0)",
-        "config: 4.0 rows, at most 4 (config/rates)",
+        "rooms: 3.5 rows, at most 5 (rooms/a); in Firestore 3.15 to 6.30 USD for a million changes",
+        "persons: 3.5 rows, at most 5 (persons/1); in Firestore 3.15 to 6.30 USD for a million changes",
+        "rooms/{room}/messages: 1.5 rows, at most 3 (rooms/a/messages/0); in Firestore 1.35 to 2.70 USD for a million changes",
+        "config: 4.0 rows, at most 4 (config/rates); in Firestore 3.60 to 7.20 USD for a million changes",
     ]
