@@ -1,4 +1,4 @@
-"""The console script `boiler-beam`: run, explain, init, check, why, diff, doctor, dead-letters, state."""
+"""The console script `boiler-beam`: run, explain, init, check, why, diff, reconcile, doctor, dead-letters, state."""
 
 from __future__ import annotations
 
@@ -79,6 +79,21 @@ def _diff(views: tuple[str, ...], source: tuple[str, ...], sinks: tuple[str, ...
     number = show_differences(Console(highlight=False), differences(plan, *opened))
     print(f"{number:,} rows differ" if number > 1 else "1 row differs" if number else "no row differs")
     return 1 if number else 0
+
+
+@_cli.command("reconcile", context_settings={"ignore_unknown_options": True})
+@_views
+@options_of_a_run
+def _reconcile(options: RunOptions, views: tuple[str, ...]) -> int:
+    """Compute all rows from --source, write to --sink those that differ, delete those that should not stand.
+
+    A backfill under another name: --dry_run tells what it would do. Beside a live stream it writes nothing itself: it
+    tells the stream which rows to write again.
+    """
+    from pipelines.run import run
+    from pipelines.views import load_views
+
+    return run(load_views(views), replace(options, mode="backfill"))
 
 
 @_cli.command("doctor")

@@ -15,10 +15,11 @@ from apache_beam import pvalue
 
 from boiler_beam.events import Change
 from boiler_beam.plan import Fixed, Plan, Reference
-from boiler_beam.steps.keyed.posting import CLAIM, ROW, addresses_of_change
+from boiler_beam.steps.keyed.posting import CLAIM, ROW, address, addresses_of_change
 from boiler_beam.steps.keyed.stages import stages
-from boiler_beam.steps.keyed.wire import decode, key_bytes
+from boiler_beam.steps.keyed.wire import decode_event, encode, key_bytes
 from boiler_beam.steps.stream import StreamPlan
+from boiler_beam.steps.stream.messages import Doubted
 from transforms.stateful import KEYED, LEFT, LETTERS, ROWS, Behavior, Outputs, numbered, stateful
 
 __all__ = ["FollowView", "FollowViews"]
@@ -77,9 +78,11 @@ class FollowView(beam.PTransform):  # type: ignore[misc]
 
     def expand(self, changes: Any) -> dict[str, Any]:
         """Builds it on a PCollection of bytes of changes."""
-        known = stages(numbered(self.view), Outputs(numbered(self.view)))
+        plan = numbered(self.view)
+        known = stages(plan, Outputs(plan))
         labels = list(known)
-        sources = [label for label in labels if label.endswith(("/Down", "/Up"))]
+        end = ROW if plan.plan.views[0].paths.is_unique else CLAIM
+        sources = [label for label in labels if label.endswith(("/Down", "/Up")) or label == end]
         routed = changes | "Route" >> _outputs(_Route(self.view), sources)
         arriving: dict[str, list[Any]] = {label: [routed[label]] if label in sources else [] for label in labels}
         ends: dict[str, list[Any]] = {ROWS: [], LETTERS: [], LEFT: []}
@@ -108,7 +111,11 @@ class _Route(beam.DoFn):  # type: ignore[misc]
         self.view = view
 
     def process(self, element: bytes) -> Iterator[Any]:
-        change = decode(element)
-        assert isinstance(change, Change)
-        for label, key in addresses_of_change(numbered(self.view), change.path):
-            yield pvalue.TaggedOutput(label, (key_bytes(key), element))
+        event, plan = decode_event(element), numbered(self.view)
+        if isinstance(event, Change):
+            for label, key in addresses_of_change(plan, event.path):
+                yield pvalue.TaggedOutput(label, (key_bytes(key), element))
+        elif event.view == plan.plan.views[0].name:
+            doubted = Doubted(0, event.path, event.read_time)
+            label, key = address(plan, doubted)
+            yield pvalue.TaggedOutput(label, (key_bytes(key), encode(doubted)))

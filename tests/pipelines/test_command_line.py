@@ -9,9 +9,11 @@ import json
 import os
 import pty
 import signal
+import sqlite3
 import subprocess
 import sys
 import termios
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -288,6 +290,22 @@ def test_explain_runs_nothing(notes: Path) -> None:
     assert done.stdout.startswith(run(notes, *CLI, "explain", "--views", "mine").stdout)
     assert "Topic.notes: the row of its topic, and of the one that it leaves;\n    adds to num_notes" in done.stdout
     assert not (notes / "rows.jsonl").exists()
+
+
+def test_reconcile_writes_what_differs(notes: Path) -> None:
+    arguments = [*CLI, "reconcile", "--views", "mine", "--source", "file:notes.jsonl", "--sink", "sqlite:rows.db"]
+    assert run(notes, *arguments).returncode == 0
+    with closing(sqlite3.connect(notes / "rows.db")) as database, database:
+        database.execute("UPDATE Shout SET fields = '{}' WHERE path = 'shouts/n0'")
+        database.execute("INSERT INTO Shout VALUES ('shouts/old', 1, 1, 0, '{}')")
+    told = run(notes, *arguments, "--dry_run").stdout
+    assert run(notes, *CLI, "diff", "--views", "mine", "--source", "file:notes.jsonl", "sqlite:rows.db").returncode == 1
+    done = run(notes, *arguments).stdout
+    for text in (told, done):
+        (line,) = [one.split() for one in text.splitlines() if one.strip().startswith("Shout")]
+        assert line[0::2] == ["Shout", "1", "1"], "one updated, one deleted"
+    same = run(notes, *CLI, "diff", "--views", "mine", "--source", "file:notes.jsonl", "sqlite:rows.db")
+    assert same.stdout == "no row differs\n"
 
 
 def test_diff(notes: Path) -> None:

@@ -8,8 +8,8 @@
 | `users/First` | row | `Candidate` |
 | `num_names/Distinct` | row and value | `Counted` |
 | `largest/Rank` | row | `Added` |
-| `Row` | row | `Shown`, `Ranked` |
-| `Claim` | row path | `Claimed` |
+| `Row` | row | `Shown`, `Ranked`, `Doubted` |
+| `Claim` | row path | `Claimed`, `Doubted` |
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from boiler_beam.steps.stream.messages import (
     Candidate,
     Claimed,
     Counted,
+    Doubted,
     Held,
     Lies,
     Message,
@@ -99,6 +100,9 @@ def address(plan: StreamPlan, message: Message) -> Address:
             return Address(ROW, message.row)
         case Claimed():
             return Address(CLAIM, message.path)
+        case Doubted():
+            paths = plan.plan.views[message.view].paths
+            return Address(ROW, paths.row_id_of(message.path)) if paths.is_unique else Address(CLAIM, message.path)
         case _:
             assert_never(message)
 
@@ -120,6 +124,8 @@ def is_going(message: Change | Message) -> bool:
             return message.new.role is None
         case Ranked():
             return not message.values
+        case Doubted():
+            return False
         case _:
             assert_never(message)
 

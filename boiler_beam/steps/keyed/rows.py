@@ -16,9 +16,9 @@ from boiler_beam.steps.keyed.tiers import TIERS, Bounds, LogRanking
 from boiler_beam.steps.stream.cells import ClaimCell, Emitted, RowCell
 from boiler_beam.steps.stream.claims import Claim
 from boiler_beam.steps.stream.distinct import Distinct
-from boiler_beam.steps.stream.messages import Added, Claimed, Counted, Message, Ranked, Shown
+from boiler_beam.steps.stream.messages import Added, Claimed, Counted, Doubted, Message, Ranked, Shown
 from boiler_beam.steps.stream.plan import StreamPlan
-from boiler_beam.steps.stream.row import GONE
+from boiler_beam.steps.stream.row import GONE, doubted
 from boiler_beam.steps.stream.row import Row as RowStep
 from boiler_beam.values import from_wire, to_wire
 
@@ -155,6 +155,8 @@ class RowStage(Stage):
                 known = head.ranked.get(message.aggregate)
                 if known is None or known[0] < message.sequence:
                     head.ranked[message.aggregate] = message.sequence, message.values
+            case Doubted():
+                self._step.touch(row, message.path, message.version)
             case _:
                 raise AssertionError(f"{self.label} takes no {type(message).__name__}")
         assert not isinstance(message, Change)
@@ -167,15 +169,6 @@ class RowStage(Stage):
     def paths(self, cell: Cell) -> set[str]:
         """The paths that something was given for."""
         return set(self._codec.read(cell).emitted)
-
-    def touch(self, cell: Cell, path: str, read_time: int) -> None:
-        """A backfill found another row at a path (S16): it is given again, not older than that."""
-        head: _RowHead = self._codec.read(cell)
-        row = self._row(head)
-        row.version = head.version
-        self._step.touch(row, path, read_time)
-        head.version, head.is_dirty = row.version, True
-        self._write(cell, head, row)
 
     def render(self, cell: Cell, key: str) -> bool:
         """Gives what is to be given of a dirty row.
@@ -262,10 +255,13 @@ class ClaimStage(Stage):
         self._codec, self._step = HeadCodec(_ClaimHead), Claim(plan, output.refuse)
 
     def take(self, cell: Cell, key: str, message: Change | Message) -> None:
-        assert isinstance(message, Claimed)
+        assert isinstance(message, (Claimed, Doubted))
         head: _ClaimHead = self._codec.read(cell)
         claim = ClaimCell(_ClaimsOfHead(head.claims), head.emitted)
-        self._step.claimed(claim, 0, key, message.row, message.sequence, message.fields)
+        if isinstance(message, Doubted):
+            claim.emitted = doubted(claim.emitted)
+        else:
+            self._step.claimed(claim, 0, key, message.row, message.sequence, message.fields)
         now = self.clock() if self.clock is not None else None
         settled = self._step.settle(claim, message.version, 0, now)
         if settled is not None:

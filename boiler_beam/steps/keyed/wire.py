@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import msgspec
 
-from boiler_beam.events import Change, DeadLetter, Row, Stamp
+from boiler_beam.events import Change, DeadLetter, Row, Stamp, Touch
 from boiler_beam.steps.stream.messages import Message
 
-__all__ = ["FORM", "decode", "decode_letter", "decode_row", "encode", "encode_letter", "encode_row", "key_bytes"]
+__all__ = ["FORM", "decode", "decode_event", "decode_letter", "decode_row", "encode", "encode_event", "encode_letter"]
+__all__ += ["encode_row", "key_bytes"]
 
 FORM = 1
-_CHANGE, _MESSAGE = bytes([FORM, 0]), bytes([FORM, 1])
+_CHANGE, _MESSAGE, _TOUCH = bytes([FORM, 0]), bytes([FORM, 1]), bytes([FORM, 2])
 _encode = msgspec.msgpack.Encoder().encode
 _decode_change = msgspec.msgpack.Decoder(tuple[str, int, bytes]).decode
+_decode_touch = msgspec.msgpack.Decoder(Touch).decode
 _decode_message = msgspec.msgpack.Decoder(Message).decode
 _decode_row = msgspec.msgpack.Decoder(tuple[str, str, tuple[int, int, int], bytes | None]).decode
 _decode_letter = msgspec.msgpack.Decoder(DeadLetter).decode
@@ -47,6 +49,24 @@ def decode(data: bytes) -> Change | Message:
         path, version, fields = _decode_change(view[2:])
         return Change(path, version, msgspec.Raw(fields))
     return _decode_message(view[2:])  # type: ignore[no-any-return]
+
+
+def encode_event(event: Change | Touch) -> bytes:
+    """The bytes of what comes from a source."""
+    return _TOUCH + _encode(event) if isinstance(event, Touch) else encode(event)
+
+
+def decode_event(data: bytes) -> Change | Touch:
+    """The reverse.
+
+    Raises:
+        ValueError: They are of another version.
+    """
+    view = _checked(data)
+    if data[1] == _TOUCH[1]:
+        return _decode_touch(view[2:])
+    path, version, fields = _decode_change(view[2:])
+    return Change(path, version, msgspec.Raw(fields))
 
 
 def encode_row(view: str, row: Row) -> bytes:

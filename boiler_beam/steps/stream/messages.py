@@ -14,7 +14,7 @@ import msgspec
 
 from boiler_beam.steps.messages import Role
 
-__all__ = ["Added", "Candidate", "Claimed", "Counted", "Held", "Lies", "Message", "Out", "Part", "Ranked"]
+__all__ = ["Added", "Candidate", "Claimed", "Counted", "Doubted", "Held", "Lies", "Message", "Out", "Part", "Ranked"]
 __all__ += ["Shown", "State", "Wanted"]
 
 
@@ -163,7 +163,15 @@ class Claimed(_Message, tag="p", frozen=True):
     version: int
 
 
-Message = Lies | Wanted | Candidate | Shown | Counted | Added | Ranked | Claimed
+class Doubted(_Message, tag="t", frozen=True):
+    """A backfill saw something else at a row path than what was given: it is to be given again (S16)."""
+
+    view: int
+    path: str
+    version: int
+
+
+Message = Lies | Wanted | Candidate | Shown | Counted | Added | Ranked | Claimed | Doubted
 
 
 Part = tuple[int, Any, int]

@@ -310,6 +310,34 @@ def test_s16_a_touch_gives_a_row_again_and_a_deletion_too(tmp_path: Path) -> Non
     assert stream.standing == [1]
 
 
+class Handle(bb.ViewModel, path="handles/{name}"):
+    class Store(bb.Store):
+        author: Author = root(Author)
+
+    store: Store
+
+    def paths(self) -> Iterator[dict[str, str]]:
+        yield {"name": self.store.author.name}
+
+    @view_property
+    def author(self) -> str:
+        return self.store.author.doc_id
+
+
+def test_s16_a_touch_of_a_path_that_several_rows_may_want() -> None:
+    from boiler_beam.engine.stream import Stream
+
+    stream = Stream(compile_plan([Handle]), lambda letter: None)
+    table = [("authors/a1", 1, {"name": "Ann"}), ("authors/a2", 2, {"name": "Ann"})]
+    (first,) = stream.take(changes(table))
+    for path in ("handles/Ann", "handles/Bob"):
+        stream.touch(0, path, 9)
+    again, gone = (row for _, row in sorted(stream.rows()))
+    assert (again.path, again.fields, again.stamp.version) == ("handles/Ann", first.fields, 9)
+    assert (gone.path, gone.fields, gone.stamp.version) == ("handles/Bob", None, 9)
+    assert list(stream.rows()) == []
+
+
 def test_s22_an_unbounded_source_needs_a_snapshot_to_begin_with(tmp_path: Path) -> None:
     plan, path, sink = compile_plan([Names]), tmp_path / "state.db", WatchedSink()
     stream = batches("two", BOOKS[:1], is_bounded=False)
