@@ -73,21 +73,21 @@ def _on_beam(plan: Plan, options: RunOptions, dead_letters: str) -> StreamReport
             raise UsageError(
                 f"--{name}: expected the embedded engine, got --runner {options.runner}; mend: leave it out"
             )
-    if options.dry_run or options.from_empty:
-        name = "dry_run" if options.dry_run else "from_empty"
-        raise UsageError(f"--{name}: expected the embedded engine, got --runner {options.runner}; mend: leave it out")
-    for uri in options.source:
-        if not open_source(uri).is_bounded:
-            raise UsageError(
-                f"{uri}: expected a source that ends, got one without an end; mend: leave --runner out: the embedded "
-                "engine follows it"
-            )
+    if options.dry_run:
+        raise UsageError(f"--dry_run: expected the embedded engine, got --runner {options.runner}; mend: leave it out")
     with needs_beam(options.runner):
         from pipelines.beam import LOCAL_RUNNERS
         from pipelines.streaming import run_streaming
-    if options.runner in LOCAL_RUNNERS:
+    if not all(open_source(uri).is_bounded for uri in options.source):
+        print(
+            f"{options.runner}: the runner keeps the state; on this machine in its memory, for development: a run that "
+            "ends has lost it, and the next one begins with a snapshot",
+            file=sys.stderr,
+        )
+    elif options.runner in LOCAL_RUNNERS:
         print("bounded input: runs on FnApiRunner, in this process", file=sys.stderr)
-    return run_streaming(plan, options, dead_letters)
+    with _signals() as should_stop:
+        return run_streaming(plan, options, dead_letters, should_stop)
 
 
 def _embedded(plan: Plan, options: RunOptions, dead_letters: str) -> tuple[StreamReport, Sink]:

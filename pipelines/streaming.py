@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
+import threading
+import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
 
-from boiler_beam.connectors import open_sink, open_sources
+from boiler_beam.connectors import open_sink, open_source
 from boiler_beam.connectors.base import Control, Sink
 from boiler_beam.engine.follow import StreamReport
 from boiler_beam.engine.write import Prune, refusal_to_prune
@@ -21,54 +25,124 @@ from boiler_beam.events import Row, Stamp
 from boiler_beam.plan import Plan, refuse_main
 from pipelines.beam import LOCAL_RUNNERS, pipeline_on, plain_errors
 from pipelines.options import RunOptions
-from transforms import AppendRows, Behavior, FollowViews, Outlet, ReadStream
+from transforms import AppendRows, Behavior, FollowSources, FollowViews, Outlet, ReadStream
 from transforms.write import NAMESPACE
 
 __all__ = ["run_streaming"]
 
+_RETENTION_MICROS = 10 * 86_400 * 1_000_000
+"""How long deletions are remembered (S3)."""
 _DURABLE = (*LOCAL_RUNNERS, "BundleBasedDirectRunner", "PrismRunner", "DataflowRunner")
 """Runners on which only what is committed passes a shuffle (S15): Dataflow writes it down, the others never run a
 bundle a second time. Flink writes rows whose bundle may be rolled back."""
 
 
-def run_streaming(plan: Plan, options: RunOptions, dead_letters: str) -> StreamReport:
-    """Sends every change of bounded sources through the streaming plan on a runner, and writes the rows.
+def run_streaming(
+    plan: Plan, options: RunOptions, dead_letters: str, should_stop: Callable[[], bool] = lambda: False
+) -> StreamReport:
+    """Sends every change of some sources through the streaming plan on a runner, and writes the rows.
 
-    Every run is a new start: its rows take the next generation (S13), and at its end those that it did not compute are
-    pruned, where that is safe.
+    Every run is a new start: its rows take the next generation (S13), and where its sources end, those rows that it did
+    not compute are pruned, where that is safe.
+
+    Args:
+        plan: The views.
+        options: Of the run.
+        dead_letters: Where dead letters go.
+        should_stop: Asked while sources are followed that have no end.
 
     Raises:
         UsageError: Nothing was written.
         BoilerBeamError: A worker failed.
     """
     refuse_main(plan)
-    sources = open_sources(options.source, plan.collections)
-    splits = [(source.uri, split) for source in sources for split in source.splits()]
+    sources = [open_source(uri) for uri in options.source]
+    live = [source for source in sources if not source.is_bounded]
+    bounded = [source for source in sources if source.is_bounded]
+    if live and not bounded and not options.from_empty:
+        raise UsageError(
+            f"{live[0].uri}: expected a snapshot to begin with, got no bounded source; mend: add --source with the "
+            "documents, or --from_empty if there are none yet"
+        )
+    pipeline = _pipeline(options, is_live=bool(live))
+    for source in [*live, *bounded]:  # what comes while a snapshot is read is not to be missed
+        source.read_time = options.read_time
+        source.prepare(plan.collections)
+    splits = [(source.uri, split) for source in bounded for split in source.splits()]
     sink = open_sink(options.sink)
     controls = _next_generations(plan, sink)
-    is_commit, is_durable = options.consistency == "commit", options.runner in _DURABLE
-    behaviors = {
-        name: Behavior(one.generation, options.coalesce_seconds, is_commit=is_commit, is_durable=is_durable)
-        for name, one in controls.items()
-    }
-    pipeline = pipeline_on(options.runner or "", options.beam_arguments)
-    refuse_at_least_once(pipeline.options)
+    is_commit, began = options.consistency == "commit", time.time_ns() // 1000
+    behavior = Behavior(
+        coalesce_seconds=options.coalesce_seconds,
+        is_commit=is_commit,
+        is_durable=options.runner in _DURABLE,
+        gate_micros=began if live and bounded else None,
+        retention_micros=_RETENTION_MICROS if live else None,
+        since_micros=began,
+    )
+    behaviors = {name: replace(behavior, generation=one.generation) for name, one in controls.items()}
     with sink.stream([view.target for view in plan.views]) as writer:
         writer.control(controls)
     with tempfile.TemporaryDirectory() as folder:
         outlet = Outlet(options.sink, dead_letters, os.path.join(folder, "left.jsonl"))
-        read = pipeline | "Read" >> ReadStream(plan, splits, is_timed=is_commit)
-        streamed = read["changes"] | "Follow" >> FollowViews(plan, behaviors)
-        letters = [streamed["dead_letters"], read["dead_letters"]] | "DeadLetters" >> beam.Flatten()
+        read = [pipeline | "Read" >> ReadStream(plan, splits, is_timed=is_commit)] if bounded or not live else []
+        if live:
+            uris = [source.uri for source in live]
+            read.append(pipeline | "Live" >> FollowSources(plan, uris, options.allowed_lateness_seconds))
+        changes = read[0]["changes"] if len(read) == 1 else [one["changes"] for one in read] | beam.Flatten()
+        streamed = changes | "Follow" >> FollowViews(plan, behaviors)
+        letters = [streamed["dead_letters"], *(one["dead_letters"] for one in read)] | "DeadLetters" >> beam.Flatten()
         views = tuple(view.reference_name for view in plan.views)
         {**streamed, "dead_letters": letters} | "Write" >> AppendRows(views, outlet)
         with plain_errors():
             result = pipeline.run()
-            result.wait_until_finish()
+            _wait(result, should_stop)
         counts = _counts(result)
         report = _report(plan, counts)
-        _prune(plan, sink, controls, _left(outlet.left), counts, options.prune, report)
+        if live:
+            report.rows = {view.name: sum(1 for _ in sink.standing(view.target)) for view in plan.views}
+        else:
+            _prune(plan, sink, controls, _left(outlet.left), counts, options.prune, report)
     return report
+
+
+def _pipeline(options: RunOptions, *, is_live: bool) -> beam.Pipeline:
+    """The pipeline; a source without an end is followed on Prism where Beam's local runner is asked for."""
+    runner, arguments = options.runner or "", options.beam_arguments
+    if is_live:
+        arguments = ("--streaming", *arguments)
+        if runner in LOCAL_RUNNERS:
+            runner, found = "PrismRunner", shutil.which("prism") or os.environ.get("BOILER_BEAM_PRISM")
+            if not found and not any(one.startswith("--prism_location") for one in arguments):
+                raise UsageError(
+                    f"--runner {options.runner}: expected sources that end, got one without an end; mend: leave "
+                    "--runner out: the embedded engine follows it; or --runner PrismRunner, with prism on the PATH"
+                )
+            arguments = (*arguments, f"--prism_location={found}") if found else arguments
+    pipeline = pipeline_on(runner, arguments)
+    refuse_at_least_once(pipeline.options)
+    return pipeline
+
+
+def _wait(result: Any, should_stop: Callable[[], bool]) -> None:
+    """Waits until the sources end, or somebody asks to stop."""
+    failed: list[BaseException] = []
+
+    def wait() -> None:
+        try:
+            result.wait_until_finish()
+        except BaseException as error:  # raised again where somebody sees it
+            failed.append(error)
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    while waiting.is_alive() and not should_stop():
+        waiting.join(0.1)
+    if waiting.is_alive():
+        result.cancel()
+        waiting.join()
+    elif failed:
+        raise failed[0]
 
 
 def refuse_at_least_once(options: PipelineOptions) -> None:

@@ -6,7 +6,8 @@ from transforms.changes import ReadStream
 from transforms.read import ReadChanges
 from transforms.stateful import Behavior
 from transforms.stream import FollowViews
+from transforms.unbounded import FollowSources
 from transforms.write import Destination, WriteRows
 
-__all__ = ["AppendRows", "Backfill", "Behavior", "Destination", "FollowViews", "Outlet", "ReadChanges", "ReadStream"]
-__all__ += ["WriteRows"]
+__all__ = ["AppendRows", "Backfill", "Behavior", "Destination", "FollowSources", "FollowViews", "Outlet", "ReadChanges"]
+__all__ += ["ReadStream", "WriteRows"]

@@ -52,6 +52,7 @@ class Behavior:
         gate_micros: No row is rendered before the watermark passes this time: that of a snapshot that comes with the
             stream; None: at once.
         retention_micros: How long deletions are remembered (S3); None: for ever, as it should be where input ends.
+        since_micros: When it began: it has forgotten nothing before it runs for longer than that.
     """
 
     generation: int = 1
@@ -60,6 +61,7 @@ class Behavior:
     is_durable: bool = True
     gate_micros: int | None = None
     retention_micros: int | None = None
+    since_micros: int = 0
 
 
 @lru_cache(maxsize=16)
@@ -195,8 +197,10 @@ class _Stateful(beam.DoFn):  # type: ignore[misc]
     # Forgetting -------------------------------------------------------------------------------------------------------
 
     def _horizon(self) -> int:
-        retention = self.behavior.retention_micros
-        return 0 if retention is None else _now_micros() - retention
+        if self.behavior.retention_micros is None:
+            return 0
+        horizon = _now_micros() - self.behavior.retention_micros
+        return horizon if horizon > self.behavior.since_micros else 0
 
     def _expire_later(self, element: KEYED, timer: Any) -> None:
         """Looks at a cell again when what goes now may be forgotten (S3)."""

@@ -25,6 +25,15 @@ EMULATORS = {
     "pubsub": ["gcloud", "beta", "emulators", "pubsub", "start", "--quiet", "--project=boiler-beam-tests"],
 }
 
+NO_PRISM = (
+    "no prism on the PATH or in BOILER_BEAM_PRISM: go install github.com/apache/beam/sdks/v2/go/cmd/prism@v2.77.0"
+)
+
+
+def prism() -> str | None:
+    """Prism's binary: named by BOILER_BEAM_PRISM, or on the path."""
+    return os.environ.get("BOILER_BEAM_PRISM") or shutil.which("prism")
+
 
 def free_port() -> int:
     with socket.socket() as one:

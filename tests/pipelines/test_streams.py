@@ -24,8 +24,10 @@ from boiler_beam.connectors import open_sink
 from boiler_beam.oracle import compute
 from boiler_beam.plan import compile_plan
 from tests.helpers.histories import changes, lines
+from tests.helpers.servers import NO_PRISM, prism
 from tests.pipelines.streaming_views import Card, Table
 
+PLAYER = ("players/p1", 1, {"team": "teams/t1", "points": 3})
 ROOT = Path(__file__).resolve().parents[2]
 MAIN = [sys.executable, "-m", "pipelines.main", "--views", "tests.pipelines.streaming_views"]
 CLI = [sys.executable, "-m", "pipelines.cli"]
@@ -436,3 +438,49 @@ def test_strict_and_prune_by_exit_codes(tmp_path: Path) -> None:
     assert (few.returncode, "not pruned: Card: " in few.stdout) == (3, True)
     assert run(tmp_path, *arguments, "--prune", "all").returncode == 0
     assert_right("jsonl:rows.jsonl", tmp_path, history(600)[:10])
+
+
+def test_a_live_stream_on_prism(tmp_path: Path) -> None:
+    if prism() is None:
+        pytest.skip(NO_PRISM)
+    (tmp_path / "snapshot.jsonl").write_text(lines([("teams/t1", 1, {"name": "blue"}), PLAYER]))
+    (tmp_path / "live.jsonl").write_text(lines([("teams/t1", 2, {"name": "red"})]))
+    sources = ["--source", "file:snapshot.jsonl", "--source", "tail:live.jsonl", "--sink", "jsonl:rows.jsonl"]
+    given = [*sources, "--coalesce_seconds", "0", "--allowed_lateness_seconds", "0.1"]
+    process = start(tmp_path, *given, "--runner", "PrismRunner", f"--prism_location={prism()}")
+
+    def rows() -> list[str]:
+        path = tmp_path / "rows.jsonl"
+        return (
+            [json.loads(line)["fields"].get("label") for line in path.read_text().splitlines()] if path.exists() else []
+        )
+
+    try:
+        until(lambda: "red 25" in rows(), "the first row", process)
+        assert "blue 25" not in rows(), "no row before the snapshot and what came since are in"
+        with (tmp_path / "live.jsonl").open("a") as file:
+            file.write(lines([("teams/t1", 3, {"name": "green"})]))
+        until(lambda: "green 25" in rows(), "the change", process)
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 0, err
+    assert "PrismRunner: the runner keeps the state; on this machine in its memory, for development" in err
+    assert out.splitlines()[-1].startswith("2 documents, 4 changes, 2 rows, 0 dead letters, ")
+
+
+def test_a_live_stream_on_a_local_runner_needs_prism_and_a_snapshot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("BOILER_BEAM_PRISM", raising=False)
+    (tmp_path / "live.jsonl").write_text("")
+    (tmp_path / "empty").mkdir()
+    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+    given = ["--source", "tail:live.jsonl", "--sink", "jsonl:rows.jsonl", "--runner", "DirectRunner"]
+    done = run(tmp_path, *given, "--from_empty")
+    assert done.returncode == 2
+    assert "expected sources that end, got one without an end; mend: leave --runner out" in done.stderr
+    done = run(tmp_path, *given)
+    assert done.returncode == 2
+    assert "expected a snapshot to begin with, got no bounded source; mend: add --source" in done.stderr

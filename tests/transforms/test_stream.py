@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -29,6 +27,7 @@ from boiler_beam.steps.keyed.wire import decode_row, encode  # noqa: E402
 from pipelines.streaming import refuse_at_least_once  # noqa: E402
 from tests.helpers.executors import streamed_on_beam  # noqa: E402
 from tests.helpers.histories import change, lines  # noqa: E402
+from tests.helpers.servers import NO_PRISM, prism  # noqa: E402
 from transforms import Behavior, FollowViews  # noqa: E402
 
 HERE = Path(__file__).parent
@@ -134,15 +133,7 @@ def test_a_group_whose_members_all_left_is_deleted() -> None:
     ]
 
 
-def prism() -> str | None:
-    """The binary: named by BOILER_BEAM_PRISM, or on the path."""
-    return os.environ.get("BOILER_BEAM_PRISM") or shutil.which("prism")
-
-
-@pytest.mark.skipif(
-    prism() is None,
-    reason="no prism on the PATH or in BOILER_BEAM_PRISM: go install github.com/apache/beam/sdks/v2/go/cmd/prism@v2.77.0",
-)
+@pytest.mark.skipif(prism() is None, reason=NO_PRISM)
 @pytest.mark.parametrize("consistency", ["eventual", "commit"])
 def test_prism(tmp_path: Path, consistency: str) -> None:
     table = [BANK, *OPENED, ("accounts/a1", 60_000, {"balance": -5}), ("accounts/a2", 60_000, {"balance": 5})]
