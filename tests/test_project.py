@@ -20,7 +20,7 @@ EXPORTS = {
     "document field group reference referrers role root view_property",
     "boiler_beam.testing": "check_aggregate render",
     "boiler_beam.connectors": "BackfillWriter Control DeadLetterWriter Sink Source dead_letters_beside open_dead_letters open_sink "
-    "open_source read_dead_letters read_sources register schemes",
+    "open_source open_sources read_dead_letters read_sources register schemes",
     "boiler_beam.engine": "Report backfill",
     "boiler_beam.views.aggregate": "AggregateDeclaration Custom collect count count_distinct custom max mean min sum top",
 }
@@ -39,6 +39,7 @@ def test_public_names_of_transforms() -> None:
             "Backfill",
             "Behavior",
             "Destination",
+            "FollowSources",
             "FollowViews",
             "Outlet",
             "ReadChanges",

@@ -35,6 +35,8 @@ _MOST = 10_000
 """Changes of one transaction."""
 _BEHIND_SECONDS = 0.5
 """That rebuilding and giving take between two transactions of the stream."""
+_COMPLETE = "complete "
+"""Begins the names of facts: as of when a collection was last known whole."""
 _POSITION_SECONDS, _ALIVE_SECONDS = 1.0, 60.0
 """How often a position, and that the program lives, are written down while nothing comes."""
 
@@ -172,6 +174,7 @@ class Following:
         if any(source.has_snapshot for source in self.unbounded) and self.generations.at("filling"):
             self._waited = set(plan.collections)
         self._last_event = self._last_commit = clock()
+        self._know_complete()
         state.commit(Progress())
         self.writer.control(self.generations.controls())
         self._send()
@@ -247,9 +250,17 @@ class Following:
             self._filled()
         self._work_behind(_BEHIND_SECONDS if self.unbounded else float("inf"))
         for found in self._gathered(self.unbounded, should_stop):
+            found.events = [event for event in found.events if not self._is_past(event)]
             self._take(found)
             self._work_behind(_BEHIND_SECONDS)
         return self.report
+
+    def _is_past(self, event: Event) -> bool:
+        """Whether a snapshot says more: what it held was newer, and what it lacked was deleted (S3)."""
+        if not isinstance(event, Change) or event.version > self._newest_complete or event.is_deleted:
+            return False
+        families = self.plan.families_of(event.path)
+        return bool(families) and all(event.version <= self._complete.get(family, 0) for family in families)
 
     def _filled(self) -> None:
         """All documents are in: rows may be given."""
@@ -281,10 +292,20 @@ class Following:
             for begin in range(0, len(lost), _MOST):
                 some = lost[begin : begin + _MOST]
                 self._transact([Change(path, complete.read_time, msgspec.Raw(b"null")) for path in some], {})
+        self.state.facts[f"{_COMPLETE}{complete.pattern}"] = complete.read_time
+        self._know_complete()
         if self._waited:
             self._waited.discard(complete.pattern)
             if not self._waited:
                 self._filled()
+
+    def _know_complete(self) -> None:
+        """As of when each collection was known whole, by the place of its family."""
+        found = {
+            place: self.state.facts.get(f"{_COMPLETE}{pattern}", 0)
+            for place, pattern in enumerate(self.plan.collections)
+        }
+        self._complete, self._newest_complete = found, max(found.values(), default=0)
 
     def _idle(self, positions: Mapping[str, str]) -> None:
         """Nothing came: commits that waited for more are whole; where sources are is written down now and then."""

@@ -163,6 +163,24 @@ def test_s22_what_a_snapshot_lacks_was_deleted(tmp_path: Path) -> None:
     assert report.documents == 2
 
 
+def test_s3_what_a_snapshot_lacked_is_not_brought_back_by_an_old_change(tmp_path: Path) -> None:
+    class Snapshot(Batches):
+        def follow(self, position: str | None) -> Iterator[tuple[list[Any], str]]:
+            yield from super().follow(position)
+            if position is None:
+                yield [Complete("authors", 50, {"authors/a"})], "1"
+
+    snapshot = Snapshot("snapshot", [writes([("authors/a", 40, {"name": "Ann"})])])
+    late = writes(
+        [("authors/b", 30, {"name": "Bob"}), ("authors/a", 20, {"name": "Old"}), ("authors/c", 51, {"name": "Bob"})]
+    )
+    rows, _, sink = lives([snapshot, Live([late])], tmp_path / "s")
+    assert rows == {"names/a": ANN, "names/c": BOB}
+    gone = writes([("authors/b", 30, {"name": "Bob"}), ("authors/a", 40, None)])
+    rows, _, _ = lives([snapshot, Live([[], gone])], tmp_path / "s", sink=sink)
+    assert rows == {"names/a": None, "names/c": BOB}, "a deletion has the version that it deleted"
+
+
 def test_s16_a_touch_comes_by_a_source() -> None:
     class Tampered(WatchedSink):
         """Somebody writes over each row that comes."""
