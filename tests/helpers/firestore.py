@@ -1,0 +1,83 @@
+"""A Firestore database as an application uses it: writes, deletions, and what stands in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from boiler_beam.connectors.firestore.client import Client
+from boiler_beam.connectors.firestore.protos import BatchWriteRequest, CommitRequest, RunQueryRequest
+from boiler_beam.connectors.firestore.values import fields_of, micros_of_proto, put_fields
+from boiler_beam.events import Change
+from boiler_beam.values import encode_fields
+
+Write = tuple[str, Any]
+"""A path, and its fields or None."""
+MOST = 500
+
+
+class Application:
+    """Writes to a project of the emulator that `FIRESTORE_EMULATOR_HOST` names.
+
+    Attributes:
+        history: All that was written, with the server's versions; deletions with the version that they deleted.
+    """
+
+    def __init__(self, project: str) -> None:
+        self.client = Client(project)
+        self.history: list[Change] = []
+        self.versions: dict[str, int] = {}
+
+    def write(self, writes: Sequence[Write]) -> None:
+        """Each by itself; no path twice in one call."""
+        for begin in range(0, len(writes), MOST):
+            some = writes[begin : begin + MOST]
+            request = BatchWriteRequest(database=self.client.database)
+            self._put(request, some)
+            answer = self.client.call("BatchWrite", request)
+            assert all(status.code == 0 for status in answer.status), answer.status
+            self._remember(some, [micros_of_proto(one.update_time) for one in answer.write_results])
+
+    def commit(self, writes: Sequence[Write]) -> None:
+        """All of them at once."""
+        request = CommitRequest(database=self.client.database)
+        self._put(request, writes)
+        answer = self.client.call("Commit", request)
+        self._remember(writes, [micros_of_proto(answer.commit_time)] * len(writes))
+
+    def _put(self, request: Any, writes: Iterable[Write]) -> None:
+        for path, fields in writes:
+            write = request.writes.add()
+            if fields is None:
+                write.delete = self.client.root + path
+            else:
+                write.update.name = self.client.root + path
+                put_fields(write.update.fields, encode_fields(fields), self.client.root)
+
+    def _remember(self, writes: Sequence[Write], versions: Sequence[int]) -> None:
+        for (path, fields), version in zip(writes, versions, strict=True):
+            if fields is None:
+                version = self.versions.pop(path, version)
+            else:
+                self.versions[path] = version
+            data = b"null" if fields is None else encode_fields(fields)
+            self.history.append(Change(path, version, msgspec.Raw(data)))
+
+    def documents(self, collection: str, *, is_group: bool = False) -> dict[str, dict[str, Any]]:
+        """What stands in a collection, as JSON has it."""
+        request = RunQueryRequest(parent=self.client.root[:-1])
+        request.structured_query.from_.add(collection_id=collection, all_descendants=is_group)
+        found = [one.document for one in self.client.call("RunQuery", request) if one.document.name]
+        return {self.client.path_of(one.name): msgspec.json.decode(fields_of(one)) for one in found}
+
+    def rows(self, collection: str) -> dict[str, dict[str, Any]]:
+        """The rows of a view, without their stamps."""
+        found = self.documents(collection)
+        return {
+            path: {name: value for name, value in fields.items() if name != "_boiler"} for path, fields in found.items()
+        }
+
+    def close(self) -> None:
+        self.client.close()

@@ -1,0 +1,153 @@
+"""Programs against running emulators: snapshot and stream, kills, restarts, backfills beside a stream, by command line."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from boiler_beam.oracle import compute
+from boiler_beam.plan import compile_plan
+from tests.helpers.firestore import Application, Write
+from tests.helpers.servers import wait_until
+from tests.pipelines.streaming_views import Card, Table
+from tests.pipelines.test_streams import cli, run, start
+
+PLAN = compile_plan([Card, Table])
+COLLECTIONS = ("cards", "tables")
+
+
+@pytest.fixture
+def application(firestore_emulator: str, project: str) -> Iterator[Application]:
+    one = Application(project)
+    yield one
+    one.close()
+
+
+def truth(application: Application) -> dict[str, Any]:
+    return {path: json.loads(fields) for path, fields in compute(PLAN, application.history).rows.items()}
+
+
+def rows(application: Application) -> dict[str, Any]:
+    return {path: row for collection in COLLECTIONS for path, row in application.rows(collection).items()}
+
+
+def assert_right(application: Application) -> None:
+    assert rows(application) == truth(application)
+
+
+def wait_for_right(application: Application, seconds: float = 60) -> None:
+    wait_until(lambda: rows(application) == truth(application), "the rows of all documents", seconds)
+
+
+def moves(number: int, seed: int, players: int = 20) -> list[Write]:
+    """Writes and deletions of teams and players, one after the other."""
+    order, found = random.Random(seed), []
+    for _ in range(number):
+        if order.random() < 0.1:
+            found.append((f"teams/t{order.randrange(4)}", {"name": f"name {order.randrange(9)}"}))
+            continue
+        fields = {"team": f"teams/t{order.randrange(4)}", "points": order.randrange(100)}
+        found.append((f"players/p{order.randrange(players)}", fields if order.random() < 0.9 else None))
+    return found
+
+
+def one_by_one(application: Application, writes: list[Write]) -> None:
+    for write in writes:
+        application.write([write])
+
+
+TEAMS: list[Write] = [(f"teams/t{one}", {"name": f"team {one}"}) for one in range(4)]
+
+
+def test_backfill_diff_and_reconcile(application: Application, project: str, tmp_path: Path) -> None:
+    application.write(TEAMS)
+    one_by_one(application, moves(60, seed=1))
+    database = f"firestore:{project}"
+    done = run(tmp_path, "--source", database, "--sink", database)
+    assert done.returncode == 0, done.stderr
+    assert_right(application)
+    assert any(line.startswith("Firestore: ") for line in done.stdout.splitlines()), "what it cost"
+    again = run(tmp_path, "--source", database, "--sink", database)
+    assert " 0 writes, 0 deletes: " in again.stdout
+    assert cli(tmp_path, "diff", "--views", VIEWS, "--source", database, database).stdout == "no row differs\n"
+    path = min(application.rows("cards"))
+    application.client.call  # noqa: B018
+    application.write([(path, {"label": "wrong"}), ("cards/nobody", {"label": "extra"})])
+    different = cli(tmp_path, "diff", "--views", VIEWS, "--source", database, database)
+    assert (different.returncode, different.stdout.splitlines()[-1]) == (1, "2 rows differ")
+    del application.history[-2:]
+    fixed = cli(tmp_path, "reconcile", "--views", VIEWS, "--source", database, "--sink", database)
+    assert fixed.returncode == 0, fixed.stderr
+    assert_right(application)
+
+
+VIEWS = "tests.pipelines.streaming_views"
+
+
+def test_a_stream_that_listens(application: Application, project: str, tmp_path: Path) -> None:
+    application.write(TEAMS)
+    one_by_one(application, moves(40, seed=2))
+    database = f"firestore:{project}"
+    process = start(
+        tmp_path, "--mode", "stream", "--source", database, "--sink", database, "--state", "sqlite:state.db"
+    )
+    try:
+        wait_for_right(application)
+        one_by_one(application, moves(60, seed=3))
+        wait_for_right(application)
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 0, err
+    assert "Firestore: " in out
+
+
+def test_s22_what_was_deleted_while_the_program_was_down(
+    application: Application, project: str, tmp_path: Path
+) -> None:
+    application.write(TEAMS)
+    application.write([(f"players/p{one}", {"team": "teams/t1", "points": one}) for one in range(10)])
+    database = f"firestore:{project}"
+    given = ("--mode", "stream", "--source", database, "--sink", database, "--state", "sqlite:state.db")
+    process = start(tmp_path, *given)
+    try:
+        wait_for_right(application)
+        process.kill()
+        process.communicate()
+        application.write(
+            [("players/p3", None), ("players/p4", {"team": "teams/t2", "points": 70}), ("teams/t0", None)]
+        )
+        process = start(tmp_path, *given)
+        wait_for_right(application)
+        assert "cards/p3" not in rows(application)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_killed_at_any_time(application: Application, project: str, tmp_path: Path) -> None:
+    order, database = random.Random(7), f"firestore:{project}"
+    application.write(TEAMS)
+    given = ("--mode", "stream", "--source", database, "--sink", database, "--state", "sqlite:state.db")
+    for life in range(5):
+        process = start(tmp_path, *given)
+        try:
+            one_by_one(application, moves(order.randrange(40, 120), seed=10 + life))
+        finally:
+            process.kill()
+            process.communicate()
+    process = start(tmp_path, *given)
+    try:
+        wait_for_right(application)
+    finally:
+        process.kill()
+        process.communicate()
+    done = cli(tmp_path, "diff", "--views", VIEWS, "--source", database, database)
+    assert done.stdout == "no row differs\n", done.stdout + done.stderr
