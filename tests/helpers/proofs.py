@@ -69,13 +69,13 @@ def commits(plan: Plan, table: list[Event], order: random.Random) -> Outcome:
     return kills(plan, table, order, Settings(coalesce_seconds=0, lateness_seconds=order.choice([0, 1e-6, 2e-6])))
 
 
-def restarts(plan: Plan, table: list[Event], order: random.Random) -> Outcome:
+def snapshot(plan: Plan, table: list[Event], order: random.Random) -> Outcome:
     """The same, with a snapshot and a stream behind it."""
     given, place = poisoned(table, order), order.randint(0, len(table))
-    snapshot, stream = Batches("one", cut(given[:place], order)), Batches("two", cut(given[place:], order))
+    first, stream = Batches("one", cut(given[:place], order)), Batches("two", cut(given[place:], order))
     stream.is_bounded = False  # type: ignore[misc]
     with tempfile.TemporaryDirectory() as folder:
-        return lived(plan, [snapshot, stream], Path(folder, "state.db"), order, order.randint(0, 3))[0]
+        return lived(plan, [first, stream], Path(folder, "state.db"), order, order.randint(0, 3))[0]
 
 
 def machines(plan: Plan, table: list[Event], order: random.Random) -> Outcome:
@@ -91,7 +91,7 @@ def on_beam(plan: Plan, table: list[Event], order: random.Random) -> Outcome:
         return streamed_on_beam(plan, text, Path(folder), consistency=order.choice(["eventual", "commit"]))
 
 
-EMBEDDED: dict[str, Executor] = {"batches": batches, "kills": kills, "commits": commits, "restarts": restarts}
+EMBEDDED: dict[str, Executor] = {"batches": batches, "kills": kills, "commits": commits, "snapshot": snapshot}
 EXECUTORS: dict[str, Executor] = {
     **EMBEDDED,
     "machines": machines,
