@@ -230,6 +230,7 @@ def forgetting(seed: int) -> None:
         if simulation.order.random() < 0.2:
             simulation.network.settle()
             simulation.network.render()
+            simulation.network.settle()  # nothing is on its way for as long as deletions are remembered
             simulation.horizon = change.version + 1
             simulation.network.expire(simulation.horizon)
             simulation.network.observe(simulation.order.choice(history[: place + 1]))
