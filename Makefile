@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAGE := $(PYTHON) scripts/stage.py
 ARGS ?=
 
-.PHONY: help meeting check check-all bench docs clean base beam dev
+.PHONY: help meeting check check-all soak bench docs clean base beam dev
 
 help: ## list these commands
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -19,6 +19,9 @@ check: dev ## what a contributor runs: format, lint, types, tests, README, wheel
 
 check-all: dev ## the rest: more examples for every property, slow tests, other Pythons, docs, the worker's sdist
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/check_all.sh
+
+soak: dev ## random histories through every executor with fresh seeds (ARGS="--seconds 3600"); what fails is saved as a test
+	@$(BIN)/python scripts/soak.py $(ARGS)
 
 bench: ## measure the backfill beside other tools (ARGS="--size large --runs 1")
 	@$(PYTHON) benchmarks/run.py $(ARGS)

@@ -24,6 +24,11 @@ def changes(table: Iterable[Event]) -> list[Change]:
     return [change(*line) for line in table]
 
 
+def table_of(history: Iterable[Change]) -> list[Event]:
+    """The table of some changes."""
+    return [(one.path, one.version, msgspec.json.decode(one.fields)) for one in history]
+
+
 def lines(table: Iterable[Event]) -> str:
     """A table as the text of a document file."""
     texts = []

@@ -9,8 +9,8 @@ from typing import Any
 from hypothesis import strategies as st
 
 import boiler_beam as bb
-from boiler_beam import aggregate, document, group, reference, referrers, root, view_property
-from tests.helpers.town import Board, Comment, Guest, Message, Note, Room, Spread
+from boiler_beam import aggregate, document, group, reference, referrers, root, view_property  # noqa: F401
+from tests.helpers.town import Board, Comment, Guest, Message, Note, Room, Spread  # noqa: F401
 
 # Of each model: what its documents refer to (field, model, whether it is many), and who refers to them (model, field).
 REFERENCES: dict[type, list[tuple[str, type, bool]]] = {
@@ -68,76 +68,74 @@ def dumped(value: Any, fields: tuple[str, ...]) -> Any:
 
 
 @st.composite
-def views(draw: st.DrawFn) -> type[bb.ViewModel]:
-    """One view."""
+def sources(draw: st.DrawFn) -> str:
+    """One view as text, so that one that fails can be pasted into a test; see `view_of`."""
     model: Any = draw(st.sampled_from([Guest, Room, Message, Note, Comment]))
     is_group = draw(st.booleans())
-    store: dict[str, Any] = {}
+    store: list[str] = []
     known: list[tuple[str, Any, bool]] = []  # name, model, whether it is many
 
-    def shows(target: Any, is_many: bool) -> dict[str, Any]:
-        options: dict[str, Any] = {"where": draw(st.sampled_from([None, None, None, odd]))}
-        if is_many:
+    def add(target: Any, is_many: bool, call: str, **options: Any) -> None:
+        options["where"] = draw(st.sampled_from([None, None, None, odd]))
+        if is_many and not call.startswith("document"):
             options["order_by"] = draw(st.sampled_from([None, *ORDERS[target]]))
             options["limit"] = draw(st.sampled_from([None, None, 1, 2]))
-        if draw(st.integers(0, 3)) == 0:
+        if call.startswith(("group", "reference", "referrers")) and draw(st.integers(0, 3)) == 0:
             options["only"] = FIELDS[target]
-        return options
-
-    def add(target: Any, is_many: bool, make: Callable[[dict[str, Any]], Any]) -> None:
+        texts = [f", {name}={'odd' if one is odd else repr(one)}" for name, one in options.items() if one is not None]
         name = f"e{len(known)}"
-        store[name] = make(shows(target, is_many))
+        store.append(f"{name} = {call}{''.join(texts)})")
         known.append((name, target, is_many))
 
     if is_group:
         by = draw(st.sampled_from(KEYS[model]))
-        add(model, True, lambda options: group(model, by=by, **options))
+        add(model, True, f"group({model.__name__}", by=by)
     else:
-        store["e0"] = root(model, where=draw(st.sampled_from([None, None, None, odd])))
-        known.append(("e0", model, False))
+        add(model, False, f"root({model.__name__}")
     for _ in range(draw(st.sampled_from([0, 1, 2, 3, 4, 5, 5, 6]))):
         parent, above, is_many = draw(st.sampled_from([*known, known[-1], known[-1]]))
         ways: list[Any] = [*REFERENCES[above], *REFERRERS[above]] * 3 + [None]
         way = draw(st.sampled_from(ways))
         if way is None:
-            optional = draw(st.booleans())
-            store_options = {"optional": optional, "where": draw(st.sampled_from([None, odd]))}
-            store[f"e{len(known)}"] = document(Board, "config/board", **store_options)
-            known.append((f"e{len(known)}", Board, False))
+            add(Board, False, "document(Board, 'config/board'", optional=draw(st.booleans()))
         elif len(way) == 3:
             field, target, many = way
-            optional = draw(st.booleans())
-            add(
-                target, is_many or many,
-                lambda options, p=parent, f=field, o=optional: reference(f"{p}.{f}", optional=o, **options),
-            )  # fmt: skip
+            add(target, is_many or many, f"reference({f'{parent}.{field}'!r}", optional=draw(st.booleans()))
         else:
             target, field = way
-            add(target, True, lambda options, p=parent, f=field, t=target: referrers(t, by=f, of=p, **options))
-    body: dict[str, Any] = {"Store": type("Store", (bb.Store,), store)}
+            add(target, True, f"referrers({target.__name__}", by=field, of=parent)
+    body = []
     for number in range(draw(st.integers(0, 3))):
         edge, target, _ = draw(st.sampled_from(known))
-        body[f"a{number}"] = draw(aggregates(edge, target))
+        body.append(f"a{number} = {draw(aggregates(edge, target))}")
     shown = draw(st.lists(st.sampled_from(known), unique_by=lambda one: one[0], max_size=4))
-    for name, target, _ in shown:
-        body[f"p_{name}"] = view_property(_getter(name, FIELDS[target]))
-    body["label"] = view_property(
-        lambda self: [self.key if isinstance(self.key, (str, int)) else list(self.key), self.at]
-    )
-    path = "out/{id}" if is_group or model not in (Message, Note, Comment) else "out/{room}/to/{id}"
-    if model is Comment and not is_group:
-        path = "out/{id}"
+    body += [f"p_{name} = getter({name!r}, {FIELDS[target]})" for name, target, _ in shown]
+    path = "out/{id}" if is_group or model not in (Message, Note) else "out/{room}/to/{id}"
     if model is Note and not is_group:
         path = "out/{room}/of/{message}/to/{id}"
     copies = draw(st.sampled_from([None, None, "each", "any"]))
     many = next((name for name, _, is_many in known if is_many), None)
-    if copies == "each" and many is not None:
-        path = f"for/{{who}}/{path}"
-        body["paths"] = _copies(many)
-    elif copies == "any" and many is not None:
-        path = "any/{who}"
-        body["paths"] = _copies(many)
-    return type("View", (bb.ViewModel,), {**body, "__module__": __name__}, path=path)
+    if copies is not None and many is not None:
+        path = f"for/{{who}}/{path}" if copies == "each" else "any/{who}"
+        body.append(f"paths = copies({many!r})")
+    lines = [
+        f"class View(bb.ViewModel, path={path!r}):",
+        "    class Store(bb.Store):",
+        *(f"        {one}" for one in store),
+    ]
+    return "\n".join([*lines, *(f"    {one}" for one in [*body, "label = label()"])]) + "\n"
+
+
+def view_of(source: str) -> type[bb.ViewModel]:
+    """The view that a text declares, by the names of this module."""
+    names = dict(globals())
+    exec(source, names)
+    return names["View"]  # type: ignore[no-any-return]
+
+
+def views() -> st.SearchStrategy[type[bb.ViewModel]]:
+    """One view."""
+    return sources().map(view_of)
 
 
 _number = itertools.count()
@@ -151,24 +149,30 @@ def published(view: type[bb.ViewModel]) -> type[bb.ViewModel]:
     return view
 
 
-def _getter(name: str, fields: tuple[str, ...]) -> Callable[[Any], Any]:
-    return lambda self: dumped(getattr(self.store, name), fields)
+def getter(name: str, fields: tuple[str, ...]) -> Any:
+    """A property that reads an edge."""
+    return view_property(lambda self: dumped(getattr(self.store, name), fields))
 
 
-def _copies(name: str) -> Callable[[Any], Any]:
+def copies(name: str) -> Callable[[Any], Any]:
+    """A `paths()` with a copy for each document of an edge."""
     return lambda self: [{"who": key.replace("/", "-")} for key in getattr(self.store, name)]
 
 
-def aggregates(edge: str, model: Any) -> st.SearchStrategy[Any]:
+def label() -> Any:
+    """A property that reads what a row goes by."""
+    return view_property(lambda self: [self.key if isinstance(self.key, (str, int)) else list(self.key), self.at])
+
+
+def aggregates(edge: str, model: Any) -> st.SearchStrategy[str]:
     """An aggregate over an edge."""
     field, number = "doc_id" if model is Board else FIELDS[model][0], NUMBERS.get(model)
     found = [
-        aggregate.count(edge), aggregate.count(edge, where=odd), aggregate.count_distinct(edge, of=field),
-        aggregate.collect(edge, of=field), aggregate.collect(edge, order_by=(f"-{field}",), limit=2),
-        aggregate.min(edge, of=field), aggregate.max(edge, of=field), aggregate.top(edge, n=1, by=field, of="path"),
+        "count({edge})", "count({edge}, where=odd)", "count_distinct({edge}, of={field})", "collect({edge}, of={field})",
+        "collect({edge}, order_by=('-' + {field},), limit=2)", "min({edge}, of={field})", "max({edge}, of={field})",
+        "top({edge}, n=1, by={field}, of='path')",
     ]  # fmt: skip
     if number is not None:
-        found += [
-            aggregate.sum(edge, of=number), aggregate.mean(edge, of=number), aggregate.custom(Spread(), edge, of=number),
-        ]  # fmt: skip
-    return st.sampled_from(found)
+        found += ["sum({edge}, of={number})", "mean({edge}, of={number})", "custom(Spread(), {edge}, of={number})"]
+    names = {"edge": repr(edge), "field": repr(field), "number": repr(number)}
+    return st.sampled_from([f"aggregate.{one.format(**names)}" for one in found])

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, note, settings
 from hypothesis import strategies as st
 
 from boiler_beam.oracle import compute
-from boiler_beam.plan import compile_plan, load_plan
-from boiler_beam.plan.explain import explain
+from boiler_beam.plan import compile_plan
 from tests.conftest import beam_examples
 from tests.helpers import shop, town
 from tests.helpers.executors import streamed_on_beam, told
 from tests.helpers.histories import changes, lines
-from tests.helpers.random_views import published, views
+from tests.helpers.proofs import prove
+from tests.helpers.random_views import sources
 from tests.helpers.strategies import histories
 
 pytest.importorskip("apache_beam", reason="Beam is an extra: other Pythons run without it")
@@ -27,7 +28,7 @@ consistencies = st.sampled_from(["eventual", "commit"])
 
 
 @pytest.mark.parametrize("world", PLANS)
-@settings(max_examples=beam_examples(5, 15))
+@settings(max_examples=beam_examples(5, 10))
 @given(data=st.data(), consistency=consistencies, order=st.integers(0, 99).map(random.Random))
 def test_a_history_in_any_order(
     world: str, data: st.DataObject, consistency: str, order: random.Random, tmp_path_factory: pytest.TempPathFactory
@@ -42,17 +43,10 @@ def test_a_history_in_any_order(
     assert told(plan, truth.unknown, outcome.rows) == told(plan, truth.unknown, truth.rows)
 
 
-@settings(max_examples=beam_examples(5, 30))
-@given(data=st.data(), consistency=consistencies)
-def test_any_view_any_history(data: st.DataObject, consistency: str, tmp_path_factory: pytest.TempPathFactory) -> None:
-    view = published(data.draw(views()))
-    plan = load_plan((f"{view.__module__}:{view.__qualname__}",))
-    table = data.draw(histories(is_town=True))
-    note(explain(plan))
-    note(f"table = {table!r}")
-    truth = compute(plan, changes(table))
-    outcome = streamed_on_beam(plan, lines(table), tmp_path_factory.mktemp("beam"), consistency=consistency)
-    assert told(plan, truth.unknown, outcome.rows) == told(plan, truth.unknown, truth.rows)
+@settings(max_examples=beam_examples(5, 50))
+@given(sources(), histories(is_town=True), st.integers(0, 999))
+def test_any_view_any_history(source: str, table: list[Any], seed: int) -> None:
+    prove("beam", source, table, seed)
 
 
 def test_a_second_run_takes_the_next_generation_and_prunes(tmp_path: Path) -> None:

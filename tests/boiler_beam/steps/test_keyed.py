@@ -1,0 +1,195 @@
+"""Stages of many machines, part by part: what rows hold, logs and tiers, bytes of another version."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from boiler_beam.events import Change, DeadLetter, Row, Stamp
+from boiler_beam.plan import compile_plan
+from boiler_beam.samples.meeting import MeetingSession
+from boiler_beam.steps.keyed import logs, tiers
+from boiler_beam.steps.keyed.held import Holding
+from boiler_beam.steps.keyed.logs import ListLog, LogDocuments, LogHeld, LogWeights, Sizes
+from boiler_beam.steps.keyed.rank import RankHead, rank
+from boiler_beam.steps.keyed.stage import HeadCodec
+from boiler_beam.steps.keyed.tiers import TIERS, Bounds, LogRanking
+from boiler_beam.steps.keyed.wire import (
+    decode,
+    decode_letter,
+    decode_row,
+    encode,
+    encode_letter,
+    encode_row,
+)
+from boiler_beam.steps.messages import Role
+from boiler_beam.steps.stream import StreamPlan
+from boiler_beam.steps.stream.memory import MemoryRanking
+from boiler_beam.steps.stream.messages import Held, Ranked, State
+from tests.helpers.network import StoredCell
+
+PLAN = StreamPlan(compile_plan([MeetingSession]))
+EDGES = {name: number for number, (_, name) in enumerate(PLAN.places)}
+MEETING = b'{"location": "locations/l1", "users": [], "tickets": {}, "status": "closed"}'
+LOCATION = b'{"latitude": 0.0, "longitude": 0.0, "address": "one"}'
+Entry = tuple[int, str, int, Held | None]
+
+
+def held(edge: str, path: str, fields: bytes, *, weight: int = 1, sequence: int = 1, wants: Any = ()) -> Entry:
+    links = [(EDGES[name], list(paths)) for name, paths in wants]
+    return EDGES[edge], path, weight, Held(sequence, bool(fields), fields, sequence, links)
+
+
+ROOT = held("meeting", "meetings/m1", MEETING, wants=[("location", ["locations/l1"])])
+PLACE = held("location", "locations/l1", LOCATION)
+
+
+def test_s8_a_row_holds_what_it_wants_and_no_more() -> None:
+    holding = Holding(PLAN, 0, [ROOT, PLACE, held("location", "locations/l2", LOCATION)])
+    assert not holding.is_waiting
+    assert [one.address for one in holding("location").values()] == ["one"]
+    assert list(holding("location")) == ["locations/l1"], "the other one is about to leave"
+    assert holding.read == 1 << EDGES["location"]
+
+
+@pytest.mark.parametrize(
+    ("what", "entries"),
+    [
+        ("a document in two states", [ROOT, PLACE, held("location", "locations/l1", LOCATION, sequence=2)]),
+        ("less than once", [ROOT, held("location", "locations/l1", LOCATION, weight=-1)]),
+        ("taken away and not yet put", [ROOT, PLACE, (EDGES["users"], "users/u1", -1, None)]),
+        ("put so often, and not yet what", [ROOT, (EDGES["location"], "locations/l1", 1, None)]),
+        ("wanted, and not answered", [ROOT]),
+    ],
+)
+def test_s8_what_is_on_its_way_is_waited_for(what: str, entries: list[Entry]) -> None:
+    assert Holding(PLAN, 0, entries).is_waiting, what
+    assert Holding(PLAN, 0, entries[::-1]).is_waiting, what
+
+
+def test_s8_that_a_document_is_missing_is_an_answer() -> None:
+    holding = Holding(PLAN, 0, [ROOT, held("location", "locations/l1", b"")])
+    assert not holding.is_waiting
+    assert holding("location") == {}
+
+
+# Logs ---------------------------------------------------------------------------------------------------------------
+
+keys = st.integers(0, 40).map(lambda number: bytes([number]))
+operations = st.lists(
+    st.one_of(
+        st.tuples(st.just("add"), keys, st.sampled_from([1, 1, 1, -1, -2, 2])),
+        st.tuples(st.just("put"), st.integers(1, 30), st.integers(0, 99)),
+        st.tuples(st.just("first"), st.sampled_from([1, 2, 3, None]), st.just(0)),
+    ),
+    max_size=60,
+)
+
+
+@given(operations)
+def test_s12_tiers_are_a_sorted_list(operations: list[Any]) -> None:
+    """Small tiers, so that they run dry, overflow and are refilled; everything is read again from bytes each time."""
+    entries, bounds, model = [ListLog() for _ in range(TIERS)], Bounds(), dict[bytes, int]()
+    with pytest.MonkeyPatch.context() as small:
+        small.setattr(tiers, "_TIMES", 2)
+        small.setattr(logs, "_LEAST", 3)
+        for kind, one, other in operations:
+            ranking = LogRanking(entries, bounds, tuple[str], least=3)
+            if kind == "first":
+                expected = [(key.hex(),) for key in sorted(model) if model[key] > 0][:one]
+                assert list(ranking.first(one)) == expected
+            several = [(one, other)] if kind == "add" else []
+            if kind == "put":  # many at once
+                several = [(bytes([number]), 1) for number in random.Random(other).sample(range(41), one)]
+            for key, weight in several:
+                ranking.add(key, weight, (key.hex(),))
+                model[key] = model.get(key, 0) + weight
+            bounds = msgspec.msgpack.decode(msgspec.msgpack.encode(bounds), type=Bounds)
+
+
+def test_s12_the_first_ones_of_many_are_read_from_the_first_tier() -> None:
+    entries, bounds = [ListLog() for _ in range(TIERS)], Bounds()
+    ranking = LogRanking(entries, bounds, int, least=4)
+    for number in range(2_000):
+        ranking.add(number.to_bytes(2, "big"), 1, number)
+    assert list(ranking.first(2)) == [0, 1]
+    assert len(entries[0].entries) == 8
+    for number in range(300):
+        assert list(ranking.first(2)) == [number, number + 1]
+        ranking.add(number.to_bytes(2, "big"), -1, number)
+        assert len(entries[0].entries) <= 130, "what is gone is not kept for ever"
+    assert list(ranking.first(None)) == list(range(300, 2_000))
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from([-1, 1])), max_size=40))
+def test_s12_a_log_of_weights_adds_up_and_stays_small(changes: list[tuple[str, int]]) -> None:
+    log, sizes, model = ListLog(), Sizes(), dict[str, int]()
+    with pytest.MonkeyPatch.context() as small:
+        small.setattr(logs, "_LEAST", 4)
+        for row, weight in changes:
+            LogWeights(log, sizes).add(row, weight)
+            model[row] = model.get(row, 0) + weight
+            assert len(log.entries) == sizes.kept + sizes.added
+            assert len(log.entries) <= 4 + 2 * 3
+    assert dict(LogWeights(log, sizes).items()) == {row: weight for row, weight in model.items() if weight}
+
+
+def test_documents_and_held_ones_may_leave_before_they_come() -> None:
+    old, new = (State(sequence, Role(0, [], [], []), b"{}", sequence) for sequence in (1, 2))
+    documents = LogDocuments(ListLog(), Sizes())
+    documents.change("a/1", old, new)
+    assert {(path, state.sequence, times) for path, state, times in documents.each()} == {("a/1", 1, -1), ("a/1", 2, 1)}
+    documents.change("a/1", None, old)
+    assert documents.each() == [("a/1", new, 1)]
+    rows = LogHeld(ListLog(), Sizes())
+    one = Held(1, True, b"{}", 1, [])
+    rows.change(0, "a/1", 1, 1, None)
+    assert list(rows.each()) == [(0, "a/1", -1, None)]
+    rows.change(0, "a/1", 2, None, one)
+    assert list(rows.each()) == [(0, "a/1", 1, one)]
+    rows.change(0, "a/1", 1, 1, None)
+    assert list(rows.each()) == []
+
+
+def test_rank_tells_what_changed() -> None:
+    head, ranking, told = RankHead(), MemoryRanking(), []
+    for value, weight, version in ((3, 1, 10), (7, 1, 4), (5, 1, 5), (7, -1, 30)):
+        ranking.add(bytes([99 - value]), weight, value)
+        if rank(head, ranking, 1, version):
+            told.append((head.values, head.sequence))
+    assert told == [([3], 10), ([7], 11), ([5], 30)]
+
+
+# Bytes --------------------------------------------------------------------------------------------------------------
+
+
+def test_state_of_another_version_is_refused() -> None:
+    cell, codec = StoredCell(0), HeadCodec(RankHead)
+    assert codec.read(cell) == RankHead()
+    codec.write(cell, RankHead(3, [1]))
+    assert codec.read(cell) == RankHead(3, [1])
+    assert cell.head is not None
+    cell.head = b"\x02" + cell.head[1:]
+    with pytest.raises(ValueError, match="expected state of form 1, got 2: it was made by another version"):
+        codec.read(cell)
+
+
+def test_messages_of_another_version_are_refused() -> None:
+    change, message = Change("a/1", 7, msgspec.Raw(b'{"a":1}')), Ranked(0, "r", [1], 2, 3)
+    row, letter = Row("rows/1", Stamp(1, 2, 3), b"{}"), DeadLetter(stage="s", code="c", message="m")
+    cases: list[tuple[Any, bytes, Any]] = [
+        (decode, encode(change), change),
+        (decode, encode(message), message),
+        (decode_row, encode_row("View", row), ("View", row)),
+        (decode_row, encode_row("View", row._replace(fields=None)), ("View", row._replace(fields=None))),
+        (decode_letter, encode_letter(letter), letter),
+    ]
+    for read, data, expected in cases:
+        assert read(data) == expected
+        with pytest.raises(ValueError, match="expected a message of form 1, got 9: another version sent it"):
+            read(b"\x09" + data[1:])
