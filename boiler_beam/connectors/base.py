@@ -161,8 +161,11 @@ class StreamWriter(abc.ABC):
     """Follows a stream: rows stand as soon as `write` is back, each on its own."""
 
     @abc.abstractmethod
-    def write(self, rows: Sequence[tuple[View, Row]]) -> None:
+    def write(self, rows: Sequence[tuple[View, Row]]) -> Sequence[DeadLetter] | None:
         """Puts rows, and removes those whose `fields` are None; one that stands with a newer stamp stays.
+
+        Returns:
+            A dead letter for each row that will never be taken; the old row stands.
 
         Raises:
             BoilerBeamError: They can't be written; some of them may be.
@@ -180,10 +183,12 @@ class Sink(abc.ABC):
         uri: As the user wrote it.
         billed: What was billed so far.
         has_path: Whether its address is a path on this machine, beside which dead letters may lie.
+        pace_seconds: How long to wait between two writes of one row of a stream (S17).
     """
 
     scheme: ClassVar[str]
     has_path: ClassVar[bool] = False
+    pace_seconds: ClassVar[float] = 0.0
 
     def __init__(self, rest: str) -> None:
         """Takes the URI behind `scheme:`.

@@ -20,12 +20,13 @@ from boiler_beam.connectors.dead_letters import DeadLetterWriter
 from boiler_beam.engine.garbage import rare_garbage_collection
 from boiler_beam.engine.generations import Generations
 from boiler_beam.engine.intake import Gathered, gathered
+from boiler_beam.engine.pace import Pace
 from boiler_beam.engine.reorder import Reorder
 from boiler_beam.engine.state.base import Entry, Progress, State
 from boiler_beam.engine.stream import Stream
 from boiler_beam.engine.write import Prune
 from boiler_beam.errors import BoilerBeamError, UsageError
-from boiler_beam.events import Change, Complete, DeadLetter, Event, Touch
+from boiler_beam.events import Change, Complete, DeadLetter, Event, Row, Touch, View
 from boiler_beam.plan import Plan
 from boiler_beam.steps.newest import dead_letter_of, families_lost
 
@@ -103,6 +104,7 @@ def follow(
     told: Callable[[StreamReport], None] = lambda report: None,
     clock: Callable[[], float] = time.monotonic,
     now: Callable[[], float] = time.time,
+    wait: Callable[[float], None] = time.sleep,
 ) -> StreamReport:
     """Follows sources until the bounded ones end, or for ever where there is an unbounded one.
 
@@ -117,13 +119,14 @@ def follow(
         told: Told after each transaction.
         clock: Seconds.
         now: Seconds since the epoch.
+        wait: Sleeps so many seconds.
 
     Raises:
         UsageError: Nothing was written.
         BoilerBeamError: State or sink could not be written; the next run goes on from the last transaction.
     """
     with rare_garbage_collection(), sink.stream([view.target for view in plan.views]) as writer:
-        following = Following(plan, sources, sink, writer, dead_letters, state, settings, clock, now, told)
+        following = Following(plan, sources, sink, writer, dead_letters, state, settings, clock, now, wait, told)
         report = following.run(should_stop)
     for one in [*(source.billed for source in sources), sink.billed]:
         report.billed.add(one)
@@ -144,10 +147,11 @@ class Following:
         settings: Settings,
         clock: Callable[[], float],
         now: Callable[[], float],
+        wait: Callable[[float], None],
         told: Callable[[StreamReport], None],
     ) -> None:
         self.plan, self.sink, self.writer, self.dead_letters = plan, sink, writer, dead_letters
-        self.state, self.settings, self.clock, self.now, self.told = state, settings, clock, now, told
+        self.state, self.settings, self.clock, self.now, self.wait, self.told = state, settings, clock, now, wait, told
         self.sources = {source.uri: source for source in sources}
         self.bounded = [source for source in sources if source.is_bounded]
         self.unbounded = [source for source in sources if not source.is_bounded]
@@ -167,7 +171,7 @@ class Following:
                 known.stage = "pruning"
         self.generations.quiet()
         self.report.silent, self.report.refusals = self.generations.silent, self.generations.refusals
-        self.reorder = self._reorder()
+        self.reorder, self.pace = self._reorder(), Pace(sink.pace_seconds)
         self._behind: Iterator[list[Entry]] | None = self.generations.catch_up()
         self._waited: set[str] = set()
         """The collections that an unbounded source must give whole before rows are given."""
@@ -239,11 +243,16 @@ class Following:
 
     def run(self, should_stop: Callable[[], bool]) -> StreamReport:
         """Follows the sources; see `follow`."""
+        self._follow(should_stop)
+        self._drain()
+        return self.report
+
+    def _follow(self, should_stop: Callable[[], bool]) -> None:
         number = self.report.changes
         for found in self._gathered(self.bounded, should_stop):
             self._take(found)
         if should_stop():
-            return self.report
+            return
         if self.reorder is not None and (self.report.changes > number or not self.unbounded):
             self._transact([], {}, is_end=True)  # a snapshot's last commit is whole, too
         if not self._waited:
@@ -253,7 +262,6 @@ class Following:
             found.events = [event for event in found.events if not self._is_past(event)]
             self._take(found)
             self._work_behind(_BEHIND_SECONDS)
-        return self.report
 
     def _is_past(self, event: Event) -> bool:
         """Whether a snapshot says more: what it held was newer, and what it lacked was deleted (S3)."""
@@ -313,6 +321,8 @@ class Following:
         lateness = self.settings.lateness_seconds
         if self.reorder is not None and self.reorder.is_holding and lateness is not None and quiet > lateness:
             self._transact([], positions, is_end=True)
+        elif self.state.outbox():
+            self._send()
         elif since > _ALIVE_SECONDS or (since > _POSITION_SECONDS and dict(positions).items() - self.positions.items()):
             self._transact([], positions)
 
@@ -415,22 +425,38 @@ class Following:
 
     def _send(self) -> None:
         """Brings what was committed to where it goes; it leaves the outbox with the next transaction."""
-        entries = self.state.outbox()
-        if not entries:
-            return
+        entries, left = self.pace.split(self.state.outbox(), self.clock())
         targets = {view.name: view.target for view in self.plan.views}
         rows = [
             (targets[entry.view], entry.row) for entry in entries if entry.row is not None and entry.view in targets
         ]
-        if rows:
-            self.writer.write(rows)
+        refused = (self.writer.write(rows) if rows else None) or ()
         for view, row in rows:
             counts = self.report.deleted if row.fields is None else self.report.written
             counts[view.name] = counts.get(view.name, 0) + 1
-        if self.dead_letters is not None:
-            letters = [entry.letter for entry in entries if entry.letter is not None]
+        self._refuse([*(entry.letter for entry in entries if entry.letter is not None), *refused])
+        if refused:
+            self._doubt(refused, rows)
+        self.state.sent(left)
+
+    def _refuse(self, letters: Sequence[DeadLetter]) -> None:
+        if letters and self.dead_letters is not None:
             for letter in letters:
                 self.dead_letters.write(letter)
-            if letters:
-                self.dead_letters.flush()
-        self.state.sent()
+            self.dead_letters.flush()
+
+    def _doubt(self, refused: Sequence[DeadLetter], rows: Sequence[tuple[View, Row]]) -> None:
+        """Of rows that the sink refused it is not known what stands there (S14)."""
+        self.report.dead_letters += len(refused)
+        places = {view.name: place for place, view in enumerate(self.plan.views)}
+        names = {row.path: view.name for view, row in rows}
+        for letter in refused:
+            if letter.path is not None and letter.path in names:
+                self.stream.doubt(places[names[letter.path]], letter.path)
+
+    def _drain(self) -> None:
+        """Waits for the rows that were written a moment ago, and writes what became of them since."""
+        self._send()
+        while self.state.outbox():
+            self.wait(self.pace.pause(self.clock()))
+            self._send()

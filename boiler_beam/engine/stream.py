@@ -73,6 +73,14 @@ class Stream:
             self.network.row.touch(self.cells.row(place, row_id), path, read_time)
             self.network.dirty[place][row_id] = None
 
+    def doubt(self, place: int, path: str) -> None:
+        """The sink refused a row: what stands at its path is not known, and its next change is given (S14)."""
+        if self._is_unique[place]:
+            self.network.row.touch(self.cells.row(place, self.plan.views[place].paths.row_id_of(path)), path, 0)
+        else:
+            claim = self.cells.claim(place, path)
+            claim.emitted = doubted(claim.emitted)
+
     def rows(self) -> Iterator[tuple[int, Row]]:
         """The dirty rows that differ from what was given of them last, each with its view's place."""
         for place, dirty in enumerate(self.network.dirty):

@@ -129,8 +129,8 @@ class State(abc.ABC):
         """What was committed and not yet `sent`, in order."""
 
     @abc.abstractmethod
-    def sent(self) -> None:
-        """All that `outbox` gave is durable where it went: it leaves with the next transaction."""
+    def sent(self, left: Sequence[Entry] = ()) -> None:
+        """All that `outbox` gave, but what is left, is durable where it went: it leaves with the next transaction."""
 
     def roll_back(self) -> bool:
         """Undoes what happened to the cells since the last transaction; gives whether it could."""

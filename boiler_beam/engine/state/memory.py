@@ -56,6 +56,6 @@ class MemoryState(State):
         """See `State`."""
         return self._outbox
 
-    def sent(self) -> None:
+    def sent(self, left: Sequence[Entry] = ()) -> None:
         """See `State`."""
-        self._outbox = []
+        self._outbox = list(left)

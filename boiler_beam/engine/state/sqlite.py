@@ -200,9 +200,8 @@ class SqliteState(State):
     def _write(self, database: sqlite3.Connection, progress: Progress) -> None:
         if self._cells is not None:
             self._cells.flush()
-        if not self._outbox:  # all of it was sent
-            database.execute("DELETE FROM outbox")
-        entries = [(_encode(entry),) for entry in progress.entries]
+        database.execute("DELETE FROM outbox")
+        entries = [(_encode(entry),) for entry in (*self._outbox, *progress.entries)]
         database.executemany("INSERT INTO outbox (entry) VALUES (?)", entries)
         database.executemany("INSERT OR REPLACE INTO sources VALUES (?, ?)", progress.positions.items())
         if progress.released is not None:
@@ -219,9 +218,9 @@ class SqliteState(State):
         """See `State`."""
         return self._outbox
 
-    def sent(self) -> None:
+    def sent(self, left: Sequence[Entry] = ()) -> None:
         """See `State`."""
-        self._outbox = []
+        self._outbox = list(left)
 
     def compact(self, horizon: int) -> int:
         """Forgets what was deleted before a time (S3), and makes the file as small as it can be.

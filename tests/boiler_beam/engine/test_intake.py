@@ -19,7 +19,7 @@ from boiler_beam.engine.state import MemoryState, SqliteState
 from boiler_beam.errors import BoilerBeamError, UsageError
 from boiler_beam.events import Change, Complete, DeadLetter, Event, Row, Touch, View
 from boiler_beam.plan import compile_plan
-from tests.helpers.engine import Batches, Letters, WatchedSink
+from tests.helpers.engine import Batches, Killed, Letters, WatchedSink
 from tests.helpers.histories import changes
 
 
@@ -86,6 +86,9 @@ class Clock:
         self.now += self.step
         return self.now
 
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+
 
 def writes(table: Sequence[tuple[str, int, Any]]) -> list[Event]:
     return list(changes(list(table)))
@@ -99,9 +102,10 @@ def lives(
     rounds: int = 40,
     now: float = 1_000.0,
     settings: Settings | None = None,
+    clock: Clock | None = None,
 ) -> tuple[dict[str, bytes | None], StreamReport, WatchedSink]:
     """One life of the program, which ends after some looks at the sources."""
-    left, sink = [rounds], sink or WatchedSink()
+    left, sink, clock = [rounds], sink or WatchedSink(), clock or Clock()
 
     def should_stop() -> bool:
         left[0] -= 1
@@ -117,8 +121,9 @@ def lives(
             state,
             settings or Settings(coalesce_seconds=0),
             should_stop=should_stop,
-            clock=Clock(),
+            clock=clock,
             now=lambda: now,
+            wait=clock.wait,
         )
     finally:
         state.close()
@@ -203,6 +208,69 @@ def test_s16_a_touch_comes_by_a_source() -> None:
     _, _, sink = lives([Live([table, touches])], sink=Tampered(), settings=settings)
     found = [(row.path, row.stamp.version, row.fields) for row in sink.history]
     assert found == [("names/a", 1, ANN), ("names/a", 7, ANN), ("names/x", 7, None)]
+
+
+class Paced(WatchedSink):
+    pace_seconds: ClassVar[float] = 1.0
+
+
+def test_s17_a_row_is_written_once_in_a_while_and_the_newest_wins(tmp_path: Path) -> None:
+    table = [(f"authors/{name}", version, {"name": f"{name}{version}"}) for version in range(1, 9) for name in "ab"]
+    settings = Settings(coalesce_seconds=0, from_empty=True)
+    source = Live([writes([one]) for one in table])
+    _, _, sink = lives([source], tmp_path / "s", sink=Paced(), settings=settings, clock=Clock(0.02))
+    written = [row.stamp.version for row in sink.history if row.path == "names/a"]
+    assert written[0] == 1, "the first goes at once"
+    assert written[-1] == 8, "the last one comes in the end"
+    assert len(written) < 8, "not each of them"
+    assert sink.fields == {"names/a": b'{"name":"a8"}', "names/b": b'{"name":"b8"}'}
+    assert source.told[-1] == "16"
+
+
+def test_s17_what_waits_is_not_lost_by_a_kill(tmp_path: Path) -> None:
+    sink = Paced()
+    settings = Settings(coalesce_seconds=0, from_empty=True)
+    table = [("authors/a", version, {"name": f"a{version}"}) for version in (1, 2)]
+
+    class Dies(Live):
+        def follow(self, position: str | None) -> Iterator[tuple[Sequence[Event], str]]:
+            yield from list(super().follow(position) if position else zip(self.batches, "12", strict=True))
+            raise Killed
+
+    with pytest.raises(Killed):
+        lives([Dies([writes([one]) for one in table])], tmp_path / "s", sink=sink, settings=settings, clock=Clock(0.02))
+    assert sink.fields == {"names/a": b'{"name":"a1"}'}
+    lives([Live([[], []])], tmp_path / "s", sink=sink)
+    assert sink.fields == {"names/a": b'{"name":"a2"}'}
+
+
+def test_s14_a_refused_row_is_a_dead_letter_and_given_again_at_its_next_change(tmp_path: Path) -> None:
+    class Refusing(WatchedSink):
+        """Takes no row of Ann."""
+
+        @contextmanager
+        def stream(self, views: Sequence[View]) -> Iterator[StreamWriter]:
+            with super().stream(views) as writer:
+                write = writer.write
+
+                def picky(rows: Sequence[tuple[View, Row]]) -> list[DeadLetter]:
+                    write([(view, row) for view, row in rows if row.fields != ANN])
+                    refused = [row for _, row in rows if row.fields == ANN]
+                    self.fields.update((row.path, b"?") for row in refused)
+                    return [
+                        DeadLetter(stage="write", code="refused", message="no Ann", path=row.path) for row in refused
+                    ]
+
+                writer.write = picky  # type: ignore[method-assign]
+                yield writer
+
+    table = writes(
+        [("authors/a", 1, {"name": "Bob"}), ("authors/a", 2, {"name": "Ann"}), ("authors/a", 3, {"name": "Bob"})]
+    )
+    settings = Settings(coalesce_seconds=0, from_empty=True)
+    rows, report, sink = lives([Live([[one] for one in table])], tmp_path / "s", sink=Refusing(), settings=settings)
+    assert (rows, report.dead_letters) == ({"names/a": BOB}, 1)
+    assert [row.stamp.version for row in sink.history] == [1, 3]
 
 
 def test_s22_a_program_that_was_down_too_long_needs_a_snapshot(tmp_path: Path) -> None:
