@@ -407,7 +407,6 @@ def test_log_lines_where_nobody_watches(tmp_path: Path) -> None:
         "a backfill without an end": (["--mode", "backfill", "--source", "tail:x"], "--mode backfill: expected sources that end"),
         "a state on a runner": (["--runner", "DirectRunner", "--state", "memory:"], "--state: expected the embedded engine"),
         "a dry run on a runner": (["--runner", "DirectRunner", "--dry_run"], "--dry_run: expected the embedded engine"),
-        "a tail on a runner": (["--runner", "DirectRunner", "--source", "tail:x"], "tail:x: expected a source that ends, got one without an end; mend: leave --runner out"),
     }.values(),
 )  # fmt: skip
 def test_wrong_use(tmp_path: Path, arguments: list[str], said: str) -> None:
