@@ -4,10 +4,10 @@ BIN := .venv/bin
 STAGE := $(PYTHON) scripts/stage.py
 ARGS ?=
 
-.PHONY: help meeting check check-all soak bench docs clean base beam dev
+.PHONY: help meeting check check-all soak bench bench-stream docs clean base beam dev
 
 help: ## list these commands
-	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
 
 meeting: base ## show views of a meeting room, that they follow a change, and the same rows on Apache Beam
 	@$(BIN)/python -m pipelines.demo
@@ -24,7 +24,10 @@ soak: dev ## random histories through every executor with fresh seeds (ARGS="--s
 	@$(BIN)/python scripts/soak.py $(ARGS)
 
 bench: ## measure the backfill beside other tools (ARGS="--size large --runs 1")
-	@$(PYTHON) benchmarks/run.py $(ARGS)
+	@$(PYTHON) -m benchmarks.run $(ARGS)
+
+bench-stream: ## measure streams of changes (ARGS="--size huge --runs 1" for the memory of 2,000,000 documents)
+	@$(PYTHON) -m benchmarks.stream $(ARGS)
 
 docs: dev ## build the documentation into build/docs
 	@$(BIN)/sphinx-build -q -W --keep-going -b html docs build/docs && echo "build/docs/index.html"

@@ -86,6 +86,7 @@ SIZES = {
     "small": Size(meetings=1_000, changes=20_000),
     "medium": Size(meetings=10_000, changes=200_000),
     "large": Size(meetings=50_000, changes=500_000),
+    "huge": Size(meetings=180_500, changes=200_000),
 }
 
 
