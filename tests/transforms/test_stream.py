@@ -23,12 +23,14 @@ import boiler_beam as bb  # noqa: E402
 from boiler_beam import Ref, aggregate, group, root, view_property  # noqa: E402
 from boiler_beam.errors import UsageError  # noqa: E402
 from boiler_beam.plan import compile_plan, load_plan  # noqa: E402
+from boiler_beam.steps.keyed.stages import stages  # noqa: E402
 from boiler_beam.steps.keyed.wire import decode_row, encode  # noqa: E402
 from pipelines.streaming import refuse_at_least_once  # noqa: E402
 from tests.helpers.executors import streamed_on_beam  # noqa: E402
 from tests.helpers.histories import change, lines  # noqa: E402
 from tests.helpers.servers import NO_PRISM, prism  # noqa: E402
 from transforms import Behavior, FollowViews  # noqa: E402
+from transforms.stateful import Outputs, numbered, stateful  # noqa: E402
 
 HERE = Path(__file__).parent
 MEETING = "boiler_beam.samples.meeting:MeetingSession"
@@ -110,6 +112,17 @@ def test_s19_no_row_holds_a_part_of_a_commit() -> None:
     assert all((row["total"], row["shown"]) == (0, 0) for row in rows)
     halves = [json.loads(row.fields)["total"] for row in follow(steps, Behavior(coalesce_seconds=0))]
     assert halves[-1] == 0
+
+
+def test_s19_later_stages_wait_longer() -> None:
+    """A stage's watermark is held at the time that the timers of the stage before fire, so it must be past that."""
+    plan, behavior = numbered(MEETING), Behavior(is_commit=True)
+    known = list(stages(plan, Outputs(plan)).values())
+    ripe = [
+        stateful(stage, MEETING, level, behavior, is_counting=False)._ripe_at(1_234_567)
+        for level, stage in enumerate(known)
+    ]
+    assert ripe == [1_235_000 + 1_000 * level for level in range(len(known))]
 
 
 def test_s19_a_late_change_goes_on_as_an_eventual_one() -> None:

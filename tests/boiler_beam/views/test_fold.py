@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from boiler_beam.values import Ref, from_wire, to_wire
-from boiler_beam.views.fold import Collect, Count, CountDistinct, Extreme, Fold, Mean, Sum, order_key
+from boiler_beam.views.aggregate import Custom
+from boiler_beam.views.fold import Collect, Count, CountDistinct, CustomFold, Extreme, Fold, Mean, Sum, order_key
 from tests.helpers.values import scalars
 
 numbers = st.one_of(st.integers(-(2**62), 2**62), st.floats())
@@ -120,3 +121,54 @@ def test_firestores_order_of_types() -> None:
     ordered = [None, False, True, math.nan, -math.inf, -1, 0.5, 1, "A", "a", b"\x00", Ref("a/b"), [], [1], {}]
     shuffled = random.Random(3).sample(ordered, len(ordered))
     assert repr(sorted(shuffled, key=order_key)) == repr(ordered)
+
+
+class Longest(Custom):
+    """The longest text; it can't take one back that it never saw."""
+
+    def empty(self) -> Any:
+        return []
+
+    def add(self, state: Any, value: Any) -> Any:
+        return sorted([*state, len(value)])
+
+    def retract(self, state: Any, value: Any) -> Any:
+        if len(value) not in state:
+            raise KeyError(value)
+        state.remove(len(value))
+        return state
+
+    def merge(self, state: Any, other: Any) -> Any:
+        return sorted([*state, *other])
+
+    def result(self, state: Any) -> Any:
+        return state[-1] if state else None
+
+
+def test_s6_what_a_custom_aggregate_raises_for_is_held_until_it_is_taken_back() -> None:
+    one = CustomFold(Longest())
+    state = one.empty()
+    one.add(state, "d/1", "four")
+    one.retract(state, "d/2", "a long one")  # comes before what it takes back
+    with pytest.raises(ValueError, match=r"Longest.retract raised KeyError: 'a long one', for 'a long one'"):
+        one.result(state)
+    state = one.unpack(from_wire(to_wire(one.pack(state))))
+    one.add(state, "d/2", "another")
+    with pytest.raises(ValueError, match=r"Longest.retract raised KeyError"):
+        one.result(state)
+    one.add(state, "d/2", "a long one")
+    assert one.result(state) == 7
+    one.add(state, "d/3", 3)  # no text
+    with pytest.raises(ValueError, match=r"Longest.add raised TypeError: .* for 3"):
+        one.result(state)
+    one.add(state, "d/4", 3)
+    one.retract(state, "d/3", 3)
+    with pytest.raises(ValueError, match=r"Longest.add raised TypeError"):
+        one.result(state)
+    one.retract(state, "d/4", 3)
+    assert one.result(state) == 7
+    other = one.empty()
+    one.retract(other, "d/1", "eleven char")
+    one.merge(state, other)
+    with pytest.raises(ValueError, match="eleven char"):
+        one.result(state)
