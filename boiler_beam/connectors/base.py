@@ -156,10 +156,13 @@ class Sink(abc.ABC):
     Attributes:
         uri: As the user wrote it.
         has_path: Whether its address is a path on this machine, beside which dead letters may lie.
+        keeps_controls: Whether it keeps control data and rows; one that does not takes a stream's rows, and what a
+            stream's own state remembers of a view counts.
     """
 
     scheme: ClassVar[str]
     has_path: ClassVar[bool] = False
+    keeps_controls: ClassVar[bool] = True
 
     def __init__(self, rest: str) -> None:
         """Takes the URI behind `scheme:`.
