@@ -184,11 +184,14 @@ class Sink(abc.ABC):
         billed: What was billed so far.
         has_path: Whether its address is a path on this machine, beside which dead letters may lie.
         pace_seconds: How long to wait between two writes of one row of a stream (S17).
+        keeps_controls: Whether it keeps control data and rows; one that does not takes a stream's rows, and what a
+            stream's own state remembers of a view counts.
     """
 
     scheme: ClassVar[str]
     has_path: ClassVar[bool] = False
     pace_seconds: ClassVar[float] = 0.0
+    keeps_controls: ClassVar[bool] = True
 
     def __init__(self, rest: str) -> None:
         """Takes the URI behind `scheme:`.

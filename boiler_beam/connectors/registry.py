@@ -28,11 +28,13 @@ Connector = TypeVar("Connector", bound="type[Source] | type[Sink]")
 _SOURCES = {
     "file": "boiler_beam.connectors.files:FileSource",
     "sample": "boiler_beam.connectors.files:SampleSource",
+    "pubsub": "boiler_beam.connectors.pubsub.source:PubsubSource",
     "dead-letters": "boiler_beam.connectors.replay:DeadLetterSource",
 }
 _SINKS = {
     "jsonl": "boiler_beam.connectors.jsonl:JsonlSink",
     "sqlite": "boiler_beam.connectors.sqlite:SqliteSink",
+    "pubsub": "boiler_beam.connectors.pubsub.sink:PubsubSink",
     "parquet": "boiler_beam.connectors.parquet:ParquetSink",
 }
 _BUILT_IN = {**_SOURCES, **_SINKS}
@@ -116,7 +118,7 @@ def _open(uri: str, kind: Any, word: str) -> Any:
         raise UsageError(
             f"{uri}: expected a {word} as SCHEME:ADDRESS, got no scheme; mend: put one before it ({known})"
         )
-    found = _class_of(scheme)
+    found = _class_of(scheme, kind)
     if not issubclass(found, kind):
         known = ", ".join(schemes(kind))
         other = "" if found is object else f" (it is one of a {'sink' if word == 'source' else 'source'})"
@@ -124,13 +126,22 @@ def _open(uri: str, kind: Any, word: str) -> Any:
     return found(rest)
 
 
-def _class_of(scheme: str) -> Any:
-    """The class of a scheme; `object` where nobody knows it."""
+def _class_of(scheme: str, kind: Any) -> Any:
+    """The class of a scheme, of this kind where there are two; `object` where nobody knows it."""
     if scheme in _registered:
         return _registered[scheme]
     if scheme in _BUILT_IN:
-        module, _, name = _BUILT_IN[scheme].partition(":")
-        return getattr(importlib.import_module(module), name)
+        wanted = _SOURCES if kind is Source else _SINKS
+        module, _, name = wanted.get(scheme, _BUILT_IN[scheme]).partition(":")
+        try:
+            return getattr(importlib.import_module(module), name)
+        except ModuleNotFoundError as error:
+            if not (error.name or "").startswith(("google", "grpc")):
+                raise
+            raise UsageError(
+                f"{scheme}: expected Google's client libraries to be installed, got no {error.name}; "
+                "mend: pip install 'boiler_beam[firestore]'"
+            ) from None
     for point in _installed():
         if point.name == scheme:
             return point.load()

@@ -10,13 +10,14 @@ import msgspec
 from boiler_beam.connectors.base import Source
 from boiler_beam.connectors.dead_letters import read_dead_letters
 from boiler_beam.connectors.files import changes_of_lines
-from boiler_beam.events import Change, DeadLetter
+from boiler_beam.connectors.pubsub.envelope import CODES, decode_again
+from boiler_beam.events import Change, DeadLetter, Touch
 
 __all__ = ["DeadLetterSource"]
 
 
 class DeadLetterSource(Source):
-    """Replays inputs that were refused: malformed lines, documents that fitted no model, losers of a conflict."""
+    """Replays inputs that were refused: lines, messages, documents that fitted no model, losers of a conflict."""
 
     scheme: ClassVar[str] = "dead-letters"
 
@@ -31,6 +32,10 @@ class DeadLetterSource(Source):
                 continue
             if letter.stage == "read":
                 yield from changes_of_lines(letter.input.encode() + b"\n", letter.source or self.uri)
+            elif letter.code in CODES:
+                found = decode_again(letter)
+                if not isinstance(found, Touch):
+                    yield found
             elif letter.path is not None and letter.version is not None:
                 yield Change(letter.path, letter.version, msgspec.Raw(letter.input.encode()))
 

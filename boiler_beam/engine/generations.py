@@ -44,7 +44,7 @@ class Generations:
 
     def begin(self) -> None:
         """Says which generation each view's rows are of, and forgets what the sink no longer holds (S13, S16, S18)."""
-        controls, stream = self.sink.controls(), self.stream
+        controls, stream = self.sink.controls() if self.sink.keeps_controls else self._remembered(), self.stream
         for place, view in enumerate(self.plan.views):
             known, control = self.state.views[view.name], controls.get(view.name)
             in_sink = control.generation if control is not None else 0
@@ -65,6 +65,11 @@ class Generations:
             known.floor = control.backfilled if control is not None else 0
             stream.generations[place], stream.epochs[place] = known.generation, known.epoch
             stream.floor[place] = known.floor
+
+    def _remembered(self) -> dict[str, Control]:
+        """What a sink would say that keeps nothing: the state alone knows; a rebuilt view is another one."""
+        views, controls = self.state.views, self.controls()
+        return {name: one for name, one in controls.items() if one.generation and views[name].stage != "rebuilding"}
 
     def controls(self) -> dict[str, Control]:
         """What the sink is to remember of each view."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -103,7 +103,9 @@ class Client:
         """The method as gRPC calls it."""
         if method not in self._stubs:
             if self._channel is None:
-                self._channel = self._connected()
+                if self.emulator:
+                    self._metadata.append(("authorization", "Bearer owner"))
+                self._channel = open_channel(self.uri, self.emulator, "FIRESTORE_EMULATOR_HOST", _HOST, _SCOPES)
             kind, request, response = METHODS[method]
             self._stubs[method] = getattr(self._channel, kind)(
                 f"/google.firestore.v1.Firestore/{method}",
@@ -111,27 +113,6 @@ class Client:
                 response_deserializer=response.FromString,
             )
         return self._stubs[method]
-
-    def _connected(self) -> grpc.Channel:
-        if self.emulator:
-            self._metadata.append(("authorization", "Bearer owner"))
-            return grpc.insecure_channel(self.emulator, options=_OPTIONS)
-        import google.auth
-        import google.auth.exceptions
-        import google.auth.transport.grpc
-        import google.auth.transport.requests
-
-        try:
-            credentials, _ = google.auth.default(scopes=_SCOPES)
-        except google.auth.exceptions.DefaultCredentialsError as error:
-            raise UsageError(
-                f"{self.uri}: expected credentials, got none ({error}); mend: gcloud auth application-default login, "
-                "or FIRESTORE_EMULATOR_HOST=HOST:PORT for an emulator"
-            ) from None
-        request = google.auth.transport.requests.Request()
-        secured: Any = google.auth.transport.grpc.secure_authorized_channel
-        channel: grpc.Channel = secured(credentials, request, _HOST, options=_OPTIONS)
-        return channel
 
     def path_of(self, name: str) -> str:
         """A document's path, from its resource name."""
@@ -145,7 +126,40 @@ class Client:
             self._stubs.clear()
 
 
-_MENDS = {
+def open_channel(uri: str, emulator: str, variable: str, host: str, scopes: Sequence[str]) -> grpc.Channel:
+    """Connects to one of Google's services.
+
+    Args:
+        uri: Names what is asked for it in messages.
+        emulator: HOST:PORT of an emulator to be asked instead, or empty.
+        variable: The environment variable that names the emulator.
+        host: HOST:PORT of the service.
+        scopes: What the credentials are for.
+
+    Raises:
+        UsageError: There are no credentials.
+    """
+    if emulator:
+        return grpc.insecure_channel(emulator, options=_OPTIONS)
+    import google.auth
+    import google.auth.exceptions
+    import google.auth.transport.grpc
+    import google.auth.transport.requests
+
+    try:
+        credentials, _ = google.auth.default(scopes=scopes)
+    except google.auth.exceptions.DefaultCredentialsError as error:
+        raise UsageError(
+            f"{uri}: expected credentials, got none ({error}); mend: gcloud auth application-default login, "
+            f"or {variable}=HOST:PORT for an emulator"
+        ) from None
+    request = google.auth.transport.requests.Request()
+    secured: Any = google.auth.transport.grpc.secure_authorized_channel
+    channel: grpc.Channel = secured(credentials, request, host, options=_OPTIONS)
+    return channel
+
+
+_MENDS: Mapping[grpc.StatusCode, str] = {
     grpc.StatusCode.PERMISSION_DENIED: "grant the role roles/datastore.user to the account of this program",
     grpc.StatusCode.UNAUTHENTICATED: "gcloud auth application-default login",
     grpc.StatusCode.NOT_FOUND: "check the project's id and the database (gcloud firestore databases list)",
@@ -155,12 +169,14 @@ _MENDS = {
 _WRONG_USE = frozenset([grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.NOT_FOUND])
 
 
-def failure(uri: str, error: grpc.RpcError, expected: str) -> BoilerBeamError:
+def failure(
+    uri: str, error: grpc.RpcError, expected: str, mends: Mapping[grpc.StatusCode, str] = _MENDS
+) -> BoilerBeamError:
     """What a server's refusal means for the person who runs the program."""
     code: Any = error.code() if isinstance(error, grpc.Call) else grpc.StatusCode.UNKNOWN
     details = error.details() if isinstance(error, grpc.Call) else str(error)
     kind = UsageError if code in _WRONG_USE else BoilerBeamError
-    mend = _MENDS.get(code, "see what it says, and run again")
+    mend = mends.get(code, "see what it says, and run again")
     return kind(f"{uri}: expected {expected}, got {code.name}: {details}; mend: {mend}")
 
 

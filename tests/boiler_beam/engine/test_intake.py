@@ -12,7 +12,7 @@ import pytest
 
 import boiler_beam as bb
 from boiler_beam import root, view_property
-from boiler_beam.connectors.base import Source, StreamWriter
+from boiler_beam.connectors.base import Control, Source, StreamWriter
 from boiler_beam.engine.follow import Settings, StreamReport, follow
 from boiler_beam.engine.intake import gathered
 from boiler_beam.engine.state import MemoryState, SqliteState
@@ -208,6 +208,20 @@ def test_s16_a_touch_comes_by_a_source() -> None:
     _, _, sink = lives([Live([table, touches])], sink=Tampered(), settings=settings)
     found = [(row.path, row.stamp.version, row.fields) for row in sink.history]
     assert found == [("names/a", 1, ANN), ("names/a", 7, ANN), ("names/x", 7, None)]
+
+
+def test_s13_where_a_sink_remembers_nothing_the_state_does(tmp_path: Path) -> None:
+    class Topic(WatchedSink):
+        keeps_controls: ClassVar[bool] = False
+
+        def controls(self) -> dict[str, Control]:
+            return {}
+
+    source = [writes([("authors/a", 1, {"name": "Ann"})])]
+    settings = Settings(coalesce_seconds=0, from_empty=True)
+    _, _, sink = lives([Live(source)], tmp_path / "s", sink=Topic(), settings=settings)
+    lives([Live([*source, writes([("authors/a", 2, {"name": "Bob"})])])], tmp_path / "s", sink=sink)
+    assert [(row.stamp.generation, row.fields) for row in sink.history] == [(1, ANN), (1, ANN), (1, BOB)]
 
 
 class Paced(WatchedSink):

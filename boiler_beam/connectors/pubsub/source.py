@@ -1,0 +1,197 @@
+"""Changes from a subscription: `pubsub:projects/P/subscriptions/S`. Only what is durable is acknowledged."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import uuid
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar
+
+import grpc
+
+from boiler_beam.connectors.base import Source
+from boiler_beam.connectors.pubsub.client import PASSING, Client, failure, resource_name
+from boiler_beam.connectors.pubsub.envelope import decode
+from boiler_beam.connectors.pubsub.leases import Held, Leases
+from boiler_beam.connectors.pubsub.protos import GetSubscriptionRequest, PullRequest
+from boiler_beam.errors import UsageError
+from boiler_beam.events import Change, DeadLetter, Event
+
+__all__ = ["PubsubSource"]
+
+_log = logging.getLogger("boiler_beam")
+_PULLS = 4
+"""At the same time. Measured on the emulator: one has 31,000 messages/s, two 38,000, four 54,000."""
+_MESSAGES_OF_A_PULL = 1000
+_MESSAGES_OF_A_BATCH = 2000
+_PULL_SECONDS = 120.0
+_IDLE_SECONDS = 0.2
+_PAUSE_SECONDS = 0.05
+"""After a pull that gave nothing: a server that does not wait for messages is not asked without a rest."""
+_LONGEST_PAUSE_SECONDS = 10.0
+
+
+class PubsubSource(Source):
+    """Pulls from a subscription, whoever publishes to its topic; see docs/events.md.
+
+    Attributes:
+        topic: The topic's name, once `prepare` was called; None where it was deleted.
+    """
+
+    scheme: ClassVar[str] = "pubsub"
+    is_bounded: ClassVar[bool] = False
+
+    def __init__(self, rest: str) -> None:
+        super().__init__(rest)
+        self.client = Client(self.uri, resource_name(self.uri, rest, "subscriptions"))
+        self.topic: str | None = None
+        self.deadline_seconds = 10.0
+        self._leases: Leases | None = None
+        self._run = ""
+
+    def prepare(self, collections: Sequence[str]) -> None:
+        """Looks at the subscription."""
+        request = GetSubscriptionRequest(subscription=self.rest)
+        try:
+            found = self.client.call("GetSubscription", request)
+        except grpc.RpcError as error:
+            raise failure(self.client, error, "to look at the subscription") from error
+        finally:
+            self.client.close()
+        for kind in ("push_config", "bigquery_config", "cloud_storage_config"):
+            if getattr(found, kind).ByteSize():
+                raise UsageError(
+                    f"{self.uri}: expected a subscription that is pulled, got one with a {kind}; mend: create another: "
+                    f"gcloud pubsub subscriptions create NAME --topic={found.topic}"
+                )
+        self.topic = None if found.topic == "_deleted-topic_" else found.topic
+        self.deadline_seconds = float(found.ack_deadline_seconds or 10)
+        self.retention_seconds = found.message_retention_duration.seconds or None
+
+    def splits(self) -> Sequence[str]:
+        """None: it has no end."""
+        raise UsageError(f"{self.uri}: expected a source that ends, got a subscription; mend: --mode stream")
+
+    def read(self, split: str) -> Iterator[Change | DeadLetter]:
+        """Nothing: it has no end."""
+        raise UsageError(f"{self.uri}: expected a source that ends, got a subscription; mend: --mode stream")
+
+    def follow(self, position: str | None) -> Iterator[tuple[Sequence[Event], str]]:
+        """What is published, in any order, some of it twice. The server knows the position: that given is not read."""
+        if self.topic is None:
+            self.prepare([])
+        self._run, number = uuid.uuid4().hex[:12], 0
+        self._leases = leases = Leases(self.client, self.deadline_seconds)
+        pulls = _Pulls(self.client, leases)
+        try:
+            while True:
+                batch: list[Event] = []
+                taken = pulls.take(_IDLE_SECONDS)
+                number += bool(taken)
+                for held, messages in taken:
+                    held.number = number
+                    batch += [
+                        decode(one.message.data, one.message.attributes, f"{self.uri}:{one.message.message_id}")
+                        for one in messages
+                    ]
+                yield batch, f"{self._run}:{number}"
+        finally:
+            pulls.close()
+            leases.close()
+            self.client.close()
+            self._leases = None
+
+    def acknowledge(self, position: str) -> None:
+        """See `Source`. A position of an earlier run means nothing: what it did not acknowledge comes again."""
+        run, _, number = position.rpartition(":")
+        if self._leases is not None and run == self._run:
+            self._leases.acknowledge(int(number))
+
+
+class _Pulls:
+    """Pulls in threads of their own while the leases have room."""
+
+    def __init__(self, client: Client, leases: Leases) -> None:
+        self.client, self.leases = client, leases
+        self._request = PullRequest(subscription=client.name, max_messages=_MESSAGES_OF_A_PULL)
+        self._came = threading.Condition()
+        self._pulled: deque[tuple[Held, Any]] = deque()
+        self._failed: Exception | None = None
+        self._closed = threading.Event()
+        self._calls: dict[int, Any] = {}
+        self._threads = [
+            threading.Thread(target=self._pull, args=[place], name=f"boiler_beam pull {place}", daemon=True)
+            for place in range(_PULLS)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def take(self, seconds: float) -> list[tuple[Held, Any]]:
+        """What came, some thousand messages at the most; nothing when nothing came for some time.
+
+        Raises:
+            BoilerBeamError: The server refuses for good.
+        """
+        taken, number = [], 0
+        with self._came:
+            self._came.wait_for(lambda: self._pulled or self._failed, seconds)
+            if self._failed is not None and not self._pulled:
+                raise self._failed
+            while self._pulled and number < _MESSAGES_OF_A_BATCH:
+                taken.append(self._pulled.popleft())
+                number += len(taken[-1][1])
+        return taken
+
+    def _pull(self, place: int) -> None:
+        pause = _PAUSE_SECONDS
+        while self.leases.wait_for_room():
+            try:
+                messages = self._messages(place)
+                pause = _PAUSE_SECONDS
+            except grpc.FutureCancelledError:
+                return
+            except grpc.RpcError as error:
+                code = error.code() if isinstance(error, grpc.Call) else grpc.StatusCode.UNKNOWN
+                if code not in PASSING:
+                    self._fail(failure(self.client, error, "to pull"))
+                    return
+                _log.warning("%s: %s; trying again", self.client.uri, code.name)
+                pause, messages = min(2 * pause, _LONGEST_PAUSE_SECONDS), []
+            except Exception as error:  # no credentials
+                self._fail(error)
+                return
+            if not messages:
+                self._closed.wait(pause)
+                continue
+            held = self.leases.hold([one.ack_id for one in messages], sum(one.ByteSize() for one in messages))
+            with self._came:
+                self._pulled.append((held, messages))
+                self._came.notify()
+
+    def _messages(self, place: int) -> Any:
+        """What one pull gives."""
+        call = self._calls[place] = self.client.future("Pull", self._request, _PULL_SECONDS)
+        if self._closed.is_set():
+            call.cancel()
+        try:
+            return call.result().received_messages
+        except grpc.RpcError as error:
+            if isinstance(error, grpc.Call) and error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+                return []  # there was nothing for so long
+            raise
+
+    def _fail(self, error: Exception) -> None:
+        with self._came:
+            self._failed = error
+            self._came.notify()
+
+    def close(self) -> None:
+        """Ends the pulls."""
+        self.leases.stop()
+        self._closed.set()
+        for call in list(self._calls.values()):
+            call.cancel()
+        for thread in self._threads:
+            thread.join()

@@ -1,0 +1,272 @@
+"""Messages: ours and Firestore's come through whole; whatever else comes is a dead letter, and raises nothing."""
+
+from __future__ import annotations
+
+import base64
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from google.protobuf import json_format
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from boiler_beam.connectors import open_dead_letters, open_source
+from boiler_beam.connectors.firestore.values import put_fields, put_micros
+from boiler_beam.connectors.pubsub.envelope import (
+    decode,
+    decode_again,
+    document_message,
+    row_message,
+    touch_message,
+)
+from boiler_beam.connectors.pubsub.protos import DocumentEventData
+from boiler_beam.events import Change, DeadLetter, Row, Stamp, Touch
+from boiler_beam.values import INT64_MAX, decode_fields, encode_fields
+from tests.helpers.values import fields, texts
+
+ROOT = "projects/p/databases/(default)/documents/"
+names = texts.filter(lambda text: text and "/" not in text)
+paths = st.lists(names, min_size=1, max_size=3).map(lambda some: "/".join(f"c{one}/{one}" for one in some))
+versions = st.integers(0, INT64_MAX)
+KINDS = ("created", "updated", "deleted", "written", "written.withAuthContext")
+
+
+def raw(value: bytes) -> msgspec.Raw:
+    return msgspec.Raw(value)
+
+
+def told(data: bytes, attributes: dict[str, str] | None = None) -> tuple[str, int, bytes]:
+    """What a message says, as a plain tuple."""
+    change = decode(data, attributes or {})
+    assert isinstance(change, Change), change
+    return change.path, change.version, bytes(change.fields)
+
+
+@given(paths, versions, st.one_of(st.none(), fields()))
+def test_a_document_comes_back(path: str, version: int, given_fields: dict[str, Any] | None) -> None:
+    data = b"null" if given_fields is None else encode_fields(given_fields)
+    message = document_message(Change(path, version, raw(data)), database="projects/p/databases/(default)")
+    assert told(*message) == (path, version, data)
+    assert all(len(value.encode()) <= 1024 for value in message.attributes.values())
+    assert message == document_message(Change(path, version, raw(data)), database="projects/p/databases/(default)")
+
+
+@given(paths, versions, versions, st.one_of(st.none(), fields()))
+def test_s9_a_row_comes_back_as_a_document_ordered_by_its_seq(
+    path: str, version: int, seq: int, given_fields: dict[str, Any] | None
+) -> None:
+    data = None if given_fields is None else encode_fields(given_fields)
+    message = row_message("View", Row(path, Stamp(3, version, seq), data))
+    assert told(*message) == (path, max(version, seq), b"null" if data is None else data)
+
+
+@given(texts, paths, versions)
+def test_s16_a_touch_comes_back(view: str, path: str, read_time: int) -> None:
+    touch = Touch(view, path, read_time)
+    assert decode(*touch_message(touch)) == touch
+
+
+def test_copies_of_a_message_have_one_id_and_others_another() -> None:
+    one, deleted = Change("a/b", 7, raw(b"{}")), Change("a/b", 7, raw(b"null"))
+    messages = [
+        document_message(one),
+        document_message(deleted),
+        document_message(Change("a/c", 7, raw(b"{}"))),
+        document_message(one, event_id="mine"),
+        row_message("V", Row("a/b", Stamp(1, 7, 7), b"{}")),
+        row_message("V", Row("a/b", Stamp(1, 7, 8), b"{}")),
+        touch_message(Touch("V", "a/b", 7)),
+    ]
+    assert len({message.attributes["event_id"] for message in messages}) == len(messages)
+
+
+def test_attributes_are_what_the_server_takes() -> None:
+    change = Change(f"{'long' * 300}/x", INT64_MAX, raw(b"{}"))
+    message = document_message(change, database="projects/p/databases/d")
+    assert sorted(message.attributes) == ["database", "event_id"]  # neither the collection nor the time fits
+    assert document_message(Change("users/u1", 1_500_000, raw(b"{}"))).attributes["event_time"] == (
+        "1970-01-01T00:00:01.500000Z"
+    )
+
+
+# CloudEvents ----------------------------------------------------------------------------------------------------------
+
+
+def event_of(path: str, version: int, data: bytes | None) -> Any:
+    """The data of one of Firestore's events; of a deletion where there is no data."""
+    event = DocumentEventData()
+    event.old_value.name = ROOT + path
+    put_micros(event.old_value.update_time, version if data is None else version - 1)
+    if data is not None:
+        event.value.name = ROOT + path
+        put_micros(event.value.update_time, version)
+        put_fields(event.value.fields, data, ROOT)
+    return event
+
+
+def spellings(kind: str, event: Any) -> list[tuple[bytes, dict[str, str]]]:
+    """One event in every mode and format."""
+    kind = f"google.cloud.firestore.document.v1.{kind}"
+    proto, text = event.SerializeToString(), json_format.MessageToJson(event, indent=None).encode()
+    structured = {"specversion": "1.0", "id": "1", "source": "//firestore.googleapis.com/projects/p", "type": kind}
+    attributes = {"content-type": "application/cloudevents+json"}
+    in_base64 = {**structured, "data_base64": base64.b64encode(proto).decode()}
+    return [
+        (proto, {"ce-type": kind, "ce-datacontenttype": "application/protobuf"}),
+        (proto, {"ce-type": kind, "Content-Type": "application/protobuf"}),
+        (proto, {"ce-type": kind}),
+        (text, {"ce-type": kind, "content-type": "application/json; charset=utf-8"}),
+        (text, {"ce-type": kind}),
+        (msgspec.json.encode({**structured, "data": raw(text)}), attributes),
+        (msgspec.json.encode({**structured, "datacontenttype": "application/json", "data": raw(text)}), {}),
+        (msgspec.json.encode({**in_base64, "datacontenttype": "application/protobuf"}), attributes),
+    ]
+
+
+@given(st.sampled_from(KINDS), paths, st.integers(1, 2**53), fields())
+@example("created", "a/b", 1, {"a" * 85: 1})  # its protobuf begins with a line feed and a brace
+def test_s1_an_event_comes_through_in_every_mode(
+    kind: str, path: str, version: int, given_fields: dict[str, Any]
+) -> None:
+    data = None if kind == "deleted" else encode_fields(given_fields)
+    for spelling in spellings(kind, event_of(path, version, data)):
+        found = told(*spelling)
+        assert found[:2] == (path, version)
+        assert found[2] == b"null" if data is None else encode_fields(decode_fields(found[2])) == data
+
+
+def test_a_written_event_without_a_value_is_a_deletion() -> None:
+    for spelling in spellings("written", event_of("users/u1", 7, None)):
+        assert told(*spelling) == ("users/u1", 7, b"null")
+
+
+RECORDED = (
+    "CpgCCjFwcm9qZWN0cy9wL2RhdGFiYXNlcy8oZGVmYXVsdCkvZG9jdW1lbnRzL3VzZXJzL3UxEgsKAWESBkoECgIQARIHCgFiEgIIARIOCgFkEgkZ"
+    "AAAAAAAA+D8SGQoBZxIUQhIJAAAAAAAA8D8RAAAAAAAABMASEAoBaRILEICAgICAgICAgAESEgoBbRINMgsKCQoBeBIEigEBeRIHCgFuEgJYABI4"
+    "CgFyEjMqMXByb2plY3RzL3AvZGF0YWJhc2VzLyhkZWZhdWx0KS9kb2N1bWVudHMvdXNlcnMvdTISCgoBcxIFigECw6kSDAoBdBIHUgUIARDoBxIK"
+    "CgF5EgWSAQL/ABoGCICg+PoFIgsIgOLPqgYQgJTvOhI7CjFwcm9qZWN0cy9wL2RhdGFiYXNlcy8oZGVmYXVsdCkvZG9jdW1lbnRzL3VzZXJzL3Ux"
+    "IgYI/+HPqgYaAwoBcw=="
+)
+"""An update, as Google's own package `google-events` (0.14) writes it."""
+
+
+def test_an_event_that_googles_own_classes_wrote() -> None:
+    kind = "google.cloud.firestore.document.v1.updated"
+    path, version, data = told(base64.b64decode(RECORDED), {"ce-type": kind})
+    assert (path, version) == ("users/u1", 1_700_000_000_123_456)
+    assert msgspec.json.decode(data) == {
+        "n": None,
+        "b": True,
+        "i": -(2**63),
+        "d": 1.5,
+        "t": {"timestampValue": "1970-01-01T00:00:01.000001Z"},
+        "s": "é",
+        "y": {"bytesValue": "/wA="},
+        "r": {"referenceValue": "users/u2"},
+        "g": {"geoPointValue": {"latitude": 1.0, "longitude": -2.5}},
+        "a": [1],
+        "m": {"x": "y"},
+    }
+
+
+# Dead letters ---------------------------------------------------------------------------------------------------------
+
+DOCUMENT = b'{"boiler_beam":1,"path":"users/u1","version":7,"fields":%s}'
+CREATED = {"ce-type": "google.cloud.firestore.document.v1.created", "ce-document": "users/u1"}
+NAMED = b'{"value": {"name": "projects/p/databases/d/documents/users/u1"%s}}'
+
+
+def far_event() -> bytes:
+    """An event in which a timestamp is far beyond what is allowed."""
+    event = event_of("users/u1", 7, b"{}")
+    event.value.fields["a"].timestamp_value.seconds = 10**15
+    return bytes(event.SerializeToString())
+
+
+BAD = [
+    (b"", {}, "malformed_message", "Input data was truncated"),
+    (b"\xff", {}, "malformed_message", "JSON is malformed"),
+    (b"[]", {}, "unknown_message", "expected an object, got other JSON"),
+    (b"{}", {}, "unknown_message", "expected an object with boiler_beam or specversion, got neither"),
+    (b'{"boiler_beam": 2, "path": "users/u1"}', {}, "unknown_message", "expected boiler_beam 1, got 2; mend: update"),
+    (DOCUMENT.replace(b"7", b"-7") % b"{}", {}, "malformed_message", r"Expected `int` >= 0 - at `\$.version`"),
+    (DOCUMENT.replace(b"/u1", b"") % b"{}", {}, "malformed_message", "expected a document's path, got 'users'"),
+    (DOCUMENT.replace(b"/u1", b"/") % b"{}", {}, "malformed_message", "expected a document's path, got 'users/'"),
+    (DOCUMENT % b"7", {}, "malformed_message", "expected fields as an object or null, got b'7'"),
+    (DOCUMENT % b'{"a":"\xff"}', {}, "malformed_message", "can't decode byte 0xff"),
+    (DOCUMENT % (b"[" * 100_000), {}, "malformed_message", "recursion"),
+    (b'{"boiler_beam":1,"touch":{"view":"V"}}', {}, "malformed_message", "missing required field `path`"),
+    (b'{"specversion":"1.0","type":"x.y"}', {}, "unknown_message", "expected an event of Firestore's documents"),
+    (b"{}", {"ce-type": "google.cloud.storage.object.v1.finalized"}, "unknown_message", "got 'google.cloud.storage"),
+    (b"\xff\xff", CREATED, "malformed_message", "Error parsing message"),
+    (b"", CREATED, "malformed_message", "expected value or old_value with a document's name, got ''"),
+    (NAMED % b"", CREATED, "malformed_message", "expected a document with an update_time, got 0 us"),
+    (far_event(), CREATED, "malformed_message", "year"),
+    (NAMED % b', "fields": {"a": {"integerValue": "x"}}', CREATED, "malformed_message", "Failed to parse integerValue field"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("data", "attributes", "code", "said"), BAD)
+def test_a_bad_message_is_a_dead_letter(data: bytes, attributes: dict[str, str], code: str, said: str) -> None:
+    letter = decode(data, attributes, "pubsub:here:17")
+    assert isinstance(letter, DeadLetter)
+    assert (letter.stage, letter.code, letter.version, letter.source) == ("decode", code, None, "pubsub:here:17")
+    assert re.search(f"{said}.*; docs/events.md tells what is understood", letter.message), letter.message
+    assert decode_again(letter) == letter
+
+
+def test_a_dead_letter_names_the_document_where_it_can() -> None:
+    assert decode(DOCUMENT % b"7", {}).path == "users/u1"
+    assert decode(b"\xff", CREATED).path == "users/u1"
+    letter = decode(b'{"path": 7}', {})
+    assert isinstance(letter, DeadLetter)
+    assert letter.path is None
+
+
+junk = st.one_of(
+    st.binary(max_size=200),
+    st.sampled_from(
+        [base64.b64decode(RECORDED), *(data for data, *_ in BAD), DOCUMENT % b'{"a":{"doubleValue":"NaN"}}']
+    ),
+)
+
+
+@given(
+    junk,
+    st.lists(st.tuples(st.integers(0, 400), st.binary(max_size=3)), max_size=4),
+    st.dictionaries(
+        st.sampled_from(["ce-type", "content-type", "ce-document"]), st.one_of(texts, *map(st.just, KINDS))
+    ),
+    st.booleans(),
+)
+def test_nothing_raises(data: bytes, cuts: list[tuple[int, bytes]], attributes: dict[str, str], is_event: bool) -> None:
+    for place, more in cuts:
+        data = data[:place] + more + data[place + 1 :]
+    if is_event:
+        attributes = {**attributes, "ce-type": CREATED["ce-type"]}
+    found = decode(data, attributes)
+    if isinstance(found, Change):
+        assert msgspec.json.decode(found.fields) is None or type(msgspec.json.decode(found.fields)) is dict
+    if isinstance(found, DeadLetter):
+        assert msgspec.json.decode(msgspec.json.encode(found), type=DeadLetter) == found
+        assert decode_again(found) == found
+
+
+def test_dead_letters_of_messages_are_replayed(tmp_path: Path) -> None:
+    kind = {"ce-type": "google.cloud.firestore.document.v1.updated"}
+    unknown = decode(base64.b64decode(RECORDED), {"ce-type": "another"})
+    assert isinstance(unknown, DeadLetter)
+    mended = msgspec.structs.replace(unknown, input=str(unknown.input).replace("another", kind["ce-type"]))
+    writer = open_dead_letters(f"jsonl:{tmp_path}/dead")
+    for letter in (unknown, mended):
+        writer.write(letter)
+    writer.close()
+    source = open_source(f"dead-letters:jsonl:{tmp_path}/dead")
+    one, two = (found for split in source.splits() for found in source.read(split))
+    assert isinstance(one, DeadLetter)
+    assert one.code == "unknown_message"
+    assert isinstance(two, Change)
+    assert (two.path, two.version) == ("users/u1", 1_700_000_000_123_456)
