@@ -73,8 +73,11 @@ def _on_beam(plan: Plan, options: RunOptions, dead_letters: str) -> StreamReport
             raise UsageError(
                 f"--{name}: expected the embedded engine, got --runner {options.runner}; mend: leave it out"
             )
-    if options.dry_run:
-        raise UsageError(f"--dry_run: expected the embedded engine, got --runner {options.runner}; mend: leave it out")
+    if options.dry_run and options.runner != "DataflowRunner":
+        raise UsageError(
+            f"--dry_run: expected the embedded engine, or DataflowRunner, got --runner {options.runner}; "
+            "mend: leave one of the two out"
+        )
     with needs_beam(options.runner):
         from pipelines.beam import LOCAL_RUNNERS
         from pipelines.streaming import run_streaming

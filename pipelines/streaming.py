@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +18,7 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
 
 from boiler_beam.connectors import open_sink, open_source
-from boiler_beam.connectors.base import Control, Sink
+from boiler_beam.connectors.base import Control, Sink, Source
 from boiler_beam.engine.follow import StreamReport
 from boiler_beam.engine.write import Prune, refusal_to_prune
 from boiler_beam.errors import UsageError
@@ -25,14 +26,15 @@ from boiler_beam.events import Row, Stamp
 from boiler_beam.plan import Plan, refuse_main
 from pipelines.beam import LOCAL_RUNNERS, pipeline_on, plain_errors
 from pipelines.options import RunOptions
-from transforms import AppendRows, Behavior, FollowSources, FollowViews, Outlet, ReadStream
+from transforms import AppendRows, Behavior, FollowSources, FollowViews, Outlet, ReadMessages, ReadStream
 from transforms.write import NAMESPACE
 
 __all__ = ["run_streaming"]
 
 _RETENTION_MICROS = 10 * 86_400 * 1_000_000
 """How long deletions are remembered (S3)."""
-_DURABLE = (*LOCAL_RUNNERS, "BundleBasedDirectRunner", "PrismRunner", "DataflowRunner")
+_DATAFLOW = "DataflowRunner"
+_DURABLE = (*LOCAL_RUNNERS, "BundleBasedDirectRunner", "PrismRunner", _DATAFLOW)
 """Runners on which only what is committed passes a shuffle (S15): Dataflow writes it down, the others never run a
 bundle a second time. Flink writes rows whose bundle may be rolled back."""
 
@@ -81,21 +83,28 @@ def run_streaming(
         since_micros=began,
     )
     behaviors = {name: replace(behavior, generation=one.generation) for name, one in controls.items()}
-    with sink.stream([view.target for view in plan.views]) as writer:
-        writer.control(controls)
+    if not options.dry_run:
+        with sink.stream([view.target for view in plan.views]) as writer:
+            writer.control(controls)
     with tempfile.TemporaryDirectory() as folder:
         outlet = Outlet(options.sink, dead_letters, os.path.join(folder, "left.jsonl"))
         read = [pipeline | "Read" >> ReadStream(plan, splits, is_timed=is_commit)] if bounded or not live else []
         if live:
-            uris = [source.uri for source in live]
-            read.append(pipeline | "Live" >> FollowSources(plan, uris, options.allowed_lateness_seconds))
+            read.append(pipeline | "Live" >> _live(plan, live, options))
         changes = read[0]["changes"] if len(read) == 1 else [one["changes"] for one in read] | beam.Flatten()
         streamed = changes | "Follow" >> FollowViews(plan, behaviors)
         letters = [streamed["dead_letters"], *(one["dead_letters"] for one in read)] | "DeadLetters" >> beam.Flatten()
         views = tuple(view.reference_name for view in plan.views)
         {**streamed, "dead_letters": letters} | "Write" >> AppendRows(views, outlet)
         with plain_errors():
-            result = pipeline.run()
+            result: Any = pipeline.run()
+            if options.runner == _DATAFLOW and (live or options.dry_run):
+                name, word = (
+                    pipeline.options.view_as(GoogleCloudOptions).job_name,
+                    "made" if options.dry_run else "sent",
+                )
+                print(f"{_DATAFLOW}: {word} the job {name}", file=sys.stderr)
+                return StreamReport()
             _wait(result, should_stop)
         counts = _counts(result)
         report = _report(plan, counts)
@@ -106,9 +115,24 @@ def run_streaming(
     return report
 
 
+def _live(plan: Plan, live: Sequence[Source], options: RunOptions) -> beam.PTransform:
+    """How a runner follows sources without an end: Dataflow by its own service, others in bundles."""
+    if options.runner != _DATAFLOW:
+        return FollowSources(plan, [source.uri for source in live], options.allowed_lateness_seconds)
+    for source in live:
+        if source.scheme != "pubsub":
+            raise UsageError(
+                f"{source.uri}: expected a source that {_DATAFLOW} follows, got another; mend: name a subscription, "
+                "pubsub:projects/P/subscriptions/S, and a relay that publishes to its topic"
+            )
+    return ReadMessages(plan, [source.rest for source in live], is_timed=options.consistency == "commit")
+
+
 def _pipeline(options: RunOptions, *, is_live: bool) -> beam.Pipeline:
     """The pipeline; a source without an end is followed on Prism where Beam's local runner is asked for."""
     runner, arguments = options.runner or "", options.beam_arguments
+    if options.dry_run:
+        arguments = ("--dry_run=True", *arguments)
     if is_live:
         arguments = ("--streaming", *arguments)
         if runner in LOCAL_RUNNERS:

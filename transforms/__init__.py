@@ -3,6 +3,7 @@
 from transforms.append import AppendRows, Outlet
 from transforms.backfill import Backfill
 from transforms.changes import ReadStream
+from transforms.messages import ReadMessages
 from transforms.read import ReadChanges
 from transforms.stateful import Behavior
 from transforms.stream import FollowViews
@@ -10,4 +11,4 @@ from transforms.unbounded import FollowSources
 from transforms.write import Destination, WriteRows
 
 __all__ = ["AppendRows", "Backfill", "Behavior", "Destination", "FollowSources", "FollowViews", "Outlet", "ReadChanges"]
-__all__ += ["ReadStream", "WriteRows"]
+__all__ += ["ReadMessages", "ReadStream", "WriteRows"]
