@@ -10,8 +10,9 @@ import boiler_beam as bb
 from boiler_beam import Ref, aggregate, reference, root
 from boiler_beam.plan import compile_plan
 from boiler_beam.steps.messages import Role
-from boiler_beam.steps.stream import CountWays, Distinct, StreamPlan, Ways
+from boiler_beam.steps.stream import CountWays, Distinct, Down, DownCell, StreamPlan, Ways
 from boiler_beam.steps.stream.messages import State
+from tests.helpers.histories import changes
 
 
 class Item(bb.DomainModel, collection="items"):
