@@ -66,7 +66,7 @@ def events(draw: st.DrawFn, *, is_invalid: bool = True) -> tuple[str, int, Any]:
     kinds = [valid_fields(collection), valid_fields(collection), valid_fields(collection), st.none()]
     if is_invalid:
         kinds.append(invalid_fields(collection))
-    return f"{collection}/{name}", draw(st.integers(1, 4)), draw(st.one_of(*kinds))
+    return f"{collection}/{name}", draw(st.integers(0, 4)), draw(st.one_of(*kinds))
 
 
 def town_fields(collection: str) -> st.SearchStrategy[dict[str, Any]]:
@@ -108,7 +108,7 @@ def town_events(draw: st.DrawFn, *, is_invalid: bool = True) -> tuple[str, int, 
         wrong = {"guests": {"name": 7}, "rooms": {"topic": 7}, "messages": {"sent": "x"}, "notes": {"text": None},
                  "comments": {"stars": "x"}, "config": {"featured": 7}}[collection]  # fmt: skip
         kinds.append(town_fields(collection).map(lambda fields: fields | wrong))
-    return path, draw(st.integers(1, 4)), draw(st.one_of(*kinds))
+    return path, draw(st.integers(0, 4)), draw(st.one_of(*kinds))
 
 
 TOWN = [

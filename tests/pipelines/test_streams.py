@@ -201,7 +201,8 @@ def test_figures_over_http(tmp_path: Path) -> None:
 
 
 def test_two_programs_on_one_state_or_one_sink(tmp_path: Path) -> None:
-    append(tmp_path, history(50))
+    table = history(80)
+    append(tmp_path, table[:50])
     with following(tmp_path, "--from_empty", "--state", "sqlite:state.db") as process:
         until(lambda: standing("jsonl:rows.jsonl", tmp_path), "rows", process)
         same = run(
@@ -233,6 +234,13 @@ def test_two_programs_on_one_state_or_one_sink(tmp_path: Path) -> None:
         filled = run(tmp_path, "--source", "file:changes.jsonl", "--sink", "jsonl:rows.jsonl")
         assert filled.returncode == 2
         assert "expected to be its only writer" in filled.stderr
+        append(tmp_path, table[50:])
+        expected = compute(PLAN, changes(table)).rows
+        until(
+            lambda: standing("jsonl:rows.jsonl", tmp_path) == expected,
+            "the rows that the first one goes on with",
+            process,
+        )
 
 
 @pytest.mark.parametrize("what", ["state", "sink"])

@@ -191,6 +191,17 @@ def test_s2_a_mended_model_takes_what_was_invalid_from_the_state(tmp_path: Path)
     assert fields(sink) == {"ages/1": '{"age":"eight"}'}
 
 
+@pytest.mark.parametrize("is_turned", [False, True])
+def test_s2_an_invalid_version_is_forgotten_where_a_valid_one_is_not_older(tmp_path: Path, is_turned: bool) -> None:
+    table: Table = [("authors/a1", 1, {"name": 7}), ("authors/a1", 1, {"name": "Ann"})]
+    run(
+        compile_plan([Names]), tmp_path / "state.db", WatchedSink(), batches("one", table[::-1] if is_turned else table)
+    )
+    state = SqliteState(str(tmp_path / "state.db"))
+    assert state.facts.get("invalid authors", 0) == 0
+    state.close()
+
+
 def test_s13_a_new_state_takes_the_next_generation_and_prunes_what_it_does_not_compute(tmp_path: Path) -> None:
     plan, sink = compile_plan([card()]), WatchedSink()
     run(plan, tmp_path / "one.db", sink, batches("one", BOOKS))

@@ -10,8 +10,9 @@ import boiler_beam as bb
 from boiler_beam import Ref, aggregate, reference, root
 from boiler_beam.plan import compile_plan
 from boiler_beam.steps.messages import Role
-from boiler_beam.steps.stream import CountWays, Distinct, StreamPlan, Ways
+from boiler_beam.steps.stream import CountWays, Distinct, Down, DownCell, StreamPlan, Ways
 from boiler_beam.steps.stream.messages import State
+from tests.helpers.histories import changes
 
 
 class Item(bb.DomainModel, collection="items"):
@@ -77,6 +78,24 @@ def test_s10_a_document_that_two_ways_lead_to_is_had_once() -> None:
     assert candidate(-1, dear) == [], "it leaves before it comes"
     assert candidate(1, dear) == []
     assert not cell.states
+
+
+def test_s9_a_sequence_is_never_below_the_version_nor_the_last_one() -> None:
+    letters: list[Any] = []
+    down, cell = Down(PLAN, Sent(), letters.append), DownCell()  # type: ignore[arg-type]
+    (family,) = PLAN.plan.families_of("items/i1")
+    history = [
+        ("items/i1", 5, {"price": 1}),
+        ("items/i1", 5, {"price": 2}),
+        ("items/i1", 5, None),
+        ("items/i1", 40, None),
+    ]
+    sequences = []
+    for change in changes(history):
+        down.observed(cell, family, change)
+        sequences.append(cell.sequence)
+    assert sequences == [5, 6, 7, 40]
+    assert [letter.code for letter in letters] == ["version_conflict"]
 
 
 @pytest.mark.parametrize(
