@@ -82,11 +82,12 @@ def _on_beam(plan: Plan, options: RunOptions, dead_letters: str) -> StreamReport
         from pipelines.beam import LOCAL_RUNNERS
         from pipelines.streaming import run_streaming
     if not all(open_source(uri).is_bounded for uri in options.source):
-        print(
-            f"{options.runner}: the runner keeps the state; on this machine in its memory, for development: a run that "
-            "ends has lost it, and the next one begins with a snapshot",
-            file=sys.stderr,
-        )
+        if options.runner in (*LOCAL_RUNNERS, "PrismRunner"):
+            print(
+                f"{options.runner}: state is kept in the memory of Prism, for development: a run that ends has lost it, "
+                "and the next one begins with a snapshot",
+                file=sys.stderr,
+            )
     elif options.runner in LOCAL_RUNNERS:
         print("bounded input: runs on FnApiRunner, in this process", file=sys.stderr)
     with _signals() as should_stop:

@@ -99,11 +99,8 @@ def run_streaming(
         with plain_errors():
             result: Any = pipeline.run()
             if options.runner == _DATAFLOW and (live or options.dry_run):
-                name, word = (
-                    pipeline.options.view_as(GoogleCloudOptions).job_name,
-                    "made" if options.dry_run else "sent",
-                )
-                print(f"{_DATAFLOW}: {word} the job {name}", file=sys.stderr)
+                said = "made the job; nothing was sent" if options.dry_run else f"sent the job {result.job_id()}"
+                print(f"{_DATAFLOW}: {said}", file=sys.stderr)
                 return StreamReport()
             _wait(result, should_stop)
         counts = _counts(result)

@@ -473,7 +473,7 @@ def test_a_live_stream_on_prism(tmp_path: Path) -> None:
     finally:
         process.kill()
     assert process.returncode == 0, err
-    assert "PrismRunner: the runner keeps the state; on this machine in its memory, for development" in err
+    assert "PrismRunner: state is kept in the memory of Prism, for development" in err
     assert out.splitlines()[-1].startswith("2 documents, 4 changes, 2 rows, 0 dead letters, ")
 
 

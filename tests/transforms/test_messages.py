@@ -61,7 +61,9 @@ def test_dataflow_reads_by_its_own_service(is_timed: bool, monkeypatch: pytest.M
         "--no_auth",
     ]
     pipeline = beam.Pipeline(options=PipelineOptions([*arguments, "--temp_location=gs://bucket/temp"]))
-    pipeline | "Live" >> ReadMessages(compile_plan([MeetingSession]), ["projects/p/subscriptions/s"], is_timed=is_timed)
+    pipeline | "Live" >> ReadMessages(
+        compile_plan([MeetingSession]), ["projects/project/subscriptions/views"], is_timed=is_timed
+    )
     parts: Any = pipeline.run()
     reads = [
         one
@@ -71,7 +73,7 @@ def test_dataflow_reads_by_its_own_service(is_timed: bool, monkeypatch: pytest.M
     from apache_beam.portability.api import beam_runner_api_pb2
 
     (payload,) = [beam_runner_api_pb2.PubSubReadPayload.FromString(one.spec.payload) for one in reads]
-    assert (payload.subscription, payload.id_attribute) == ("projects/p/subscriptions/s", "event_id")
+    assert (payload.subscription, payload.id_attribute) == ("projects/project/subscriptions/views", "event_id")
     assert (payload.timestamp_attribute, payload.with_attributes) == ("event_time" if is_timed else "", True)
 
 
@@ -94,4 +96,4 @@ def test_a_dry_run_makes_the_job_of_a_stream(
         cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "DataflowRunner: made the job beamapp-" in done.stderr
+    assert "DataflowRunner: made the job; nothing was sent" in done.stderr
