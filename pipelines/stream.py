@@ -84,8 +84,8 @@ def _on_beam(plan: Plan, options: RunOptions, dead_letters: str) -> StreamReport
     if not all(open_source(uri).is_bounded for uri in options.source):
         if options.runner in (*LOCAL_RUNNERS, "PrismRunner"):
             print(
-                f"{options.runner}: state is kept in the memory of Prism, for development: a run that ends has lost it, "
-                "and the next one begins with a snapshot",
+                f"{options.runner}: state is kept in the memory of Prism, for development: a run that ends has "
+                "lost it, and the next one begins with a snapshot",
                 file=sys.stderr,
             )
     elif options.runner in LOCAL_RUNNERS:

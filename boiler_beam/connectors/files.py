@@ -1,4 +1,4 @@
-"""Document files: `file:PATH` (a file, a folder, a glob; `.gz` too) and the documents that come with the package.
+"""Document files: `file:PATH` (a file, a folder, a glob; `.gz` too), `tail:PATH` (one that grows), `sample:`.
 
 A line is `{"path": "users/u1", "version": 1700000000000000, "fields": {...}}`, `"fields": null` for a deletion; other
 keys are ignored, and so are blank lines. A line that is none comes as a dead letter `malformed_line`.
@@ -11,6 +11,7 @@ import gzip
 import hashlib
 import io
 import os
+import time
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -23,7 +24,7 @@ from boiler_beam.errors import UsageError
 from boiler_beam.events import Change, DeadLetter
 from boiler_beam.values import INT64_MAX
 
-__all__ = ["FileSource", "SampleSource", "changes_of_lines"]
+__all__ = ["FileSource", "SampleSource", "TailSource", "changes_of_lines"]
 
 SPLIT_BYTES = 32 << 20
 _GZIP_RATIO = 6
@@ -37,6 +38,7 @@ _decode = msgspec.json.Decoder(_Line).decode
 _decode_lines = msgspec.json.Decoder(_Line).decode_lines
 _CHUNK_BYTES = 1 << 18
 _BEGINNING_BYTES = 4096
+_POLL_SECONDS = 0.05
 
 
 class _Position(msgspec.Struct, array_like=True):
@@ -114,9 +116,7 @@ class FileSource(Source):
             end = begin
             try:
                 for chunk in _chunks(path, begin, None):
-                    changes: Any = _decoded(chunk)
-                    if changes is None:
-                        changes = list(_one_by_one(chunk, path, _lines_before(path, end)))
+                    changes = _changes_of(chunk, path, end)
                     end += len(chunk)
                     known[path] = _Position(end, _beginning(path, end))
                     yield changes, msgspec.json.encode(known).decode()
@@ -179,6 +179,12 @@ def _decoded(lines: bytes) -> list[_Line] | None:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
     return changes if all(_is_of_a_document(change.path) for change in changes) else None
+
+
+def _changes_of(lines: bytes, path: str, begin: int) -> list[Change | DeadLetter]:
+    """The changes of the lines that begin at a place in a file."""
+    changes: Any = _decoded(lines)
+    return list(_one_by_one(lines, path, _lines_before(path, begin))) if changes is None else changes
 
 
 def _is_of_a_document(path: str) -> bool:
@@ -258,3 +264,48 @@ class SampleSource(FileSource):
             raise UsageError(f"sample:{rest}: expected one of {', '.join(known)}, got {name!r}; mend: name one of them")
         super().__init__(str(folder / f"{name}.jsonl"))
         self.uri = f"sample:{rest}"
+
+
+class TailSource(FileSource):
+    """Gives the lines of one document file, and then those that are appended, without an end; it may come later."""
+
+    scheme: ClassVar[str] = "tail"
+    is_bounded: ClassVar[bool] = False
+
+    def __init__(self, rest: str) -> None:
+        super().__init__(rest)
+        if rest.endswith(".gz") or os.path.isdir(rest):
+            raise UsageError(f"{self.uri}: expected one file that lines are appended to; mend: name it")
+
+    def files(self) -> list[str]:
+        """The file, where it is there."""
+        return super().files() if os.path.exists(self.rest) else []
+
+    def follow(self, position: str | None) -> Iterator[tuple[list[Change | DeadLetter], str]]:
+        """The lines behind a position: a byte offset, and a digest of the file's beginning."""
+        position = position or '[0,""]'
+        while True:
+            for batch in self._appended(msgspec.json.decode(position, type=_Position)):
+                position = batch[1]
+                yield batch
+            yield [], position
+            time.sleep(_POLL_SECONDS)
+
+    def _appended(self, at: _Position) -> Iterator[tuple[list[Change | DeadLetter], str]]:
+        """The lines that were not read yet; one that its writer did not end waits."""
+        path, end = self.rest, at.offset
+        try:
+            if (not end and not os.path.exists(path)) or os.path.getsize(path) == end:
+                return
+            if end:
+                self._continued(path, at)
+            for chunk in _chunks(path, end, None):
+                lines = chunk[: chunk.rfind(b"\n") + 1]
+                if lines:
+                    changes = _changes_of(lines, path, end)
+                    end += len(lines)
+                    yield changes, msgspec.json.encode(_Position(end, _beginning(path, end))).decode()
+        except OSError as error:
+            raise UsageError(
+                f"{self.uri}: expected to read on, got: {error}; mend: make the file whole again"
+            ) from None

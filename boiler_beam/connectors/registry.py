@@ -28,6 +28,7 @@ Connector = TypeVar("Connector", bound="type[Source] | type[Sink]")
 _SOURCES = {
     "file": "boiler_beam.connectors.files:FileSource",
     "sample": "boiler_beam.connectors.files:SampleSource",
+    "tail": "boiler_beam.connectors.files:TailSource",
     "pubsub": "boiler_beam.connectors.pubsub.source:PubsubSource",
     "dead-letters": "boiler_beam.connectors.replay:DeadLetterSource",
 }

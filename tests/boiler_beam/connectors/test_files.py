@@ -1,4 +1,4 @@
-"""`file:` and `sample:`: what is read, in parts or whole, and that a bad line stops nothing (rule 4)."""
+"""`file:`, `tail:` and `sample:`: what is read, in parts or whole, and that a bad line stops nothing (rule 4)."""
 
 from __future__ import annotations
 
@@ -126,3 +126,39 @@ def test_samples() -> None:
     assert len(read("sample:cities")) == 7
     with pytest.raises(UsageError, match="expected one of cities, meeting, got 'towns'"):
         open_source("sample:towns")
+
+
+def test_a_tail_gives_whole_lines_as_they_are_appended(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    batches = open_source(f"tail:{path}").follow(None)
+    assert next(batches)[0] == [], "the file may come later"
+    path.write_text(GOOD + "\nbroken\n" + GOOD[:20])
+    (first, letter), position = next(batches)
+    assert isinstance(first, Change)
+    assert isinstance(letter, DeadLetter)
+    assert letter.source == f"file:{path}:2"
+    assert next(batches) == ([], position), "a line that is not ended waits"
+    with path.open("a") as file:
+        file.write(GOOD[20:].replace("7", "8") + "\n")
+    for source in (batches, open_source(f"tail:{path}").follow(position)):
+        (change,), _ = next(source)
+        assert isinstance(change, Change)
+        assert change.version == 8
+
+
+@pytest.mark.parametrize("text", ["", GOOD.replace("Ann", "Eve") + "\n" + GOOD + "\n"])
+def test_a_tail_refuses_another_file(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "x.jsonl"
+    path.write_text(GOOD + "\n")
+    batches = open_source(f"tail:{path}").follow(None)
+    assert [len(next(batches)[0]), len(next(batches)[0])] == [1, 0]
+    path.write_text(text)
+    with pytest.raises(UsageError, match="to begin as when it was read up to byte 62, got another beginning"):
+        next(batches)
+
+
+@pytest.mark.parametrize("rest", ["", "x.jsonl.gz", "folder"])
+def test_a_tail_is_one_file(tmp_path: Path, rest: str) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(UsageError, match="expected"):
+        open_source(f"tail:{tmp_path / rest}" if rest else "tail:")
