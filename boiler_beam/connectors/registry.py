@@ -28,6 +28,7 @@ Connector = TypeVar("Connector", bound="type[Source] | type[Sink]")
 _SOURCES = {
     "file": "boiler_beam.connectors.files:FileSource",
     "sample": "boiler_beam.connectors.files:SampleSource",
+    "firestore": "boiler_beam.connectors.firestore.source:FirestoreSource",
     "dead-letters": "boiler_beam.connectors.replay:DeadLetterSource",
 }
 _SINKS = {
@@ -80,7 +81,7 @@ def read_sources(uris: Iterable[str]) -> Iterator[Change | DeadLetter]:
         UsageError: A URI is malformed, or its scheme is none of a source; when read: there is nothing to read.
     """
     sources = [open_source(uri) for uri in uris]
-    return (change for source in sources for split in source.splits() for change in source.read(split))
+    return (change for source in sources for change in source.read_all())
 
 
 def open_sink(uri: str) -> Sink:
