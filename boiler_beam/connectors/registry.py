@@ -30,6 +30,7 @@ _SOURCES = {
     "sample": "boiler_beam.connectors.files:SampleSource",
     "tail": "boiler_beam.connectors.files:TailSource",
     "pubsub": "boiler_beam.connectors.pubsub.source:PubsubSource",
+    "firestore": "boiler_beam.connectors.firestore.source:FirestoreSource",
     "dead-letters": "boiler_beam.connectors.replay:DeadLetterSource",
 }
 _SINKS = {
@@ -98,8 +99,7 @@ def read_sources(uris: Iterable[str], collections: Sequence[str]) -> Iterator[Ch
     Raises:
         UsageError: A URI is malformed, or its scheme is none of a source; when read: there is nothing to read.
     """
-    sources = open_sources(uris, collections)
-    return (change for source in sources for split in source.splits() for change in source.read(split))
+    return (change for source in open_sources(uris, collections) for change in source.read_all())
 
 
 def open_sink(uri: str) -> Sink:

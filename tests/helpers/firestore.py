@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -16,6 +17,25 @@ from boiler_beam.values import encode_fields
 Write = tuple[str, Any]
 """A path, and its fields or None."""
 MOST = 500
+
+
+def put(client: Client, documents: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> list[int]:
+    """Writes documents (None deletes one); gives the versions that they have now."""
+    left = list(documents.items() if isinstance(documents, Mapping) else documents)
+    versions = []
+    for begin in range(0, len(left), MOST):
+        request = BatchWriteRequest(database=client.database)
+        for path, fields in left[begin : begin + MOST]:
+            write = request.writes.add()
+            if fields is None:
+                write.delete = client.root + path
+            else:
+                write.update.name = client.root + path
+                put_fields(write.update.fields, json.dumps(fields).encode(), client.root)
+        answer = client.call("BatchWrite", request)
+        assert not any(status.code for status in answer.status), answer
+        versions += [micros_of_proto(result.update_time) for result in answer.write_results]
+    return versions
 
 
 class Application:

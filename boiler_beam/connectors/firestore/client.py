@@ -28,6 +28,7 @@ _OPTIONS = [
     ("grpc.max_send_message_length", _LARGEST),
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.use_local_subchannel_pool", 1),  # else several clients of a process share one connection
+    ("SingleThreadedUnaryStream", 1),  # three times as many documents a second from a stream of answers
 ]
 PASSING = frozenset(
     [

@@ -12,7 +12,9 @@ __all__ = [
     "BatchWriteRequest",
     "CommitRequest",
     "Document",
+    "ListCollectionIdsRequest",
     "ListenRequest",
+    "ListenResponse",
     "PartitionQueryRequest",
     "RunQueryRequest",
     "Value",
@@ -28,7 +30,9 @@ BatchGetDocumentsRequest = _plain("BatchGetDocumentsRequest")
 BatchWriteRequest = _plain("BatchWriteRequest")
 CommitRequest = _plain("CommitRequest")
 Document = _plain("Document")
+ListCollectionIdsRequest = _plain("ListCollectionIdsRequest")
 ListenRequest = _plain("ListenRequest")
+ListenResponse = _plain("ListenResponse")
 PartitionQueryRequest = _plain("PartitionQueryRequest")
 RunQueryRequest = _plain("RunQueryRequest")
 Value = _plain("Value")
@@ -38,7 +42,8 @@ METHODS: dict[str, tuple[str, Any, Any]] = {
     "BatchGetDocuments": ("unary_stream", BatchGetDocumentsRequest, _plain("BatchGetDocumentsResponse")),
     "BatchWrite": ("unary_unary", BatchWriteRequest, _plain("BatchWriteResponse")),
     "Commit": ("unary_unary", CommitRequest, _plain("CommitResponse")),
-    "Listen": ("stream_stream", ListenRequest, _plain("ListenResponse")),
+    "ListCollectionIds": ("unary_unary", ListCollectionIdsRequest, _plain("ListCollectionIdsResponse")),
+    "Listen": ("stream_stream", ListenRequest, ListenResponse),
     "PartitionQuery": ("unary_unary", PartitionQueryRequest, _plain("PartitionQueryResponse")),
     "RunQuery": ("unary_stream", RunQueryRequest, _plain("RunQueryResponse")),
 }

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Callable, Mapping
-from datetime import datetime, timezone
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from operator import attrgetter
 from typing import Any
 
 import msgspec
 
-from boiler_beam.values import Ref, format_timestamp, from_wire, micros_of, to_wire_map
+from boiler_beam.values import from_wire, micros_of, to_wire_map
 
-__all__ = ["fields_of", "micros_of_proto", "put_fields", "put_micros", "wire_of_fields"]
+__all__ = ["fields_of", "micros_of_proto", "put_fields", "put_micros", "put_value"]
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 _MICROS = 1_000_000
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 def micros_of_proto(moment: Any) -> int:
@@ -30,49 +32,52 @@ def put_micros(moment: Any, micros: int) -> None:
     moment.nanos = rest * 1000
 
 
-def _timestamp(moment: Any) -> dict[str, str]:
-    micros = micros_of_proto(moment)
-    whole = datetime.fromtimestamp(micros // _MICROS, timezone.utc).replace(microsecond=micros % _MICROS)
-    return {"timestampValue": format_timestamp(whole)}
+def _timestamp(value: Any) -> dict[str, datetime]:
+    moment = value.timestamp_value
+    return {"timestampValue": _EPOCH + timedelta(0, moment.seconds, moment.nanos // 1000)}
 
 
-def _double(number: float) -> Any:
+def _double(value: Any) -> Any:
+    return _number(value.double_value)
+
+
+def _number(number: float) -> Any:
     if math.isfinite(number):
         return number
     return {"doubleValue": "NaN" if number != number else "Infinity" if number > 0 else "-Infinity"}
 
 
-def _geo_point(point: Any) -> dict[str, Any]:
-    return {"geoPointValue": {"latitude": _double(point.latitude), "longitude": _double(point.longitude)}}
+def _geo_point(value: Any) -> dict[str, Any]:
+    point = value.geo_point_value
+    return {"geoPointValue": {"latitude": _number(point.latitude), "longitude": _number(point.longitude)}}
 
 
-_PLAIN = frozenset(["string_value", "integer_value", "boolean_value"])
 _WIRE: dict[str | None, Callable[[Any], Any]] = {
     None: lambda value: None,
     "null_value": lambda value: None,
+    "boolean_value": attrgetter("boolean_value"),
+    "integer_value": attrgetter("integer_value"),
+    "string_value": attrgetter("string_value"),
     "double_value": _double,
     "timestamp_value": _timestamp,
-    "bytes_value": lambda data: {"bytesValue": base64.b64encode(data).decode("ascii")},
-    "reference_value": lambda name: {"referenceValue": Ref(name).path},
+    "bytes_value": lambda value: {"bytesValue": base64.b64encode(value.bytes_value).decode("ascii")},
+    "reference_value": lambda value: {"referenceValue": value.reference_value.split("/", 5)[5]},
     "geo_point_value": _geo_point,
-    "array_value": lambda array: [_wire(item) for item in array.values],
-    "map_value": lambda inner: to_wire_map(dict(inner.fields), _wire),
+    "array_value": lambda value: [_WIRE[one.WhichOneof(_KIND)](one) for one in value.array_value.values],
+    "map_value": lambda value: to_wire_map(dict(value.map_value.fields), _wire),
 }
+_KIND = "value_type"
 
 
 def _wire(value: Any) -> Any:
-    kind = value.WhichOneof("value_type")
-    return getattr(value, kind) if kind in _PLAIN else _WIRE[kind](getattr(value, kind) if kind else None)
-
-
-def wire_of_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """What JSON holds for the `fields` of a protobuf document."""
-    return {name: _wire(value) for name, value in fields.items()}
+    return _WIRE[value.WhichOneof(_KIND)](value)
 
 
 def fields_of(document: Any) -> msgspec.Raw:
     """The JSON bytes of a protobuf document's fields, as `Change.fields` has them."""
-    return msgspec.Raw(_encode(wire_of_fields(document.fields)))
+    return msgspec.Raw(
+        _encode({name: _WIRE[value.WhichOneof(_KIND)](value) for name, value in document.fields.items()})
+    )
 
 
 def put_fields(fields: Any, data: bytes, root: str) -> None:
@@ -87,10 +92,11 @@ def put_fields(fields: Any, data: bytes, root: str) -> None:
         ValueError: A typed value is malformed.
     """
     for name, item in _decode(data).items():
-        _put(fields[name], item, root)
+        put_value(fields[name], item, root)
 
 
-def _put(value: Any, item: Any, root: str) -> None:
+def put_value(value: Any, item: Any, root: str) -> None:
+    """Sets one protobuf value from parsed JSON; see `put_fields`."""
     kind = type(item)
     if kind is str:
         value.string_value = item
@@ -105,7 +111,7 @@ def _put(value: Any, item: Any, root: str) -> None:
     elif kind is list:
         value.array_value.SetInParent()
         for one in item:
-            _put(value.array_value.values.add(), one, root)
+            put_value(value.array_value.values.add(), one, root)
     elif len(item) == 1 and (put := _TYPED.get(next(iter(item)))) is not None:
         put(value, item, root)
     else:
@@ -115,7 +121,7 @@ def _put(value: Any, item: Any, root: str) -> None:
 def _put_map(value: Any, item: dict[str, Any], root: str) -> None:
     value.map_value.SetInParent()
     for name, one in item.items():
-        _put(value.map_value.fields[name], one, root)
+        put_value(value.map_value.fields[name], one, root)
 
 
 def _put_timestamp(value: Any, item: Any, root: str) -> None:

@@ -1,0 +1,200 @@
+"""Listening to collections: a snapshot by `Reader`, then a Listen stream from its time on, reconnected as it breaks.
+
+A position holds, for each collection, the server's resume token and a consistent time. A program that comes back
+within the server's memory (about half an hour) is told what happened meanwhile; later, or where the server can't tell
+which documents were deleted, the collections are read anew (a read for each document) and `Complete` says so.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from queue import Empty, Full, Queue
+from typing import Any, ClassVar
+
+import grpc
+
+from boiler_beam.connectors.firestore.client import PASSING, Client
+from boiler_beam.connectors.firestore.query import Query
+from boiler_beam.connectors.firestore.retry import Retry
+from boiler_beam.connectors.firestore.source import FirestoreSource, Part, batches
+from boiler_beam.connectors.firestore.watch import TargetLost, Watch
+from boiler_beam.errors import BoilerBeamError
+from boiler_beam.events import Event
+
+__all__ = ["ListenSource"]
+
+_IDLE_SECONDS = 0.1
+_AHEAD = 1000
+"""Messages that wait to be taken; a server that is faster waits."""
+_MOST = 1000
+_PASSING = frozenset(code.value[0] for code in PASSING)
+_FORGOTTEN = (grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.INVALID_ARGUMENT)
+_log = logging.getLogger("boiler_beam")
+
+Batch = tuple[Sequence[Event], str]
+
+
+class ListenSource(FirestoreSource):
+    """Follows collections: all documents first, then what happens to them.
+
+    It keeps about 200 bytes for each document that is there.
+
+    Attributes:
+        clock: Seconds.
+    """
+
+    is_bounded: ClassVar[bool] = False
+    has_snapshot: ClassVar[bool] = True
+    clock: Callable[[], float] = staticmethod(time.monotonic)
+
+    def following(self) -> ListenSource:
+        """This one."""
+        return self
+
+    def queries(self) -> list[Query]:
+        """Of whole documents, and all of them."""
+        self.select = self.where = ()
+        return super().queries()
+
+    def follow(self, position: str | None) -> Iterator[Batch]:
+        """Changes, in batches; an empty one now and then.
+
+        Deletions have the time at which they were seen (S1). A position is given at consistent times alone: what came
+        since the last one comes again after a restart.
+        """
+        queries = self.queries()
+        watch = Watch(queries, position, self.client.path_of)
+        retry = Retry(self.uri, f"to listen to {', '.join(query.name for query in queries)}", self.clock)
+        while queries:
+            is_resumed = len(watch.needs_snapshot()) < len(queries)
+            yield from self._snapshots(watch)
+            try:
+                yield from self._listened(watch, retry)
+            except grpc.RpcError as error:
+                code: Any = error.code() if isinstance(error, grpc.Call) else None
+                if is_resumed and code in _FORGOTTEN:
+                    self._start_over(watch, str(error))
+                    continue
+                yield from self._waited(retry.seconds(error), watch)
+            except TargetLost as lost:
+                yield from self._waited(self._after(lost, watch, retry, is_resumed=is_resumed), watch)
+
+    def _snapshots(self, watch: Watch) -> Iterator[Batch]:
+        """Reads what can't be gone on with."""
+        targets = watch.needs_snapshot()
+        if not targets:
+            return
+        read_time = self.reader.now(targets[0].query)
+        for target in targets:
+            most = self.parts_of_a_query()
+            parts = [Part(target.query, read_time, *span) for span in self.reader.ranges(target.query, most, read_time)]
+            changes = (change for batch in self.read_parts(parts, has_others=True) for change in batch)
+            for batch in batches(watch.snapshot(target, changes)):
+                yield batch, watch.position
+            events = watch.settled(target, read_time)
+            yield events, watch.position
+
+    def _listened(self, watch: Watch, retry: Retry) -> Iterator[Batch]:
+        """What one stream tells, until it breaks or a target needs a snapshot."""
+        stream = _Stream(self.client, watch.requests(self.client.database, self.client.root))
+        told = self.clock()
+        try:
+            while not watch.needs_snapshot():
+                events: list[Event] = []
+                broken: grpc.RpcError | TargetLost | None = None
+                before, number = watch.position, watch.documents
+                try:
+                    for answer in stream.some(_IDLE_SECONDS):
+                        events += watch.take(answer)
+                except (grpc.RpcError, TargetLost) as error:
+                    broken = error  # what came before it is known, and would not be told again
+                if watch.position != before:
+                    retry.progressed()
+                self.reader.count(watch.documents - number)
+                if events or self.clock() - told >= _IDLE_SECONDS:
+                    told = self.clock()
+                    yield events, watch.position
+                if broken is not None:
+                    raise broken
+        finally:
+            stream.close()
+
+    def _after(self, lost: TargetLost, watch: Watch, retry: Retry, *, is_resumed: bool) -> float:
+        """How long to wait after the server ended a target."""
+        if lost.code in _PASSING:
+            return 1.0
+        if is_resumed:
+            self._start_over(watch, lost.message)
+            return 0.0
+        raise BoilerBeamError(f"{self.uri}: expected {retry.expected}, got: {lost.message}; mend: see what it says")
+
+    def _start_over(self, watch: Watch, why: str) -> None:
+        _log.warning("%s: the server does not go on from where listening was (%s); reads all anew", self.uri, why)
+        for target in watch.targets.values():
+            target.start_over()
+
+    def _waited(self, seconds: float, watch: Watch) -> Iterator[Batch]:
+        """Empty batches, for some time."""
+        until = self.clock() + seconds
+        while (left := until - self.clock()) > 0:
+            yield [], watch.position
+            time.sleep(min(left, _IDLE_SECONDS))
+
+
+class _Stream:
+    """A Listen call whose messages a thread fetches, so that waiting for one can end."""
+
+    def __init__(self, client: Client, requests: Sequence[Any]) -> None:
+        self._ready: Queue[Any] = Queue(_AHEAD)
+        self._asked: Queue[Any] = Queue()
+        for request in requests:
+            self._asked.put(request)
+        self._is_over = False
+        self._call = client.call("Listen", iter(self._asked.get, None))
+        self._thread = threading.Thread(target=self._fetch, daemon=True)
+        self._thread.start()
+
+    def _fetch(self) -> None:
+        try:
+            for answer in self._call:
+                self._put(answer)
+            self._put(None)
+        except grpc.RpcError as error:
+            self._put(error)
+
+    def _put(self, item: Any) -> None:
+        while not self._is_over:
+            try:
+                self._ready.put(item, timeout=0.1)
+                return
+            except Full:
+                continue
+
+    def some(self, seconds: float) -> Iterator[Any]:
+        """The messages that are there; waits for the first one.
+
+        Raises:
+            grpc.RpcError: The stream broke.
+            TargetLost: The server ended it.
+        """
+        try:
+            item = self._ready.get(timeout=seconds)
+            for _ in range(_MOST):
+                if isinstance(item, grpc.RpcError):
+                    raise item
+                if item is None:
+                    raise TargetLost(grpc.StatusCode.UNAVAILABLE.value[0], "the stream ended")
+                yield item
+                item = self._ready.get_nowait()
+        except Empty:
+            return
+
+    def close(self) -> None:
+        """Ends it."""
+        self._is_over = True
+        self._call.cancel()
+        self._asked.put(None)
+        self._thread.join()

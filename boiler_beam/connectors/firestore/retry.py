@@ -1,0 +1,66 @@
+"""How long to wait before a call is made again, and when to give up."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+
+from boiler_beam.connectors.firestore.client import PASSING, failure
+
+__all__ = ["Retry"]
+
+_LEAST_SECONDS, _MOST_SECONDS = 0.1, 15.0
+_PATIENCE_SECONDS = 300.0
+_log = logging.getLogger("boiler_beam")
+
+
+class Retry:
+    """Waits longer after each failure, and gives up five minutes after the last progress.
+
+    Args:
+        uri: Names the database in messages.
+        expected: What is asked of it: `to read users`.
+        clock: Seconds.
+        sleep: Waits so many seconds.
+    """
+
+    def __init__(
+        self,
+        uri: str,
+        expected: str,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.uri, self.expected, self.clock, self.sleep = uri, expected, clock, sleep
+        self.failures, self._since = 0, 0.0
+
+    def progressed(self) -> None:
+        """Something came: the next failure is the first one again."""
+        self.failures = 0
+
+    def seconds(self, error: grpc.RpcError) -> float:
+        """How long to wait after a failure.
+
+        Raises:
+            UsageError: It will not pass: no permission, no such database.
+            BoilerBeamError: It will not pass, or did not for five minutes.
+        """
+        code: Any = error.code() if isinstance(error, grpc.Call) else None
+        if self.failures == 0:
+            self._since = self.clock()
+        if code not in PASSING or self.clock() - self._since > _PATIENCE_SECONDS:
+            raise failure(self.uri, error, self.expected) from error
+        delay: float = min(_MOST_SECONDS, _LEAST_SECONDS * 2**self.failures) * random.uniform(0.5, 1)
+        self.failures += 1
+        if self.failures > 1:
+            _log.warning("%s: expected %s, got %s; again in %.1f s", self.uri, self.expected, code.name, delay)
+        return delay
+
+    def wait(self, error: grpc.RpcError) -> None:
+        """Waits after a failure; raises as `seconds` does."""
+        self.sleep(self.seconds(error))

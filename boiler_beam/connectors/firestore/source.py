@@ -1,0 +1,228 @@
+"""`firestore:PROJECT[/DATABASE]`: documents as they were at one time, and as a source that follows them from there.
+
+Needs `boiler_beam[firestore]`. What is read is what the views' collections hold; a subcollection is read as a
+collection group, so that other collections of the same name are billed, too.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from queue import Full, Queue
+from threading import Event as Flag
+from threading import Thread
+from typing import Any, ClassVar
+
+import msgspec
+
+from boiler_beam.connectors.base import Source
+from boiler_beam.connectors.firestore.client import Client
+from boiler_beam.connectors.firestore.query import Query, queries_of
+from boiler_beam.connectors.firestore.read import Reader, check_read_time
+from boiler_beam.events import Change, Complete, Event
+
+__all__ = ["FirestoreSource", "Part", "batches"]
+
+PARTS = 64
+"""At most so many parts of each query."""
+_BATCH, _BATCH_BYTES = 1000, 8 << 20
+_READ = "read"
+
+
+class Part(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a split says, as JSON: a worker reads it from that alone.
+
+    Attributes:
+        query: Which documents.
+        read_time: As they were then, in microseconds since the epoch.
+        begin: The first path; empty for the beginning.
+        end: The path before which it ends; empty for the end.
+    """
+
+    query: Query
+    read_time: int
+    begin: str = ""
+    end: str = ""
+
+
+def batches(changes: Iterable[Change]) -> Iterator[list[Change]]:
+    """Changes in lists that stay small, however large documents are."""
+    batch: list[Change] = []
+    size = 0
+    for change in changes:
+        batch.append(change)
+        size += len(bytes(change.fields))
+        if len(batch) >= _BATCH or size >= _BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+class FirestoreSource(Source):
+    """Reads collections of a database, all of them as they were at one time.
+
+    Attributes:
+        read_time: That time, in microseconds since the epoch: any within the last hour, or a whole minute of the last 7
+            days where point-in-time recovery is on; None: when the reading begins. A read that takes more than an hour
+            needs a whole minute and point-in-time recovery.
+        select: The stored names of the fields to read; empty for all.
+        where: Filters, all of which must hold: stored field, operator, value. They may need an index.
+        threads: How many parts are read side by side, by `read_all` and `follow`. The emulator sorts a whole collection
+            for each of its parts, and is read as one.
+        reader: Counts the reads, as they are billed.
+    """
+
+    scheme: ClassVar[str] = "firestore"
+
+    def __init__(self, rest: str) -> None:
+        super().__init__(rest)
+        self.client = Client(rest)
+        self.reader = Reader(self.client)
+        self.read_time: int | None = None
+        self.select: Sequence[str] = ()
+        self.where: Sequence[tuple[str, str, Any]] = ()
+        self.threads = 1 if self.client.emulator else 4
+        self.collections: Sequence[str] | None = None
+
+    def prepare(self, collections: Sequence[str]) -> None:
+        """See `Source`; without it all top-level collections are read."""
+        self.collections = list(collections)
+
+    def following(self) -> Source:
+        """The source that listens to the same documents."""
+        from boiler_beam.connectors.firestore.listen import ListenSource
+
+        source = ListenSource(self.rest)
+        source.collections = self.collections
+        return source
+
+    def queries(self) -> list[Query]:
+        """The queries that read what is asked for."""
+        if self.collections is None:
+            self.collections = self.reader.collections()
+        return queries_of(self.collections, self.select, self.where)
+
+    def time_of_reading(self, queries: Sequence[Query]) -> int:
+        """`read_time`, or the server's time now.
+
+        Raises:
+            UsageError: It can't be read at that time.
+        """
+        if self.read_time is None:
+            return self.reader.now(queries[0]) if queries else 0
+        check_read_time(self.uri, self.read_time, time.time_ns() // 1000)
+        return self.read_time
+
+    def parts(self, most: int = PARTS) -> list[Part]:
+        """What there is to read, in at most so many parts of each query."""
+        queries = self.queries()
+        read_time = self.time_of_reading(queries)
+        return [
+            Part(query, read_time, *span) for query in queries for span in self.reader.ranges(query, most, read_time)
+        ]
+
+    def splits(self) -> Sequence[str]:
+        """A `Part` each, as JSON."""
+        return [msgspec.json.encode(part).decode() for part in self.parts()]
+
+    def read(self, split: str) -> Iterator[Change]:
+        """The documents of one part."""
+        return self.reader.read(*_arguments(msgspec.json.decode(split, type=Part)))
+
+    def read_all(self) -> Iterator[Change]:
+        """The documents of all parts, several of which are read side by side."""
+        for batch in self.read_parts(self.parts(self.parts_of_a_query())):
+            yield from batch
+
+    def follow(self, position: str | None) -> Iterator[tuple[Sequence[Event], str]]:
+        """All documents, then `Complete` for each collection (not with `where`)."""
+        if position == _READ:
+            return
+        parts = self.parts(self.parts_of_a_query())
+        for batch in self.read_parts(parts):
+            yield batch, ""
+        times = {pattern: part.read_time for part in parts for pattern in part.query.patterns}
+        yield [] if self.where else [Complete(*one) for one in times.items()], _READ
+
+    def parts_of_a_query(self) -> int:
+        """In how many parts each query is read here."""
+        return PARTS if self.threads > 1 else 1
+
+    def read_parts(self, parts: Sequence[Part], *, has_others: bool = False) -> Iterator[list[Change]]:
+        """The documents of some parts, in batches; several parts are read side by side.
+
+        Args:
+            parts: They are begun in this order.
+            has_others: See `Reader.read`.
+        """
+        streams = deque(self.reader.read(*_arguments(part), has_others=has_others) for part in parts)
+        if self.threads == 1 or len(streams) < 2:
+            for stream in streams:
+                yield from batches(stream)
+            return
+        ready, is_over = Queue[Any](self.threads), Flag()
+        workers = [Thread(target=_work, args=(streams, ready, is_over), daemon=True) for _ in range(self.threads)]
+        for worker in workers:
+            worker.start()
+        running = len(workers)
+        try:
+            while running:
+                came = ready.get()
+                if isinstance(came, BaseException):
+                    raise came
+                running -= came is None
+                if came is not None:
+                    yield came
+        finally:
+            is_over.set()
+            for worker in workers:
+                worker.join()
+
+    def get(self, paths: Iterable[str], read_time: int | None = None) -> Iterator[Change]:
+        """Some documents by their paths, in any order; see `Reader.get`."""
+        return self.reader.get(paths, read_time)
+
+    def query(
+        self, pattern: str, field: str, operator: str, value: Any, read_time: int | None = None
+    ) -> Iterator[Change]:
+        """The documents of a collection of which one filter holds.
+
+        Args:
+            pattern: The collection.
+            field: The stored name of a field. In a subcollection it needs an index for collection groups.
+            operator: `==`, `array-contains`, ... as Google's clients write it.
+            value: As Python has it: a `Ref`, a string, ...
+            read_time: In microseconds since the epoch; by default now.
+        """
+        (query,) = queries_of([pattern], (), [(field, operator, value)])
+        return self.reader.read(query, read_time)
+
+
+def _arguments(part: Part) -> tuple[Query, int, str, str]:
+    return part.query, part.read_time, part.begin, part.end
+
+
+def _work(streams: deque[Iterator[Change]], ready: Queue[Any], is_over: Flag) -> None:
+    """Reads streams until there is none left; puts batches, at the end None, or the error that ended it."""
+    last: Any = None
+    try:
+        with suppress(IndexError):
+            while not is_over.is_set():
+                for batch in batches(streams.popleft()):
+                    if not _put(ready, batch, is_over):
+                        return
+    except BaseException as error:
+        last = error
+    _put(ready, last, is_over)
+
+
+def _put(ready: Queue[Any], item: Any, is_over: Flag) -> bool:
+    """Puts an item when there is room; gives up when nobody takes it any more."""
+    while not is_over.is_set():
+        with suppress(Full):
+            ready.put(item, timeout=0.1)
+            return True
+    return False

@@ -1,0 +1,295 @@
+"""Reading Firestore: what is asked for and no more, all at one time, whatever becomes of the connection."""
+
+from __future__ import annotations
+
+import json
+import resource
+import threading
+from collections.abc import Iterator
+from itertools import count
+
+import grpc
+import msgspec
+import pytest
+
+from boiler_beam.connectors import open_source
+from boiler_beam.connectors.firestore import read
+from boiler_beam.connectors.firestore.client import Client
+from boiler_beam.connectors.firestore.protos import METHODS, PartitionQueryRequest
+from boiler_beam.connectors.firestore.query import name_key, queries_of
+from boiler_beam.connectors.firestore.read import check_read_time
+from boiler_beam.connectors.firestore.source import FirestoreSource
+from boiler_beam.errors import BoilerBeamError, UsageError
+from boiler_beam.events import Change, Complete
+from boiler_beam.values import Ref
+from tests.helpers.firestore import put
+from tests.helpers.proxy import Call, GrpcProxy, TcpProxy
+
+HOUR = 3600 * 10**6
+
+
+@pytest.fixture
+def client(firestore_emulator: str, project: str) -> Iterator[Client]:
+    client = Client(project)
+    yield client
+    client.close()
+
+
+def source_of(client: Client, *collections: str) -> FirestoreSource:
+    source = open_source(client.uri)
+    assert isinstance(source, FirestoreSource)
+    source.prepare(collections)
+    return source
+
+
+def paths(source: FirestoreSource) -> list[str]:
+    return [change.path for split in source.splits() for change in open_source(source.uri).read(split)]
+
+
+def test_collections_subcollections_and_groups(client: Client) -> None:
+    """A missing ancestor (orgs/x, a/b) hides nothing."""
+    some = ["users/u1", "orgs/x/users/u2", "rooms/r/messages/m1", "a/b/rooms/r/messages/m2", "old/o/messages/m3"]
+    versions = dict(zip(some, put(client, {path: {"at": path} for path in some}), strict=True))
+    assert paths(source_of(client, "users")) == ["users/u1"]
+    assert sorted(paths(source_of(client, "**/users"))) == ["orgs/x/users/u2", "users/u1"]
+    assert paths(source_of(client, "rooms/{room}/messages")) == ["rooms/r/messages/m1"]
+    both = source_of(client, "users", "orgs/{org}/users", "old/{old}/messages")
+    assert sorted(paths(both)) == ["old/o/messages/m3", "orgs/x/users/u2", "users/u1"]
+    assert sorted(paths(source_of(client))) == []
+    for change in source_of(client, "**/messages").read_all():
+        assert change == Change(change.path, versions[change.path], change.fields)
+        assert json.loads(bytes(change.fields)) == {"at": change.path}
+
+
+def test_unprepared_it_reads_all_top_level_collections(client: Client) -> None:
+    put(client, {"users/u1": {}, "orders/o1": {}, "orders/o1/lines/l1": {}})
+    source = open_source(client.uri)
+    assert sorted(change.path for change in source.read_all()) == ["orders/o1", "users/u1"]
+
+
+def test_no_documents(client: Client) -> None:
+    source = source_of(client, "users", "**/lines")
+    *_, (events, position) = source.follow(None)
+    assert [type(event) for event in events] == [Complete, Complete]
+    assert list(source.follow(position)) == []
+    assert paths(source) == []
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_flat_collection_is_read_alone_and_its_documents_are_billed_once(
+    client: Client, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(read, "FIRST_RANGE", 10)
+    put(client, {f"{place}users/u{number}": {} for place in ("", "orgs/x/", "orgs/y/") for number in range(100)})
+    source = source_of(client, "users")
+    source.threads = threads
+    assert sorted(change.path for change in source.read_all()) == sorted(f"users/u{number}" for number in range(100))
+    time_and_probes = 1 + (4 if threads > 1 else 0)  # at 10, 30, 70, and one behind all
+    assert source.reader.reads == 100 + time_and_probes
+
+
+def partitioned(cursors: list[str], client: Client, asked: list[PartitionQueryRequest]) -> GrpcProxy:
+    """A server that knows partitions, two a page."""
+    proxy = GrpcProxy(client.emulator)
+
+    def rule(call: Call) -> list[bytes] | None:
+        if call.method != "PartitionQuery":
+            return None
+        request = PartitionQueryRequest.FromString(next(call.requests))
+        asked.append(request)
+        begin = int(request.page_token or 0)
+        answer = METHODS["PartitionQuery"][2](next_page_token=str(begin + 2) if begin + 2 < len(cursors) else "")
+        for path in cursors[begin : begin + 2]:
+            answer.partitions.add().values.add().reference_value = client.root + path
+        return [answer.SerializeToString()]
+
+    proxy.rule = rule
+    return proxy
+
+
+def test_partitions_are_ranges_of_names_of_the_plain_query(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A partition of `users` neither reads nor bills `orgs/x/users`."""
+    documents = {f"{place}users/u{number}": {} for place in ("", "orgs/x/", "zoos/z/") for number in range(9)}
+    put(client, documents)
+    asked: list[PartitionQueryRequest] = []
+    cursors = ["users/u7", "orgs/x/users/u2", "orgs/x/users/u7", "zoos/z/users/u1", "users/u3"]
+    with partitioned(cursors, client, asked) as proxy:
+        monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", proxy.address)
+        source = source_of(client, "users")
+        spans = [(part.begin, part.end) for part in source.parts()]
+        assert spans == [("", "users/u3"), ("users/u3", "users/u7"), ("users/u7", "")]
+        assert asked[0].structured_query.from_[0].all_descendants
+        assert asked[0].partition_count == 63
+        assert asked[0].HasField("read_time")
+        assert paths(source) == [f"users/u{number}" for number in range(9)]
+        source.threads, source.reader.reads = 2, 0
+        assert sorted(change.path for change in source.read_all()) == [f"users/u{number}" for number in range(9)]
+        assert source.reader.reads == 9 + 1 + 3  # documents, the time, pages of partitions
+        group = source_of(client, "**/users")
+        assert len(group.parts()) == 6
+        assert sorted(paths(group)) == sorted(documents)
+        group.client.close()
+        source.client.close()
+
+
+def test_names_are_ordered_as_firestore_orders_them(client: Client) -> None:
+    some = ["__id9__", "__id10__", "a", "B", "\U0001f600", "\ufffd", "ä", "a\x01", "aa"]
+    written = [f"users/{name}" for name in some if not name.startswith("__")]
+    put(client, {path: {} for path in written})
+    assert [change.path for change in source_of(client, "users").read_all()] == sorted(written, key=name_key)
+    assert sorted(some, key=name_key)[:2] == ["__id9__", "__id10__"]
+    assert sorted(["a/b/c/d", "a/b!/c/d"], key=name_key) == ["a/b/c/d", "a/b!/c/d"]
+
+
+def test_selected_fields_and_filters(client: Client) -> None:
+    ages = {f"users/u{number}": {"age": number, "boss": {"referenceValue": "users/u1"}} for number in range(30)}
+    put(client, ages | {"users/none": {"age": None}, "users/nan": {"age": {"doubleValue": "NaN"}}})
+    source = source_of(client, "users")
+    source.select, source.where = ["age"], [("age", ">=", 7), ("boss", "==", Ref("users/u1"))]
+    found = {change.path: json.loads(bytes(change.fields)) for change in source.read_all()}
+    assert found == {f"users/u{number}": {"age": number} for number in range(7, 30)}
+    *_, (events, _) = source.follow(None)
+    assert events == []  # some documents are not all of them
+    assert [one.path for one in source.query("users", "age", "==", None)] == ["users/none"]
+    assert [one.path for one in source.query("users", "age", "==", float("nan"))] == ["users/nan"]
+    assert len(list(source.query("users", "boss", "==", Ref("users/u1")))) == 30
+    with pytest.raises(UsageError, match=r"where 'age': expected one of < <= .*, got '~'"):
+        list(source.query("users", "age", "~", 1))
+    with pytest.raises(UsageError, match=r"'users/u1': expected a collection \(.*\), got 2 segments, which names a"):
+        source_of(client, "users/u1").splits()
+
+
+def test_documents_by_their_paths(client: Client) -> None:
+    versions = put(client, {f"users/u{number:04}": {"n": number} for number in range(700)})
+    source = source_of(client)
+    asked = [f"users/u{number:04}" for number in range(701)]
+    found = {change.path: change for change in source.get([*asked, "users/u0000"])}
+    assert sorted(found) == asked
+    assert [found[path].version for path in asked[:700]] == versions
+    assert found["users/u0700"].is_deleted
+    assert found["users/u0700"].version >= versions[-1]
+    assert source.reader.reads == 701
+    put(client, {"users/u0000": None})
+    (gone,) = source.get(["users/u0000"])
+    (stood,) = source.get(["users/u0000"], read_time=versions[-1])
+    assert (gone.is_deleted, stood.version) == (True, versions[0])
+
+
+def test_all_parts_are_one_snapshot(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Documents that are written, made and deleted while it reads are as they were."""
+    monkeypatch.setattr(read, "FIRST_RANGE", 10)
+    put(client, {f"users/u{number:02}": {"round": 0} for number in range(80)})
+    source = source_of(client, "users")
+    splits = source.splits()
+    assert len(splits) == 4
+    is_over = threading.Event()
+
+    def write() -> None:
+        for number in count(1):
+            put(client, {f"users/u{place:02}": {"round": number} for place in range(80)} | {f"users/x{number}": {}})
+            put(client, {"users/u40": None})
+            if is_over.is_set():
+                return
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        put(client, {"users/u50": None, "users/y": {}})
+        found = {change.path: json.loads(bytes(change.fields)) for split in splits for change in source.read(split)}
+    finally:
+        is_over.set()
+        writer.join()
+    assert found == {f"users/u{number:02}": {"round": 0} for number in range(80)}
+    late = source_of(client, "users")
+    late.read_time = msgspec.json.decode(splits[0])["read_time"]
+    assert len(list(late.read_all())) == 80
+
+
+@pytest.mark.parametrize("where", [(), (("n", ">=", 0),)], ids=["by name", "by a field"])
+def test_a_broken_stream_goes_on_after_the_last_document(
+    client: Client, monkeypatch: pytest.MonkeyPatch, where: tuple[tuple[str, str, int], ...]
+) -> None:
+    text = "x" * 4000
+    put(client, {f"users/u{number:04}": {"n": number, "text": text} for number in range(2000)})
+    with TcpProxy(client.emulator) as proxy:
+        monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", proxy.address)
+        source = source_of(client, "users")
+        source.where = where
+        proxy.cut_at = [2_000_000, 5_000_000]
+        found = [change.path for change in source.read_all()]
+        source.client.close()
+    assert proxy.connections == 3
+    assert found == [f"users/u{number:04}" for number in range(2000)]
+    assert source.reader.reads < 2010
+
+
+def test_what_does_not_pass_is_told(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    with GrpcProxy(client.emulator) as proxy:
+        monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", proxy.address)
+        source = source_of(client, "users")
+        slept: list[float] = []
+        source.reader._sleep = slept.append
+        proxy.rule = lambda call: grpc.StatusCode.UNAVAILABLE if call.number < 5 else grpc.StatusCode.PERMISSION_DENIED
+        with pytest.raises(
+            UsageError, match=r"expected to read users, got PERMISSION_DENIED: .*; mend: grant the role"
+        ):
+            list(source.read_all())
+        assert [0.05 * 2**number <= seconds <= 0.1 * 2**number for number, seconds in enumerate(slept)] == [True] * 5
+        proxy.rule = lambda call: grpc.StatusCode.DATA_LOSS
+        with pytest.raises(BoilerBeamError, match=r"expected to read documents, got DATA_LOSS"):
+            list(source.get(["users/u1"]))
+        source.client.close()
+
+
+@pytest.mark.parametrize(
+    ("age", "said"),
+    [
+        (-120 * 10**6, r"got one that is 120 s in the future; mend: write a time that is past"),
+        (8 * 24 * HOUR, r"got one of 8\.0 days ago; mend: write a later one"),
+        (2 * HOUR + 1, r"2\.0 hours ago; mend: write a whole minute, such as 1799992740000000"),
+    ],
+)
+def test_a_time_at_which_nothing_can_be_read(age: int, said: str) -> None:
+    now = 1_800_000_000_000_000
+    with pytest.raises(UsageError, match=said):
+        check_read_time("firestore:p", now - age, now)
+
+
+@pytest.mark.parametrize("age", [0, -1000, HOUR, HOUR - 1, 2 * HOUR, 7 * 24 * HOUR])
+def test_a_time_that_can_be_read(age: int) -> None:
+    check_read_time("firestore:p", 1_800_000_000_000_000 - age, 1_800_000_000_000_000)
+
+
+def test_the_server_refuses_a_time(client: Client) -> None:
+    put(client, {"users/u1": {}})
+    source = source_of(client, "users")
+    query = queries_of(["users"])[0]
+    with pytest.raises(UsageError, match=r"got 1000000, which the server refuses: .*; mend: write such a time"):
+        list(source.reader.read(query, 10**6))
+    source.read_time = 10**6
+    with pytest.raises(UsageError, match=r"expected --read_time to be a time within the last hour, .* days ago"):
+        source.splits()
+
+
+def test_documents_of_a_mebibyte(client: Client) -> None:
+    large = {"text": "x" * (1_048_576 - 100)}
+    for number in range(20):
+        put(client, {f"files/f{number:02}": large})
+    found = [(len(batch), position) for batch, position in source_of(client, "files").follow(None)]
+    assert found == [(9, ""), (9, ""), (2, ""), (1, "read")]
+
+
+@pytest.mark.slow
+def test_many_documents_in_flat_memory(client: Client) -> None:
+    put(client, ((f"users/u{number:06}", {"n": number, "text": "x" * 400}) for number in range(50_000)))
+    source = source_of(client, "users")
+    number = before = 0
+    for _ in source.read_all():
+        number += 1
+        if number == 5_000:
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert number == 50_000
+    assert after - before < 8 << 10, f"{(after - before) >> 10} MiB more for 45,000 documents"
+    assert len(source.splits()) == 3
+    assert len(set(paths(source))) == 50_000
