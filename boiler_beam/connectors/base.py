@@ -15,7 +15,7 @@ from typing import ClassVar
 import msgspec
 
 from boiler_beam.errors import UsageError
-from boiler_beam.events import Change, DeadLetter, Event, Row, View
+from boiler_beam.events import Change, DeadLetter, Event, Row, Stamp, View
 
 __all__ = ["BackfillWriter", "Control", "Sink", "Source", "StreamWriter", "View"]
 
@@ -119,27 +119,49 @@ class Source(abc.ABC):
 
 
 class BackfillWriter(abc.ABC):
-    """One backfill's writes to a sink: all of them stand after `commit`, none before; the other rows stay."""
+    """One backfill's writes to a sink: all of them stand after `commit`, none before; the other rows stay.
+
+    Attributes:
+        touched: How many rows were not written, but asked of the stream that writes their view (S16).
+    """
+
+    touched: int = 0
 
     @abc.abstractmethod
     def write(self, view: View, row: Row) -> None:
         """Puts a new or changed row (its `fields` are not None)."""
 
     @abc.abstractmethod
-    def delete(self, view: View, path: str) -> None:
-        """Removes the row that stands at this path."""
+    def delete(self, view: View, path: str, stamp: Stamp) -> None:
+        """Removes the row that stands at this path; the stamp says which write that is."""
 
     @abc.abstractmethod
-    def commit(self, controls: Mapping[str, Control]) -> None:
-        """Makes all of it stand at once, and the control data (by view name) with it."""
+    def commit(self, controls: Mapping[str, Control]) -> Sequence[DeadLetter] | None:
+        """Makes all of it stand at once, and the control data (by view name) with it.
+
+        Returns:
+            DeadLetters: Of rows that the sink will never take.
+        """
 
 
 class StreamWriter(abc.ABC):
-    """Follows a stream: rows stand as soon as `write` is back, each on its own."""
+    """Follows a stream: rows stand as soon as `write` is back, each on its own.
+
+    Attributes:
+        may_hold: Whether `write` may leave out rows that must wait because their paths were written a moment ago. Set
+            by who gives them again, or newer ones, with a later `write`; else `write` waits.
+        held: The paths of those that the last `write` left out.
+    """
+
+    may_hold: bool = False
+    held: frozenset[str] = frozenset()
 
     @abc.abstractmethod
-    def write(self, rows: Sequence[tuple[View, Row]]) -> None:
+    def write(self, rows: Sequence[tuple[View, Row]]) -> Sequence[DeadLetter] | None:
         """Puts rows, and removes those whose `fields` are None; one that stands with a newer stamp stays.
+
+        Returns:
+            DeadLetters: Of rows that the sink will never take; what stood there stays.
 
         Raises:
             BoilerBeamError: They can't be written; some of them may be.
@@ -200,5 +222,5 @@ class Sink(abc.ABC):
         """
         raise UsageError(
             f"{self.uri}: expected a sink that can follow a stream, got one that backfills fill alone; "
-            "mend: jsonl:PATH or sqlite:PATH"
+            "mend: jsonl:PATH, sqlite:PATH or firestore:PROJECT"
         )

@@ -34,6 +34,7 @@ _SINKS = {
     "jsonl": "boiler_beam.connectors.jsonl:JsonlSink",
     "sqlite": "boiler_beam.connectors.sqlite:SqliteSink",
     "parquet": "boiler_beam.connectors.parquet:ParquetSink",
+    "firestore": "boiler_beam.connectors.firestore.sink:FirestoreSink",
 }
 _BUILT_IN = {**_SOURCES, **_SINKS}
 _GROUP = "boiler_beam.connectors"
