@@ -76,11 +76,11 @@ class Writer(BackfillWriter):
         self.connection = connection
 
     def write(self, view: View, row: Row) -> None:
-        self.delete(view, row.path)
+        self.delete(view, row.path, row.stamp)
         values = {"path": row.path, "view": view.name, "fields": (row.fields or b"").decode(), **row.stamp._asdict()}
         self.connection.execute(rows.insert().values(values))
 
-    def delete(self, view: View, path: str) -> None:
+    def delete(self, view: View, path: str, stamp: Stamp) -> None:
         self.connection.execute(rows.delete().where(rows.c.path == path))
 
     def commit(self, found: Mapping[str, Control]) -> None:

@@ -95,7 +95,10 @@ class _Write(beam.DoFn):  # type: ignore[misc]
                             letters += 1
                             if not destination.dry_run:
                                 dead_letters.write(message.letter)
-                rows.finish(destination.prune, [view.root.family in total.invalid_families for view in plan.views])
+                dead_roots = [view.root.family in total.invalid_families for view in plan.views]
+                for letter in rows.finish(destination.prune, dead_roots):
+                    letters += 1
+                    dead_letters.write(letter)
         finally:
             dead_letters.close()
         counts = {"changes": total.changes, "documents": total.documents, "dead_letters": letters}

@@ -16,7 +16,7 @@ import msgspec
 
 from boiler_beam.connectors.billed import Billed
 from boiler_beam.errors import UsageError
-from boiler_beam.events import Change, DeadLetter, Event, Row, View
+from boiler_beam.events import Change, DeadLetter, Event, Row, Stamp, View
 
 __all__ = ["BackfillWriter", "Control", "Sink", "Source", "StreamWriter", "View"]
 
@@ -45,7 +45,6 @@ class Source(abc.ABC):
 
     Attributes:
         uri: As the user wrote it: names the source in messages.
-        billed: What was billed so far.
         is_bounded: Whether it ends.
         has_snapshot: Whether it begins with all documents that there are, though it does not end; `Complete` tells
             the end of each collection's.
@@ -68,7 +67,6 @@ class Source(abc.ABC):
         """
         self.rest = rest
         self.uri = f"{self.scheme}:{rest}"
-        self.billed = Billed()
 
     def prepare(self, collections: Sequence[str]) -> None:  # noqa: B027
         """Told once, before anything is read, which collections' documents are asked for; it may read others, too.
@@ -83,6 +81,11 @@ class Source(abc.ABC):
     def following(self) -> Source:
         """The source that follows the same documents without an end, where there is one; else this one."""
         return self
+
+    @property
+    def billed(self) -> Billed:
+        """What was billed so far."""
+        return Billed()
 
     @abc.abstractmethod
     def splits(self) -> Sequence[str]:
@@ -146,23 +149,42 @@ class KeyedSource(Source):
 
 
 class BackfillWriter(abc.ABC):
-    """One backfill's writes to a sink: all of them stand after `commit`, none before; the other rows stay."""
+    """One backfill's writes to a sink: all of them stand after `commit`, none before; the other rows stay.
+
+    Attributes:
+        touched: How many rows were not written, but asked of the stream that writes their view (S16).
+    """
+
+    touched: int = 0
 
     @abc.abstractmethod
     def write(self, view: View, row: Row) -> None:
         """Puts a new or changed row (its `fields` are not None)."""
 
     @abc.abstractmethod
-    def delete(self, view: View, path: str) -> None:
-        """Removes the row that stands at this path."""
+    def delete(self, view: View, path: str, stamp: Stamp) -> None:
+        """Removes the row that stands at this path; the stamp says which write that is."""
 
     @abc.abstractmethod
-    def commit(self, controls: Mapping[str, Control]) -> None:
-        """Makes all of it stand at once, and the control data (by view name) with it."""
+    def commit(self, controls: Mapping[str, Control]) -> Sequence[DeadLetter] | None:
+        """Makes all of it stand at once, and the control data (by view name) with it.
+
+        Returns:
+            DeadLetters: Of rows that the sink will never take.
+        """
 
 
 class StreamWriter(abc.ABC):
-    """Follows a stream: rows stand as soon as `write` is back, each on its own."""
+    """Follows a stream: rows stand as soon as `write` is back, each on its own.
+
+    Attributes:
+        may_hold: Whether `write` may leave out rows that must wait because their paths were written a moment ago. Set
+            by who gives them again, or newer ones, with a later `write`; else `write` waits.
+        held: The paths of those that the last `write` left out.
+    """
+
+    may_hold: bool = False
+    held: frozenset[str] = frozenset()
 
     @abc.abstractmethod
     def write(self, rows: Sequence[tuple[View, Row]]) -> Sequence[DeadLetter] | None:
@@ -185,16 +207,13 @@ class Sink(abc.ABC):
 
     Attributes:
         uri: As the user wrote it.
-        billed: What was billed so far.
         has_path: Whether its address is a path on this machine, beside which dead letters may lie.
-        pace_seconds: How long to wait between two writes of one row of a stream (S17).
         keeps_controls: Whether it keeps control data and rows; one that does not takes a stream's rows, and what a
             stream's own state remembers of a view counts.
     """
 
     scheme: ClassVar[str]
     has_path: ClassVar[bool] = False
-    pace_seconds: ClassVar[float] = 0.0
     keeps_controls: ClassVar[bool] = True
 
     def __init__(self, rest: str) -> None:
@@ -205,7 +224,11 @@ class Sink(abc.ABC):
         """
         self.rest = rest
         self.uri = f"{self.scheme}:{rest}"
-        self.billed = Billed()
+
+    @property
+    def billed(self) -> Billed:
+        """What was billed so far."""
+        return Billed()
 
     @abc.abstractmethod
     def controls(self) -> dict[str, Control]:
@@ -237,5 +260,5 @@ class Sink(abc.ABC):
         """
         raise UsageError(
             f"{self.uri}: expected a sink that can follow a stream, got one that backfills fill alone; "
-            "mend: jsonl:PATH or sqlite:PATH"
+            "mend: jsonl:PATH, sqlite:PATH or firestore:PROJECT"
         )

@@ -162,7 +162,7 @@ class _Writer(BackfillWriter):
         self.replacement.file.write(line + b"\n")
         self.going.add(row.path)
 
-    def delete(self, view: View, path: str) -> None:
+    def delete(self, view: View, path: str, stamp: Stamp) -> None:
         self.going.add(path)
 
     def commit(self, controls: Mapping[str, Control]) -> None:

@@ -90,7 +90,7 @@ class _Writer(BackfillWriter):
         self.rows[view.name].append(row)
         self.going[view.name].add(row.path)
 
-    def delete(self, view: View, path: str) -> None:
+    def delete(self, view: View, path: str, stamp: Stamp) -> None:
         self.going[view.name].add(path)
 
     def commit(self, controls: Mapping[str, Control]) -> None:

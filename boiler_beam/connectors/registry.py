@@ -38,6 +38,7 @@ _SINKS = {
     "sqlite": "boiler_beam.connectors.sqlite:SqliteSink",
     "pubsub": "boiler_beam.connectors.pubsub.sink:PubsubSink",
     "parquet": "boiler_beam.connectors.parquet:ParquetSink",
+    "firestore": "boiler_beam.connectors.firestore.sink:FirestoreSink",
 }
 _BUILT_IN = {**_SOURCES, **_SINKS}
 _GROUP = "boiler_beam.connectors"

@@ -159,7 +159,7 @@ class _Writer(BackfillWriter):
             f'INSERT OR REPLACE INTO "{view.name}" VALUES (?, ?, ?, ?, ?)', (row.path, *row.stamp, row.fields.decode())
         )
 
-    def delete(self, view: View, path: str) -> None:
+    def delete(self, view: View, path: str, stamp: Stamp) -> None:
         self.database.execute(f'DELETE FROM "{view.name}" WHERE path = ?', (path,))
 
     def commit(self, controls: Mapping[str, Control]) -> None:

@@ -111,7 +111,8 @@ def backfill(
                 if done % _BATCH == 0:
                     progress("rows", done)
         dead = versions.lost.union(family for family, some in enumerate(versions.invalid) if some)
-        rows.finish(prune, [view.root.family in dead for view in plan.views])
+        for letter in rows.finish(prune, [view.root.family in dead for view in plan.views]):
+            count(letter)
         report.views = rows.reports
     for one in [*(source.billed for source in sources), sink.billed]:
         report.billed.add(one)

@@ -20,7 +20,6 @@ from boiler_beam.connectors.dead_letters import DeadLetterWriter
 from boiler_beam.engine.garbage import rare_garbage_collection
 from boiler_beam.engine.generations import Generations
 from boiler_beam.engine.intake import Gathered, gathered
-from boiler_beam.engine.pace import Pace
 from boiler_beam.engine.reorder import Reorder
 from boiler_beam.engine.state.base import Entry, Progress, State
 from boiler_beam.engine.stream import Stream
@@ -104,7 +103,6 @@ def follow(
     told: Callable[[StreamReport], None] = lambda report: None,
     clock: Callable[[], float] = time.monotonic,
     now: Callable[[], float] = time.time,
-    wait: Callable[[float], None] = time.sleep,
 ) -> StreamReport:
     """Follows sources until the bounded ones end, or for ever where there is an unbounded one.
 
@@ -119,14 +117,13 @@ def follow(
         told: Told after each transaction.
         clock: Seconds.
         now: Seconds since the epoch.
-        wait: Sleeps so many seconds.
 
     Raises:
         UsageError: Nothing was written.
         BoilerBeamError: State or sink could not be written; the next run goes on from the last transaction.
     """
     with rare_garbage_collection(), sink.stream([view.target for view in plan.views]) as writer:
-        following = Following(plan, sources, sink, writer, dead_letters, state, settings, clock, now, wait, told)
+        following = Following(plan, sources, sink, writer, dead_letters, state, settings, clock, now, told)
         report = following.run(should_stop)
     for one in [*(source.billed for source in sources), sink.billed]:
         report.billed.add(one)
@@ -147,11 +144,10 @@ class Following:
         settings: Settings,
         clock: Callable[[], float],
         now: Callable[[], float],
-        wait: Callable[[float], None],
         told: Callable[[StreamReport], None],
     ) -> None:
         self.plan, self.sink, self.writer, self.dead_letters = plan, sink, writer, dead_letters
-        self.state, self.settings, self.clock, self.now, self.wait, self.told = state, settings, clock, now, wait, told
+        self.state, self.settings, self.clock, self.now, self.told = state, settings, clock, now, told
         self.sources = {source.uri: source for source in sources}
         self.bounded = [source for source in sources if source.is_bounded]
         self.unbounded = [source for source in sources if not source.is_bounded]
@@ -171,7 +167,7 @@ class Following:
                 known.stage = "pruning"
         self.generations.quiet()
         self.report.silent, self.report.refusals = self.generations.silent, self.generations.refusals
-        self.reorder, self.pace = self._reorder(), Pace(sink.pace_seconds)
+        self.reorder = self._reorder()
         self._behind: Iterator[list[Entry]] | None = self.generations.catch_up()
         self._waited: set[str] = set()
         """The collections that an unbounded source must give whole before rows are given."""
@@ -244,7 +240,7 @@ class Following:
     def run(self, should_stop: Callable[[], bool]) -> StreamReport:
         """Follows the sources; see `follow`."""
         self._follow(should_stop)
-        self._drain()
+        self._send(is_last=True)
         return self.report
 
     def _follow(self, should_stop: Callable[[], bool]) -> None:
@@ -423,21 +419,29 @@ class Following:
         report.documents = state.facts.get("documents", 0)
         self.told(report)
 
-    def _send(self) -> None:
-        """Brings what was committed to where it goes; it leaves the outbox with the next transaction."""
-        entries, left = self.pace.split(self.state.outbox(), self.clock())
-        targets = {view.name: view.target for view in self.plan.views}
+    def _send(self, *, is_last: bool = False) -> None:
+        """Brings what was committed to where it goes; it leaves the outbox with the next transaction.
+
+        Rows that must wait, because they were written a moment ago, stay there (S17), but for the last time.
+        """
+        entries, targets = self.state.outbox(), {view.name: view.target for view in self.plan.views}
+        if not entries:
+            return
         rows = [
             (targets[entry.view], entry.row) for entry in entries if entry.row is not None and entry.view in targets
         ]
+        self.writer.may_hold = not is_last
         refused = (self.writer.write(rows) if rows else None) or ()
+        held = self.writer.held if rows else frozenset()
         for view, row in rows:
-            counts = self.report.deleted if row.fields is None else self.report.written
-            counts[view.name] = counts.get(view.name, 0) + 1
+            if row.path not in held:
+                counts = self.report.deleted if row.fields is None else self.report.written
+                counts[view.name] = counts.get(view.name, 0) + 1
         self._refuse([*(entry.letter for entry in entries if entry.letter is not None), *refused])
         if refused:
             self._doubt(refused, rows)
-        self.state.sent(left)
+        newest = {entry.row.path: entry for entry in entries if entry.row is not None and entry.row.path in held}
+        self.state.sent(list(newest.values()))
 
     def _refuse(self, letters: Sequence[DeadLetter]) -> None:
         if letters and self.dead_letters is not None:
@@ -453,10 +457,3 @@ class Following:
         for letter in refused:
             if letter.path is not None and letter.path in names:
                 self.stream.doubt(places[names[letter.path]], letter.path)
-
-    def _drain(self) -> None:
-        """Waits for the rows that were written a moment ago, and writes what became of them since."""
-        self._send()
-        while self.state.outbox():
-            self.wait(self.pace.pause(self.clock()))
-            self._send()

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import ClassVar
 
 from boiler_beam.connectors.base import BackfillWriter, Control, Sink, StreamWriter
-from boiler_beam.events import Row, View
+from boiler_beam.events import Row, Stamp, View
 
 __all__ = ["MemorySink"]
 
@@ -65,7 +65,7 @@ class _Writer(BackfillWriter):
     def write(self, view: View, row: Row) -> None:
         self.written[row.path] = row
 
-    def delete(self, view: View, path: str) -> None:
+    def delete(self, view: View, path: str, stamp: Stamp) -> None:
         self.deleted.add(path)
 
     def commit(self, controls: Mapping[str, Control]) -> None:

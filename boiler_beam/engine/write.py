@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from boiler_beam.connectors.base import BackfillWriter, Control, Sink
-from boiler_beam.events import Row, Stamp
+from boiler_beam.events import DeadLetter, Row, Stamp
 from boiler_beam.plan import ViewPlan
 
 __all__ = ["Prune", "RowWriter", "ViewReport", "allowed", "refusal_to_prune"]
@@ -128,12 +128,15 @@ class RowWriter:
         self._standing[place].rows.pop(path, None)
         self._standing[place].tainted_masks.add(path)
 
-    def finish(self, prune: Prune, has_dead_roots: Sequence[bool]) -> None:
+    def finish(self, prune: Prune, has_dead_roots: Sequence[bool]) -> Sequence[DeadLetter]:
         """Deletes what was not computed, where that is safe, and makes all stand.
 
         Args:
             prune: `safe`, `all` or `none`.
             has_dead_roots: For each view whether a document that makes its rows is invalid.
+
+        Returns:
+            DeadLetters: Of rows that the sink will never take.
         """
         controls = {}
         for place, (view, standing, report) in enumerate(zip(self.views, self._standing, self.reports, strict=True)):
@@ -153,7 +156,7 @@ class RowWriter:
                     report.kept_newer += old > stamp
                 else:
                     report.deleted += 1
-                    self.writer.delete(self._targets[place], path)
+                    self.writer.delete(self._targets[place], path, stamp)
             holder = "" if standing.control is None else standing.control.holder
             controls[view.name] = Control(
                 generation=standing.generation,
@@ -161,7 +164,7 @@ class RowWriter:
                 holder=holder,
                 backfilled=self.read_time if holder else 0,
             )
-        self.writer.commit(controls)
+        return self.writer.commit(controls) or ()
 
 
 def allowed(standing: int) -> int:

@@ -21,7 +21,7 @@ from boiler_beam.errors import UsageError
 from boiler_beam.models.collection import CollectionPattern
 from boiler_beam.values import to_wire
 
-__all__ = ["Query", "name_key", "queries_of"]
+__all__ = ["Query", "name_key", "queries_of", "query_in"]
 
 _FIELD_OPERATORS = {
     "<": 1, "<=": 2, ">": 3, ">=": 4, "==": 5, "!=": 6, "array-contains": 7, "in": 8, "array-contains-any": 9,
@@ -42,12 +42,14 @@ class Query(msgspec.Struct, frozen=True, dict=True):
             a server gives (and bills) the documents of other collections of that name, too.
         select: The stored names of the fields to read; empty for all.
         where: Filters, all of which must hold: field, operator as Google's clients write it, value as parsed JSON.
+        parent: The document below which the one collection lies; empty for a top-level one, and for groups.
     """
 
     collection_id: str
     patterns: tuple[str, ...]
     select: tuple[str, ...] = ()
     where: tuple[tuple[str, str, Any], ...] = ()
+    parent: str = ""
 
     @cached_property
     def _parsed(self) -> list[CollectionPattern]:
@@ -70,6 +72,8 @@ class Query(msgspec.Struct, frozen=True, dict=True):
 
     def holds(self, path: str) -> bool:
         """Whether a document that it gave, or whose name came from elsewhere, is of its collections."""
+        if self.parent:
+            return path.rpartition("/")[0] == f"{self.parent}/{self.collection_id}"
         return any(pattern.match(path) is not None for pattern in self._parsed)
 
     def put(self, structured: Any) -> None:
@@ -137,8 +141,27 @@ def queries_of(
     named: dict[str, list[str]] = {}
     for text in dict.fromkeys(patterns):
         named.setdefault(CollectionPattern(text).segments[-1], []).append(text)
-    filters = tuple((field, operator, to_wire(value)) for field, operator, value in where)
+    filters = _filters(where)
     return [Query(last, tuple(some), tuple(select), filters) for last, some in named.items()]
+
+
+def query_in(collection: str, where: Sequence[tuple[str, str, Any]]) -> Query:
+    """The query for some documents of a collection: its pattern, or the path of one below a document."""
+    parent, _, last = collection.rpartition("/")
+    if not parent or "{" in collection or collection.startswith("**/"):
+        (query,) = queries_of([collection], (), where)
+        return query
+    return Query(last, (last,), (), _filters(where), parent)
+
+
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z_0-9]*(\.[A-Za-z_][A-Za-z_0-9]*)*")
+
+
+def _filters(where: Sequence[tuple[str, str, Any]]) -> tuple[tuple[str, str, Any], ...]:
+    return tuple(
+        (field if _PLAIN.fullmatch(field) else "`" + re.sub(r"([`\\])", r"\\\1", field) + "`", operator, to_wire(value))
+        for field, operator, value in where
+    )
 
 
 def name_key(path: str) -> list[tuple[int, int, bytes]]:

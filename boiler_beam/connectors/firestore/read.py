@@ -263,7 +263,7 @@ class Reader:
     def _request(
         self, query: Query, read_time: int | None = None, begin: str = "", end: str = "", *, is_after: bool = False
     ) -> Any:
-        request = RunQueryRequest(parent=self.client.root[:-1])
+        request = RunQueryRequest(parent=(self.client.root + query.parent).rstrip("/"))
         structured = request.structured_query
         query.put(structured)
         query.put_where(structured, self.client.root)

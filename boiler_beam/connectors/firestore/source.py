@@ -17,9 +17,11 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from boiler_beam.connectors.base import Source
+from boiler_beam.connectors.base import KeyedSource, Source
+from boiler_beam.connectors.billed import Billed
 from boiler_beam.connectors.firestore.client import Client
-from boiler_beam.connectors.firestore.query import Query, queries_of
+from boiler_beam.connectors.firestore.paths import Paths
+from boiler_beam.connectors.firestore.query import Query, queries_of, query_in
 from boiler_beam.connectors.firestore.read import Reader, check_read_time
 from boiler_beam.events import Change, Complete, Event
 
@@ -61,7 +63,7 @@ def batches(changes: Iterable[Change]) -> Iterator[list[Change]]:
         yield batch
 
 
-class FirestoreSource(Source):
+class FirestoreSource(KeyedSource):
     """Reads collections of a database, all of them as they were at one time.
 
     Attributes:
@@ -87,9 +89,14 @@ class FirestoreSource(Source):
         self.threads = 1 if self.client.emulator else 4
         self.collections: Sequence[str] | None = None
 
+    @property
+    def billed(self) -> Billed:
+        """See `Source`."""
+        return Billed(reads=self.reader.reads)
+
     def prepare(self, collections: Sequence[str]) -> None:
-        """See `Source`; without it all top-level collections are read."""
-        self.collections = list(collections)
+        """See `Source`."""
+        self.collections = list(collections) or None
 
     def following(self) -> Source:
         """The source that listens to the same documents."""
@@ -141,11 +148,12 @@ class FirestoreSource(Source):
         """All documents, then `Complete` for each collection (not with `where`)."""
         if position == _READ:
             return
-        parts = self.parts(self.parts_of_a_query())
+        parts, paths = self.parts(self.parts_of_a_query()), Paths()
         for batch in self.read_parts(parts):
+            paths.add(change.path for change in batch)
             yield batch, ""
         times = {pattern: part.read_time for part in parts for pattern in part.query.patterns}
-        yield [] if self.where else [Complete(*one) for one in times.items()], _READ
+        yield [] if self.where else [Complete(pattern, time, paths) for pattern, time in times.items()], _READ
 
     def parts_of_a_query(self) -> int:
         """In how many parts each query is read here."""
@@ -181,24 +189,13 @@ class FirestoreSource(Source):
             for worker in workers:
                 worker.join()
 
-    def get(self, paths: Iterable[str], read_time: int | None = None) -> Iterator[Change]:
-        """Some documents by their paths, in any order; see `Reader.get`."""
-        return self.reader.get(paths, read_time)
+    def get(self, paths: Sequence[str]) -> Iterator[Change]:
+        """See `KeyedSource`."""
+        return self.reader.get(paths, self.read_time)
 
-    def query(
-        self, pattern: str, field: str, operator: str, value: Any, read_time: int | None = None
-    ) -> Iterator[Change]:
-        """The documents of a collection of which one filter holds.
-
-        Args:
-            pattern: The collection.
-            field: The stored name of a field. In a subcollection it needs an index for collection groups.
-            operator: `==`, `array-contains`, ... as Google's clients write it.
-            value: As Python has it: a `Ref`, a string, ...
-            read_time: In microseconds since the epoch; by default now.
-        """
-        (query,) = queries_of([pattern], (), [(field, operator, value)])
-        return self.reader.read(query, read_time)
+    def query(self, collection: str, filters: Sequence[tuple[str, str, Any]]) -> Iterator[Change]:
+        """See `KeyedSource`. In a subcollection's pattern a filter needs an index for collection groups."""
+        return self.reader.read(query_in(collection, filters), self.read_time)
 
 
 def _arguments(part: Part) -> tuple[Query, int, str, str]:

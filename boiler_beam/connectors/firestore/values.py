@@ -13,7 +13,7 @@ import msgspec
 
 from boiler_beam.values import from_wire, micros_of, to_wire_map
 
-__all__ = ["fields_of", "micros_of_proto", "put_fields", "put_micros", "put_value"]
+__all__ = ["fields_of", "micros_of_proto", "put_fields", "put_micros", "put_value", "wire_of_fields"]
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
@@ -73,11 +73,14 @@ def _wire(value: Any) -> Any:
     return _WIRE[value.WhichOneof(_KIND)](value)
 
 
+def wire_of_fields(fields: Any) -> dict[str, Any]:
+    """What msgspec writes as the JSON of a protobuf map's fields."""
+    return {name: _WIRE[value.WhichOneof(_KIND)](value) for name, value in fields.items()}
+
+
 def fields_of(document: Any) -> msgspec.Raw:
     """The JSON bytes of a protobuf document's fields, as `Change.fields` has them."""
-    return msgspec.Raw(
-        _encode({name: _WIRE[value.WhichOneof(_KIND)](value) for name, value in document.fields.items()})
-    )
+    return msgspec.Raw(_encode(wire_of_fields(document.fields)))
 
 
 def put_fields(fields: Any, data: bytes, root: str) -> None:

@@ -92,7 +92,7 @@ class Target:
         if self.is_whole:
             events = [Change(path, read_time, _GONE) for path in gone if self.query.holds(path)]
         else:
-            events = [Complete(pattern, read_time) for pattern in self.query.patterns]
+            events = [Complete(pattern, read_time, self.came) for pattern in self.query.patterns]
         self.known, self.came, self.is_whole = self.came, None, True
         return events
 

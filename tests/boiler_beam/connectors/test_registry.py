@@ -20,8 +20,8 @@ def _nothing_registered(monkeypatch: pytest.MonkeyPatch) -> None:
     ("uri", "said"),
     [
         (
-            "firestore:p",
-            r"firestore:p: expected the scheme of a source, got 'firestore'; mend: use one of dead-letters, file, sample, tail",
+            "nobody:p",
+            r"nobody:p: expected the scheme of a source, got 'nobody'; mend: use one of dead-letters, file, ",
         ),
         ("data.jsonl", r"data.jsonl: expected a source as SCHEME:ADDRESS, got no scheme; mend: put one before it"),
         ("./a:b", r"got no scheme"),
@@ -35,7 +35,7 @@ def test_sources_that_are_refused(uri: str, said: str) -> None:
 
 def test_sinks_that_are_refused() -> None:
     with pytest.raises(
-        UsageError, match=r"got 'file' \(it is one of a source\); mend: use one of jsonl, parquet, sqlite"
+        UsageError, match=r"got 'file' \(it is one of a source\); mend: use one of firestore, jsonl, parquet, "
     ):
         open_sink("file:x")
 

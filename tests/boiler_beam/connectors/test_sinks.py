@@ -39,7 +39,7 @@ def put(sink: Sink, rows: Sequence[Row], deleted: Sequence[str] = ()) -> None:
         for one in rows:
             writer.write(ONE, one)
         for path in deleted:
-            writer.delete(ONE, path)
+            writer.delete(ONE, path, Stamp(1, 9, 0))
         writer.commit({"One": CONTROL})
 
 

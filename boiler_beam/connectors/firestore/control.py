@@ -1,0 +1,330 @@
+"""What a Firestore sink remembers of its views, in documents `_boiler/{view}`; and the lease on them (S13, S18).
+
+| field | |
+| --- | --- |
+| `generation`, `fingerprint`, `holder`, `backfilled` | `boiler_beam.connectors.Control` |
+| `leased` | `HOLDER/PROGRAM` while a program writes the view: the state that feeds it, and a random name; else empty |
+| `renewed` | when the lease was renewed, for people to read |
+
+A lease lapses when its document was not written for a minute, by the server's clock: its update time beside the time of
+reading. Every write of a control document has the update time that was read last as its precondition, so that of two
+programs that want a lease one gets it, and one that lost its lease finds out.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import grpc
+
+from boiler_beam.connectors.base import Control
+from boiler_beam.connectors.firestore.client import PASSING, Client, explained, failure
+from boiler_beam.connectors.firestore.protos import CommitRequest, RunQueryRequest, Write
+from boiler_beam.connectors.firestore.throttle import back_off
+from boiler_beam.connectors.firestore.values import micros_of_proto, put_micros
+from boiler_beam.errors import BoilerBeamError, UsageError
+
+__all__ = ["CONTROLS", "Lease", "Standing", "read_controls"]
+
+CONTROLS = "_boiler"
+_UNMET = {grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.ALREADY_EXISTS, grpc.StatusCode.NOT_FOUND}
+_CALL_SECONDS, _START_SECONDS, _RENEW_SECONDS = 10.0, 60.0, 600.0
+"""How long one call is waited for, and how often it is repeated: at a start, and once rows were written."""
+_LOOK_SECONDS = 5.0
+"""Between two looks at another program's lease."""
+
+
+class Standing(NamedTuple):
+    """A control document.
+
+    Attributes:
+        control: What it says.
+        leased: Who has the lease, `HOLDER/PROGRAM`.
+        updated: When it was written, in microseconds.
+        age: Seconds since then, by the server's clock.
+    """
+
+    control: Control
+    leased: str
+    updated: int
+    age: float
+
+    @property
+    def is_streamed(self) -> bool:
+        """Whether a stream has the lease, and no backfill."""
+        return bool(self.control.holder) and self.leased.partition("/")[0] == self.control.holder
+
+
+def read_controls(client: Client, seconds: float = _START_SECONDS) -> dict[str, Standing]:
+    """The control documents, by view name.
+
+    Args:
+        client: The database.
+        seconds: How long it is tried.
+
+    Raises:
+        UsageError: No permission, no such database.
+        BoilerBeamError: They can't be read.
+    """
+    request = RunQueryRequest(parent=client.root.rstrip("/"))
+    request.structured_query.from_.add(collection_id=CONTROLS)
+    found = {}
+    with explained(client.uri, "to read control documents"):
+        for answer in _patiently(lambda: list(client.call("RunQuery", request, _CALL_SECONDS)), seconds):
+            if not answer.HasField("document"):
+                continue
+            fields, updated = answer.document.fields, micros_of_proto(answer.document.update_time)
+            control = Control(
+                generation=fields["generation"].integer_value,
+                fingerprint=fields["fingerprint"].string_value,
+                holder=fields["holder"].string_value,
+                backfilled=fields["backfilled"].integer_value,
+            )
+            name = answer.document.name.rpartition("/")[2]
+            age = (micros_of_proto(answer.read_time) - updated) / 1e6
+            found[name] = Standing(control, fields["leased"].string_value, updated, age)
+    return found
+
+
+def _patiently(call: Callable[[], Any], seconds: float) -> Any:
+    """Calls until it succeeds, or fails with what does not pass."""
+    deadline, attempts = time.monotonic() + seconds, 0
+    while True:
+        try:
+            return call()
+        except grpc.RpcError as error:
+            code: Any = error.code()
+            if code not in PASSING or time.monotonic() >= deadline:
+                raise
+        attempts += 1
+        time.sleep(back_off(attempts, 1.0, most_seconds=2.0))
+
+
+class Lease:
+    """The right to write some views of a sink.
+
+    Args:
+        client: The database.
+        lapse_seconds: After which a lease that was not renewed is anybody's.
+        renew_seconds: Between two renewals.
+        clock: Seconds.
+        wait: Sleeps.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        *,
+        lapse_seconds: float = 60.0,
+        renew_seconds: float = 15.0,
+        clock: Callable[[], float] = time.monotonic,
+        wait: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.client, self.lapse_seconds, self.renew_seconds = client, lapse_seconds, renew_seconds
+        self.clock, self.wait = clock, wait
+        self.program = uuid.uuid4().hex
+        self.name = ""  # HOLDER/PROGRAM once it is taken
+        self._times: dict[str, int] = {}  # the update time of each control document when this program wrote it last
+        self._renewed = 0.0
+        self._lost: BoilerBeamError | None = None
+        self._lock = threading.RLock()
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def take(self, controls: Mapping[str, Control], holder: str = "") -> None:
+        """Takes it, puts control data, and renews it from now on, in a thread.
+
+        Args:
+            controls: By view name.
+            holder: The identity of a state, whose own lease it takes over at once; that of another it lets lapse first.
+
+        Raises:
+            UsageError: Another program writes these views, or began a newer generation.
+        """
+        seen: dict[str, int] = {}
+        attempts = 0
+        while True:
+            standing = {name: one for name, one in read_controls(self.client).items() if name in controls}
+            self._refuse_older(standing, controls)
+            others = {name: one for name, one in standing.items() if self._is_others(one, holder)}
+            for name, one in others.items():
+                if name in seen and seen[name] != one.updated:
+                    raise self._refused(name, one)
+            if others:
+                seen = {name: one.updated for name, one in others.items()}
+                left = max(self.lapse_seconds - one.age for one in others.values())
+                self.wait(min(_LOOK_SECONDS, max(0.0, left) + 0.1))
+            elif self._put(controls, {name: one.updated for name, one in standing.items()}, holder):
+                break
+            else:
+                attempts += 1
+                self.wait(back_off(attempts, 1.0, most_seconds=2.0))
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._keep, daemon=True)
+            self._thread.start()
+
+    def _is_others(self, one: Standing, holder: str) -> bool:
+        if not one.leased or one.age >= self.lapse_seconds:
+            return False
+        owner, _, program = one.leased.partition("/")
+        return program != self.program and not (holder and owner == holder)
+
+    def _refuse_older(self, standing: Mapping[str, Standing], controls: Mapping[str, Control]) -> None:
+        for name, one in standing.items():
+            if one.control.generation > controls[name].generation:
+                raise UsageError(
+                    f"{self.client.uri}: expected {name} of generation {controls[name].generation} at most, got "
+                    f"{one.control.generation}, which another program began; mend: run it again, or stop the older one"
+                )
+
+    def _refused(self, name: str, one: Standing) -> UsageError:
+        kind = "stream" if one.is_streamed else "backfill"
+        return UsageError(
+            f"{self.client.uri}: expected to be the only writer of {name}, got a {kind} that writes it "
+            f"(renewed {one.age:.0f} s ago); mend: stop it, or wait until it ends"
+        )
+
+    def _put(self, controls: Mapping[str, Control], times: Mapping[str, int], holder: str) -> bool:
+        """Writes control documents; says whether they were as they were known."""
+        name = f"{holder}/{self.program}"
+        writes = []
+        for view, control in controls.items():
+            write = self._leased(view, name, times.get(view))
+            fields = write.update.fields
+            fields["generation"].integer_value, fields["fingerprint"].string_value = (
+                control.generation,
+                control.fingerprint,
+            )
+            fields["holder"].string_value, fields["backfilled"].integer_value = control.holder, control.backfilled
+            writes.append(write)
+        with self._lock:
+            if not self._commit(list(controls), writes):
+                return False
+            self.name = name
+            return True
+
+    def _leased(self, view: str, name: str, micros: int | None) -> Any:
+        """The beginning of a write: who has the lease, and what the document must be."""
+        write = Write()
+        write.update.name = f"{self.client.root}{CONTROLS}/{view}"
+        write.update.fields["leased"].string_value = name
+        # Without it a document that says the same as before keeps its update time.
+        write.update_transforms.add(field_path="renewed", set_to_server_value=1)
+        if micros is None:
+            write.current_document.exists = False
+        else:
+            put_micros(write.current_document.update_time, micros)
+        return write
+
+    def _commit(self, views: Sequence[str], writes: Sequence[Any]) -> bool:
+        request = CommitRequest(database=self.client.database, writes=writes)
+        begun = self.clock()
+        try:
+            response = self.client.call("Commit", request, _CALL_SECONDS)
+        except grpc.RpcError as error:
+            code: Any = error.code()
+            if code in _UNMET or code in PASSING:
+                return False
+            raise failure(self.client.uri, error, "control documents to be written") from error
+        for view, result in zip(views, response.write_results, strict=True):
+            self._times[view] = micros_of_proto(result.update_time)
+        self._renewed = begun
+        return True
+
+    # While it is held -------------------------------------------------------------------------------------------------
+
+    def renew(self) -> None:
+        """Makes it hold on; waits while the server does not answer.
+
+        Raises:
+            BoilerBeamError: Another program took it, or the server does not answer.
+        """
+        deadline, attempts = self.clock() + _RENEW_SECONDS, 0
+        while not self._is_renewed():
+            attempts += 1
+            if self.clock() > deadline:
+                raise BoilerBeamError(
+                    f"{self.client.uri}: expected to renew the lease, got no answer for {_RENEW_SECONDS:.0f} s; "
+                    "mend: check the network, then run again"
+                )
+            self.wait(back_off(attempts, 1.0, most_seconds=2.0))
+
+    def _is_renewed(self) -> bool:
+        """Tries it once."""
+        with self._lock:
+            if self._lost is not None:
+                raise self._lost
+            if self._commit(list(self._times), self._renewal(self.name)):
+                return True
+            self._adopt()
+            return False
+
+    def _renewal(self, name: str) -> list[Any]:
+        writes = []
+        for view, micros in self._times.items():
+            write = self._leased(view, name, micros)
+            write.update_mask.field_paths.append("leased")
+            writes.append(write)
+        return writes
+
+    def _adopt(self) -> None:
+        """After a failed renewal: it may have been done, or the lease may be another one's."""
+        try:
+            standing = read_controls(self.client, 0.0)
+        except BoilerBeamError:  # not now
+            return
+        for view in self._times:
+            one = standing.get(view)
+            if one is None or one.leased != self.name:
+                raise self._lose(view, one)
+            self._times[view] = one.updated
+
+    def _lose(self, view: str, one: Standing | None) -> BoilerBeamError:
+        got = "no control document" if one is None else f"generation {one.control.generation} of another program"
+        self._lost = BoilerBeamError(
+            f"{self.client.uri}: expected to go on as the writer of {view}, got {got}, which took over; "
+            "mend: let one of the two run"
+        )
+        return self._lost
+
+    def check(self) -> None:
+        """Makes sure that it holds.
+
+        Raises:
+            BoilerBeamError: It does not.
+        """
+        if not self.name:
+            return
+        if self._lost is not None:
+            raise self._lost
+        if self.clock() - self._renewed > self.lapse_seconds * 0.75:
+            self.renew()
+
+    def covers(self, micros: int) -> bool:
+        """Whether it surely held at a time of the server."""
+        return not self._times or micros < min(self._times.values()) + self.lapse_seconds * 1e6
+
+    def _keep(self) -> None:
+        pause = self.renew_seconds
+        while not self._ended.wait(pause):
+            try:
+                pause = self.renew_seconds if self._is_renewed() else min(1.0, self.renew_seconds)
+            except BoilerBeamError as error:
+                self._lost = error
+                return
+
+    def release(self) -> None:
+        """Lets another program take it at once."""
+        self.stop()
+        if self.name and self._lost is None:
+            self._commit(list(self._times), self._renewal(""))
+
+    def stop(self) -> None:
+        """Renews it no longer."""
+        self._ended.set()
+        if self._thread is not None:
+            self._thread.join()

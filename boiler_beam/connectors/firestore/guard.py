@@ -1,0 +1,382 @@
+"""Rows in Firestore: an older one never replaces a newer one, and never brings a deleted one back (S13, S14, S17).
+
+Of each path there stands a row, or a tombstone, or nothing; each with a stamp. Every write says what it follows:
+
+| there stands | to write a row | to delete it |
+| --- | --- | --- |
+| a row | a write, with the row's update time | a Commit: tombstone, deletion |
+| else | a Commit: row, the tombstone's deletion | a Commit: tombstone, likewise |
+
+So a path moves from one state to the next in one step, or not at all, and what was read or written last is all that a
+writer must know: no read while it remembers the path. Where the step fails, somebody else moved it: it is read,
+compared, and tried again or dropped. The same holds for a call that broke and may have been done: it is sent again,
+fails because it was done, and the row that stands has its stamp and fields.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, Protocol
+from urllib.parse import quote
+
+import grpc
+import msgspec
+
+from boiler_beam.connectors.firestore.client import PASSING, Client, explained
+from boiler_beam.connectors.firestore.protos import BatchGetDocumentsRequest, Write
+from boiler_beam.connectors.firestore.throttle import back_off
+from boiler_beam.connectors.firestore.values import micros_of_proto, put_fields, put_micros, wire_of_fields
+from boiler_beam.connectors.firestore.write import BatchWriter, Item, Outcome
+from boiler_beam.errors import BoilerBeamError
+from boiler_beam.events import DeadLetter, Row, Stamp
+
+__all__ = ["RETENTION_SECONDS", "Guard", "Permit", "put_stamp", "row_of", "tombstone_of"]
+
+STAMP = "_boiler"
+TOMBSTONES = "_boiler_tombstones"
+RETENTION_SECONDS = 10 * 86_400.0
+"""How long a tombstone stays: longer than anything older can come back (S3)."""
+_LONGEST_ID = 1500
+_FORBIDDEN_ID = re.compile(r"__.*__")
+_READ = 250
+"""Paths of one call, a row and a tombstone each."""
+_TOGETHER = 100
+"""Paths of one Commit where each could go alone: when one fails, all are read again."""
+_AT_ONCE = 250
+"""Paths of one Commit where they must be seen at once."""
+_ROUNDS = 50
+_encode = msgspec.json.Encoder(order="deterministic").encode
+
+
+def tombstone_of(path: str) -> str:
+    """The path of a row's tombstone.
+
+    >>> tombstone_of("users/u1/inbox/c1")
+    '_boiler_tombstones/users%2Fu1%2Finbox%2Fc1'
+    """
+    name = quote(path, safe="")
+    if len(name) > _LONGEST_ID or _FORBIDDEN_ID.fullmatch(name):
+        from hashlib import blake2b
+
+        name = f"~{name[:1000]}~{blake2b(path.encode(), digest_size=16).hexdigest()}"
+    return f"{TOMBSTONES}/{name}"
+
+
+def put_stamp(fields: Any, stamp: Stamp) -> None:
+    """Puts a stamp into the fields of a protobuf map."""
+    for name, number in zip(Stamp._fields, stamp, strict=True):
+        fields[name].integer_value = number
+
+
+def _stamp_in(fields: Any) -> Stamp:
+    return Stamp(*(fields[name].integer_value if name in fields else 0 for name in Stamp._fields))
+
+
+def row_of(client: Client, document: Any) -> Row:
+    """The row that a protobuf document holds; one that nobody stamped is older than any."""
+    fields = wire_of_fields(document.fields)
+    stamp = fields.pop(STAMP, None)
+    numbers = [stamp.get(name, 0) if isinstance(stamp, dict) else 0 for name in Stamp._fields]
+    return Row(client.path_of(document.name), Stamp(*numbers), _encode(fields))
+
+
+class Permit(Protocol):
+    """What says whether this program may write: a lease (S18)."""
+
+    def covers(self, micros: int) -> bool:
+        """Whether it surely held at a time of the server."""
+
+    def renew(self) -> None:
+        """Makes it hold on.
+
+        Raises:
+            BoilerBeamError: It is another one's.
+        """
+
+
+class _Known(NamedTuple):
+    """What stands at a path, as far as is known.
+
+    Attributes:
+        row: The update time of the row in microseconds; 0: there is none.
+        tombstone: That of the tombstone; 0: there is none.
+        stamp: The newer one of the two.
+        paced: When this program wrote it.
+    """
+
+    row: int = 0
+    tombstone: int = 0
+    stamp: Stamp = Stamp(0, 0, 0)
+    paced: float = float("-inf")
+
+
+class Guard:
+    """Writes rows. It remembers what stands at the paths that it wrote or read last.
+
+    Args:
+        writer: Sends the writes.
+        cached: How many paths are remembered.
+        pace_seconds: The least time between two writes of one path; 0: none. The first goes at once, and of those that
+            wait the newest goes.
+        retention_seconds: How long tombstones stay, where the database has a TTL policy on `expireAt`.
+        now: Seconds since the epoch, for that.
+        permit: What says whether this program may write; None: it may.
+
+    Attributes:
+        held: The rows that the last `write` did not write, because their paths must wait, by path.
+    """
+
+    def __init__(
+        self,
+        writer: BatchWriter,
+        *,
+        cached: int = 100_000,
+        pace_seconds: float = 1.0,
+        retention_seconds: float = RETENTION_SECONDS,
+        now: Callable[[], float] = time.time,
+        permit: Permit | None = None,
+    ) -> None:
+        self.writer, self.client, self.counts = writer, writer.client, writer.counts
+        self.cached, self.pace_seconds, self.retention_seconds = cached, pace_seconds, retention_seconds
+        self.now, self.permit = now, permit
+        self.held: dict[str, Row] = {}
+        self._known: OrderedDict[str, _Known] = OrderedDict()
+        self._late: list[tuple[Row, int]] = []  # created after the permit may have lapsed
+
+    def write(self, rows: Iterable[Row], *, is_together: bool = False, may_hold: bool = False) -> list[DeadLetter]:
+        """Makes rows stand, or be gone where their fields are None, unless what stands is newer.
+
+        Args:
+            rows: Of several of one path the newest is taken.
+            is_together: In as few Commits as can be, so that they are seen at once.
+            may_hold: Does not wait for paths that are not due; their rows are `held`.
+
+        Returns:
+            DeadLetters: Of rows that the server will never take.
+
+        Raises:
+            UsageError: No permission, no such database.
+            BoilerBeamError: They can't be written; some may be.
+        """
+        letters: list[DeadLetter] = []
+        waiting: dict[str, Row] = {}
+        for row in rows:
+            if row.path not in waiting or row.stamp >= waiting[row.path].stamp:
+                waiting[row.path] = row
+        rounds = 0
+        while waiting:
+            now = self.writer.clock()
+            times = {path: self._due(path) for path in waiting} if self.pace_seconds else {}
+            due = [waiting.pop(path) for path in list(waiting) if times.get(path, now) <= now]
+            if not due and may_hold:
+                break
+            if not due:
+                self.writer.wait(min(times.values()) - now)
+                continue
+            again = []
+            for outcome in self._attempt(due, is_together=is_together, most=max(1, _TOGETHER >> rounds)):
+                if outcome.kind == "refused" and len(outcome.item.mark) == 1:
+                    letters.append(_letter(outcome.item.mark[0][0], outcome.reason))
+                    continue
+                is_together &= outcome.kind != "refused"  # one of them is bad: each goes alone
+                again += [row for row, _ in outcome.item.mark]
+            waiting.update((row.path, row) for row in again)
+            rounds += bool(again)
+            if rounds > _ROUNDS:
+                raise self._never_stands(again)
+        self.held = waiting
+        while len(self._known) > self.cached:
+            self._known.popitem(last=False)
+        return letters
+
+    def _due(self, path: str) -> float:
+        known = self._known.get(path)
+        return float("-inf") if known is None else known.paced + self.pace_seconds
+
+    def _never_stands(self, rows: Sequence[Row]) -> BoilerBeamError:
+        return BoilerBeamError(
+            f"{self.client.uri}: expected {rows[0].path} to stand still while it is written, got a new version of it "
+            f"each of {_ROUNDS} times; mend: find out who else writes it"
+        )
+
+    # One attempt ------------------------------------------------------------------------------------------------------
+
+    def _attempt(self, rows: Sequence[Row], *, is_together: bool, most: int) -> list[Outcome]:
+        """Writes what is newer than what stands; gives what did not come to stand, and must be looked at again."""
+        same = self._look(rows)
+        single, double = [], []
+        for row in rows:
+            known = self._known[row.path]
+            if row.path in same:
+                self.counts.unchanged += 1
+            elif row.stamp < known.stamp:
+                self.counts.older += 1
+            elif row.fields is not None and known.row and not known.tombstone and not is_together:
+                single.append(row)
+            else:
+                double.append(row)
+        failed: list[Outcome] = []
+        size = _AT_ONCE if is_together else 1
+        for some, is_atomic in ((single, False), (double, True)):
+            items = self._items(some, size if is_atomic else 1, failed)
+            for outcome in self.writer.write(items, is_atomic=is_atomic, most=1 if is_together else most):
+                self._settle(outcome, failed)
+        self._confirm()
+        return failed
+
+    def _items(self, rows: Sequence[Row], size: int, failed: list[Outcome]) -> Iterator[Item]:
+        for start in range(0, len(rows), size):
+            writes: list[Any] = []
+            mark = []
+            for row in rows[start : start + size]:
+                try:
+                    some = self._writes(row, self._known[row.path])
+                except ValueError as error:  # a number beyond 64 bits, half a character
+                    failed.append(Outcome(Item(row.path, [], [(row, 0)]), "refused", (), str(error)))
+                    continue
+                mark.append((row, len(some)))
+                writes += some
+            if mark:
+                yield Item(mark[0][0].path, writes, mark)
+
+    def _writes(self, row: Row, known: _Known) -> list[Any]:
+        """What moves a path from its known state to this row: first the document that will stand."""
+        written, tombstone = Write(), tombstone_of(row.path)
+        if row.fields is None:
+            written.update.name = self.client.root + tombstone
+            fields = written.update.fields
+            fields["path"].string_value = row.path
+            put_stamp(fields, row.stamp)
+            put_micros(fields["expireAt"].timestamp_value, round((self.now() + self.retention_seconds) * 1e6))
+            return [_following(written, known.tombstone), self._deletion(row.path, known.row)]
+        written.update.name = self.client.root + row.path
+        put_fields(written.update.fields, row.fields, self.client.root)
+        put_stamp(written.update.fields[STAMP].map_value.fields, row.stamp)
+        if known.row and not known.tombstone:
+            return [_following(written, known.row)]
+        return [_following(written, known.row), self._deletion(tombstone, known.tombstone)]
+
+    def _deletion(self, path: str, micros: int) -> Any:
+        return _following(Write(delete=self.client.root + path), micros)
+
+    def _settle(self, outcome: Outcome, failed: list[Outcome]) -> None:
+        """Remembers what stands now."""
+        place = 0
+        for row, number in outcome.item.mark:
+            if outcome.kind != "done":
+                self._known.pop(row.path, None)
+                continue
+            micros = micros_of_proto(outcome.times[place])
+            place += number
+            paced = self.writer.clock()
+            if row.fields is None:
+                self._known[row.path] = _Known(0, micros, row.stamp, paced)
+                continue
+            self._known[row.path] = _Known(micros, 0, row.stamp, paced)
+            if number > 1 and self.permit is not None and not self.permit.covers(micros):
+                self._late.append((row, micros))
+        if outcome.kind != "done":
+            failed.append(outcome)
+
+    def _confirm(self) -> None:
+        """Takes back rows that were made when another program might have ruled, if one does (S18).
+
+        It compared what stood with its own rows before they were made, and would never look at them again.
+        """
+        late, self._late = self._late, []
+        if not late or self.permit is None:
+            return
+        try:
+            self.permit.renew()
+        except BoilerBeamError:
+            items = [Item(row.path, [self._deletion(row.path, micros)]) for row, micros in late]
+            list(BatchWriter(self.client).write(items))
+            raise
+
+    # Reading ----------------------------------------------------------------------------------------------------------
+
+    def _look(self, rows: Sequence[Row]) -> set[str]:
+        """Gets to know what stands at the paths that are not known; gives those where it is these rows."""
+        asked = {}
+        for row in rows:
+            known = self._known.get(row.path)
+            if known is None or known.stamp == row.stamp:
+                asked[row.path] = row
+                self._known[row.path] = _Known(paced=known.paced) if known is not None else _Known()
+            else:
+                self._known.move_to_end(row.path)
+        same = set()
+        for answer in self._documents(list(asked)):
+            self.counts.reads += 1
+            if not answer.HasField("found"):
+                continue
+            document, micros = answer.found, micros_of_proto(answer.found.update_time)
+            path = self.client.path_of(document.name)
+            if path in asked:
+                stamp = (
+                    _stamp_in(document.fields[STAMP].map_value.fields) if STAMP in document.fields else Stamp(0, 0, 0)
+                )
+                if stamp == asked[path].stamp and row_of(self.client, document).fields == asked[path].fields:
+                    same.add(path)
+                known = self._known[path]
+                self._known[path] = known._replace(row=micros, stamp=max(known.stamp, stamp))
+            else:
+                path, stamp = document.fields["path"].string_value, _stamp_in(document.fields)
+                if stamp == asked[path].stamp and asked[path].fields is None:
+                    same.add(path)
+                known = self._known[path]
+                self._known[path] = known._replace(tombstone=micros, stamp=max(known.stamp, stamp))
+        return {path for path in same if self._known[path].stamp == asked[path].stamp}
+
+    def _documents(self, paths: Sequence[str]) -> Iterator[Any]:
+        """The rows and the tombstones of paths, as answers of `BatchGetDocuments`."""
+        requests = []
+        for start in range(0, len(paths), _READ):
+            request = BatchGetDocumentsRequest(database=self.client.database)
+            for path in paths[start : start + _READ]:
+                request.documents.extend([self.client.root + path, self.client.root + tombstone_of(path)])
+            requests.append(request)
+        number = self.writer.limits.calls
+        for start in range(0, len(requests), number):
+            some = requests[start : start + number]
+            for request, call in [(one, self.client.call("BatchGetDocuments", one)) for one in some]:
+                yield from self._answers(request, call)
+
+    def _answers(self, request: Any, call: Iterator[Any]) -> Iterator[Any]:
+        """All answers to a request; it is sent again where it breaks."""
+        since, attempts = self.writer.clock(), 0
+        while True:
+            try:
+                yield from call
+                return
+            except grpc.RpcError as error:
+                code: Any = error.code()
+                has_time = self.writer.clock() - since < self.writer.limits.retry_seconds
+                if code not in PASSING or not has_time:
+                    with explained(self.client.uri, "to read rows"):
+                        raise
+            attempts += 1
+            self.writer.wait(back_off(attempts, self.writer.chance()))
+            call = self.client.call("BatchGetDocuments", request)
+
+
+def _following(write: Any, micros: int) -> Any:
+    """A write that is done only if its document is as it was at that time; 0: if there is none."""
+    if micros:
+        put_micros(write.current_document.update_time, micros)
+    else:
+        write.current_document.exists = False
+    return write
+
+
+def _letter(row: Row, reason: str) -> DeadLetter:
+    return DeadLetter(
+        stage="write",
+        code="row_refused",
+        message=f"expected a row that Firestore takes, got {reason}; mend: change the view",
+        path=row.path,
+        version=row.stamp.version,
+    )

@@ -1,0 +1,285 @@
+"""Rows in Firestore, each a document at its own path, with its stamp in the field `_boiler`.
+
+Control data, and the lease of the program that writes, lie in `_boiler/{view}`; tombstones of deleted rows in
+`_boiler_tombstones` (give it a TTL policy on `expireAt`). A backfill writes its rows one by one when it is committed;
+while a stream writes a view it writes none, but asks the stream, in `_boiler/{view}/touches`, to write those that
+differ (S16).
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO, ClassVar
+
+import grpc
+import msgspec
+
+from boiler_beam.connectors.base import BackfillWriter, Control, Sink, StreamWriter
+from boiler_beam.connectors.billed import Billed
+from boiler_beam.connectors.firestore.client import PASSING, Client, explained
+from boiler_beam.connectors.firestore.control import CONTROLS, Lease, read_controls
+from boiler_beam.connectors.firestore.guard import RETENTION_SECONDS, Guard, row_of
+from boiler_beam.connectors.firestore.protos import RunQueryRequest, Write
+from boiler_beam.connectors.firestore.throttle import RampUp, back_off
+from boiler_beam.connectors.firestore.write import BatchWriter, Counts, Item, Limits
+from boiler_beam.errors import UsageError
+from boiler_beam.events import DeadLetter, Row, Stamp, View
+
+__all__ = ["FirestoreSink", "WriteOptions", "guarded"]
+
+_PAGE = 1000
+"""Documents of one query: it ends before it is too long for a server."""
+_CHUNK_ROWS, _CHUNK_BYTES = 5_000, 32 << 20
+_ATTEMPTS = 8
+
+
+@dataclass(frozen=True)
+class WriteOptions:
+    """How rows are written.
+
+    Attributes:
+        ramp_up: Whether writes begin at 500 a second and grow by half every 5 minutes; never with an emulator.
+        writers: How many writers share that budget: the workers of a pipeline.
+        pace_seconds: The least time between two writes of one row; 0: none.
+        is_together: Whether the rows of one `write` go in as few Commits as can be (consistency `commit`).
+        cached: How many rows' stamps a writer remembers.
+        retention_seconds: How long tombstones stay.
+        lapse_seconds: After which a lease that was not renewed is anybody's.
+        renew_seconds: Between two renewals.
+        limits: See there.
+    """
+
+    ramp_up: bool = True
+    writers: int = 1
+    pace_seconds: float = 1.0
+    is_together: bool = False
+    cached: int = 100_000
+    retention_seconds: float = RETENTION_SECONDS
+    lapse_seconds: float = 60.0
+    renew_seconds: float = 15.0
+    limits: Limits = field(default_factory=Limits)
+
+
+def guarded(client: Client, options: WriteOptions, lease: Lease | None = None) -> Guard:
+    """What writes rows to a database.
+
+    Args:
+        client: The database.
+        options: See there.
+        lease: Must hold before each call, once it is taken; None: nothing must.
+    """
+    ramp_up = RampUp(options.writers) if options.ramp_up and not client.emulator else None
+    before = (lambda: None) if lease is None else lease.check
+    writer = BatchWriter(client, options.limits, ramp_up=ramp_up, before=before)
+    return Guard(
+        writer,
+        cached=options.cached,
+        pace_seconds=options.pace_seconds,
+        retention_seconds=options.retention_seconds,
+        permit=lease,
+    )
+
+
+class FirestoreSink(Sink):
+    """Writes rows to a database.
+
+    Attributes:
+        options: How; may be replaced before it is opened.
+        counts: What was done, in all backfills and streams of this sink.
+        wait: Sleeps.
+    """
+
+    scheme: ClassVar[str] = "firestore"
+
+    def __init__(self, rest: str) -> None:
+        super().__init__(rest)
+        self.client = Client(rest)
+        self.options = WriteOptions()
+        self.counts = Counts()
+        self.wait: Callable[[float], None] = time.sleep
+
+    @property
+    def billed(self) -> Billed:
+        """See `Sink`; control documents and lookups of them are too few to count."""
+        return Billed(self.counts.reads, self.counts.writes, self.counts.deletes)
+
+    def controls(self) -> dict[str, Control]:
+        """See `Sink`."""
+        return {name: one.control for name, one in read_controls(self.client).items()}
+
+    def standing(self, view: View) -> Iterator[Row]:
+        """See `Sink`."""
+        request = _query(self.client, view.template)
+        while True:
+            last, number = None, 0
+            for document in self._page(request, view):
+                last, number = document.name, number + 1
+                row = row_of(self.client, document)
+                if view.matches(row.path):
+                    yield row
+            if last is None or number < _PAGE:
+                return
+            _begin_behind(request, last)
+
+    def _page(self, request: Any, view: View) -> Iterator[Any]:
+        """The documents of a query; where its stream breaks it goes on behind the last one."""
+        attempts, number = 0, 0
+        while True:
+            try:
+                for answer in self.client.call("RunQuery", request):
+                    if answer.HasField("document"):
+                        self.counts.reads += 1
+                        number, attempts = number + 1, 0
+                        yield answer.document
+                        last = answer.document.name
+                return
+            except grpc.RpcError as error:
+                code: Any = error.code()
+                attempts += 1
+                if code not in PASSING or attempts > _ATTEMPTS:
+                    with explained(self.uri, f"to read the rows of {view.name}"):
+                        raise
+            self.wait(back_off(attempts, 1.0))
+            if number:
+                _begin_behind(request, last)
+                request.structured_query.limit.value = _PAGE - number
+
+    @contextmanager
+    def backfill(self, views: Sequence[View]) -> Iterator[BackfillWriter]:
+        """See `Sink`."""
+        lease = self._lease()
+        with tempfile.TemporaryFile() as spool:
+            yield _Backfill(self, lease, spool)
+
+    @contextmanager
+    def stream(self, views: Sequence[View]) -> Iterator[StreamWriter]:
+        """See `Sink`."""
+        lease = self._lease()
+        try:
+            yield _Follower(self, lease)
+            lease.release()
+        finally:
+            lease.stop()
+
+    def _lease(self) -> Lease:
+        options = self.options
+        return Lease(
+            self.client, lapse_seconds=options.lapse_seconds, renew_seconds=options.renew_seconds, wait=self.wait
+        )
+
+    def opened(self, lease: Lease) -> Guard:
+        """What writes the rows, with this sink's counts."""
+        guard = guarded(self.client, self.options, lease)
+        guard.counts = guard.writer.counts = self.counts
+        return guard
+
+
+class _Follower(StreamWriter):
+    def __init__(self, sink: FirestoreSink, lease: Lease) -> None:
+        self.lease, self.guard, self.is_together = lease, sink.opened(lease), sink.options.is_together
+
+    def write(self, rows: Sequence[tuple[View, Row]]) -> list[DeadLetter]:
+        self.lease.check()
+        letters = self.guard.write((row for _, row in rows), is_together=self.is_together, may_hold=self.may_hold)
+        self.held = frozenset(self.guard.held)
+        return letters
+
+    def control(self, controls: Mapping[str, Control]) -> None:
+        self.lease.take(controls, next((one.holder for one in controls.values()), ""))
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(tuple[str, str, tuple[int, int, int], bytes | None]).decode
+
+
+class _Backfill(BackfillWriter):
+    """Keeps rows in a file until they are committed: who writes them is decided then."""
+
+    def __init__(self, sink: FirestoreSink, lease: Lease, spool: BinaryIO) -> None:
+        self.sink, self.lease, self.spool = sink, lease, spool
+
+    def write(self, view: View, row: Row) -> None:
+        data = _encode((view.name, *row))
+        self.spool.write(len(data).to_bytes(4, "big") + data)
+
+    def delete(self, view: View, path: str, stamp: Stamp) -> None:
+        self.write(view, Row(path, stamp, None))
+
+    def commit(self, controls: Mapping[str, Control]) -> list[DeadLetter]:
+        standing = read_controls(self.sink.client)
+        live = {
+            name: one
+            for name, one in standing.items()
+            if name in controls and one.is_streamed and one.age < self.lease.lapse_seconds
+        }
+        for name, one in live.items():
+            if one.control.fingerprint != controls[name].fingerprint:
+                raise UsageError(
+                    f"{self.sink.uri}: expected the stream that writes {name} to run the same view as this backfill, "
+                    "got another version of it; mend: stop the stream, run this, start the stream anew"
+                )
+        own = {name: control for name, control in controls.items() if name not in live}
+        letters: list[DeadLetter] = []
+        try:
+            if own:
+                self.lease.take(own)
+            guard = self.sink.opened(self.lease)
+            for chunk in self._chunks():
+                touches = (_touch(self.sink.client, name, row) for name, row in chunk if name in live)
+                self.touched += sum(outcome.kind == "done" for outcome in guard.writer.write(touches))
+                letters += guard.write(row for name, row in chunk if name not in live)
+            self.lease.release()
+        finally:
+            self.lease.stop()
+        return letters
+
+    def _chunks(self) -> Iterator[list[tuple[str, Row]]]:
+        self.spool.seek(0)
+        chunk: list[tuple[str, Row]] = []
+        size = 0
+        while head := self.spool.read(4):
+            length = int.from_bytes(head, "big")
+            name, path, stamp, fields = _decode(self.spool.read(length))
+            chunk.append((name, Row(path, Stamp(*stamp), fields)))
+            size += length
+            if len(chunk) >= _CHUNK_ROWS or size >= _CHUNK_BYTES:
+                yield chunk
+                chunk, size = [], 0
+        yield chunk
+
+
+def _touch(client: Client, view: str, row: Row) -> Item:
+    """Asks the stream that writes a view to write a row as it is known (S16)."""
+    path = f"{CONTROLS}/{view}/touches/{uuid.uuid4().hex}"
+    write = Write()
+    write.update.name = client.root + path
+    write.update.fields["path"].string_value = row.path
+    write.update.fields["readTime"].integer_value = row.stamp.version
+    return Item(path, [write])
+
+
+def _query(client: Client, template: str) -> Any:
+    """The query for the rows at a template: of one collection, or of all of that name below what is fixed."""
+    segments = template.split("/")
+    fixed = next((place for place, one in enumerate(segments) if "{" in one), len(segments))
+    depth = min(fixed - fixed % 2, len(segments) - 2)
+    parent = "/".join([client.root.rstrip("/"), *segments[:depth]])
+    request = RunQueryRequest(parent=parent)
+    query = request.structured_query
+    query.from_.add(collection_id=segments[-2], all_descendants=depth < len(segments) - 2)
+    query.order_by.add(direction=1).field.field_path = "__name__"
+    query.limit.value = _PAGE
+    return request
+
+
+def _begin_behind(request: Any, name: str) -> None:
+    query = request.structured_query
+    query.limit.value = _PAGE
+    query.ClearField("start_at")
+    query.start_at.before = False
+    query.start_at.values.add().reference_value = name
