@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import msgspec
@@ -9,7 +10,7 @@ import msgspec
 from boiler_beam.connectors.firestore.client import Client
 from boiler_beam.connectors.firestore.guard import row_of, tombstone_of
 from boiler_beam.connectors.firestore.protos import BatchGetDocumentsRequest
-from boiler_beam.connectors.firestore.values import wire_of_fields
+from boiler_beam.connectors.firestore.values import fields_of
 from boiler_beam.events import Row, Stamp
 
 
@@ -34,4 +35,4 @@ def rows(client: Client, *paths: str) -> dict[str, Row]:
 def tombstones(client: Client, *paths: str) -> dict[str, dict[str, Any]]:
     """The tombstones of some paths."""
     found = documents(client, [tombstone_of(path) for path in paths])
-    return {fields["path"]: fields for fields in (wire_of_fields(one.fields) for one in found.values())}
+    return {fields["path"]: fields for fields in (json.loads(bytes(fields_of(one))) for one in found.values())}

@@ -133,11 +133,6 @@ def queries_of(
                 f"{text!r}: expected a collection (users, rooms/{{room}}/messages, **/comments), got {problem}; "
                 "mend: write it as a model's collection= is written"
             )
-    for field, operator, _ in where:
-        if operator not in _FIELD_OPERATORS:
-            raise UsageError(
-                f"where {field!r}: expected one of {' '.join(_FIELD_OPERATORS)}, got {operator!r}; mend: write one"
-            )
     named: dict[str, list[str]] = {}
     for text in dict.fromkeys(patterns):
         named.setdefault(CollectionPattern(text).segments[-1], []).append(text)
@@ -158,6 +153,11 @@ _PLAIN = re.compile(r"[A-Za-z_][A-Za-z_0-9]*(\.[A-Za-z_][A-Za-z_0-9]*)*")
 
 
 def _filters(where: Sequence[tuple[str, str, Any]]) -> tuple[tuple[str, str, Any], ...]:
+    for field, operator, _ in where:
+        if operator not in _FIELD_OPERATORS:
+            raise UsageError(
+                f"where {field!r}: expected one of {' '.join(_FIELD_OPERATORS)}, got {operator!r}; mend: write one"
+            )
     return tuple(
         (field if _PLAIN.fullmatch(field) else "`" + re.sub(r"([`\\])", r"\\\1", field) + "`", operator, to_wire(value))
         for field, operator, value in where
