@@ -2,6 +2,9 @@
 
 import os
 import uuid
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -53,3 +56,12 @@ def pubsub_emulator(monkeypatch: pytest.MonkeyPatch) -> str:
 def project() -> str:
     """A project of this test alone."""
     return f"test-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def channel(pubsub_emulator: str, project: str) -> Iterator[Any]:
+    """A topic with a subscription (`tests.helpers.pubsub.Channel`) on the emulator."""
+    from tests.helpers.pubsub import Channel
+
+    with closing(Channel(project)) as opened:
+        yield opened

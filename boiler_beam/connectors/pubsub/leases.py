@@ -130,7 +130,8 @@ class Leases:
     def _keep(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._is_closed or self._to_acknowledge, self._rest())
+                while not (self._is_closed or self._to_acknowledge or self._due()):
+                    self._changed.wait(self._rest())
                 if self._is_closed:
                     return
                 durable, self._to_acknowledge = self._to_acknowledge, []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 
 import pytest
@@ -52,8 +53,21 @@ def test_one_class_makes_a_scheme() -> None:
             return iter(())
 
     assert isinstance(open_source("nothing:at all"), Nothing)
-    assert schemes(Source) == ["dead-letters", "file", "nothing", "sample", "tail"]
+    assert schemes(Source) == ["dead-letters", "file", "firestore", "nothing", "pubsub", "sample", "tail"]
     with pytest.raises(UsageError, match="expected a scheme of its own, got 'nothing'"):
         register(type("Other", (Nothing,), {}))
     with pytest.raises(UsageError, match="which is taken"):
         register(type("Mine", (Nothing,), {"scheme": "file"}))
+
+
+def test_a_scheme_may_be_of_a_source_and_of_a_sink() -> None:
+    assert open_source("pubsub:projects/some/subscriptions/one").is_bounded is False
+    assert open_sink("pubsub:projects/some/topics/one").has_path is False
+
+
+def test_client_libraries_that_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("boiler_beam.connectors.pubsub.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "grpc", None)
+    with pytest.raises(UsageError, match=r"got no grpc; mend: pip install 'boiler_beam\[firestore\]'"):
+        open_source("pubsub:projects/some/subscriptions/one")
