@@ -42,6 +42,7 @@ def test_public_names_of_transforms() -> None:
             "FollowViews",
             "Outlet",
             "ReadChanges",
+            "ReadFromFirestore",
             "ReadStream",
             "WriteRows",
         ]

@@ -21,7 +21,7 @@ from boiler_beam.errors import UsageError
 from boiler_beam.models.collection import CollectionPattern
 from boiler_beam.values import to_wire
 
-__all__ = ["Query", "name_key", "queries_of"]
+__all__ = ["Query", "name_key", "put_cursor", "put_order", "queries_of", "query_of"]
 
 _FIELD_OPERATORS = {
     "<": 1, "<=": 2, ">": 3, ">=": 4, "==": 5, "!=": 6, "array-contains": 7, "in": 8, "array-contains-any": 9,
@@ -42,12 +42,14 @@ class Query(msgspec.Struct, frozen=True, dict=True):
             a server gives (and bills) the documents of other collections of that name, too.
         select: The stored names of the fields to read; empty for all.
         where: Filters, all of which must hold: field, operator as Google's clients write it, value as parsed JSON.
+        parent: The document that a single subcollection belongs to.
     """
 
     collection_id: str
     patterns: tuple[str, ...]
     select: tuple[str, ...] = ()
     where: tuple[tuple[str, str, Any], ...] = ()
+    parent: str = ""
 
     @cached_property
     def _parsed(self) -> list[CollectionPattern]:
@@ -56,7 +58,7 @@ class Query(msgspec.Struct, frozen=True, dict=True):
     @cached_property
     def is_group(self) -> bool:
         """Whether it asks for a collection group."""
-        return not all(pattern.is_flat for pattern in self._parsed)
+        return not self.parent and not all(pattern.is_flat for pattern in self._parsed)
 
     @cached_property
     def is_by_name(self) -> bool:
@@ -86,6 +88,18 @@ class Query(msgspec.Struct, frozen=True, dict=True):
             every.op = _AND
             for field, operator, value in self.where:
                 _put_filter(every.filters.add(), field, operator, value, root)
+
+
+def query_of(collection: str, where: Sequence[tuple[str, str, Any]]) -> Query:
+    """The query for documents of one collection, given by its pattern, or by its path (`rooms/r1/messages`).
+
+    Raises:
+        UsageError: A pattern or an operator is none.
+    """
+    parent, _, last = collection.rpartition("/")
+    is_single = parent.count("/") % 2 == 1 and "{" not in parent
+    (query,) = queries_of([last if is_single else collection], (), where)
+    return msgspec.structs.replace(query, parent=parent) if is_single else query
 
 
 def _put_filter(one: Any, field: str, operator: str, value: Any, root: str) -> None:

@@ -20,8 +20,8 @@ def _nothing_registered(monkeypatch: pytest.MonkeyPatch) -> None:
     ("uri", "said"),
     [
         (
-            "firestore:p",
-            r"firestore:p: expected the scheme of a source, got 'firestore'; mend: use one of dead-letters, file, sample",
+            "mysql:p",
+            r"mysql:p: expected the scheme of a source, got 'mysql'; mend: use one of dead-letters, file, firestore, sample",
         ),
         ("data.jsonl", r"data.jsonl: expected a source as SCHEME:ADDRESS, got no scheme; mend: put one before it"),
         ("./a:b", r"got no scheme"),
@@ -52,7 +52,7 @@ def test_one_class_makes_a_scheme() -> None:
             return iter(())
 
     assert isinstance(open_source("nothing:at all"), Nothing)
-    assert schemes(Source) == ["dead-letters", "file", "nothing", "sample"]
+    assert schemes(Source) == ["dead-letters", "file", "firestore", "nothing", "sample"]
     with pytest.raises(UsageError, match="expected a scheme of its own, got 'nothing'"):
         register(type("Other", (Nothing,), {}))
     with pytest.raises(UsageError, match="which is taken"):
