@@ -43,6 +43,7 @@ def test_public_names_of_transforms() -> None:
             "FollowViews",
             "Outlet",
             "ReadChanges",
+            "ReadFromFirestore",
             "ReadMessages",
             "ReadStream",
             "WriteRows",

@@ -3,6 +3,7 @@
 from transforms.append import AppendRows, Outlet
 from transforms.backfill import Backfill
 from transforms.changes import ReadStream
+from transforms.firestore import ReadFromFirestore
 from transforms.messages import ReadMessages
 from transforms.read import ReadChanges
 from transforms.stateful import Behavior
@@ -11,4 +12,4 @@ from transforms.unbounded import FollowSources
 from transforms.write import Destination, WriteRows
 
 __all__ = ["AppendRows", "Backfill", "Behavior", "Destination", "FollowSources", "FollowViews", "Outlet", "ReadChanges"]
-__all__ += ["ReadMessages", "ReadStream", "WriteRows"]
+__all__ += ["ReadFromFirestore", "ReadMessages", "ReadStream", "WriteRows"]

@@ -45,6 +45,7 @@ class Source(abc.ABC):
 
     Attributes:
         uri: As the user wrote it: names the source in messages.
+        billed: What was billed so far.
         is_bounded: Whether it ends.
         has_snapshot: Whether it begins with all documents that there are, though it does not end; `Complete` tells
             the end of each collection's.
@@ -67,6 +68,7 @@ class Source(abc.ABC):
         """
         self.rest = rest
         self.uri = f"{self.scheme}:{rest}"
+        self.billed = Billed()
 
     def prepare(self, collections: Sequence[str]) -> None:  # noqa: B027
         """Told once, before anything is read, which collections' documents are asked for; it may read others, too.
@@ -81,11 +83,6 @@ class Source(abc.ABC):
     def following(self) -> Source:
         """The source that follows the same documents without an end, where there is one; else this one."""
         return self
-
-    @property
-    def billed(self) -> Billed:
-        """What was billed so far."""
-        return Billed()
 
     @abc.abstractmethod
     def splits(self) -> Sequence[str]:

@@ -87,7 +87,8 @@ class ListenSource(FirestoreSource):
         targets = watch.needs_snapshot()
         if not targets:
             return
-        read_time = self.reader.now(targets[0].query)
+        read_time = self.time_of_reading([target.query for target in targets])
+        self.read_time = None  # what needs a snapshot later has it at a later time
         for target in targets:
             most = self.parts_of_a_query()
             parts = [Part(target.query, read_time, *span) for span in self.reader.ranges(target.query, most, read_time)]

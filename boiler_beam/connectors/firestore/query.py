@@ -21,7 +21,7 @@ from boiler_beam.errors import UsageError
 from boiler_beam.models.collection import CollectionPattern
 from boiler_beam.values import to_wire
 
-__all__ = ["Query", "name_key", "queries_of", "query_in"]
+__all__ = ["Query", "name_key", "put_cursor", "put_order", "queries_of", "query_of"]
 
 _FIELD_OPERATORS = {
     "<": 1, "<=": 2, ">": 3, ">=": 4, "==": 5, "!=": 6, "array-contains": 7, "in": 8, "array-contains-any": 9,
@@ -42,7 +42,7 @@ class Query(msgspec.Struct, frozen=True, dict=True):
             a server gives (and bills) the documents of other collections of that name, too.
         select: The stored names of the fields to read; empty for all.
         where: Filters, all of which must hold: field, operator as Google's clients write it, value as parsed JSON.
-        parent: The document below which the one collection lies; empty for a top-level one, and for groups.
+        parent: The document that a single subcollection belongs to.
     """
 
     collection_id: str
@@ -58,7 +58,7 @@ class Query(msgspec.Struct, frozen=True, dict=True):
     @cached_property
     def is_group(self) -> bool:
         """Whether it asks for a collection group."""
-        return not all(pattern.is_flat for pattern in self._parsed)
+        return not self.parent and not all(pattern.is_flat for pattern in self._parsed)
 
     @cached_property
     def is_by_name(self) -> bool:
@@ -72,8 +72,6 @@ class Query(msgspec.Struct, frozen=True, dict=True):
 
     def holds(self, path: str) -> bool:
         """Whether a document that it gave, or whose name came from elsewhere, is of its collections."""
-        if self.parent:
-            return path.rpartition("/")[0] == f"{self.parent}/{self.collection_id}"
         return any(pattern.match(path) is not None for pattern in self._parsed)
 
     def put(self, structured: Any) -> None:
@@ -90,6 +88,18 @@ class Query(msgspec.Struct, frozen=True, dict=True):
             every.op = _AND
             for field, operator, value in self.where:
                 _put_filter(every.filters.add(), field, operator, value, root)
+
+
+def query_of(collection: str, where: Sequence[tuple[str, str, Any]]) -> Query:
+    """The query for documents of one collection, given by its pattern, or by its path (`rooms/r1/messages`).
+
+    Raises:
+        UsageError: A pattern or an operator is none.
+    """
+    parent, _, last = collection.rpartition("/")
+    is_single = parent.count("/") % 2 == 1 and "{" not in parent
+    (query,) = queries_of([last if is_single else collection], (), where)
+    return msgspec.structs.replace(query, parent=parent) if is_single else query
 
 
 def _put_filter(one: Any, field: str, operator: str, value: Any, root: str) -> None:
@@ -133,35 +143,16 @@ def queries_of(
                 f"{text!r}: expected a collection (users, rooms/{{room}}/messages, **/comments), got {problem}; "
                 "mend: write it as a model's collection= is written"
             )
-    named: dict[str, list[str]] = {}
-    for text in dict.fromkeys(patterns):
-        named.setdefault(CollectionPattern(text).segments[-1], []).append(text)
-    filters = _filters(where)
-    return [Query(last, tuple(some), tuple(select), filters) for last, some in named.items()]
-
-
-def query_in(collection: str, where: Sequence[tuple[str, str, Any]]) -> Query:
-    """The query for some documents of a collection: its pattern, or the path of one below a document."""
-    parent, _, last = collection.rpartition("/")
-    if not parent or "{" in collection or collection.startswith("**/"):
-        (query,) = queries_of([collection], (), where)
-        return query
-    return Query(last, (last,), (), _filters(where), parent)
-
-
-_PLAIN = re.compile(r"[A-Za-z_][A-Za-z_0-9]*(\.[A-Za-z_][A-Za-z_0-9]*)*")
-
-
-def _filters(where: Sequence[tuple[str, str, Any]]) -> tuple[tuple[str, str, Any], ...]:
     for field, operator, _ in where:
         if operator not in _FIELD_OPERATORS:
             raise UsageError(
                 f"where {field!r}: expected one of {' '.join(_FIELD_OPERATORS)}, got {operator!r}; mend: write one"
             )
-    return tuple(
-        (field if _PLAIN.fullmatch(field) else "`" + re.sub(r"([`\\])", r"\\\1", field) + "`", operator, to_wire(value))
-        for field, operator, value in where
-    )
+    named: dict[str, list[str]] = {}
+    for text in dict.fromkeys(patterns):
+        named.setdefault(CollectionPattern(text).segments[-1], []).append(text)
+    filters = tuple((field, operator, to_wire(value)) for field, operator, value in where)
+    return [Query(last, tuple(some), tuple(select), filters) for last, some in named.items()]
 
 
 def name_key(path: str) -> list[tuple[int, int, bytes]]:

@@ -18,6 +18,7 @@ from typing import Any
 import grpc
 import msgspec
 
+from boiler_beam.connectors.billed import Billed
 from boiler_beam.connectors.firestore.client import Client
 from boiler_beam.connectors.firestore.protos import (
     BatchGetDocumentsRequest,
@@ -72,18 +73,18 @@ class Reader:
     """Reads documents of one database; from any thread.
 
     Attributes:
-        reads: How many documents were read so far, as they are billed.
+        billed: Counts what was read.
     """
 
     def __init__(self, client: Client, sleep: Callable[[float], None] = time.sleep) -> None:
         self.client, self._sleep = client, sleep
-        self.reads = 0
+        self.billed = Billed()
         self._counting = threading.Lock()
 
     def count(self, reads: int) -> None:
-        """Adds to `reads`."""
+        """Adds to what was read."""
         with self._counting:
-            self.reads += reads
+            self.billed.reads += reads
 
     def now(self, query: Query) -> int:
         """The server's time, in microseconds since the epoch: all that was written before can be read at it. A read."""

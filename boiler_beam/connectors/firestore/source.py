@@ -18,10 +18,9 @@ from typing import Any, ClassVar
 import msgspec
 
 from boiler_beam.connectors.base import KeyedSource, Source
-from boiler_beam.connectors.billed import Billed
 from boiler_beam.connectors.firestore.client import Client
 from boiler_beam.connectors.firestore.paths import Paths
-from boiler_beam.connectors.firestore.query import Query, queries_of, query_in
+from boiler_beam.connectors.firestore.query import Query, queries_of, query_of
 from boiler_beam.connectors.firestore.read import Reader, check_read_time
 from boiler_beam.events import Change, Complete, Event
 
@@ -68,13 +67,14 @@ class FirestoreSource(KeyedSource):
 
     Attributes:
         read_time: That time, in microseconds since the epoch: any within the last hour, or a whole minute of the last 7
-            days where point-in-time recovery is on; None: when the reading begins. A read that takes more than an hour
-            needs a whole minute and point-in-time recovery.
+            days where point-in-time recovery is on; None until the reading begins, which is that time then. A read that
+            takes more than an hour needs a whole minute and point-in-time recovery.
         select: The stored names of the fields to read; empty for all.
         where: Filters, all of which must hold: stored field, operator, value. They may need an index.
         threads: How many parts are read side by side, by `read_all` and `follow`. The emulator sorts a whole collection
             for each of its parts, and is read as one.
-        reader: Counts the reads, as they are billed.
+        reader: What reads.
+        billed: Counts the reads, as they are billed.
     """
 
     scheme: ClassVar[str] = "firestore"
@@ -83,20 +83,16 @@ class FirestoreSource(KeyedSource):
         super().__init__(rest)
         self.client = Client(rest)
         self.reader = Reader(self.client)
+        self.billed = self.reader.billed
         self.read_time: int | None = None
         self.select: Sequence[str] = ()
         self.where: Sequence[tuple[str, str, Any]] = ()
         self.threads = 1 if self.client.emulator else 4
-        self.collections: Sequence[str] | None = None
-
-    @property
-    def billed(self) -> Billed:
-        """See `Source`."""
-        return Billed(reads=self.reader.reads)
+        self.collections: Sequence[str] = ()
 
     def prepare(self, collections: Sequence[str]) -> None:
-        """See `Source`."""
-        self.collections = list(collections) or None
+        """See `Source`; with none, or without it, all top-level collections are read."""
+        self.collections = list(collections)
 
     def following(self) -> Source:
         """The source that listens to the same documents."""
@@ -108,20 +104,21 @@ class FirestoreSource(KeyedSource):
 
     def queries(self) -> list[Query]:
         """The queries that read what is asked for."""
-        if self.collections is None:
+        if not self.collections:
             self.collections = self.reader.collections()
         return queries_of(self.collections, self.select, self.where)
 
     def time_of_reading(self, queries: Sequence[Query]) -> int:
-        """`read_time`, or the server's time now.
+        """`read_time`, which is the server's time now where it was not set.
 
         Raises:
             UsageError: It can't be read at that time.
         """
-        if self.read_time is None:
-            return self.reader.now(queries[0]) if queries else 0
-        check_read_time(self.uri, self.read_time, time.time_ns() // 1000)
-        return self.read_time
+        if self.read_time is not None:
+            check_read_time(self.uri, self.read_time, time.time_ns() // 1000)
+        elif queries:
+            self.read_time = self.reader.now(queries[0])
+        return self.read_time or 0
 
     def parts(self, most: int = PARTS) -> list[Part]:
         """What there is to read, in at most so many parts of each query."""
@@ -189,13 +186,22 @@ class FirestoreSource(KeyedSource):
             for worker in workers:
                 worker.join()
 
-    def get(self, paths: Sequence[str]) -> Iterator[Change]:
-        """See `KeyedSource`."""
-        return self.reader.get(paths, self.read_time)
+    def get(self, paths: Iterable[str], read_time: int | None = None) -> Iterator[Change]:
+        """Some documents by their paths, in any order; see `Reader.get`."""
+        return self.reader.get(paths, read_time)
 
-    def query(self, collection: str, filters: Sequence[tuple[str, str, Any]]) -> Iterator[Change]:
-        """See `KeyedSource`. In a subcollection's pattern a filter needs an index for collection groups."""
-        return self.reader.read(query_in(collection, filters), self.read_time)
+    def query(
+        self, collection: str, filters: Sequence[tuple[str, str, Any]], read_time: int | None = None
+    ) -> Iterator[Change]:
+        """The documents of a collection of which all filters hold.
+
+        Args:
+            collection: Its pattern, or the path of a single one (`rooms/r1/messages`).
+            filters: Stored field, operator as Google's clients write it, value as Python has it: a `Ref`, a string. For
+                a pattern of subcollections the field needs an index for collection groups.
+            read_time: In microseconds since the epoch; by default now.
+        """
+        return self.reader.read(query_of(collection, filters), read_time)
 
 
 def _arguments(part: Part) -> tuple[Query, int, str, str]:

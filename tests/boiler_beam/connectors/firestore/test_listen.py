@@ -264,7 +264,7 @@ def test_it_asks_for_what_came_after_the_snapshot(client: Client, monkeypatch: p
         with listening(client.uri, None, "users") as listener:
             listener.until(lambda events: ("users", "complete") in events)
             read_time = json.loads(listener.position or "")["users"]["read_time"]
-            assert listener.source.reader.reads == 3  # type: ignore[attr-defined]
+            assert listener.source.billed.reads == 3  # type: ignore[attr-defined]
             listener.until_consistent()
     (target,) = asked
     assert not target.resume_token
