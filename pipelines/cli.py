@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from datetime import datetime, timezone
 from importlib.metadata import version
 from typing import Any
 
@@ -174,7 +175,7 @@ def _check(views: tuple[str, ...], source: tuple[str, ...], sample: int | None) 
 
 @_cli.group("dead-letters")
 def _dead_letters() -> None:
-    """Look at inputs that could not be used."""
+    """Look at inputs that could not be used, and bring them in again."""
 
 
 @_dead_letters.command("list")
@@ -199,31 +200,55 @@ def _list(uri: str, code: str | None, limit: int) -> int:
     return 0
 
 
-@_dead_letters.command("replay", context_settings={"ignore_unknown_options": True})
+@_dead_letters.command("replay")
 @click.argument("uri")
 @_views
 @options_of_a_run
 def _replay(options: RunOptions, views: tuple[str, ...], uri: str) -> int:
-    """Bring the inputs of dead letters into the state of a stream again, after the mend."""
+    """Bring the inputs of dead letters into the state of a stream again, after the mend.
+
+    The stream must not run meanwhile. --state and --sink are those of the stream.
+    """
+    from boiler_beam.errors import UsageError
     from pipelines.run import run
+    from pipelines.stream import state_beside
     from pipelines.views import load_views
 
+    for name in ("runner", "source"):
+        if getattr(options, name):
+            raise UsageError(f"--{name}: expected the inputs of dead letters alone; mend: leave it out")
+    state = options.state or state_beside(options.sink, is_bounded=False)
+    _path_of_state(state)
     source = (f"dead-letters:{uri}",)
-    return run(load_views(views), replace(options, mode="stream", source=source, from_empty=True))
+    return run(load_views(views), replace(options, mode="stream", source=source, state=state))
+
+
+for _parameter in _replay.params:
+    if isinstance(_parameter, click.Option):
+        _parameter.hidden = _parameter.name in ("runner", "source", "mode", "from_empty", "read_time", "explain")
+    elif _parameter.name == "beam_arguments":
+        _parameter.metavar = ""
 
 
 @_cli.group("state")
 def _state() -> None:
-    """Look at what a stream keeps between runs."""
+    """Look at what a stream keeps between runs, while it does not run."""
 
 
 @_state.command("show")
 @click.argument("uri")
 def _show_state(uri: str) -> int:
-    """Show views, sources, and how much there is."""
+    """Show how much there is, each view's rows and stage, and how far each source was read."""
+    from boiler_beam.values import format_timestamp
+
     with _opened_state(uri) as state:
-        print(f"{uri}: {', '.join(f'{number:,} {name}' for name, number in state.numbers().items())}")
-        print(f"{state.facts.get('documents', 0):,} documents, newest version {state.facts.get('newest', 0)}")
+        numbers, newest = state.numbers(), state.facts.get("newest", 0)
+        print(
+            f"{uri}: {numbers['bytes']:,} bytes, {numbers['cells']:,} cells, {numbers['outbox']:,} rows or dead "
+            f"letters to be sent, {numbers['waiting']:,} changes that wait for their commit"
+        )
+        moment = datetime.fromtimestamp(min(newest // 1_000_000, 253_402_300_799), timezone.utc)
+        print(f"{state.facts.get('documents', 0):,} documents, newest version {newest} ({format_timestamp(moment)})")
         for name, view in state.views.items():
             built = "" if view.stage == "live" else f", {view.stage}"
             print(f"{name}: {view.rows:,} rows, generation {view.generation}, fingerprint {view.fingerprint}{built}")
@@ -239,7 +264,7 @@ def _show_state(uri: str) -> int:
 )  # fmt: skip
 @click.argument("uri")
 def _compact_state(uri: str, keep_days: float) -> int:
-    """Forget old deletions, and make the file smaller."""
+    """Forget old deletions, and make the file smaller. A change older than that is a dead letter `too_old` then."""
     with _opened_state(uri) as state:
         before = state.numbers()["bytes"]
         number = state.compact(state.facts.get("newest", 0) - round(keep_days * 86_400_000_000))
@@ -250,7 +275,7 @@ def _compact_state(uri: str, keep_days: float) -> int:
 @_state.command("check")
 @click.argument("uri")
 def _check_state(uri: str) -> int:
-    """Read all of it. Exits with 1 if something is wrong."""
+    """Read all of the file. Exits with 1 if something is wrong."""
     with _opened_state(uri) as state:
         problems = list(state.problems())
     number = len(problems)
@@ -263,13 +288,19 @@ def _check_state(uri: str) -> int:
 @contextmanager
 def _opened_state(uri: str) -> Iterator[Any]:
     from boiler_beam.engine.state import SqliteState
+
+    with closing(SqliteState(_path_of_state(uri))) as state:
+        yield state
+
+
+def _path_of_state(uri: str) -> str:
+    """The file of a state that is there."""
     from boiler_beam.errors import UsageError
 
     path = uri.removeprefix("sqlite:")
     if not uri.startswith("sqlite:") or not os.path.exists(path):
         raise UsageError(f"{uri}: expected the state of a stream at sqlite:PATH, got none; mend: check the path")
-    with closing(SqliteState(path)) as state:
-        yield state
+    return path
 
 
 def main() -> None:

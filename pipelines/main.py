@@ -19,7 +19,10 @@ __all__ = ["run_command"]
 )  # fmt: skip
 @options_of_a_run
 def run_command(options: RunOptions, views: tuple[str, ...]) -> int:
-    """Computes the rows of views from documents, and writes those that differ from what the sink holds."""
+    """Compute the rows of views from documents, or follow a stream of changes; write the rows that differ.
+
+    What is behind the options goes to Beam, where --runner names one.
+    """
     from pipelines.run import run
     from pipelines.views import load_views
 

@@ -16,7 +16,7 @@ __all__ = ["meeting_command"]
 @click.command("meeting", context_settings={"ignore_unknown_options": True, "help_option_names": ["--help"]})
 @options_of_a_run
 def meeting_command(options: RunOptions) -> int:
-    """Computes the rows of the meeting room's views; without --source from its sample documents."""
+    """Compute the rows of the meeting room's views, or follow a stream; without --source from its sample documents."""
     from boiler_beam.samples.meeting import MeetingSession, OrganizationSummary, UserMeetings
     from pipelines.run import run
 

@@ -1,7 +1,8 @@
-"""The figures of a stream over HTTP: `/metrics` (OpenMetrics), `/healthz`, `/readyz`."""
+"""The figures of a stream over HTTP: `/metrics` (OpenMetrics), `/healthz`, `/readyz` (every view gives its rows)."""
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -38,9 +39,11 @@ def serve_metrics(port: int) -> Iterator[Callable[[StreamReport], None]]:
     written = Counter("boiler_beam_rows_written", "Rows that were written or deleted.", ["view"], registry=registry)
     letters = Counter("boiler_beam_dead_letters", "Inputs and rows that were refused.", registry=registry)
     late = Counter("boiler_beam_late_changes", "Changes that came later than allowed.", registry=registry)
-    dirty = Gauge("boiler_beam_dirty_rows", "Rows that wait to be rendered.", registry=registry)
+    dirty = Gauge("boiler_beam_dirty_rows", "Rows that the last transaction rendered.", registry=registry)
     rows = Gauge("boiler_beam_rows", "Rows that stand.", ["view"], registry=registry)
-    newest = Gauge("boiler_beam_newest_version_seconds", "The newest version seen.", registry=registry)
+    newest = Gauge(
+        "boiler_beam_newest_version_seconds", "The newest version seen, in seconds since the epoch.", registry=registry
+    )
     seen: dict[str, int] = {}
     is_ready = threading.Event()
 
@@ -58,7 +61,7 @@ def serve_metrics(port: int) -> Iterator[Callable[[StreamReport], None]]:
             raise_to(written.labels(view), f"written {view}", total)
         dirty.set(report.dirty)
         newest.set(report.newest / 1e6)
-        if not report.dirty:
+        if not report.silent:
             is_ready.set()
 
     metrics = make_wsgi_app(registry)
@@ -77,6 +80,7 @@ def serve_metrics(port: int) -> Iterator[Callable[[StreamReport], None]]:
         server = make_server("", port, answer, handler_class=_Quiet)
     except OSError as error:
         raise UsageError(f"--metrics_port {port}: expected a free port, got: {error}; mend: name another") from None
+    print(f"figures at http://localhost:{server.server_port}/metrics", file=sys.stderr)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:

@@ -94,7 +94,10 @@ def read_time_micros(text: str) -> int:
 
 _OPTIONS = [
     click.option("--runner", metavar="NAME", help="A Beam runner; without it the embedded engine, in this process."),
-    click.option("--source", metavar="URI", multiple=True, help="Where documents come from: file:PATH, sample:."),
+    click.option(
+        "--source", metavar="URI", multiple=True,
+        help="Where documents come from: file:PATH, tail:PATH (a file that grows, without an end), sample:.",
+    ),
     click.option(
         "--sink", metavar="URI", envvar="BOILER_BEAM_SINK", default="sqlite:boiler_beam.db", show_default=True,
         help="Where rows go: sqlite:PATH, jsonl:PATH, parquet:FOLDER.",
@@ -107,29 +110,40 @@ _OPTIONS = [
     ),
     click.option(
         "--state", metavar="URI", envvar="BOILER_BEAM_STATE",
-        help="Where a stream keeps what it must find again: memory: or sqlite:PATH.  "
-        "[default: memory: when every source is bounded, else beside the sink]",
+        help="Where a stream keeps what it must find again after a restart: memory: (nothing) or sqlite:PATH.  "
+        "[default: memory: when every source is bounded, else the sink's path + .state.db]",
     ),
     click.option(
         "--consistency", type=click.Choice(["eventual", "commit"]), default="eventual", show_default=True,
-        help="commit: no row holds a part of a commit.",
+        help="Of a stream. eventual: a row may for a moment hold a part of a commit; commit: none does, and rows come "
+        "later by --allowed_lateness_seconds.",
     ),
     click.option(
         "--coalesce_seconds", type=click.FloatRange(min=0), default=0.1, show_default=True,
-        help="How long changes are gathered before rows are written; 0: each batch of a source.",
+        help="How long changes of a stream are gathered before the rows that they touch are written, once each; "
+        "0: after each batch of a source.",
     ),
     click.option(
         "--allowed_lateness_seconds", type=click.FloatRange(min=0), default=10, show_default=True,
-        help="How much later than others changes of one commit may come (--consistency commit).",
+        help="With --consistency commit: how much later than newer ones a change may come.",
     ),
-    click.option("--from_empty", is_flag=True, help="Follow an unbounded source without a snapshot."),
-    click.option("--metrics_port", type=click.IntRange(0, 65535), help="Serve /metrics, /healthz and /readyz there."),
+    click.option(
+        "--from_empty", is_flag=True,
+        help="Follow an unbounded source without a snapshot: before it there was nothing.",
+    ),
+    click.option(
+        "--metrics_port", type=click.IntRange(0, 65535),
+        help="Serve /metrics, /healthz and /readyz on this port while a stream is followed; 0: a free one.",
+    ),
     click.option(
         "--prune", type=click.Choice(["safe", "all", "none"]), default="safe", show_default=True,
-        help="Which rows that were not computed are deleted; safe: unless too many would go.",
+        help="Which rows that stand and were not computed are deleted; safe: none where too many would go.",
     ),
-    click.option("--read_time", metavar="T", help="The rows' version.  [default: the newest version read]"),
-    click.option("--strict", is_flag=True, help="Exit with 4 when there are dead letters."),
+    click.option(
+        "--read_time", metavar="T",
+        help="The version of a backfill's rows: RFC 3339 or microseconds.  [default: the newest version read]",
+    ),
+    click.option("--strict", is_flag=True, help="Exit with 4 when there are dead letters; all is written first."),
     click.option("--explain", is_flag=True, help="Print the plan and what a change touches; run nothing."),
     click.option("--dry_run", is_flag=True, help="Compute and report; write nothing."),
 ]  # fmt: skip

@@ -156,7 +156,7 @@ def _line(report: StreamReport, rate: float) -> str:
     written = sum(report.written.values()) + sum(report.deleted.values())
     return (
         f"{report.changes:,} changes ({rate:,.0f}/s), {written:,} rows written, {report.dirty:,} dirty, "
-        f"{report.dead_letters:,} dead letters, newest version {lag:,.0f} s ago"
+        f"{report.dead_letters:,} dead letters, {lag:,.0f} s behind"
     )
 
 

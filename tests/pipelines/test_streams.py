@@ -180,6 +180,18 @@ def fetched(port: int, path: str) -> tuple[int, str]:
         return 0, ""
 
 
+def test_it_is_ready_when_every_view_gives_its_rows(capsys: pytest.CaptureFixture[str]) -> None:
+    from boiler_beam.engine.follow import StreamReport
+    from pipelines.metrics import serve_metrics
+
+    with serve_metrics(0) as told:
+        port = int(capsys.readouterr().err.rpartition(":")[2].partition("/")[0])
+        told(StreamReport(changes=3, silent=["Card"]))
+        assert fetched(port, "/readyz") == (503, "not ready\n")
+        told(StreamReport(changes=9, dirty=4))
+        assert fetched(port, "/readyz") == (200, "ready\n")
+
+
 def test_figures_over_http(tmp_path: Path) -> None:
     import socket
 
@@ -326,6 +338,8 @@ def test_the_state_by_the_command_line(tmp_path: Path) -> None:
     shown = cli(tmp_path, "state", "show", "sqlite:state.db").stdout
     assert "Card: " in shown
     assert "generation 1" in shown
+    assert "0 changes that wait for their commit" in shown
+    assert "newest version 2999 (1970-01-01T00:00:00Z)" in shown
     assert "file:changes.jsonl: " in shown
     compacted = cli(tmp_path, "state", "compact", "sqlite:state.db", "--keep_days", "0").stdout
     assert "deletions forgotten" in compacted
@@ -396,7 +410,43 @@ def test_dead_letters_are_replayed_after_the_mend(tmp_path: Path) -> None:
         "--sink", "jsonl:rows.jsonl", "--state", "sqlite:state.db",
     )  # fmt: skip
     assert replayed.returncode == 0, replayed.stderr
+    assert "1 changes" in replayed.stdout.splitlines()[-1]
     assert "cards/p2" not in standing("jsonl:rows.jsonl", tmp_path)
+
+
+def test_a_replay_needs_the_state_of_the_stream(tmp_path: Path) -> None:
+    """Without it the sink would get another owner, and the stream would be refused from then on."""
+    (tmp_path / "changes.jsonl").write_text(lines(history(40)) + "torn\n")
+    run(
+        tmp_path,
+        "--mode",
+        "stream",
+        "--source",
+        "file:changes.jsonl",
+        "--sink",
+        "jsonl:rows.jsonl",
+        "--state",
+        "sqlite:s.db",
+    )
+    before = (tmp_path / "rows.jsonl.control.jsonl").read_bytes()
+    given = ["dead-letters", "replay", "jsonl:rows.jsonl.dead_letters.jsonl", "--views", "tests.pipelines.streaming_views", "--sink", "jsonl:rows.jsonl"]  # fmt: skip
+    refused = {
+        "sqlite:rows.jsonl.state.db: expected the state of a stream at sqlite:PATH, got none; mend: check the path": [],
+        "memory:: expected the state of a stream at sqlite:PATH, got none; mend: check the path": [
+            "--state",
+            "memory:",
+        ],
+        "--runner: expected the inputs of dead letters alone; mend: leave it out": ["--runner", "DirectRunner"],
+        "--source: expected the inputs of dead letters alone; mend: leave it out": ["--source", "sample:"],
+    }
+    for said, more in refused.items():
+        done = cli(tmp_path, *given, *more)
+        assert (done.returncode, done.stderr) == (2, f"error: {said}\n")
+    assert (tmp_path / "rows.jsonl.control.jsonl").read_bytes() == before
+    shown = cli(tmp_path, "dead-letters", "replay", "--help").stdout
+    assert "--state" in shown
+    assert "--runner" not in shown
+    assert "BEAM" not in shown
 
 
 def test_log_lines_where_nobody_watches(tmp_path: Path) -> None:

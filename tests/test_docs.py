@@ -1,0 +1,91 @@
+"""The pages of the documentation that show what programs do: what they show is what happens."""
+
+from __future__ import annotations
+
+import doctest
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from pipelines.cli import _cli
+
+ROOT = Path(__file__).resolve().parent.parent
+OPTIONS = doctest.ELLIPSIS
+
+
+def blocks(page: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / "docs" / page).read_text(), re.DOTALL | re.MULTILINE)
+
+
+def test_following_a_change_shows_the_messages_as_they_are() -> None:
+    runner = doctest.DocTestRunner(optionflags=OPTIONS)
+    text = "".join(blocks("following_a_change.md", "pycon"))
+    runner.run(doctest.DocTestParser().get_doctest(text, {}, "following_a_change.md", None, None))
+    assert runner.summarize(verbose=False) == (0, text.count(">>> "))
+
+
+def test_the_rows_of_both_modes_are_those_of_the_page(tmp_path: Path) -> None:
+    (view,) = blocks("consistency.md", "python")
+    documents, eventual, commit = blocks("consistency.md", "json")
+    (tmp_path / "bank.py").write_text(view)
+    (tmp_path / "changes.jsonl").write_text(documents)
+    command = f"{sys.executable} -m pipelines.cli"
+    for script, rows in zip(blocks("consistency.md", "sh"), (eventual, commit), strict=True):
+        done = subprocess.run(
+            ["sh", "-ec", script.replace("boiler-beam", command)], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.stderr == ""
+        assert done.stdout.endswith(rows)
+
+
+def options(command: click.Command) -> set[str]:
+    inner = command.commands.values() if isinstance(command, click.Group) else ()
+    own = {name for one in command.params for name in one.opts if name.startswith("--")}
+    return own.union({"--help", "--version"}, *map(options, inner))
+
+
+OF_BEAM = {"--setup_file", "--dataflow_service_options", "--prism_location"}
+
+
+@pytest.mark.parametrize("page", ["streaming.md", "command_line.md", "consistency.md", "dead_letters.md", "rows.md"])
+def test_the_options_that_a_page_names_exist(page: str) -> None:
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z_-]+", (ROOT / "docs" / page).read_text()))
+    assert named - OF_BEAM - options(_cli) == set()
+
+
+def test_every_option_of_a_run_is_in_the_table() -> None:
+    text = (ROOT / "docs/command_line.md").read_text()
+    (run,) = [command for name, command in _cli.commands.items() if name == "run"]
+    assert [name for name in sorted(options(run) - {"--help", "--version"}) if f"| `{name}`" not in text] == []
+
+
+def test_the_errors_of_streams_are_said_as_the_table_says() -> None:
+    """Each quoted message is in the code: its parts without what is filled in."""
+    sources = [
+        path for package in ("boiler_beam", "pipelines", "transforms") for path in (ROOT / package).rglob("*.py")
+    ]
+    code = re.sub(r'"\s*\n\s*f?"', "", "\n".join(path.read_text() for path in sources))
+    table = (ROOT / "docs/streaming.md").read_text().partition("## What can go wrong")[2]
+    quoted = [
+        part for line in table.splitlines() if line.startswith("| `") for part in line.split("|")[1].split("`")[1::2]
+    ]
+    assert len(quoted) > 15
+    assert [part for part in quoted if part not in code] == []
+
+
+def test_the_first_stream_prints_what_the_page_says(tmp_path: Path) -> None:
+    (script,) = blocks("streaming.md", "sh")
+    for said in blocks("streaming.md", "text"):
+        done = subprocess.run(
+            ["sh", "-ec", script.replace("python", sys.executable, 1)], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.stderr == ""
+        without_time = re.compile(r", [\d.]+ seconds$")
+        assert without_time.sub("", done.stdout.splitlines()[-1]) == without_time.sub("", said.strip())
