@@ -16,7 +16,7 @@ import msgspec
 
 from boiler_beam.connectors.billed import Billed
 from boiler_beam.errors import UsageError
-from boiler_beam.events import Change, DeadLetter, Event, Row, Stamp, View
+from boiler_beam.events import Change, DeadLetter, Event, Row, Stamp, Touch, View
 
 __all__ = ["BackfillWriter", "Control", "Sink", "Source", "StreamWriter", "View"]
 
@@ -150,9 +150,11 @@ class BackfillWriter(abc.ABC):
 
     Attributes:
         touched: How many rows were not written, but asked of the stream that writes their view (S16).
+        drift: How many of those differ still when the stream has written them.
     """
 
     touched: int = 0
+    drift: int = 0
 
     @abc.abstractmethod
     def write(self, view: View, row: Row) -> None:
@@ -198,12 +200,20 @@ class StreamWriter(abc.ABC):
     def control(self, controls: Mapping[str, Control]) -> None:
         """Puts control data, by view name; that of other views stays."""
 
+    def touches(self) -> Sequence[Touch]:
+        """What backfills asked for through the sink (S16); it is asked for again until `touched` is called."""
+        return ()
+
+    def touched(self) -> None:  # noqa: B027
+        """What `touches` gave last is durable."""
+
 
 class Sink(abc.ABC):
     """Where rows go.
 
     Attributes:
         uri: As the user wrote it.
+        billed: What was billed so far.
         has_path: Whether its address is a path on this machine, beside which dead letters may lie.
         keeps_controls: Whether it keeps control data and rows; one that does not takes a stream's rows, and what a
             stream's own state remembers of a view counts.
@@ -221,11 +231,7 @@ class Sink(abc.ABC):
         """
         self.rest = rest
         self.uri = f"{self.scheme}:{rest}"
-
-    @property
-    def billed(self) -> Billed:
-        """What was billed so far."""
-        return Billed()
+        self.billed: Billed = Billed()
 
     @abc.abstractmethod
     def controls(self) -> dict[str, Control]:

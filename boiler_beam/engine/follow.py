@@ -35,6 +35,8 @@ _MOST = 10_000
 """Changes of one transaction."""
 _BEHIND_SECONDS = 0.5
 """That rebuilding and giving take between two transactions of the stream."""
+_TOUCH_SECONDS = 5.0
+"""How often the sink is asked for touches."""
 _COMPLETE = "complete "
 """Begins the names of facts: as of when a collection was last known whole."""
 _POSITION_SECONDS, _ALIVE_SECONDS = 1.0, 60.0
@@ -173,7 +175,7 @@ class Following:
         """The collections that an unbounded source must give whole before rows are given."""
         if any(source.has_snapshot for source in self.unbounded) and self.generations.at("filling"):
             self._waited = set(plan.collections)
-        self._last_event = self._last_commit = clock()
+        self._last_event = self._last_commit = self._last_touches = clock()
         self._know_complete()
         state.commit(Progress())
         self.writer.control(self.generations.controls())
@@ -258,6 +260,7 @@ class Following:
             found.events = [event for event in found.events if not self._is_past(event)]
             self._take(found)
             self._work_behind(_BEHIND_SECONDS)
+            self._take_touches()
 
     def _is_past(self, event: Event) -> bool:
         """Whether a snapshot says more: what it held was newer, and what it lacked was deleted (S3)."""
@@ -310,6 +313,16 @@ class Following:
             for place, pattern in enumerate(self.plan.collections)
         }
         self._complete, self._newest_complete = found, max(found.values(), default=0)
+
+    def _take_touches(self) -> None:
+        """Rows that a backfill asks for by way of the sink."""
+        if self.clock() - self._last_touches < _TOUCH_SECONDS:
+            return
+        self._last_touches = self.clock()
+        touches = self.writer.touches()
+        if touches:
+            self._transact(touches, {})
+            self.writer.touched()
 
     def _idle(self, positions: Mapping[str, str]) -> None:
         """Nothing came: commits that waited for more are whole; where sources are is written down now and then."""

@@ -20,15 +20,14 @@ import grpc
 import msgspec
 
 from boiler_beam.connectors.base import BackfillWriter, Control, Sink, StreamWriter
-from boiler_beam.connectors.billed import Billed
 from boiler_beam.connectors.firestore.client import PASSING, Client, explained
 from boiler_beam.connectors.firestore.control import CONTROLS, Lease, read_controls
 from boiler_beam.connectors.firestore.guard import RETENTION_SECONDS, Guard, row_of
-from boiler_beam.connectors.firestore.protos import RunQueryRequest, Write
+from boiler_beam.connectors.firestore.protos import BatchGetDocumentsRequest, RunQueryRequest, Write
 from boiler_beam.connectors.firestore.throttle import RampUp, back_off
 from boiler_beam.connectors.firestore.write import BatchWriter, Counts, Item, Limits
-from boiler_beam.errors import UsageError
-from boiler_beam.events import DeadLetter, Row, Stamp, View
+from boiler_beam.errors import BoilerBeamError, UsageError
+from boiler_beam.events import DeadLetter, Row, Stamp, Touch, View
 
 __all__ = ["FirestoreSink", "WriteOptions", "guarded"]
 
@@ -36,6 +35,8 @@ _PAGE = 1000
 """Documents of one query: it ends before it is too long for a server."""
 _CHUNK_ROWS, _CHUNK_BYTES = 5_000, 32 << 20
 _ATTEMPTS = 8
+_TOUCHED_SECONDS, _TOUCHED_LOOK_SECONDS = 120.0, 0.5
+"""How long a backfill waits for the stream to write what it was asked for, and how often it looks."""
 
 
 @dataclass(frozen=True)
@@ -100,13 +101,8 @@ class FirestoreSink(Sink):
         super().__init__(rest)
         self.client = Client(rest)
         self.options = WriteOptions()
-        self.counts = Counts()
+        self.billed = self.counts = Counts()
         self.wait: Callable[[float], None] = time.sleep
-
-    @property
-    def billed(self) -> Billed:
-        """See `Sink`; control documents and lookups of them are too few to count."""
-        return Billed(self.counts.reads, self.counts.writes, self.counts.deletes)
 
     def controls(self) -> dict[str, Control]:
         """See `Sink`."""
@@ -181,7 +177,14 @@ class FirestoreSink(Sink):
 
 class _Follower(StreamWriter):
     def __init__(self, sink: FirestoreSink, lease: Lease) -> None:
-        self.lease, self.guard, self.is_together = lease, sink.opened(lease), sink.options.is_together
+        self.client, self.lease, self.guard, self.is_together = (
+            sink.client,
+            lease,
+            sink.opened(lease),
+            sink.options.is_together,
+        )
+        self.views: list[str] = []
+        self.taken: list[str] = []
 
     def write(self, rows: Sequence[tuple[View, Row]]) -> list[DeadLetter]:
         self.lease.check()
@@ -191,6 +194,21 @@ class _Follower(StreamWriter):
 
     def control(self, controls: Mapping[str, Control]) -> None:
         self.lease.take(controls, next((one.holder for one in controls.values()), ""))
+        self.views = list(controls)
+
+    def touches(self) -> list[Touch]:
+        found = [(view, one) for view in self.views for one in _touches(self.client, view)]
+        self.taken = [document.name for _, document in found]
+        return [
+            Touch(view, document.fields["path"].string_value, document.fields["readTime"].integer_value)
+            for view, document in found
+        ]
+
+    def touched(self) -> None:
+        deletions = [Item(name, [Write(delete=name)]) for name in self.taken]
+        for _ in self.guard.writer.write(deletions):
+            pass
+        self.taken = []
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -236,7 +254,35 @@ class _Backfill(BackfillWriter):
             self.lease.release()
         finally:
             self.lease.stop()
+        if self.touched:
+            self.drift = self._drift([name for name in live])
         return letters
+
+    def _drift(self, views: Sequence[str]) -> int:
+        """Waits until the stream has written what it was asked for; gives how many of these rows differ still (S16)."""
+        client, deadline = self.sink.client, time.monotonic() + _TOUCHED_SECONDS
+        while any(True for view in views for _ in _touches(client, view, limit=1)):
+            if time.monotonic() > deadline:
+                raise BoilerBeamError(
+                    f"{self.sink.uri}: expected the stream to write {self.touched} rows again, got no answer for "
+                    f"{_TOUCHED_SECONDS:.0f} s; mend: look whether it still runs"
+                )
+            self.sink.wait(_TOUCHED_LOOK_SECONDS)
+        number = 0
+        for chunk in self._chunks():
+            asked = {row.path: row for name, row in chunk if name in views}
+            request = BatchGetDocumentsRequest(
+                database=client.database, documents=[client.root + path for path in asked]
+            )
+            with explained(self.sink.uri, "to read rows again"):
+                for answer in client.call("BatchGetDocuments", request) if asked else ():
+                    self.sink.counts.reads += 1
+                    row = row_of(client, answer.found) if answer.HasField("found") else None
+                    path = client.path_of(answer.found.name if row is not None else answer.missing)
+                    wanted = asked[path]
+                    is_newer = row is not None and row.stamp.version > wanted.stamp.version
+                    number += not is_newer and (None if row is None else row.fields) != wanted.fields
+        return number
 
     def _chunks(self) -> Iterator[list[tuple[str, Row]]]:
         self.spool.seek(0)
@@ -251,6 +297,18 @@ class _Backfill(BackfillWriter):
                 yield chunk
                 chunk, size = [], 0
         yield chunk
+
+
+def _touches(client: Client, view: str, limit: int = 0) -> Iterator[Any]:
+    """The documents of the touches of a view."""
+    request = RunQueryRequest(parent=f"{client.root}{CONTROLS}/{view}")
+    request.structured_query.from_.add(collection_id="touches")
+    if limit:
+        request.structured_query.limit.value = limit
+    with explained(client.uri, f"to read what is asked of the stream of {view}"):
+        for answer in client.call("RunQuery", request):
+            if answer.HasField("document"):
+                yield answer.document
 
 
 def _touch(client: Client, view: str, row: Row) -> Item:

@@ -34,7 +34,10 @@ def put_micros(moment: Any, micros: int) -> None:
 
 def _timestamp(value: Any) -> dict[str, datetime]:
     moment = value.timestamp_value
-    return {"timestampValue": _EPOCH + timedelta(0, moment.seconds, moment.nanos // 1000)}
+    try:
+        return {"timestampValue": _EPOCH + timedelta(0, moment.seconds, moment.nanos // 1000)}
+    except OverflowError:
+        raise ValueError(f"expected a time from year 1 to 9999, got one of {moment.seconds} s") from None
 
 
 def _double(value: Any) -> Any:

@@ -20,6 +20,7 @@ from typing import Any, Literal, NamedTuple
 
 import grpc
 
+from boiler_beam.connectors.billed import Billed
 from boiler_beam.connectors.firestore.client import PASSING, Client, failure
 from boiler_beam.connectors.firestore.protos import BatchWriteRequest, CommitRequest
 from boiler_beam.connectors.firestore.throttle import AdaptiveThrottle, RampUp, back_off
@@ -60,28 +61,22 @@ class Limits:
 
 
 @dataclass
-class Counts:
-    """What was done, for metrics.
+class Counts(Billed):
+    """What was done, for metrics; what is billed of it, tombstones among the writes. Control documents are too few.
 
     Attributes:
-        writes: Documents written, tombstones among them.
-        deletes: Documents deleted.
         unchanged: Rows that stood as they are.
         older: Rows that were dropped, because a newer one, or a newer tombstone, stands.
         conflicts: Writes whose precondition was not met.
         retries: Writes that were sent again.
-        reads: Documents read.
         bytes: Sent in writes.
         throttled_seconds: For how long calls were held back.
     """
 
-    writes: int = 0
-    deletes: int = 0
     unchanged: int = 0
     older: int = 0
     conflicts: int = 0
     retries: int = 0
-    reads: int = 0
     bytes: int = 0
     throttled_seconds: float = 0.0
 
