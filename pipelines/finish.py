@@ -12,10 +12,10 @@ from boiler_beam.connectors.billed import Billed
 from boiler_beam.errors import UsageError
 from pipelines.options import RunOptions
 
-__all__ = ["DONE", "NOT_PRUNED", "STRICT", "finish", "needs_beam"]
+__all__ = ["DONE", "FAILED", "NOT_PRUNED", "STRICT", "finish", "needs_beam"]
 
-DONE, NOT_PRUNED, STRICT = 0, 3, 4
-"""Exit codes; 1 is failed, 2 wrong use."""
+DONE, FAILED, NOT_PRUNED, STRICT = 0, 1, 3, 4
+"""Exit codes; 2 is wrong use."""
 
 
 def finish(

@@ -19,7 +19,7 @@ from boiler_beam.plan import Plan, compile_plan
 from boiler_beam.plan.explain import explain
 from boiler_beam.steps.newest import NewestVersions
 from boiler_beam.views import ViewModel
-from pipelines.finish import DONE, finish, needs_beam
+from pipelines.finish import DONE, FAILED, finish, needs_beam
 from pipelines.options import RunOptions
 from pipelines.show import show_report, show_rows, where
 from pipelines.stream import run_stream
@@ -51,7 +51,7 @@ def run(views: Sequence[type[ViewModel]], options: RunOptions) -> int:
     if not options.dry_run:
         show_rows(console, plan, open_sink(options.sink))
     show_report(console, report, "no file: this was a dry run" if options.dry_run else where(dead_letters))
-    return finish(
+    code = finish(
         console,
         options,
         started,
@@ -62,6 +62,7 @@ def run(views: Sequence[type[ViewModel]], options: RunOptions) -> int:
         refusals=report.refusals,
         billed=report.billed,
     )
+    return FAILED if report.drift else code
 
 
 def explain_plan(plan: Plan, sources: Sequence[str]) -> None:

@@ -77,6 +77,12 @@ def show_report(console: Console, report: Report, dead_letters: str) -> None:
             f"{message}mend: if the documents are newer than that, say when they were read with --read_time",
             soft_wrap=True,
         )
+    if report.touched:
+        console.print(
+            f"a stream writes these rows: it was asked to write {report.touched:,} of them again; "
+            f"drift: {report.drift:,}" + (" rows differ still: a change was lost, or a bug" if report.drift else ""),
+            soft_wrap=True,
+        )
     if report.dead_letters:
         plural = "" if report.dead_letters == 1 else "s"
         console.print(f"{report.dead_letters:,} dead letter{plural} in {dead_letters}", soft_wrap=True)

@@ -32,6 +32,8 @@ class Report:
         changes: How many changes were read.
         dead_letters: How many inputs and rows were refused.
         views: What became of the rows, view by view.
+        touched: How many rows a live stream was asked to write again (S16).
+        drift: How many of them differ still.
         billed: What Firestore bills for.
     """
 
@@ -39,6 +41,8 @@ class Report:
     changes: int = 0
     dead_letters: int = 0
     views: list[ViewReport] = field(default_factory=list)
+    touched: int = 0
+    drift: int = 0
     billed: Billed = field(default_factory=Billed)
 
     @property
@@ -113,7 +117,7 @@ def backfill(
         dead = versions.lost.union(family for family, some in enumerate(versions.invalid) if some)
         for letter in rows.finish(prune, [view.root.family in dead for view in plan.views]):
             count(letter)
-        report.views = rows.reports
+        report.views, report.touched, report.drift = rows.reports, writer.touched, writer.drift
     for one in [*(source.billed for source in sources), sink.billed]:
         report.billed.add(one)
     return report

@@ -77,7 +77,6 @@ def test_backfill_diff_and_reconcile(application: Application, project: str, tmp
     assert " 0 writes, 0 deletes: " in again.stdout
     assert cli(tmp_path, "diff", "--views", VIEWS, "--source", database, database).stdout == "no row differs\n"
     path = min(application.rows("cards"))
-    application.client.call  # noqa: B018
     application.write([(path, {"label": "wrong"}), ("cards/nobody", {"label": "extra"})])
     different = cli(tmp_path, "diff", "--views", VIEWS, "--source", database, database)
     assert (different.returncode, different.stdout.splitlines()[-1]) == (1, "2 rows differ")
@@ -151,3 +150,31 @@ def test_killed_at_any_time(application: Application, project: str, tmp_path: Pa
         process.communicate()
     done = cli(tmp_path, "diff", "--views", VIEWS, "--source", database, database)
     assert done.stdout == "no row differs\n", done.stdout + done.stderr
+
+
+def test_s16_a_backfill_beside_a_stream_asks_it_for_rows(
+    application: Application, project: str, tmp_path: Path
+) -> None:
+    application.write(TEAMS)
+    one_by_one(application, moves(40, seed=5))
+    database = f"firestore:{project}"
+    process = start(
+        tmp_path, "--mode", "stream", "--source", database, "--sink", database, "--state", "sqlite:state.db"
+    )
+    try:
+        wait_for_right(application)
+        (tmp_path / "beside").mkdir()
+        quiet = run(tmp_path / "beside", "--source", database, "--sink", database)
+        assert (quiet.returncode, "a stream writes these rows" in quiet.stdout) == (0, False), quiet.stdout
+        known = len(application.history)
+        path = min(application.rows("cards"))
+        application.write([(path, {"label": "somebody wrote this"}), ("cards/nobody", {"label": "and this"})])
+        del application.history[known:]
+        done = run(tmp_path / "beside", "--source", database, "--sink", database, "--prune", "all")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "it was asked to write 2 of them again; drift: 0\n" in done.stdout
+        wait_for_right(application)
+        assert application.documents("touches", is_group=True) == {}
+    finally:
+        process.kill()
+        process.communicate()

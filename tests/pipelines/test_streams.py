@@ -51,12 +51,14 @@ def environment() -> dict[str, str]:
 
 def start(folder: Path, *arguments: str, limit_bytes: int | None = None) -> subprocess.Popen[str]:
     def limit() -> None:
-        if limit_bytes is not None:
-            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-            resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
+        assert limit_bytes is not None
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
 
+    # Without a function to call first the process is not forked, which gRPC's threads in this one would not survive.
+    first = None if limit_bytes is None else limit
     return subprocess.Popen(
-        [*MAIN, *arguments], cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=limit
+        [*MAIN, *arguments], cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=first
     )  # fmt: skip
 
 

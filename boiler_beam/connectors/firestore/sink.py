@@ -255,7 +255,7 @@ class _Backfill(BackfillWriter):
         finally:
             self.lease.stop()
         if self.touched:
-            self.drift = self._drift([name for name in live])
+            self.drift = self._drift(list(live))
         return letters
 
     def _drift(self, views: Sequence[str]) -> int:
