@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Container
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -36,10 +37,12 @@ class Complete(msgspec.Struct, frozen=True):
     Attributes:
         pattern: The collection, as models declare it: `users`, `conversations/{conversation}/messages`, `**/comments`.
         read_time: In microseconds since the epoch.
+        paths: Those of the documents that were given.
     """
 
     pattern: str
     read_time: int
+    paths: Container[str]
 
 
 class Touch(msgspec.Struct, frozen=True):
