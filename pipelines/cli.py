@@ -1,4 +1,4 @@
-"""The console script `boiler-beam`: run, explain, init, check, why, diff, doctor, dead-letters, state."""
+"""The console script `boiler-beam`: run, explain, init, check, why, diff, doctor, dead-letters, state, relay."""
 
 from __future__ import annotations
 
