@@ -1,4 +1,4 @@
-"""The console script `boiler-beam`: run, explain, init, check, why, diff, doctor, dead-letters, state, relay."""
+"""The console script `boiler-beam`: run, explain, init, check, why, diff, doctor, dead-letters, state."""
 
 from __future__ import annotations
 
