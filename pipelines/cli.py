@@ -173,6 +173,32 @@ def _check(views: tuple[str, ...], source: tuple[str, ...], sample: int | None) 
     return 1 if number else 0
 
 
+@_cli.command("relay")
+@click.option("--source", metavar="URI", required=True, help="What is followed: firestore:PROJECT.")
+@click.option("--topic", metavar="projects/P/topics/T", required=True, help="Where messages go.")
+@click.option(
+    "--state",
+    "relay_state",
+    metavar="URI",
+    default="sqlite:boiler_beam.relay.db",
+    show_default=True,
+    help="Where it remembers what was published.",
+)
+@click.option("--collection", metavar="PATTERN", multiple=True, help="What is asked for.  [default: all]")
+@click.option("--views", metavar="MODULE[:CLASS,...]", multiple=True, help="Ask for what these views read.")
+def _relay(source: str, topic: str, relay_state: str, collection: tuple[str, ...], views: tuple[str, ...]) -> int:
+    """Listen to a database and publish each change to a Pub/Sub topic, until ^C."""
+    from boiler_beam.plan import compile_plan
+    from pipelines.relay import run_relay
+    from pipelines.views import load_views
+
+    families = compile_plan(load_views(views)).families if views else ()
+    asked = dict.fromkeys([*collection, *(family.pattern.text for family in families)])
+    report = run_relay(source, topic, relay_state, list(asked))
+    print(f"{report.published:,} messages published, {report.deletions:,} of them deletions")
+    return 0
+
+
 @_cli.group("dead-letters")
 def _dead_letters() -> None:
     """Look at inputs that could not be used, and bring them in again."""

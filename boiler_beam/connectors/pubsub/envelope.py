@@ -22,8 +22,18 @@ import msgspec
 from boiler_beam.events import Change, DeadLetter, Row, Touch
 from boiler_beam.values import INT64_MAX, format_timestamp
 
-__all__ = ["CODES", "Message", "decode", "decode_again", "document_message", "raw_message", "row_message"]
-__all__ += ["touch_message"]
+__all__ = [
+    "CODES",
+    "Message",
+    "decode",
+    "decode_again",
+    "document_message",
+    "event_message",
+    "message_of",
+    "raw_message",
+    "row_message",
+    "touch_message",
+]
 
 MALFORMED, UNKNOWN = "malformed_message", "unknown_message"
 CODES = (MALFORMED, UNKNOWN)
@@ -133,8 +143,32 @@ def collection_of(path: str) -> str:
 
 
 def _attributes(event_id: str, event_time: str, collection: str = "", database: str = "") -> dict[str, str]:
-    every = {"event_id": event_id, "event_time": event_time, "collection": collection, "database": database}
-    return {name: value for name, value in every.items() if 0 < len(value.encode()) <= _LARGEST_ATTRIBUTE}
+    return _allowed({"event_id": event_id, "event_time": event_time, "collection": collection, "database": database})
+
+
+def _allowed(attributes: Mapping[str, str]) -> dict[str, str]:
+    """Those that the server takes.
+
+    Source: https://cloud.google.com/pubsub/quotas
+    """
+    return {name: value for name, value in attributes.items() if 0 < len(value.encode()) <= _LARGEST_ATTRIBUTE}
+
+
+def event_message(data: bytes, attributes: Mapping[str, str]) -> Message:
+    """A CloudEvent in binary mode (attributes `ce-id`, ...) as a message of ours; as it is where it can't be decoded.
+
+    So the program that follows the topic makes a dead letter of it, and nobody delivers it again and again.
+    """
+    change = decode(data, attributes)
+    if not isinstance(change, Change):
+        return Message(data, _allowed(attributes))
+    database = _DATABASE.search(attributes.get("ce-source", ""))
+    return document_message(
+        change,
+        event_id=attributes.get("ce-id", ""),
+        event_time=attributes.get("ce-time", ""),
+        database="" if database is None else database[0],
+    )
 
 
 # Decoding -------------------------------------------------------------------------------------------------------------
@@ -232,6 +266,7 @@ def _decode_other(data: bytes, attributes: Mapping[str, str], problem: Exception
 # CloudEvents ----------------------------------------------------------------------------------------------------------
 
 _EVENT = re.compile(r"google\.cloud\.firestore\.document\.v1\.(created|updated|deleted|written)(\.withAuthContext)?")
+_DATABASE = re.compile(r"projects/[^/]+/databases/[^/]+")
 _DOCUMENT = re.compile(r"projects/[^/]+/databases/[^/]+/documents/(.+)", re.DOTALL)
 
 
@@ -292,6 +327,20 @@ def raw_message(letter_input: str) -> Message:
     """
     found = msgspec.json.decode(letter_input, type=_Input)
     return Message(found.data if found.text is None else found.text.encode(), found.attributes)
+
+
+def message_of(event: Change | Touch | DeadLetter, database: str = "") -> Message | None:
+    """What a source gave, to be passed on; None for a dead letter that was made of nothing.
+
+    The input of a dead letter goes on as it came: who reads it makes a dead letter of it, too.
+    """
+    if isinstance(event, Change):
+        return document_message(event, database=database)
+    if isinstance(event, Touch):
+        return touch_message(event)
+    if event.code in CODES:
+        return raw_message(event.input or "{}")
+    return Message(event.input.encode(), {}) if event.input else None
 
 
 def decode_again(letter: DeadLetter) -> Change | Touch | DeadLetter:

@@ -1,0 +1,44 @@
+"""The relay's function, served by functions-framework as in the cloud, and events as Eventarc sends them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.helpers.servers import answers, free_port, wait_until
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+FUNCTION = ROOT / "dataflow" / "relay" / "function" / "main.py"
+
+
+@contextmanager
+def served(topic: str, log: Path) -> Iterator[str]:
+    """Serves the function; gives its address."""
+    port = free_port()
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "BOILER_BEAM_TOPIC": topic}
+    command = [sys.executable, "-m", "functions_framework", f"--source={FUNCTION}", "--target=relay", f"--port={port}"]
+    with log.open("wb") as file:
+        process = subprocess.Popen(command, env=environment, stdout=file, stderr=file)
+    try:
+        wait_until(lambda: answers(port) or process.poll() is not None, "functions-framework")
+        assert process.poll() is None, log.read_text()
+        yield f"http://127.0.0.1:{port}/"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def post(address: str, body: bytes, headers: Mapping[str, str]) -> int:
+    """Sends an event; gives the status."""
+    request = urllib.request.Request(address, body, dict(headers), method="POST")
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
