@@ -133,8 +133,9 @@ def test_equal_stamps(client: Client, proxy: Proxy) -> None:
     """S14: equal fields are no write, others are."""
     guard(client).write([row(A, 5, x=1.5), row("rows/b", 5)])
     again = guard(client)
-    again.write([row(A, 5, x=1.5), row("rows/b", 5)])
-    assert (again.counts.unchanged, again.counts.writes) == (2, 0)
+    for times in (1, 2):
+        again.write([row(A, 5, x=1.5), row("rows/b", 5)])
+        assert (again.counts.unchanged, again.counts.writes) == (2 * times, 0)
     again.write([row(A, 5, x=2.5)])
     assert rows(client, A) == {A: row(A, 5, x=2.5)}
     again.write([row(A, 5)])
@@ -345,6 +346,60 @@ def test_rivals_leave_the_newest(client: Client, proxy: Proxy, seed: int) -> Non
     newest = {path: some[-1] for path, some in emitted.items()}
     assert rows(client, *paths) == {path: one for path, one in newest.items() if one.fields}
     assert set(tombstones(client, *paths)) == {path for path, one in newest.items() if not one.fields}
+
+
+@pytest.mark.parametrize("standing", [[], [row(A, 1, x=1)], [row(A, 1)]], ids=["nothing", "row", "tombstone"])
+@pytest.mark.parametrize("method", ["BatchGetDocuments", "Commit", "BatchWrite"])
+@pytest.mark.parametrize("is_known", [True, False])
+def test_a_rival_comes_between_any_two_steps(
+    client: Client, proxy: Proxy, firestore_emulator: str, standing: list[Row], method: str, is_known: bool
+) -> None:
+    """S17: whatever stands, and whatever the two do, the newest is left."""
+    direct = Client(client.database.split("/")[1], {"FIRESTORE_EMULATOR_HOST": firestore_emulator})
+    for number, (mine, other) in enumerate(
+        (row(A, mine, **one), row(A, 3, **two))
+        for mine in (2, 4)
+        for one in ({"x": mine}, {})
+        for two in ({"x": 3}, {})
+    ):
+        path = f"rows/{number}"
+        proxy.policy = lambda call: None
+        slow, rival = guard(client), guard(direct)
+        (slow if is_known else rival).write([one._replace(path=path) for one in standing])
+        came: list[bool] = []
+
+        def policy(call: Call, rival: Guard = rival, other: Row = other._replace(path=path), came: Any = came) -> Any:
+            if call.method != method or came:
+                return None
+            came.append(True)
+            return Fault(before=lambda: rival.write([other]))
+
+        proxy.policy = policy
+        slow.write([mine._replace(path=path)])
+        if not came:
+            rival.write([other._replace(path=path)])
+        newest = max(mine, other, key=lambda one: one.stamp)._replace(path=path)
+        assert rows(direct, path) == ({path: newest} if newest.fields else {})
+        assert len(tombstones(direct, path)) == (newest.fields is None)
+    direct.close()
+
+
+def test_a_row_beside_its_tombstone(client: Client, proxy: Proxy) -> None:
+    """S17: no writer leaves it so; the newer one of the two counts, whichever came first."""
+    for number, (of_row, of_tombstone, written) in enumerate([(3, 5, 4), (5, 3, 4), (3, 5, 6), (5, 3, 6)]):
+        path = f"rows/{number}"
+        guard(client).write([row(path, of_row, x=of_row)])
+        document = documents(client, [path])[path]
+        guard(client).write([row(path, of_row + of_tombstone)])
+        stone = documents(client, [tombstone_of(path)])[tombstone_of(path)]
+        stone.fields["version"].integer_value = of_tombstone
+        writes = [Write(update=document), Write(update=stone)]
+        client.call("Commit", CommitRequest(database=client.database, writes=writes))
+        guard(client).write([row(path, written, x=written)])
+        found = rows(client, path)[path].stamp.version
+        assert (found, len(tombstones(client, path))) == ((6, 0) if written == 6 else (of_row, 1))
+        guard(client).write([row(path, 7)])
+        assert rows(client, path) == {}
 
 
 def test_a_row_that_never_stands_still(client: Client, proxy: Proxy) -> None:
