@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import threading
 import time
@@ -356,32 +357,37 @@ def test_a_rival_comes_between_any_two_steps(
 ) -> None:
     """S17: whatever stands, and whatever the two do, the newest is left."""
     direct = Client(client.database.split("/")[1], {"FIRESTORE_EMULATOR_HOST": firestore_emulator})
-    for number, (mine, other) in enumerate(
-        (row(A, mine, **one), row(A, 3, **two))
-        for mine in (2, 4)
-        for one in ({"x": mine}, {})
-        for two in ({"x": 3}, {})
-    ):
+    emitted = [(row(A, 2, x=2), row(A, 2)), (row(A, 4, x=4), row(A, 4))]
+    cases = itertools.product(itertools.chain(*emitted), (row(A, 3, x=3), row(A, 3)))
+    for number, case in enumerate(cases):
         path = f"rows/{number}"
+        mine, other = (one._replace(path=path) for one in case)
         proxy.policy = lambda call: None
         slow, rival = guard(client), guard(direct)
         (slow if is_known else rival).write([one._replace(path=path) for one in standing])
-        came: list[bool] = []
-
-        def policy(call: Call, rival: Guard = rival, other: Row = other._replace(path=path), came: Any = came) -> Any:
-            if call.method != method or came:
-                return None
-            came.append(True)
-            return Fault(before=lambda: rival.write([other]))
-
-        proxy.policy = policy
-        slow.write([mine._replace(path=path)])
+        came = once(proxy, method, rival, other)
+        slow.write([mine])
         if not came:
-            rival.write([other._replace(path=path)])
-        newest = max(mine, other, key=lambda one: one.stamp)._replace(path=path)
+            rival.write([other])
+        newest = max(mine, other, key=lambda one: one.stamp)
         assert rows(direct, path) == ({path: newest} if newest.fields else {})
-        assert len(tombstones(direct, path)) == (newest.fields is None)
+        found = [stone["version"] for stone in tombstones(direct, path).values()]
+        assert found == ([] if newest.fields else [newest.stamp.version])
     direct.close()
+
+
+def once(proxy: Proxy, method: str, rival: Guard, other: Row) -> list[Call]:
+    """The rival writes before the next call of that method is done; which is told."""
+    came: list[Call] = []
+
+    def policy(call: Call) -> Fault | None:
+        if call.method != method or came:
+            return None
+        came.append(call)
+        return Fault(before=lambda: rival.write([other]))
+
+    proxy.policy = policy
+    return came
 
 
 def test_a_row_beside_its_tombstone(client: Client, proxy: Proxy) -> None:
