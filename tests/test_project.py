@@ -47,6 +47,7 @@ def test_public_names_of_transforms() -> None:
             "ReadMessages",
             "ReadStream",
             "WriteRows",
+            "WriteToFirestore",
         ]
     )
 

@@ -18,7 +18,7 @@ from boiler_beam.events import Change
 from boiler_beam.values import Ref
 from tests.helpers.firestore import put
 from transforms import ReadFromFirestore
-from transforms.firestore import ChangeCoder
+from transforms.read_firestore import ChangeCoder
 
 pytestmark = pytest.mark.beam
 
