@@ -16,7 +16,7 @@ from boiler_beam.events import DeadLetter, Row
 from boiler_beam.oracle import compute
 from boiler_beam.plan import Plan, compile_plan
 from boiler_beam.plan.explain import explain
-from boiler_beam.samples.meeting import MeetingSession
+from boiler_beam.samples.meeting import MeetingSession, OrganizationSummary
 from tests.helpers import shop, town
 from tests.helpers.executors import told
 from tests.helpers.histories import changes
@@ -116,3 +116,13 @@ def test_documents_have_their_own_versions_and_not_those_of_what_brought_them() 
     table = [("guests/1", 1, {"name": "a"}), ("guests/2", 2, {"name": "b"}), ("rooms/1", 9, room)]
     (row,) = Stream(compile_plan([Versions]), lambda letter: None).take(changes(table))
     assert row.fields == b'{"versions":[9,1,2]}'
+
+
+def test_a_row_that_nothing_makes_keeps_nothing() -> None:
+    stream = Stream(compile_plan([OrganizationSummary]), lambda letter: None)
+    user = {"firstName": "A", "lastName": "B", "organization": "o"}
+    table = [("users/u1", 1, user), ("users/u1", 2, {**user, "organization": "p"})]
+    rows = [[row.fields is not None for row in stream.take([change])] for change in changes(table)]
+    assert rows == [[True], [False, True]]
+    cell = stream.cells.row(0, "o")
+    assert (cell.members, cell.key, cell.states) == (0, None, {})
