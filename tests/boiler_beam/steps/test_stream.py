@@ -14,6 +14,7 @@ from boiler_beam.steps.messages import Role
 from boiler_beam.steps.stream import CountWays, Distinct, Down, DownCell, StreamPlan, Up, UpCell, Ways
 from boiler_beam.steps.stream.memory import MemoryWeights
 from boiler_beam.steps.stream.messages import State
+from boiler_beam.steps.stream.row import emit
 from tests.helpers.histories import changes
 
 
@@ -138,6 +139,19 @@ def test_s9_a_sequence_is_never_below_the_version_nor_the_last_one() -> None:
         sequences.append(cell.sequence)
     assert sequences == [5, 6, 7, 40]
     assert [letter.code for letter in letters] == ["version_conflict"]
+
+
+def test_s15_where_a_rollback_forgets_what_was_written_an_equal_row_is_given_again() -> None:
+    """The sink decides whether it changed: it may hold what came between, and was rolled back. Time tells which is newer."""
+    first = emit(None, 7, b"{}", 0, 50)
+    assert first is not None
+    again = emit(first, 9, b"{}", 0, 60)
+    assert again is not None
+    assert (first.version, first.seq, again.version, again.seq) == (7, 50, 9, 60)
+    third = emit(again, 8, b"{}", 0, 55)
+    assert third is not None
+    assert (third.version, third.seq) == (9, 61), "never below itself"
+    assert emit(None, 7, None, 0, 50) is None
 
 
 @pytest.mark.parametrize(
