@@ -261,23 +261,36 @@ def test_s13_an_invalid_root_keeps_what_it_may_have_made(tmp_path: Path) -> None
     assert set(sink.written) == {"names/a2"}
 
 
+class Fragile(bb.ViewModel, collection="fragile"):
+    class Store(bb.Store):
+        author: Author = root(Author)
+
+    store: Store
+
+    @view_property
+    def ratio(self) -> float:
+        return 1 / len(self.store.author.name)
+
+
 def test_s6_a_row_that_can_not_be_told_is_not_pruned(tmp_path: Path) -> None:
-    class Fragile(bb.ViewModel, collection="fragile"):
-        class Store(bb.Store):
-            author: Author = root(Author)
-
-        store: Store
-
-        @view_property
-        def ratio(self) -> float:
-            return 1 / len(self.store.author.name)
-
     plan, sink = compile_plan([Fragile]), WatchedSink()
     run(plan, tmp_path / "one.db", sink, batches("one", [("authors/a1", 1, {"name": "Ann"})]))
     run(plan, tmp_path / "two.db", sink, batches("one", [("authors/a1", 2, {"name": ""})]))
     assert sink.written["fragile/a1"].stamp.generation == 1
     run(plan, tmp_path / "two.db", sink, batches("two", [("authors/a1", 3, None)]))
     assert not sink.written
+
+
+def test_s6_a_row_that_can_no_longer_be_told_is_not_pruned_in_another_sink(tmp_path: Path) -> None:
+    plan, one, other = compile_plan([Fragile]), WatchedSink(), WatchedSink()
+    table: Table = [("authors/a1", 1, {"name": "Ann"}), ("authors/a1", 2, {"name": ""})]
+    run(plan, tmp_path / "other.db", other, batches("other", table[:1]))
+    run(plan, tmp_path / "one.db", one, batches("one", table))
+    assert set(one.written) == {"fragile/a1"}
+    run(plan, tmp_path / "one.db", other, batches("one", table))
+    assert set(other.written) == {"fragile/a1"}
+    run(plan, tmp_path / "one.db", other, batches("two", [("authors/a1", 3, None)]))
+    assert not other.written
 
 
 def test_s16_a_backfill_in_between_makes_the_last_emissions_unknown(tmp_path: Path) -> None:
