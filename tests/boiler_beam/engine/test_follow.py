@@ -124,15 +124,22 @@ def test_s20_it_goes_on_where_it_was(tmp_path: Path) -> None:
     assert report.rows == {"BookCard": 2, "Shelf": 1}
 
 
-def test_s20_what_was_committed_and_not_sent_is_sent_first(tmp_path: Path) -> None:
+def test_s20_what_was_committed_and_not_sent_is_sent_before_anything_is_read(tmp_path: Path) -> None:
     plan, sink = compile_plan([Names]), WatchedSink()
     sink.lives = 1
     with pytest.raises(Killed):
         run(plan, tmp_path / "state.db", sink, batches("one", BOOKS))
     assert not sink.history
     sink.lives = 1 << 60
-    run(plan, tmp_path / "state.db", sink)
-    assert fields(sink) == {"names/a1": '{"name":"Ann"}'}
+    read: list[dict[str, str]] = []
+
+    class Looking(Batches):
+        def follow(self, position: str | None) -> Iterator[Any]:
+            read.append(fields(sink))
+            return super().follow(position)
+
+    run(plan, tmp_path / "state.db", sink, Looking("two", []))
+    assert read == [{"names/a1": '{"name":"Ann"}'}]
 
 
 def test_s13_a_changed_view_is_rebuilt_from_the_state_in_a_new_generation(tmp_path: Path) -> None:
@@ -380,15 +387,16 @@ def test_s21_a_step_that_raises_undoes_its_own_change_alone(tmp_path: Path, monk
     monkeypatch.setattr(Network, "observe", broken)
     plan, sink, letters = compile_plan([Shelf]), WatchedSink(), Letters()
     state = SqliteState(str(tmp_path / "state.db"))
-    followed(plan, [Batches("one", [changes(BOOKS)])], sink, state, letters=letters)
+    invalid: Table = [("books/b0", 1, {"title": 7})]
+    _, report = followed(plan, [Batches("one", [changes([*invalid, *BOOKS])])], sink, state, letters=letters)
     state.close()
     assert fields(sink) == {"shelves/authors%2Fa1": '{"numBooks":1}'}
-    (letter,) = letters.letters
-    assert (letter.code, letter.path, letter.message) == (
-        "step_raised",
-        "books/b2",
-        "a step raised RuntimeError: a bug",
-    )
+    assert report.documents == 1
+    assert [(letter.code, letter.path) for letter in letters.letters] == [
+        ("invalid_document", "books/b0"),
+        ("step_raised", "books/b2"),
+    ]
+    assert letters.letters[1].message == "a step raised RuntimeError: a bug"
     with pytest.raises(BoilerBeamError, match="a step raised RuntimeError: a bug; mend: with --state sqlite:PATH"):
         followed(plan, [Batches("one", [changes(BOOKS)])])
 
