@@ -293,10 +293,11 @@ class Following:
                     deadline = self.clock() + self.settings.coalesce_seconds
                 batch += more
                 positions[source.uri] = position
-                if len(batch) >= _MOST or self.clock() >= deadline or should_stop():
+                is_ending = should_stop()
+                if len(batch) >= _MOST or self.clock() >= deadline or is_ending:
                     yield batch, positions
                     batch, positions = [], {}
-                if should_stop():
+                if is_ending:
                     return
             if positions:
                 yield batch, positions
