@@ -59,10 +59,11 @@ def gathered(
                 deadline = clock() + seconds
             found.events += events
             found.positions[uri] = position
-            if not found.events or len(found.events) >= most or clock() >= deadline or should_stop():
+            is_end = should_stop()
+            if is_end or not found.events or len(found.events) >= most or clock() >= deadline:
                 yield found
                 found = Gathered()
-            if should_stop():
+            if is_end:
                 return
     if found.positions:
         yield found

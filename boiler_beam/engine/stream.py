@@ -121,11 +121,10 @@ class Stream:
     def left(self, place: int) -> tuple[set[str], set[str]]:
         """The paths of rows that were given in this epoch, and the paths, or masks of paths, of those not told."""
         epoch = self.epochs[place]
-        given, untold = set(), set()
+        given: set[str] = set()
+        untold: set[str] = set()
         for row_id in self.cells.row_ids(place):
             for path, one in self.cells.row(place, row_id).emitted.items():
-                if one.digest == UNTOLD:
-                    untold.add(path)
-                elif one.epoch == epoch:
-                    given.add(path)
+                is_told = one.digest != UNTOLD and one.epoch == epoch  # what can be told is given in every epoch
+                (given if is_told else untold).add(path)
         return given, untold

@@ -120,16 +120,18 @@ class DyingState(SqliteState):
 
 
 class Letters:
-    """Takes dead letters."""
+    """Takes dead letters; what is not flushed is lost."""
 
     def __init__(self) -> None:
         self.letters: list[DeadLetter] = []
+        self.waiting: list[DeadLetter] = []
 
     def write(self, letter: DeadLetter) -> None:
-        self.letters.append(letter)
+        self.waiting.append(letter)
 
     def flush(self) -> None:
-        pass
+        self.letters += self.waiting
+        self.waiting = []
 
 
 def followed(

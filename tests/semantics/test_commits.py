@@ -15,7 +15,7 @@ from boiler_beam.engine.follow import Settings
 from boiler_beam.events import Row
 from boiler_beam.oracle import compute
 from boiler_beam.plan import compile_plan, load_plan
-from tests.helpers.engine import Batches, WatchedSink, cut, followed
+from tests.helpers.engine import Batches, WatchedSink, cut, followed, lived
 from tests.helpers.executors import streamed_on_beam
 from tests.helpers.histories import Event, changes, lines
 
@@ -79,6 +79,16 @@ def test_s19_no_row_of_the_engine_holds_half_a_transfer(number: int) -> None:
         assert seen[name][-2:] == [0, 0]
     assert set(seen["commit"]) == {0}
     assert any(seen["eventual"]), "the same changes break it where rows are eventual"
+
+
+def test_s19_nor_does_one_of_an_engine_that_was_killed(tmp_path: Path) -> None:
+    plan, table, order = compile_plan([Total]), transfers(1_000), random.Random(3)
+    source = Batches("all", cut(changes(late(table, order)), order, 50))
+    settings = Settings(coalesce_seconds=0, lateness_seconds=LATE_SECONDS)
+    outcome, sink = lived(plan, [source], tmp_path / "state.db", order, 12, settings)
+    assert outcome.rows == compute(plan, changes(table)).rows
+    assert len(sink.history) > 20
+    assert set(sums(sink.history)) == {0}
 
 
 @pytest.mark.beam

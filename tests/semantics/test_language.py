@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,10 @@ from boiler_beam import Ref, aggregate, document, group, reference, referrers, r
 from boiler_beam.oracle import compute
 from boiler_beam.plan import compile_plan
 from boiler_beam.values import decode_fields
-from tests.helpers.executors import embedded, on_beam, partitioned
+from tests.helpers.engine import Batches, followed
+from tests.helpers.executors import embedded, on_beam, partitioned, streamed_on_beam
 from tests.helpers.histories import changes, lines
+from tests.helpers.proofs import EXECUTORS
 
 
 class Size(enum.Enum):
@@ -398,15 +401,26 @@ def test_every_executor_makes_these_rows(view: type[bb.ViewModel], rows: dict[st
         embedded(plan, changes(EVERY)),
         partitioned(plan, changes(EVERY)),
         partitioned(plan, changes(EVERY), 1),
+        followed(plan, [Batches("all", [changes(EVERY)])])[0],
     ):
         assert {path: decode_fields(fields) for path, fields in outcome.rows.items()} == rows
         assert not outcome.letters
 
 
+@pytest.mark.parametrize(("view", "rows"), CASES.values(), ids=CASES.keys())
+@pytest.mark.parametrize("executor", ["batches", "kills", "machines"])
+def test_streams_end_at_these_rows(executor: str, view: type[bb.ViewModel], rows: dict[str, Any]) -> None:
+    plan = compile_plan([view])
+    for seed in range(5):
+        outcome = EXECUTORS[executor](plan, EVERY, random.Random(seed))
+        assert {path: decode_fields(fields) for path, fields in outcome.rows.items()} == rows
+
+
 @pytest.mark.beam
-def test_beam_makes_the_same_rows(tmp_path: Path) -> None:
+@pytest.mark.parametrize("executor", [on_beam, streamed_on_beam])
+def test_beam_makes_the_same_rows(executor: Any, tmp_path: Path) -> None:
     plan = compile_plan([view for view, _ in CASES.values()])
-    outcome = on_beam(plan, lines(EVERY), tmp_path)
+    outcome = executor(plan, lines(EVERY), tmp_path)
     wanted = {path: fields for _, rows in CASES.values() for path, fields in rows.items()}
     assert {path: decode_fields(fields) for path, fields in outcome.rows.items()} == wanted
 
@@ -416,20 +430,24 @@ class Neighbours(bb.ViewModel, collection="neighbours"):
         chat: Chat = root(Chat)
         members: dict[str, User] = reference("chat.members")
         chats: dict[str, Chat] = referrers(Chat, by="members", of="members", order_by="-doc_id", limit=2)
+        all_chats: dict[str, Chat] = referrers(Chat, by="members", of="members")
 
     store: Store
     num_chats = aggregate.count("chats")
+    num_all = aggregate.count("all_chats")
 
     @view_property
     def ids(self) -> list[str]:
         return list(self.store.chats)
 
 
-def test_a_document_reached_by_two_ways_is_one_of_the_first_once() -> None:
+def test_s10_a_document_reached_by_several_ways_is_had_once() -> None:
     plan = compile_plan([Neighbours])
     members = {"members": ["users/a", "users/b", "users/c"]}
     table = [*USERS, *((f"chats/{one}", 1, members) for one in "xyz")]
     for partitions in (1, 2, 5):
         rows = partitioned(plan, changes(table), partitions).rows
         assert rows == embedded(plan, changes(table)).rows
-        assert decode_fields(rows["neighbours/x"]) == {"ids": ["z", "y"], "numChats": 2}
+        for executor in ("batches", "machines"):
+            assert rows == EXECUTORS[executor](plan, table, random.Random(partitions)).rows
+        assert decode_fields(rows["neighbours/x"]) == {"ids": ["z", "y"], "numAll": 3, "numChats": 2}

@@ -124,15 +124,23 @@ def test_s20_it_goes_on_where_it_was(tmp_path: Path) -> None:
     assert report.rows == {"BookCard": 2, "Shelf": 1}
 
 
-def test_s20_what_was_committed_and_not_sent_is_sent_first(tmp_path: Path) -> None:
+def test_s20_what_was_committed_and_not_sent_is_sent_before_anything_is_read(tmp_path: Path) -> None:
     plan, sink = compile_plan([Names]), WatchedSink()
-    sink.lives = 1
-    with pytest.raises(Killed):
-        run(plan, tmp_path / "state.db", sink, batches("one", BOOKS))
+    for _ in range(2):
+        sink.lives = 1
+        with pytest.raises(Killed):
+            run(plan, tmp_path / "state.db", sink, batches("one", BOOKS))
     assert not sink.history
     sink.lives = 1 << 60
-    run(plan, tmp_path / "state.db", sink)
-    assert fields(sink) == {"names/a1": '{"name":"Ann"}'}
+    read: list[dict[str, str]] = []
+
+    class Looking(Batches):
+        def follow(self, position: str | None) -> Iterator[Any]:
+            read.append(fields(sink))
+            return super().follow(position)
+
+    run(plan, tmp_path / "state.db", sink, Looking("two", []))
+    assert read == [{"names/a1": '{"name":"Ann"}'}]
 
 
 def test_s13_a_changed_view_is_rebuilt_from_the_state_in_a_new_generation(tmp_path: Path) -> None:
@@ -261,23 +269,74 @@ def test_s13_an_invalid_root_keeps_what_it_may_have_made(tmp_path: Path) -> None
     assert set(sink.written) == {"names/a2"}
 
 
+@pytest.mark.parametrize("path", [None, "authors/a2", "books/b1"])
+def test_s13_an_unreadable_root_keeps_what_it_may_have_made(tmp_path: Path, path: str | None) -> None:
+    plan, sink = compile_plan([Names]), WatchedSink()
+    table: Table = [(f"authors/a{number}", 1, {"name": "Ann"}) for number in (1, 2)]
+    run(plan, tmp_path / "one.db", sink, batches("one", table))
+    torn = DeadLetter(stage="read", code="malformed_line", message="m", path=path)
+    for source in (Batches("one", [[torn, *changes(table[:1])]]), Batches("two", [])):  # the state remembers it
+        run(plan, tmp_path / "two.db", sink, source)
+        assert set(sink.written) == ({"names/a1"} if path == "books/b1" else {"names/a1", "names/a2"})
+
+
+class Copies(bb.ViewModel, path="to/{who}/copies/{id}"):
+    class Store(bb.Store):
+        author: Author = root(Author)
+
+    store: Store
+
+    def paths(self) -> Iterator[dict[str, str]]:
+        if not self.store.author.name:
+            raise ValueError("no name")
+        for who in self.store.author.name:
+            yield {"who": who}
+
+    @view_property
+    def name(self) -> str:
+        return self.store.author.name
+
+
+def test_s6_copies_that_can_not_be_told_are_not_pruned_and_are_when_they_can(tmp_path: Path) -> None:
+    plan, sink = compile_plan([Copies]), WatchedSink()
+    run(plan, tmp_path / "one.db", sink, batches("one", [("authors/a1", 1, {"name": "xy"})]))
+    assert set(sink.written) == {"to/x/copies/a1", "to/y/copies/a1"}
+    run(plan, tmp_path / "two.db", sink, batches("one", [("authors/a1", 2, {"name": ""})]))
+    assert set(sink.written) == {"to/x/copies/a1", "to/y/copies/a1"}
+    run(plan, tmp_path / "two.db", sink, batches("two", [("authors/a1", 3, {"name": "y"})]))
+    assert set(sink.written) == {"to/y/copies/a1"}
+
+
+class Fragile(bb.ViewModel, collection="fragile"):
+    class Store(bb.Store):
+        author: Author = root(Author)
+
+    store: Store
+
+    @view_property
+    def ratio(self) -> float:
+        return 1 / len(self.store.author.name)
+
+
 def test_s6_a_row_that_can_not_be_told_is_not_pruned(tmp_path: Path) -> None:
-    class Fragile(bb.ViewModel, collection="fragile"):
-        class Store(bb.Store):
-            author: Author = root(Author)
-
-        store: Store
-
-        @view_property
-        def ratio(self) -> float:
-            return 1 / len(self.store.author.name)
-
     plan, sink = compile_plan([Fragile]), WatchedSink()
     run(plan, tmp_path / "one.db", sink, batches("one", [("authors/a1", 1, {"name": "Ann"})]))
     run(plan, tmp_path / "two.db", sink, batches("one", [("authors/a1", 2, {"name": ""})]))
     assert sink.written["fragile/a1"].stamp.generation == 1
     run(plan, tmp_path / "two.db", sink, batches("two", [("authors/a1", 3, None)]))
     assert not sink.written
+
+
+def test_s6_a_row_that_can_no_longer_be_told_is_not_pruned_in_another_sink(tmp_path: Path) -> None:
+    plan, one, other = compile_plan([Fragile]), WatchedSink(), WatchedSink()
+    table: Table = [("authors/a1", 1, {"name": "Ann"}), ("authors/a1", 2, {"name": ""})]
+    run(plan, tmp_path / "other.db", other, batches("other", table[:1]))
+    run(plan, tmp_path / "one.db", one, batches("one", table))
+    assert set(one.written) == {"fragile/a1"}
+    run(plan, tmp_path / "one.db", other, batches("one", table))
+    assert set(other.written) == {"fragile/a1"}
+    run(plan, tmp_path / "one.db", other, batches("two", [("authors/a1", 3, None)]))
+    assert not other.written
 
 
 def test_s16_a_backfill_in_between_makes_the_last_emissions_unknown(tmp_path: Path) -> None:
@@ -395,17 +454,37 @@ def test_s21_a_step_that_raises_undoes_its_own_change_alone(tmp_path: Path, monk
     monkeypatch.setattr(Network, "observe", broken)
     plan, sink, letters = compile_plan([Shelf]), WatchedSink(), Letters()
     state = SqliteState(str(tmp_path / "state.db"))
-    followed(plan, [Batches("one", [changes(BOOKS)])], sink, state, letters=letters)
+    invalid: Table = [("books/b0", 1, {"title": 7})]
+    _, report = followed(plan, [Batches("one", [changes([*invalid, *BOOKS])])], sink, state, letters=letters)
     state.close()
     assert fields(sink) == {"shelves/authors%2Fa1": '{"numBooks":1}'}
-    (letter,) = letters.letters
-    assert (letter.code, letter.path, letter.message) == (
-        "step_raised",
-        "books/b2",
-        "a step raised RuntimeError: a bug",
-    )
+    assert report.documents == 1
+    assert [(letter.code, letter.path) for letter in letters.letters] == [
+        ("invalid_document", "books/b0"),
+        ("step_raised", "books/b2"),
+    ]
+    assert letters.letters[1].message == "a step raised RuntimeError: a bug"
     with pytest.raises(BoilerBeamError, match="a step raised RuntimeError: a bug; mend: with --state sqlite:PATH"):
         followed(plan, [Batches("one", [changes(BOOKS)])])
+
+
+def test_s19_a_restarted_program_knows_what_it_let_go(tmp_path: Path) -> None:
+    plan, path, sink = compile_plan([Names]), tmp_path / "state.db", WatchedSink()
+    settings = Settings(coalesce_seconds=0, lateness_seconds=10e-6, from_empty=True)
+    stream: Table = [(f"authors/a{version}", version, {"name": "x"}) for version in (100, 200)]
+    run(plan, path, sink, batches("one", stream, is_bounded=False), settings=settings)
+    assert set(sink.written) == {"names/a100"}
+    state = SqliteState(str(path))
+    assert [one.version for one in state.waiting()] == [200]
+    state.close()
+    late: Table = [("authors/a189", 189, {"name": "x"}), ("authors/a190", 190, {"name": "x"})]
+    _, report = run(plan, path, sink, batches("two", late, is_bounded=False), settings=settings)
+    assert (set(sink.written), report.late) == ({"names/a100", "names/a189"}, 1)
+    run(plan, path, sink, batches("three", []), settings=settings)
+    assert set(sink.written) == {f"names/a{version}" for version in (100, 189, 190, 200)}
+    state = SqliteState(str(path))
+    assert list(state.waiting()) == []
+    state.close()
 
 
 def test_s3_older_than_the_horizon_is_refused(tmp_path: Path) -> None:
@@ -432,7 +511,8 @@ class Endless(Batches):
             yield [], str(len(self.batches))
 
 
-def test_it_ends_when_it_is_asked_to_and_all_that_was_read_is_written(tmp_path: Path) -> None:
+@pytest.mark.parametrize("seconds", [0, 1_000])
+def test_it_ends_when_it_is_asked_to_and_all_that_was_read_is_written(tmp_path: Path, seconds: float) -> None:
     plan, sink, state = compile_plan([Names]), WatchedSink(), SqliteState(str(tmp_path / "state.db"))
     seen: list[int] = []
 
@@ -447,7 +527,7 @@ def test_it_ends_when_it_is_asked_to_and_all_that_was_read_is_written(tmp_path: 
         sink,
         None,
         state,
-        Settings(coalesce_seconds=0, from_empty=True),
+        Settings(coalesce_seconds=seconds, from_empty=True),
         should_stop=should_stop,
     )
     state.close()

@@ -16,7 +16,7 @@ from boiler_beam.events import DeadLetter, Row
 from boiler_beam.oracle import compute
 from boiler_beam.plan import Plan, compile_plan
 from boiler_beam.plan.explain import explain
-from boiler_beam.samples.meeting import MeetingSession
+from boiler_beam.samples.meeting import MeetingSession, OrganizationSummary
 from tests.helpers import shop, town
 from tests.helpers.executors import told
 from tests.helpers.histories import changes
@@ -116,3 +116,99 @@ def test_documents_have_their_own_versions_and_not_those_of_what_brought_them() 
     table = [("guests/1", 1, {"name": "a"}), ("guests/2", 2, {"name": "b"}), ("rooms/1", 9, room)]
     (row,) = Stream(compile_plan([Versions]), lambda letter: None).take(changes(table))
     assert row.fields == b'{"versions":[9,1,2]}'
+
+
+def test_a_row_that_nothing_makes_keeps_nothing() -> None:
+    stream = Stream(compile_plan([OrganizationSummary]), lambda letter: None)
+    user = {"firstName": "A", "lastName": "B", "organization": "o"}
+    table = [("users/u1", 1, user), ("users/u1", 2, {**user, "organization": "p"})]
+    rows = [[row.fields is not None for row in stream.take([change])] for change in changes(table)]
+    assert rows == [[True], [False, True]]
+    cell = stream.cells.row(0, "o")
+    assert (cell.members, cell.key, cell.states) == (0, None, {})
+
+
+class Moody(bb.ViewModel, collection="moody"):
+    class Store(bb.Store):
+        room: town.Room = root(town.Room)
+        host: town.Guest | None = reference("room.host", optional=True)
+        members: dict[str, town.Guest] = reference("room.members")
+
+    store: Store
+    is_angry = False
+
+    @view_property
+    def _mood(self) -> str:
+        if self.is_angry:
+            raise ValueError("angry")
+        return self.store.room.topic
+
+    @view_property
+    def host(self) -> str:
+        return f"{self._mood} {self.store.host and self.store.host.name}"
+
+    @view_property
+    def last(self) -> str:
+        return self.store.members.popitem()[0] if self.store.members else ""
+
+
+ROOM = {"host": "guests/1", "members": ["guests/1", "guests/2"], "topic": "t"}
+GUESTS = [("guests/1", 1, {"name": "Ann", "nick": "a"}), ("guests/2", 1, {"name": "Bo", "nick": "a"})]
+
+
+def test_s6_a_row_whose_getter_raised_is_tried_again_at_any_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    letters: list[DeadLetter] = []
+    stream = Stream(compile_plan([Moody]), letters.append)
+    monkeypatch.setattr(Moody, "is_angry", True)
+    assert not list(stream.take(changes([*GUESTS, ("rooms/1", 2, ROOM)])))
+    assert [letter.code for letter in letters] == ["getter_raised"]
+    monkeypatch.setattr(Moody, "is_angry", False)
+    (row,) = stream.take(changes([("guests/1", 3, {"name": "Amy"})]))
+    assert row.fields == b'{"host":"t Amy","last":"2"}'
+
+
+def test_a_getter_may_do_with_what_it_reads_as_it_likes() -> None:
+    stream = Stream(compile_plan([Moody]), pytest.fail)
+    list(stream.take(changes([*GUESTS, ("rooms/1", 2, ROOM)])))
+    (row,) = stream.take(changes([("guests/1", 3, {"name": "Amy"})]))
+    assert row.fields == b'{"host":"t Amy","last":"2"}'
+
+
+def test_s7_a_contested_row_is_as_new_as_what_left_it() -> None:
+    stream = Stream(compile_plan([town.Profile]), lambda letter: None)
+    (first,) = stream.take(changes(GUESTS))
+    gone, older = ("guests/1", 9, None), ("guests/2", 5, {"name": "Bob", "nick": "a"})
+    (row,) = stream.take(changes([gone, older]))
+    assert (first.path, first.stamp.version, row.path, row.stamp.version) == (row.path, 1, first.path, 9)
+
+
+def test_s16_a_touch_gives_a_contested_row_again() -> None:
+    stream = Stream(compile_plan([town.Profile]), lambda letter: None)
+    (first,) = stream.take(changes(GUESTS))
+    stream.touch(0, first.path, 9)
+    ((_, again),) = stream.rows()
+    assert (again.path, again.fields, again.stamp.version) == (first.path, first.fields, 9)
+    assert not list(stream.rows())
+
+
+class Name(bb.DomainModel, collection="guests"):
+    name: str
+
+
+class NameCard(bb.ViewModel, collection="name_cards"):
+    class Store(bb.Store):
+        guest: Name = root(Name)
+
+    store: Store
+
+    @view_property
+    def name(self) -> str:
+        return self.store.guest.name
+
+
+def test_a_document_that_two_models_read_is_counted_once() -> None:
+    stream = Stream(compile_plan([NameCard, town.Profile]), lambda letter: None)
+    list(stream.take(changes(GUESTS)))
+    assert dict(stream.network.take_counts()) == {"documents": 2}
+    list(stream.take(changes([("guests/1", 2, None)])))
+    assert dict(stream.network.take_counts()) == {"documents": -1}

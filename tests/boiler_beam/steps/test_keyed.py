@@ -31,7 +31,8 @@ from boiler_beam.steps.messages import Role
 from boiler_beam.steps.stream import StreamPlan
 from boiler_beam.steps.stream.memory import MemoryRanking
 from boiler_beam.steps.stream.messages import Held, Ranked, State
-from tests.helpers.network import StoredCell
+from tests.helpers.histories import changes
+from tests.helpers.network import StoredCell, ViewNetwork
 
 PLAN = StreamPlan(compile_plan([MeetingSession]))
 EDGES = {name: number for number, (_, name) in enumerate(PLAN.places)}
@@ -163,6 +164,17 @@ def test_rank_tells_what_changed() -> None:
         if rank(head, ranking, 1, version):
             told.append((head.values, head.sequence))
     assert told == [([3], 10), ([7], 11), ([5], 30)]
+
+
+def test_s2_s3_a_cell_with_an_invalid_version_is_not_forgotten() -> None:
+    network = ViewNetwork(compile_plan([MeetingSession]).views[0], compile_plan([MeetingSession]))
+    history = changes([("locations/l1", 5, None), ("locations/l2", 5, None), ("locations/l2", 6, {"latitude": "x"})])
+    for change in history:
+        network.observe(change)
+    network.settle()
+    network.expire(100)
+    kept = {key for (stage, key), cell in network.cells.items() if cell.head is not None}
+    assert kept == {"locations/l2"}
 
 
 # Bytes --------------------------------------------------------------------------------------------------------------

@@ -7,11 +7,14 @@ from typing import Any
 import pytest
 
 import boiler_beam as bb
-from boiler_beam import Ref, aggregate, reference, root
+from boiler_beam import Ref, aggregate, reference, root, view_property
 from boiler_beam.plan import compile_plan
+from boiler_beam.steps.keyed.logs import OneDocument
 from boiler_beam.steps.messages import Role
-from boiler_beam.steps.stream import CountWays, Distinct, Down, DownCell, StreamPlan, Ways
+from boiler_beam.steps.stream import CountWays, Distinct, Down, DownCell, StreamPlan, Up, UpCell, Ways
+from boiler_beam.steps.stream.memory import MemoryWeights
 from boiler_beam.steps.stream.messages import State
+from boiler_beam.steps.stream.row import emit
 from tests.helpers.histories import changes
 
 
@@ -36,6 +39,10 @@ class Receipt(bb.ViewModel, collection="receipts"):
     store: Store
     total = aggregate.sum("items", of="price")
 
+    @view_property
+    def number(self) -> int:
+        return len(self.store.lines)
+
 
 PLAN = StreamPlan(compile_plan([Receipt]))
 ITEMS = next(number for number, (_, name) in enumerate(PLAN.places) if name == "items")
@@ -49,6 +56,7 @@ class Sent:
 
     def shown(self, edge: int, row: str, path: str, weight: int, old: Any, new: Any, parts: Any, *_: Any) -> None:
         self.messages.append([(value, times) for _, value, times in parts])
+        self.last = row, weight, old, new
 
     def take(self) -> list[Any]:
         taken, self.messages = self.messages, []
@@ -80,6 +88,41 @@ def test_s10_a_document_that_two_ways_lead_to_is_had_once() -> None:
     assert not cell.states
 
 
+def test_s10_a_way_may_leave_before_it_comes_without_the_fields() -> None:
+    """What is taken back carries no fields, and is never what a row has."""
+    sent, cell = Sent(), Ways()
+    step = CountWays(PLAN, sent)  # type: ignore[arg-type]
+
+    def candidate(weight: int, sequence: int, fields: bytes) -> State | None:
+        one = state(sequence, 5)
+        step.candidate(cell, ITEMS, "o1", "items/i1", weight, State(sequence, one.role, fields, sequence), 7)
+        return cell.told
+
+    assert candidate(-1, 1, b"") is None
+    told = candidate(2, 1, b"{}")
+    assert told is not None
+    assert told.fields == b"{}"
+    assert candidate(1, 1, b"{}") == told
+    assert candidate(-1, 2, b"") == told, "that of a newer state, which is not there yet"
+    told = candidate(2, 2, b"[]")
+    assert told is not None
+    assert told.fields == b"[]"
+
+
+def test_up_answers_and_takes_back() -> None:
+    sent, lines = Sent(), ITEMS - 1
+    step, cell = Up(PLAN, sent), UpCell(MemoryWeights(), OneDocument())  # type: ignore[arg-type]
+    there = State(3, Role(lines, [], [], []), b"{}", 3)
+    step.wanted(cell, lines, "lines/l1", "o1", 1, 7)
+    row, weight, old, new = sent.last
+    assert (row, weight, old, new.role) == ("o1", 1, None, None), "missing is an answer, too (S8)"
+    step.lies(cell, lines, "lines/l1", "lines/l1", None, there, 8)
+    assert sent.last == ("o1", 1, new, there)
+    step.wanted(cell, lines, "lines/l1", "o1", -1, 9)
+    assert sent.last == ("o1", 1, there, None), "it goes: the row may be forgotten later (S3)"
+    assert list(cell.rows.items()) == []
+
+
 def test_s9_a_sequence_is_never_below_the_version_nor_the_last_one() -> None:
     letters: list[Any] = []
     down, cell = Down(PLAN, Sent(), letters.append), DownCell()  # type: ignore[arg-type]
@@ -96,6 +139,19 @@ def test_s9_a_sequence_is_never_below_the_version_nor_the_last_one() -> None:
         sequences.append(cell.sequence)
     assert sequences == [5, 6, 7, 40]
     assert [letter.code for letter in letters] == ["version_conflict"]
+
+
+def test_s15_where_a_rollback_forgets_what_was_written_an_equal_row_is_given_again() -> None:
+    """The sink decides whether it changed: it may hold what came between, and was rolled back. Time tells which is newer."""
+    first = emit(None, 7, b"{}", 0, 50)
+    assert first is not None
+    again = emit(first, 9, b"{}", 0, 60)
+    assert again is not None
+    assert (first.version, first.seq, again.version, again.seq) == (7, 50, 9, 60)
+    third = emit(again, 8, b"{}", 0, 55)
+    assert third is not None
+    assert (third.version, third.seq) == (9, 61), "never below itself"
+    assert emit(None, 7, None, 0, 50) is None
 
 
 @pytest.mark.parametrize(
