@@ -17,7 +17,7 @@ from boiler_beam.plan import Edge, Group, Reference, Root
 from boiler_beam.steps.functions import FunctionRaised, references
 from boiler_beam.steps.row import store_value
 from boiler_beam.steps.stream import CountWays, Distinct, Down, First, Row, StreamPlan, Up
-from boiler_beam.steps.stream.cells import Cells
+from boiler_beam.steps.stream.cells import Cells, RowCell
 from boiler_beam.steps.stream.down import NOTHING_NEW
 from boiler_beam.steps.stream.messages import Part, State
 
@@ -116,7 +116,10 @@ class Network:
     def touched(self, edge: int, path: str, version: int, /) -> None:
         """See `Out`."""
         self.number_of_messages += 1
-        self._up.touched(self.cells.up(edge, path), edge, path, version)
+        view = self._view_of[edge]
+        for row, _ in self.cells.up(edge, path).rows.items():
+            self.number_of_messages += 1
+            self._changed(self.cells.row(view, row), view, edge, row, path, version)
 
     def wanted(self, edge: int, key: str, row: str, weight: int, version: int, /) -> None:
         """See `Out`."""
@@ -155,35 +158,37 @@ class Network:
         self.number_of_messages += 1
         view = self._view_of[edge]
         cell = self.cells.row(view, row)
-        if cell.version < version:
-            cell.version = version
-        is_seen = cell.read >> edge & 1
         if parts or member is not None:
-            is_seen = True
+            cell.read = -1
             for place, value, times in parts:
                 self.row.added(cell, edge, place, path, value, times)
             if member is not None:
                 self.row.owned(cell, *member)
-        if is_seen and view not in self.silent:
-            self.dirty[view][row] = None
-        if cell.values:
-            self._renew(cell.values, edge, path)
+        self._changed(cell, view, edge, row, path, version)
         if self._holds_members[edge] and (old is None) is not (new is None):
             self.cells.up(edge, row).documents.change(path, old, new)
 
-    def _renew(self, values: dict[int, Any], edge: int, path: str) -> None:
-        """A document changed over an edge: what getters read is brought up to date, or read again."""
+    def _changed(self, cell: RowCell, view: int, edge: int, row: str, path: str, version: int) -> None:
+        """A document changed over an edge: the row is dirty if it read it; what getters read is brought up to date."""
+        if cell.version < version:
+            cell.version = version
+        if cell.read >> edge & 1 and view not in self.silent:
+            self.dirty[view][row] = None
+        values = cell.values
+        if not values:
+            return
         for child in self._listed_below[edge]:
             values.pop(child, None)
         known = values.get(edge)
         if known is None:
             return
-        document = self._documents_of[edge](path)
-        keys = [key for key, one in known.items() if one.path == path] if type(known) is dict else []
-        if document is None or not keys or not self.plan.shows_all[edge]:
+        document, key = self._documents_of[edge](path), None
+        if type(known) is Listed and self.plan.shows_all[edge]:
+            key = known.keys.get(path)
+        if key is None or document is None:
             del values[edge]
-        for key in keys if edge in values else ():
-            known[key] = document
+        else:
+            known.documents[key] = document
 
     # What rows have ---------------------------------------------------------------------------------------------------
 
@@ -223,6 +228,8 @@ class Network:
             case Root():
                 before = "" if view.paths.root is not None else f"{self.plan.plan.families[edge.family].pattern.text}/"
                 documents = lambda row, over: {} if (one := shown(before + row)) is None else {one.path: one}  # noqa: E731
+                if edge.only is None:
+                    return Reader(number, documents, lambda over: shown(before + over.row), self._bits(number))
             case _:
                 assert parent is not None
                 above = parent.name
@@ -257,13 +264,14 @@ class Over:
     """What a row has over each edge, read where somebody asks.
 
     Attributes:
+        row: The row.
         read: The edges that were asked for, as a set of bits: a change over another one changes nothing of the row.
     """
 
-    __slots__ = ("_known", "_readers", "_row", "_values", "read")
+    __slots__ = ("_known", "_readers", "_values", "read", "row")
 
     def __init__(self, row: str, readers: dict[str, Reader], values: dict[int, Any]) -> None:
-        self._row, self._readers, self._values = row, readers, values
+        self.row, self._readers, self._values = row, readers, values
         self._known: dict[str, Documents] = {}
         self.read = 0
 
@@ -273,7 +281,7 @@ class Over:
         if found is None:
             reader = self._readers[name]
             self.read |= reader.bits
-            found = self._known[name] = reader.documents(self._row, self)
+            found = self._known[name] = reader.documents(self.row, self)
         return found
 
     def value(self, edge: Edge) -> Any:
@@ -286,8 +294,15 @@ class Over:
                 value = reader.value(self)
                 if value is not None:
                     self._values[reader.number] = value
-            return dict(value) if type(value) is dict else value  # a getter may do with it as it likes
+            return dict(value.documents) if type(value) is Listed else value  # a getter may do with it as it likes
         return store_value(edge, self(edge.name), lambda: self(edge.parent) if edge.parent else {})
+
+
+class Listed(NamedTuple):
+    """What a getter reads of an edge to many documents, and the key of each by its path; None where it has several."""
+
+    documents: dict[str | None, DomainModel]
+    keys: dict[str, str | None]
 
 
 def _listed(edge: Reference, shown: Callable[[str], DomainModel | None]) -> Callable[[Over], Any]:
@@ -300,13 +315,15 @@ def _listed(edge: Reference, shown: Callable[[str], DomainModel | None]) -> Call
                 return shown(path)
         return None
 
-    def many(over: Over) -> Any:
-        found: dict[str | None, Any] = {}
+    def many(over: Over) -> Listed:
+        found = Listed({}, {})
         for parent in over(above).values():
             for key, path in _references(edge, parent):
                 document = shown(path)
                 if document is not None:
-                    found[key if is_map else path[path.rfind("/") + 1 :] if is_by_id else path] = document
+                    name = key if is_map else path[path.rfind("/") + 1 :] if is_by_id else path
+                    found.documents[name] = document
+                    found.keys[path] = None if path in found.keys and found.keys[path] != name else name
         return found
 
     return many if edge.is_many else one

@@ -98,7 +98,7 @@ class Stream:
             version = max(cell.version, floor)
             over = network.over(place, row_id, cell.values)
             copies = render(cell, place, row_id, over, over.value)
-            cell.read = -1 if any(copy.fields is None for copy in copies) else over.read
+            cell.read = -1 if None in [copy.fields for copy in copies] else over.read
             for path, last, new, fields in emissions(cell, place, copies, version, epoch):
                 if self._is_unique[place]:
                     yield self._row(place, path, last, new, fields)

@@ -17,7 +17,7 @@ from boiler_beam.models import DomainModel, FamilyCodec
 from boiler_beam.plan.fieldpath import FieldPath
 from boiler_beam.plan.ordering import Ordering
 from boiler_beam.plan.rowpath import RowPath
-from boiler_beam.views import ViewModel
+from boiler_beam.views import Store, ViewModel
 from boiler_beam.views.fold import Fold
 
 __all__ = ["Aggregate", "Edge", "Fixed", "Group", "Plan", "Reference", "Referrers", "Root", "ViewPlan"]
@@ -152,7 +152,14 @@ class ViewPlan:
     max_paths: int
     fingerprint: str
 
-    @property
+    @cached_property
+    def store(self) -> type[Store]:
+        """The class `Store` of the view."""
+        store = self.model.declared_store()
+        assert store is not None
+        return store
+
+    @cached_property
     def root(self) -> Root | Group:
         """What makes the rows."""
         root = self.edges[0]

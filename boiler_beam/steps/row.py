@@ -151,11 +151,9 @@ def _row(
                 narrowed = narrowed or Narrowed(found, name, edge.only)
         return narrowed
 
-    store_class = view.model.declared_store()
-    assert store_class is not None
     row = view.model.__new__(view.model)
     row.__dict__.update(
-        store=store_class(reach, find),
+        store=view.store(reach, find),
         key=key,
         _copy=CopyOfRow(view.paths.at),
         _aggregate=lambda name: aggregate(view.aggregate_places[name]),

@@ -10,7 +10,7 @@ from typing_extensions import assert_never
 from boiler_beam.errors import InvalidDocument
 from boiler_beam.events import Change, DeadLetter
 from boiler_beam.models import DomainModel
-from boiler_beam.plan import Fixed, Group, Reference, Referrers, Root
+from boiler_beam.plan import Edge, Fixed, Group, Reference, Referrers, Root
 from boiler_beam.steps.functions import group_ids, is_shown, targets
 from boiler_beam.steps.newest import dead_letter_of, is_newest_invalid, replaces
 from boiler_beam.steps.partition.ask import Asking
@@ -47,7 +47,8 @@ class Down(Showing):
         self.refuse = refuse
         self.horizon = 0
         self._asking = Asking(plan, lambda place, message: refuse(message.letter))
-        self._is_bare = plan.is_bare
+        self._is_bare, self._shows_all = plan.is_bare, plan.shows_all
+        self._keys = [self._keys_of(view, edge) for view, edge in plan.edges]
 
     def observed(self, cell: DownCell, family: int, change: Change) -> Any:
         """A version was observed, maybe not for the first time.
@@ -60,18 +61,19 @@ class Down(Showing):
             message = f"expected a change since {self.horizon}, before which deletions are forgotten, got an older one"
             self.refuse(dead_letter_of("newest", "too_old", message, change))
             return NOTHING_NEW
-        if not change.is_deleted:
+        fields = bytes(change.fields)
+        if fields != b"null":
             try:
                 document = self.plan.plan.families[family].decode(change.path, change.version, change.fields)
             except InvalidDocument as error:
                 self.refuse(dead_letter_of("decode", error.code, str(error), change))
                 standing = None if cell.version < 0 else cell.version
                 if is_newest_invalid(change, standing, cell.invalid):
-                    cell.invalid = change.version, bytes(change.fields)
+                    cell.invalid = change.version, fields
                 return NOTHING_NEW
-        if cell.version >= 0 and not replaces(change, cell.version, cell.fields, self.refuse):
+        if change.version <= cell.version and not replaces(change, cell.version, cell.fields, self.refuse):
             return NOTHING_NEW
-        cell.version, cell.fields = change.version, bytes(change.fields)
+        cell.version, cell.fields = change.version, fields
         if cell.invalid is not None and cell.invalid[0] <= change.version:
             cell.invalid = None
         cell.sequence = max(cell.sequence + 1, change.version)
@@ -102,27 +104,30 @@ class Down(Showing):
 
     def _said(self, sequence: int, number: int, document: DomainModel, change: Change) -> Said | None:
         view, edge = self.plan.edges[number]
-        tried = self._asking.tried
-        if not (self.plan.shows_all[number] or tried(is_shown, view, edge, document, change)):
+        if not (self._shows_all[number] or self._asking.tried(is_shown, view, edge, document, change)):
             return None
-        path = change.path
-        match edge:
-            case Root():
-                keys: dict[str, Any] = {self.plan.plan.views[view].row_id(path): None}
-            case Group():
-                keys = dict(tried(group_ids, view, edge, document, change) or ())
-            case Fixed():
-                keys = {path: None} if path == edge.path else {}
-            case Reference():
-                keys = {path: None}
-            case Referrers():
-                keys = dict.fromkeys(tried(targets, view, edge, document, change) or ())
-            case _:
-                assert_never(edge)
+        keys = self._keys[number](document, change)
         if not keys:
             return None
         role = self._asking.role(number, view, document, change)
         return Said(State(sequence, role, b"", change.version), keys)
+
+    def _keys_of(self, view: int, edge: Edge) -> Callable[[DomainModel, Change], dict[str, Any]]:
+        """Where the documents of an edge say that they are."""
+        tried, row_id = self._asking.tried, self.plan.plan.views[view].row_id
+        match edge:
+            case Root():
+                return lambda document, change: {row_id(change.path): None}
+            case Group():
+                return lambda document, change: dict(tried(group_ids, view, edge, document, change) or ())
+            case Fixed():
+                return lambda document, change: {change.path: None} if change.path == edge.path else {}
+            case Reference():
+                return lambda document, change: {change.path: None}
+            case Referrers():
+                return lambda document, change: dict.fromkeys(tried(targets, view, edge, document, change) or ())
+            case _:
+                assert_never(edge)
 
     def _tell(self, number: int, change: Change, sequence: int, old: Said | None, new: Said | None) -> None:
         _, edge = self.plan.edges[number]

@@ -154,10 +154,11 @@ class MemoryCells:
 
     def keep(self, family: int, path: str, document: DomainModel | None, /) -> None:
         """See `Cells`."""
+        known = self.known[family]
         if document is None:
-            self.known[family].pop(path, None)
+            known.pop(path, None)
         else:
-            self.known[family][sys.intern(path)] = document
+            known[path if path in known else sys.intern(path)] = document
 
     def up(self, edge: int, key: str, /) -> UpCell:
         """See `Cells`."""

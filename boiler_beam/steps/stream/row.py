@@ -77,13 +77,17 @@ class Row:
         """
         view = self.plan.plan.views[place]
         is_group = isinstance(view.root, Group)
-        if not (cell.members > 0 if is_group else reached(view.root.name)):
+
+        def is_there(edge: Edge) -> bool:
+            return value(edge) is not None if value is not None else bool(reached(edge.name))
+
+        if not (cell.members > 0 if is_group else is_there(view.root)):
             if self.plan.is_local:
                 cell.key = None
                 cell.states.clear()  # nothing is added to a row that nothing makes
             return ()
         for edge in self._required[place]:
-            if not reached(edge.name):
+            if not is_there(edge):
                 return ()
         key = cell.key if is_group else row_id[row_id.rfind("/") + 1 :]
         return render(view, row_id, key, reached, lambda one: self._aggregate(cell, view, one), self.refuse, value)
@@ -121,6 +125,8 @@ class Row:
             if new is not None:
                 emitted[path] = new
                 yield path, last, new, fields
+        if len(emitted) == len(copies):  # each of them is in it now
+            return
         wanted = {path for path, _ in copies}
         for path in [path for path in emitted if path not in wanted]:
             if untold and paths.mask_of(path) in untold:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from boiler_beam.steps.stream.cells import UpCell
-from boiler_beam.steps.stream.messages import State
+from boiler_beam.steps.stream.messages import Out, State
+from boiler_beam.steps.stream.plan import StreamPlan
 from boiler_beam.steps.stream.show import Showing
 
 __all__ = ["Up"]
@@ -24,10 +25,17 @@ class Up(Showing):
         Wanted(tickets, users/u1, row org1, -1)              org1 no longer has it
     """
 
+    def __init__(self, plan: StreamPlan, out: Out) -> None:
+        super().__init__(plan, out)
+        self._is_open = plan.is_open
+        self._is_direct = [
+            edge.limit is None and not plan.counts_ways[number] for number, (_, edge) in enumerate(plan.edges)
+        ]
+
     def wanted(self, cell: UpCell, edge: int, key: str, row: str, weight: int, version: int) -> None:
         """A row wants what lies here, more or less."""
         cell.rows.add(row, weight)
-        if self.plan.is_open[edge]:
+        if self._is_open[edge]:
             for path, state, times in cell.documents.each():
                 self._tell(edge, row, path, None, state, weight * times, max(version, state.version))
         else:
@@ -38,7 +46,7 @@ class Up(Showing):
         """A document lies here in a new state."""
         before: State | None
         after: State | None
-        if self.plan.is_open[edge]:
+        if self._is_open[edge]:
             before, after = old, new if new.role is not None else None
         else:
             known = cell.documents.get(path)
@@ -50,17 +58,12 @@ class Up(Showing):
             for row, weight in cell.rows.items():
                 self._tell(edge, row, path, before, after, weight, version)
 
-    def touched(self, cell: UpCell, edge: int, path: str, version: int) -> None:
-        """A document of a bare edge changed: nothing is kept of it."""
-        for row, _ in cell.rows.items():
-            self.out.shown(edge, row, path, 1, _MISSING, _MISSING, (), None, version)
-
     def _tell(
         self, edge: int, row: str, path: str, old: State | None, new: State | None, weight: int, version: int
     ) -> None:
         if weight == 0:
             return
-        if self.plan.edges[edge][1].limit is None and not self.plan.counts_ways[edge]:
+        if self._is_direct[edge]:
             if weight < 0 and old is None:
                 old, new, weight = new, None, -weight
             self.show(edge, row, path, old, new, weight, version)
