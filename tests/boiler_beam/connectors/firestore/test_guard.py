@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import threading
 import time
@@ -133,8 +134,9 @@ def test_equal_stamps(client: Client, proxy: Proxy) -> None:
     """S14: equal fields are no write, others are."""
     guard(client).write([row(A, 5, x=1.5), row("rows/b", 5)])
     again = guard(client)
-    again.write([row(A, 5, x=1.5), row("rows/b", 5)])
-    assert (again.counts.unchanged, again.counts.writes) == (2, 0)
+    for times in (1, 2):
+        again.write([row(A, 5, x=1.5), row("rows/b", 5)])
+        assert (again.counts.unchanged, again.counts.writes) == (2 * times, 0)
     again.write([row(A, 5, x=2.5)])
     assert rows(client, A) == {A: row(A, 5, x=2.5)}
     again.write([row(A, 5)])
@@ -345,6 +347,65 @@ def test_rivals_leave_the_newest(client: Client, proxy: Proxy, seed: int) -> Non
     newest = {path: some[-1] for path, some in emitted.items()}
     assert rows(client, *paths) == {path: one for path, one in newest.items() if one.fields}
     assert set(tombstones(client, *paths)) == {path for path, one in newest.items() if not one.fields}
+
+
+@pytest.mark.parametrize("standing", [[], [row(A, 1, x=1)], [row(A, 1)]], ids=["nothing", "row", "tombstone"])
+@pytest.mark.parametrize("method", ["BatchGetDocuments", "Commit", "BatchWrite"])
+@pytest.mark.parametrize("is_known", [True, False])
+def test_a_rival_comes_between_any_two_steps(
+    client: Client, proxy: Proxy, firestore_emulator: str, standing: list[Row], method: str, is_known: bool
+) -> None:
+    """S17: whatever stands, and whatever the two do, the newest is left."""
+    direct = Client(client.database.split("/")[1], {"FIRESTORE_EMULATOR_HOST": firestore_emulator})
+    emitted = [(row(A, 2, x=2), row(A, 2)), (row(A, 4, x=4), row(A, 4))]
+    cases = itertools.product(itertools.chain(*emitted), (row(A, 3, x=3), row(A, 3)))
+    for number, case in enumerate(cases):
+        path = f"rows/{number}"
+        mine, other = (one._replace(path=path) for one in case)
+        proxy.policy = lambda call: None
+        slow, rival = guard(client), guard(direct)
+        (slow if is_known else rival).write([one._replace(path=path) for one in standing])
+        came = once(proxy, method, rival, other)
+        slow.write([mine])
+        if not came:
+            rival.write([other])
+        newest = max(mine, other, key=lambda one: one.stamp)
+        assert rows(direct, path) == ({path: newest} if newest.fields else {})
+        found = [stone["version"] for stone in tombstones(direct, path).values()]
+        assert found == ([] if newest.fields else [newest.stamp.version])
+    direct.close()
+
+
+def once(proxy: Proxy, method: str, rival: Guard, other: Row) -> list[Call]:
+    """The rival writes before the next call of that method is done; which is told."""
+    came: list[Call] = []
+
+    def policy(call: Call) -> Fault | None:
+        if call.method != method or came:
+            return None
+        came.append(call)
+        return Fault(before=lambda: rival.write([other]))
+
+    proxy.policy = policy
+    return came
+
+
+def test_a_row_beside_its_tombstone(client: Client, proxy: Proxy) -> None:
+    """S17: no writer leaves it so; the newer one of the two counts, whichever came first."""
+    for number, (of_row, of_tombstone, written) in enumerate([(3, 5, 4), (5, 3, 4), (3, 5, 6), (5, 3, 6)]):
+        path = f"rows/{number}"
+        guard(client).write([row(path, of_row, x=of_row)])
+        document = documents(client, [path])[path]
+        guard(client).write([row(path, of_row + of_tombstone)])
+        stone = documents(client, [tombstone_of(path)])[tombstone_of(path)]
+        stone.fields["version"].integer_value = of_tombstone
+        writes = [Write(update=document), Write(update=stone)]
+        client.call("Commit", CommitRequest(database=client.database, writes=writes))
+        guard(client).write([row(path, written, x=written)])
+        found = rows(client, path)[path].stamp.version
+        assert (found, len(tombstones(client, path))) == ((6, 0) if written == 6 else (of_row, 1))
+        guard(client).write([row(path, 7)])
+        assert rows(client, path) == {}
 
 
 def test_a_row_that_never_stands_still(client: Client, proxy: Proxy) -> None:
