@@ -44,6 +44,7 @@ def test_public_names_of_transforms() -> None:
             "ReadChanges",
             "ReadStream",
             "WriteRows",
+            "WriteToFirestore",
         ]
     )
 

@@ -26,6 +26,7 @@ import grpc
 import msgspec
 
 from boiler_beam.connectors.firestore.client import PASSING, Client, explained
+from boiler_beam.connectors.firestore.options import RETENTION_SECONDS
 from boiler_beam.connectors.firestore.protos import BatchGetDocumentsRequest, Write
 from boiler_beam.connectors.firestore.throttle import back_off
 from boiler_beam.connectors.firestore.values import micros_of_proto, put_fields, put_micros, wire_of_fields
@@ -33,12 +34,10 @@ from boiler_beam.connectors.firestore.write import BatchWriter, Item, Outcome
 from boiler_beam.errors import BoilerBeamError
 from boiler_beam.events import DeadLetter, Row, Stamp
 
-__all__ = ["RETENTION_SECONDS", "Guard", "Permit", "put_stamp", "row_of", "tombstone_of"]
+__all__ = ["Guard", "Permit", "put_stamp", "row_of", "tombstone_of"]
 
 STAMP = "_boiler"
 TOMBSTONES = "_boiler_tombstones"
-RETENTION_SECONDS = 10 * 86_400.0
-"""How long a tombstone stays: longer than anything older can come back (S3)."""
 _LONGEST_ID = 1500
 _FORBIDDEN_ID = re.compile(r"__.*__")
 _READ = 250

@@ -13,7 +13,6 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any, BinaryIO, ClassVar
 
 import grpc
@@ -22,46 +21,20 @@ import msgspec
 from boiler_beam.connectors.base import BackfillWriter, Control, Sink, StreamWriter
 from boiler_beam.connectors.firestore.client import PASSING, Client, explained
 from boiler_beam.connectors.firestore.control import CONTROLS, Lease, read_controls
-from boiler_beam.connectors.firestore.guard import RETENTION_SECONDS, Guard, row_of
+from boiler_beam.connectors.firestore.guard import Guard, row_of
+from boiler_beam.connectors.firestore.options import WriteOptions
 from boiler_beam.connectors.firestore.protos import RunQueryRequest, Write
 from boiler_beam.connectors.firestore.throttle import RampUp, back_off
-from boiler_beam.connectors.firestore.write import BatchWriter, Counts, Item, Limits
+from boiler_beam.connectors.firestore.write import BatchWriter, Counts, Item
 from boiler_beam.errors import UsageError
 from boiler_beam.events import DeadLetter, Row, Stamp, View
 
-__all__ = ["FirestoreSink", "WriteOptions", "guarded"]
+__all__ = ["FirestoreSink", "guarded"]
 
 _PAGE = 1000
 """Documents of one query: it ends before it is too long for a server."""
 _CHUNK_ROWS, _CHUNK_BYTES = 5_000, 32 << 20
 _ATTEMPTS = 8
-
-
-@dataclass(frozen=True)
-class WriteOptions:
-    """How rows are written.
-
-    Attributes:
-        ramp_up: Whether writes begin at 500 a second and grow by half every 5 minutes; never with an emulator.
-        writers: How many writers share that budget: the workers of a pipeline.
-        pace_seconds: The least time between two writes of one row; 0: none.
-        is_together: Whether the rows of one `write` go in as few Commits as can be (consistency `commit`).
-        cached: How many rows' stamps a writer remembers.
-        retention_seconds: How long tombstones stay.
-        lapse_seconds: After which a lease that was not renewed is anybody's.
-        renew_seconds: Between two renewals.
-        limits: See there.
-    """
-
-    ramp_up: bool = True
-    writers: int = 1
-    pace_seconds: float = 1.0
-    is_together: bool = False
-    cached: int = 100_000
-    retention_seconds: float = RETENTION_SECONDS
-    lapse_seconds: float = 60.0
-    renew_seconds: float = 15.0
-    limits: Limits = field(default_factory=Limits)
 
 
 def guarded(client: Client, options: WriteOptions, lease: Lease | None = None) -> Guard:

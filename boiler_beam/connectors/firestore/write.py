@@ -21,11 +21,12 @@ from typing import Any, Literal, NamedTuple
 import grpc
 
 from boiler_beam.connectors.firestore.client import PASSING, Client, failure
+from boiler_beam.connectors.firestore.options import Limits
 from boiler_beam.connectors.firestore.protos import BatchWriteRequest, CommitRequest
 from boiler_beam.connectors.firestore.throttle import AdaptiveThrottle, RampUp, back_off
 from boiler_beam.errors import BoilerBeamError
 
-__all__ = ["BatchWriter", "Counts", "Item", "Limits", "Outcome"]
+__all__ = ["BatchWriter", "Counts", "Item", "Outcome"]
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 _OK = 0
@@ -38,25 +39,6 @@ _OVERLOADED = {
 }
 _EMULATED_BYTES = 3 << 20
 """The emulator takes calls of at most 4 MiB."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Of a writer.
-
-    Attributes:
-        writes: The most writes in a call.
-        size_bytes: The most bytes in a call. Firestore's limit is 10 MiB.
-        calls: The most calls in flight.
-        call_seconds: How long an answer is waited for.
-        retry_seconds: How long what fails is tried again before the writer gives up.
-    """
-
-    writes: int = 500
-    size_bytes: int = 9_961_472
-    calls: int = 8
-    call_seconds: float = 60.0
-    retry_seconds: float = 600.0
 
 
 @dataclass

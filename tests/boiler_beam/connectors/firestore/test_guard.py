@@ -14,8 +14,9 @@ import pytest
 
 from boiler_beam.connectors.firestore.client import Client
 from boiler_beam.connectors.firestore.guard import Guard, tombstone_of
+from boiler_beam.connectors.firestore.options import Limits
 from boiler_beam.connectors.firestore.protos import CommitRequest, Write
-from boiler_beam.connectors.firestore.write import BatchWriter, Limits
+from boiler_beam.connectors.firestore.write import BatchWriter
 from boiler_beam.errors import BoilerBeamError
 from boiler_beam.events import DeadLetter, Row, Stamp
 from tests.helpers.faults import Call, Fault, Proxy

@@ -11,6 +11,7 @@ import grpc
 import pytest
 
 from boiler_beam.connectors.firestore.client import Client
+from boiler_beam.connectors.firestore.options import Limits
 from boiler_beam.connectors.firestore.protos import (
     METHODS,
     BatchGetDocumentsRequest,
@@ -18,7 +19,7 @@ from boiler_beam.connectors.firestore.protos import (
     Write,
 )
 from boiler_beam.connectors.firestore.throttle import AdaptiveThrottle, RampUp
-from boiler_beam.connectors.firestore.write import BatchWriter, Item, Limits
+from boiler_beam.connectors.firestore.write import BatchWriter, Item
 from boiler_beam.errors import BoilerBeamError, UsageError
 from tests.helpers.faults import Call, Fault, Proxy, statuses
 

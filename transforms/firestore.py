@@ -1,0 +1,94 @@
+"""Writing the rows of a stream to Firestore, by many workers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.metrics import Metrics
+from apache_beam.transforms.util import ReshufflePerKey
+from apache_beam.transforms.window import GlobalWindow
+from apache_beam.utils.windowed_value import WindowedValue
+
+from boiler_beam.connectors.firestore.options import WriteOptions
+from boiler_beam.events import Row
+from boiler_beam.steps.keyed.wire import decode_row, encode_letter
+from transforms.write import NAMESPACE
+
+__all__ = ["WriteToFirestore"]
+
+_MOST_ROWS, _MOST_BYTES = 5_000, 32 << 20
+
+
+class WriteToFirestore(beam.PTransform):  # type: ignore[misc]
+    """Writes rows, each unless a newer one stands (S17). A bundle is done when its rows are durable.
+
+    Args:
+        address: `PROJECT` or `PROJECT/DATABASE`.
+        options: How. The ramp-up's budget is that of the whole pipeline: `writers` says by how many it is shared.
+
+    Returns:
+        A PCollection of dead letters: bytes for `boiler_beam.steps.keyed.wire.decode_letter`.
+    """
+
+    def __init__(self, address: str, options: WriteOptions | None = None) -> None:
+        super().__init__()
+        self.address, self.options = address, options or WriteOptions()
+
+    def expand(self, rows: Any) -> Any:
+        """Builds it on the `rows` of `FollowViews`: (path, bytes for `decode_row`)."""
+        return (
+            rows
+            | "Durable" >> ReshufflePerKey()
+            | "Write" >> beam.ParDo(_Write(self.address, self.options)).with_output_types(bytes)
+        )
+
+
+class _Write(beam.DoFn):  # type: ignore[misc]
+    """Gathers the rows of a bundle. What it remembers of rows that it wrote outlives the bundle."""
+
+    def __init__(self, address: str, options: WriteOptions) -> None:
+        self.address, self.options = address, options
+
+    def setup(self) -> None:
+        """Connects."""
+        from boiler_beam.connectors.firestore.client import Client
+        from boiler_beam.connectors.firestore.sink import guarded
+
+        self.client = Client(self.address)
+        self.guard = guarded(self.client, self.options)
+
+    def start_bundle(self) -> None:
+        """Nothing came yet."""
+        self.rows: list[Row] = []
+        self.size = 0
+
+    def process(self, element: tuple[bytes, bytes]) -> Iterator[bytes]:
+        """Takes a row; writes when there are many."""
+        view, row = decode_row(element[1])
+        self.rows.append(row)
+        self.size += len(element[1])
+        Metrics.counter(NAMESPACE, f"{view}/{'deleted' if row.fields is None else 'written'}").inc()
+        if len(self.rows) >= _MOST_ROWS or self.size >= _MOST_BYTES:
+            yield from self._written()
+
+    def finish_bundle(self) -> Iterator[Any]:
+        """Writes the rest."""
+        for letter in self._written():
+            yield WindowedValue(letter, GlobalWindow().max_timestamp(), (GlobalWindow(),))
+
+    def _written(self) -> list[bytes]:
+        before = asdict(self.guard.counts)
+        letters = self.guard.write(self.rows, is_together=self.options.is_together)
+        for name, number in asdict(self.guard.counts).items():
+            unit = 1000 if name == "throttled_seconds" else 1
+            label = "throttled_millis" if name == "throttled_seconds" else name
+            Metrics.counter(NAMESPACE, f"firestore/{label}").inc(int((number - before[name]) * unit))
+        self.start_bundle()
+        return [encode_letter(letter) for letter in letters]
+
+    def teardown(self) -> None:
+        """Ends the connection."""
+        self.client.close()
