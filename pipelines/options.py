@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 import click
 
+from boiler_beam.connectors import Sink, open_sink
+from boiler_beam.connectors.firestore.options import WriteOptions
 from boiler_beam.errors import UsageError
 from boiler_beam.values import INT64_MAX, from_wire, micros_of
 
@@ -19,7 +21,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["KEYS", "RunOptions", "configuration", "options_of_a_run", "read_time_micros"]
+__all__ = ["KEYS", "RunOptions", "configuration", "options_of_a_run", "read_time_micros", "sink_of", "write_options"]
 
 KEYS = ("views", "project", "database", "sink", "state")
 
@@ -44,7 +46,27 @@ class RunOptions:
     strict: bool
     explain: bool
     dry_run: bool
+    ramp_up: bool
+    row_seconds: float
     beam_arguments: tuple[str, ...]
+
+
+def sink_of(options: RunOptions) -> Sink:
+    """The sink, told how to write.
+
+    Raises:
+        UsageError: The URI is malformed, or its scheme is none of a sink.
+    """
+    sink = open_sink(options.sink)
+    if sink.scheme == "firestore":
+        sink.options = write_options(options)  # type: ignore[attr-defined]
+    return sink
+
+
+def write_options(options: RunOptions) -> WriteOptions:
+    """How rows are written to Firestore."""
+    is_together = options.consistency == "commit"
+    return WriteOptions(ramp_up=options.ramp_up, pace_seconds=options.row_seconds, is_together=is_together)
 
 
 def configuration() -> dict[str, Any]:
@@ -145,6 +167,14 @@ _OPTIONS = [
     ),
     click.option("--strict", is_flag=True, help="Exit with 4 when there are dead letters; all is written first."),
     click.option("--explain", is_flag=True, help="Print the plan and what a change touches; run nothing."),
+    click.option(
+        "--ramp_up/--no_ramp_up", default=True,
+        help="Firestore: begin with 500 writes a second, half as many again every 5 minutes.  [default: ramp_up]",
+    ),
+    click.option(
+        "--row_seconds", type=click.FloatRange(min=0), default=1.0, show_default=True,
+        help="Firestore: how long to wait between two writes of one row.",
+    ),
     click.option("--dry_run", is_flag=True, help="Compute and report; write nothing."),
 ]  # fmt: skip
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from rich.console import Console
 
-from boiler_beam.connectors import dead_letters_beside, open_dead_letters, open_sink, open_source, read_sources
+from boiler_beam.connectors import dead_letters_beside, open_dead_letters, open_source, read_sources
 from boiler_beam.engine import Report, backfill
 from boiler_beam.engine.cost import writes_per_change
 from boiler_beam.engine.memory import MemorySink
@@ -20,7 +20,7 @@ from boiler_beam.plan.explain import explain
 from boiler_beam.steps.newest import NewestVersions
 from boiler_beam.views import ViewModel
 from pipelines.finish import DONE, FAILED, finish, needs_beam
-from pipelines.options import RunOptions
+from pipelines.options import RunOptions, sink_of
 from pipelines.show import show_report, show_rows, where
 from pipelines.stream import run_stream
 
@@ -49,7 +49,7 @@ def run(views: Sequence[type[ViewModel]], options: RunOptions) -> int:
         raise UsageError("--mode backfill: expected sources that end, got an unbounded one; mend: --mode stream")
     report = _on_beam(plan, options, dead_letters) if options.runner else _embedded(plan, options, dead_letters)
     if not options.dry_run:
-        show_rows(console, plan, open_sink(options.sink))
+        show_rows(console, plan, sink_of(options))
     show_report(console, report, "no file: this was a dry run" if options.dry_run else where(dead_letters))
     code = finish(
         console,
@@ -78,7 +78,7 @@ def explain_plan(plan: Plan, sources: Sequence[str]) -> None:
 
 def _embedded(plan: Plan, options: RunOptions, dead_letters: str) -> Report:
     sources = [open_source(uri) for uri in options.source]
-    sink = open_sink(options.sink)
+    sink = sink_of(options)
     writer = open_dead_letters(dead_letters)
 
     def drop(letter: DeadLetter) -> None:

@@ -18,7 +18,7 @@ from boiler_beam.engine.state import MemoryState, open_state
 from boiler_beam.errors import UsageError
 from boiler_beam.plan import Plan
 from pipelines.finish import finish, needs_beam
-from pipelines.options import RunOptions
+from pipelines.options import RunOptions, sink_of
 from pipelines.show import show_rows, show_stream, where
 
 __all__ = ["run_stream", "state_beside"]
@@ -49,7 +49,7 @@ def run_stream(plan: Plan, options: RunOptions, dead_letters: str) -> int:
     started = time.monotonic()
     console = Console(soft_wrap=False, highlight=False)
     if options.runner:
-        report, sink = _on_beam(plan, options, dead_letters), open_sink(options.sink)
+        report, sink = _on_beam(plan, options, dead_letters), sink_of(options)
     else:
         report, sink = _embedded(plan, options, dead_letters)
     show_rows(console, plan, sink)
@@ -100,7 +100,7 @@ def _embedded(plan: Plan, options: RunOptions, dead_letters: str) -> tuple[Strea
         sources = [source.following() for source in sources]
     for source in sources:
         source.read_time = options.read_time
-    sink, letters = open_sink(options.sink), open_dead_letters(dead_letters)
+    sink, letters = sink_of(options), open_dead_letters(dead_letters)
     address = options.state or state_beside(options.sink, is_bounded=all(source.is_bounded for source in sources))
     lateness = options.allowed_lateness_seconds if options.consistency == "commit" else None
     settings = Settings(options.coalesce_seconds, lateness, options.prune, options.from_empty)

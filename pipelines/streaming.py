@@ -11,13 +11,14 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
 
-from boiler_beam.connectors import open_sink, open_source
+from boiler_beam.connectors import open_source
 from boiler_beam.connectors.base import Control, Sink, Source
 from boiler_beam.engine.follow import StreamReport
 from boiler_beam.engine.write import Prune, refusal_to_prune
@@ -25,8 +26,17 @@ from boiler_beam.errors import UsageError
 from boiler_beam.events import Row, Stamp
 from boiler_beam.plan import Plan, refuse_main
 from pipelines.beam import LOCAL_RUNNERS, pipeline_on, plain_errors
-from pipelines.options import RunOptions
-from transforms import AppendRows, Behavior, FollowSources, FollowViews, Outlet, ReadMessages, ReadStream
+from pipelines.options import RunOptions, sink_of, write_options
+from transforms import (
+    AppendRows,
+    Behavior,
+    FollowSources,
+    FollowViews,
+    Outlet,
+    ReadMessages,
+    ReadStream,
+    WriteToFirestore,
+)
 from transforms.write import NAMESPACE
 
 __all__ = ["run_streaming"]
@@ -71,7 +81,7 @@ def run_streaming(
         source.read_time = options.read_time
         source.prepare(plan.collections)
     splits = [(source.uri, split) for source in bounded for split in source.splits()]
-    sink = open_sink(options.sink)
+    sink = sink_of(options)
     controls = _next_generations(plan, sink)
     is_commit, began = options.consistency == "commit", time.time_ns() // 1000
     behavior = Behavior(
@@ -83,19 +93,20 @@ def run_streaming(
         since_micros=began,
     )
     behaviors = {name: replace(behavior, generation=one.generation) for name, one in controls.items()}
-    if not options.dry_run:
-        with sink.stream([view.target for view in plan.views]) as writer:
-            writer.control(controls)
-    with tempfile.TemporaryDirectory() as folder:
-        outlet = Outlet(options.sink, dead_letters, os.path.join(folder, "left.jsonl"))
+    with ExitStack() as held:
+        if not options.dry_run:
+            with ExitStack() as opened:
+                opened.enter_context(sink.stream([view.target for view in plan.views])).control(controls)
+                if _takes_many(sink) and options.runner != _DATAFLOW:
+                    held.push(opened.pop_all())  # its lease, for as long as this program waits for the runner
+        left = os.path.join(held.enter_context(tempfile.TemporaryDirectory()), "left.jsonl")
         read = [pipeline | "Read" >> ReadStream(plan, splits, is_timed=is_commit)] if bounded or not live else []
         if live:
             read.append(pipeline | "Live" >> _live(plan, live, options))
         changes = read[0]["changes"] if len(read) == 1 else [one["changes"] for one in read] | beam.Flatten()
         streamed = changes | "Follow" >> FollowViews(plan, behaviors)
         letters = [streamed["dead_letters"], *(one["dead_letters"] for one in read)] | "DeadLetters" >> beam.Flatten()
-        views = tuple(view.reference_name for view in plan.views)
-        {**streamed, "dead_letters": letters} | "Write" >> AppendRows(views, outlet)
+        _write({**streamed, "dead_letters": letters}, plan, sink, options, Outlet(options.sink, dead_letters, left))
         with plain_errors():
             result: Any = pipeline.run()
             if options.runner == _DATAFLOW and (live or options.dry_run):
@@ -108,8 +119,21 @@ def run_streaming(
         if live:
             report.rows = {view.name: sum(1 for _ in sink.standing(view.target)) for view in plan.views}
         else:
-            _prune(plan, sink, controls, _left(outlet.left), counts, options.prune, report)
+            _prune(plan, sink, controls, _left(left), counts, options.prune, report)
     return report
+
+
+def _takes_many(sink: Sink) -> bool:
+    """Whether many workers may write to it at once."""
+    return sink.scheme == "firestore"
+
+
+def _write(streamed: dict[str, Any], plan: Plan, sink: Sink, options: RunOptions, outlet: Outlet) -> None:
+    """Brings rows and dead letters to where they go."""
+    if _takes_many(sink):
+        refused = streamed.pop("rows") | "WriteRows" >> WriteToFirestore(sink.rest, write_options(options))
+        streamed["dead_letters"] = [streamed["dead_letters"], refused] | "AllDeadLetters" >> beam.Flatten()
+    streamed | "Write" >> AppendRows(tuple(view.reference_name for view in plan.views), outlet)
 
 
 def _live(plan: Plan, live: Sequence[Source], options: RunOptions) -> beam.PTransform:

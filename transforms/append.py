@@ -53,9 +53,10 @@ class AppendRows(beam.PTransform):  # type: ignore[misc]
         self.views, self.outlet = views, outlet
 
     def expand(self, streamed: dict[str, Any]) -> Any:
-        """Builds it on what `FollowViews` gives."""
+        """Builds it on what `FollowViews` gives; the rows may be written elsewhere."""
+        rows = streamed.get(ROWS)
         parts = [
-            streamed[ROWS] | "Row" >> beam.Map(lambda pair: (b"", _ROW + pair[1])).with_output_types(KEYED),
+            *([rows | "Row" >> beam.Map(lambda pair: (b"", _ROW + pair[1])).with_output_types(KEYED)] if rows else []),
             streamed[LETTERS] | "DeadLetter" >> beam.Map(lambda data: (b"", _LETTER + data)).with_output_types(KEYED),
             streamed[LEFT] | "Left" >> beam.Map(lambda path: (b"", _LEFT + path.encode())).with_output_types(KEYED),
         ]

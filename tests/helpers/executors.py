@@ -116,7 +116,8 @@ def streamed_on_beam(
     run = RunOptions(
         runner=runner, source=(f"file:{folder}/documents.jsonl",), sink=sink, dead_letter=None, mode="stream", state=None,
         consistency=consistency, coalesce_seconds=0.0, allowed_lateness_seconds=0, from_empty=False, metrics_port=None,  # type: ignore[arg-type]
-        prune="safe", read_time=None, strict=False, explain=False, dry_run=False, beam_arguments=options,
+        prune="safe", read_time=None, strict=False, explain=False, dry_run=False, ramp_up=True, row_seconds=1.0,
+        beam_arguments=options,
     )  # fmt: skip
     report = run_streaming(plan, run, dead)
     rows = {row.path: row.fields or b"" for view in plan.views for row in open_sink(sink).standing(view.target)}

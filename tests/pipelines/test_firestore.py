@@ -178,3 +178,20 @@ def test_s16_a_backfill_beside_a_stream_asks_it_for_rows(
     finally:
         process.kill()
         process.communicate()
+
+
+@pytest.mark.beam
+def test_a_runner_writes_to_firestore_and_prunes(application: Application, project: str, tmp_path: Path) -> None:
+    pytest.importorskip("apache_beam", reason="Beam is an extra: other Pythons run without it")
+    application.write(TEAMS)
+    one_by_one(application, moves(30, seed=6))
+    known = len(application.history)
+    application.write([("cards/nobody", {"label": "of an older generation"})])
+    del application.history[known:]
+    database = f"firestore:{project}"
+    done = run(tmp_path, "--mode", "stream", "--source", database, "--sink", database, "--runner", "DirectRunner")
+    assert done.returncode == 0, done.stderr
+    assert_right(application)
+    again = run(tmp_path, "--source", database, "--sink", database)
+    assert again.returncode == 0, again.stderr
+    assert_right(application)
