@@ -13,6 +13,7 @@ programs that want a lease one gets it, and one that lost its lease finds out.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 import uuid
@@ -31,6 +32,7 @@ from boiler_beam.errors import BoilerBeamError, UsageError
 __all__ = ["CONTROLS", "Lease", "Standing", "read_controls"]
 
 CONTROLS = "_boiler"
+_log = logging.getLogger("boiler_beam")
 _UNMET = {grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.ALREADY_EXISTS, grpc.StatusCode.NOT_FOUND}
 _CALL_SECONDS, _START_SECONDS, _RENEW_SECONDS = 10.0, 60.0, 600.0
 """How long one call is waited for, and how often it is repeated: at a start, and once rows were written."""
@@ -155,6 +157,14 @@ class Lease:
                 if name in seen and seen[name] != one.updated:
                     raise self._refused(name, one)
             if others:
+                if not seen:
+                    names = ", ".join(others)
+                    _log.warning(
+                        "%s: waits up to %.0f s for the lease of another program on %s to lapse",
+                        self.client.uri,
+                        self.lapse_seconds,
+                        names,
+                    )
                 seen = {name: one.updated for name, one in others.items()}
                 left = max(self.lapse_seconds - one.age for one in others.values())
                 self.wait(min(_LOOK_SECONDS, max(0.0, left) + 0.1))
