@@ -91,7 +91,7 @@ class Reader:
         """The server's time, in microseconds since the epoch: all that was written before can be read at it. A read."""
         names = [f"{self.client.root}_boiler/now"]  # nobody looks whether there is one
         request = BatchGetDocumentsRequest(database=self.client.database, documents=names)
-        answers = self._all("BatchGetDocuments", request, "to read")
+        answers = self._all("BatchGetDocuments", request, "to read the time")
         self.count(1)
         return micros_of_proto(answers[0].read_time)
 
