@@ -29,6 +29,7 @@ _OPTIONS = [
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.use_local_subchannel_pool", 1),  # else several clients of a process share one connection
     ("SingleThreadedUnaryStream", 1),  # three times as many documents a second from a stream of answers
+    ("grpc.http2.lookahead_bytes", 4 << 20),  # the server goes on while documents are decoded
 ]
 PASSING = frozenset(
     [

@@ -108,7 +108,7 @@ class FirestoreSource(KeyedSource):
             self.collections = self.reader.collections()
         return queries_of(self.collections, self.select, self.where)
 
-    def time_of_reading(self, queries: Sequence[Query]) -> int:
+    def time_of_reading(self) -> int:
         """`read_time`, which is the server's time now where it was not set.
 
         Raises:
@@ -116,16 +116,17 @@ class FirestoreSource(KeyedSource):
         """
         if self.read_time is not None:
             check_read_time(self.uri, self.read_time, time.time_ns() // 1000)
-        elif queries:
-            self.read_time = self.reader.now(queries[0])
-        return self.read_time or 0
+        else:
+            self.read_time = self.reader.now()
+        return self.read_time
 
     def parts(self, most: int = PARTS) -> list[Part]:
         """What there is to read, in at most so many parts of each query."""
-        queries = self.queries()
-        read_time = self.time_of_reading(queries)
+        read_time = self.time_of_reading()
         return [
-            Part(query, read_time, *span) for query in queries for span in self.reader.ranges(query, most, read_time)
+            Part(query, read_time, *span)
+            for query in self.queries()
+            for span in self.reader.ranges(query, most, read_time)
         ]
 
     def splits(self) -> Sequence[str]:

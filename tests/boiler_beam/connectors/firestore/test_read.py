@@ -246,6 +246,7 @@ def test_what_does_not_pass_is_told(client: Client, monkeypatch: pytest.MonkeyPa
         source = source_of(client, "users")
         slept: list[float] = []
         source.reader._sleep = slept.append
+        source.read_time = source.reader.now()
         proxy.rule = lambda call: grpc.StatusCode.UNAVAILABLE if call.number < 5 else grpc.StatusCode.PERMISSION_DENIED
         with pytest.raises(
             UsageError, match=r"expected to read users, got PERMISSION_DENIED: .*; mend: grant the role"
