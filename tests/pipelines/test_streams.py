@@ -269,6 +269,8 @@ def test_a_full_disk_loses_nothing(tmp_path: Path, what: str) -> None:
     assert "could not be written" in full.stderr.splitlines()[-1]
     assert "mend: free space" in full.stderr.splitlines()[-1]
     assert "Traceback" not in full.stderr
+    if what == "sink":
+        assert (tmp_path / "rows.jsonl").read_bytes()[-1:] in (b"\n", b""), "no line that is half written"
     done = run(tmp_path, *arguments)
     assert done.returncode == 0, done.stderr
     assert_right(sink, tmp_path, table)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import random
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, note
 from hypothesis import strategies as st
 
+from boiler_beam.engine.follow import Settings
+from boiler_beam.engine.state import SqliteState
 from boiler_beam.oracle import Truth, compute
 from boiler_beam.plan import Plan, compile_plan
 from tests.helpers import shop, town
@@ -17,7 +21,7 @@ from tests.helpers.engine import Batches, WatchedSink, cut, followed
 from tests.helpers.executors import told
 from tests.helpers.histories import changes
 from tests.helpers.proofs import EMBEDDED, assert_right, prove
-from tests.helpers.random_views import sources
+from tests.helpers.random_views import published, sources, view_of
 from tests.helpers.strategies import histories
 
 PLANS = {"shop": compile_plan(shop.VIEWS), "town": compile_plan(town.VIEWS)}
@@ -30,6 +34,24 @@ seeds = st.integers(0, 999)
 def test_any_view_any_history(executor: str, source: str, table: list[Any], seed: int) -> None:
     """The profile's number of histories for each way: 4 * 150 by `make check`, 4 * 500 by `make check-all`."""
     prove(executor, source, table, seed)
+
+
+@given(texts=st.lists(sources(), min_size=2, max_size=3), table=histories(is_town=True), seed=seeds)
+def test_views_that_come_go_and_change_places(texts: list[str], table: list[Any], seed: int) -> None:
+    """Cells go by the places of edges in their view: whatever plan it is in, the state says what it knows (S22)."""
+    order, sink = random.Random(seed), WatchedSink()
+    places = enumerate(texts)
+    views = [published(view_of(one.replace("out/", f"out{n}/").replace("any/", f"any{n}/"))) for n, one in places]
+    with tempfile.TemporaryDirectory() as folder:
+        for life in range(3):
+            if life:  # the first one reads all collections
+                views = order.sample(views, order.randint(1, len(views))) if order.random() < 0.5 else views[::-1]
+            plan = compile_plan(views)
+            state = SqliteState(str(Path(folder, "state.db")))
+            source = Batches(f"part {life}", cut(changes(table[life::3]), order))
+            outcome, _ = followed(plan, [source], sink, state, Settings(coalesce_seconds=0, prune="all"))
+            state.close()
+    assert_right(plan, outcome, table)
 
 
 @both_worlds

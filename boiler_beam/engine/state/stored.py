@@ -330,7 +330,7 @@ class StoredCells:
         return encode(_Document(cell.sequence, cell.version, cell.fields, cell.invalid, said))
 
     def _encoded_row(self, view: int, cell: RowCell) -> bytes | None:
-        if not (cell.version or cell.emitted):
+        if cell.version < 0 and not cell.emitted:
             return None
         states = {}
         for place, state in cell.states.items():

@@ -157,7 +157,7 @@ class RowCell(msgspec.Struct, gc=False):
     """What is kept of one row, beside the documents that it has.
 
     Attributes:
-        version: The newest version of all messages that reached it (S7).
+        version: The newest version of all messages that reached it (S7); -1 where none did.
         members: How many members a group's row has.
         key: The group's key.
         states: Of each aggregate an accumulator; of a distinct count how many values there are.
@@ -169,7 +169,7 @@ class RowCell(msgspec.Struct, gc=False):
     """
 
     rankings: Mapping[int, Ranking[Any]]
-    version: int = 0
+    version: int = -1
     members: int = 0
     key: Any = None
     states: dict[int, Any] = {}

@@ -160,6 +160,23 @@ def test_s13_revision_rebuilds_and_writes_rows_that_are_equal(tmp_path: Path) ->
     assert [row.stamp.generation for row in sink.history] == [1, 1, 2, 2]
 
 
+def test_s13_a_view_is_not_rebuilt_because_others_come_or_change_places(tmp_path: Path) -> None:
+    path, sink = tmp_path / "state.db", WatchedSink()
+    run(compile_plan([card(), Names]), path, sink, batches("one", BOOKS))
+    writes = sink.writes
+    run(compile_plan([Names, card()]), path, sink, batches("one", BOOKS))
+    run(compile_plan([Shelf, Names, card()]), path, sink, batches("one", BOOKS))
+    assert [row.path for row in sink.history[writes:]] == ["shelves/authors%2Fa1"]
+
+
+def test_s13_rows_of_the_first_moment_are_rebuilt_too(tmp_path: Path) -> None:
+    path, sink = tmp_path / "state.db", WatchedSink()
+    first: Table = [(path, 0, fields) for path, _, fields in BOOKS]
+    run(compile_plan([card()]), path, sink, batches("one", first))
+    run(compile_plan([card(revision=2)]), path, sink, batches("one", first))
+    assert [(row.stamp.generation, row.fields is None) for row in sink.history] == [(1, False)] * 2 + [(2, False)] * 2
+
+
 def test_s13_others_go_on_while_a_view_is_rebuilt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, sink = tmp_path / "state.db", WatchedSink()
     run(compile_plan([card(), Shelf]), path, sink, batches("one", BOOKS), batches("two", [], is_bounded=False))
@@ -497,6 +514,20 @@ def test_s3_older_than_the_horizon_is_refused(tmp_path: Path) -> None:
     outcome, _ = run(plan, path, sink, batches("two", late))
     assert [(letter.code, letter.path) for letter in outcome.letters] == [("too_old", "authors/a1")]
     assert set(sink.written) == {"names/a2"}
+
+
+def test_s3_what_goes_of_a_row_is_forgotten_and_the_horizon_never_falls(tmp_path: Path) -> None:
+    plan, path = compile_plan([Copies]), tmp_path / "state.db"
+    run(
+        plan, path, WatchedSink(), batches("one", [("authors/a1", 5, {"name": "xy"}), ("authors/a1", 6, {"name": "y"})])
+    )
+    state = SqliteState(str(path))
+    assert [state.compact(horizon) for horizon in (6, 7, 7, 3)] == [0, 1, 0, 0]
+    assert state.facts["horizon"] == 7
+    state.close()
+    state = SqliteState(str(path))
+    assert state.facts["horizon"] == 7
+    state.close()
 
 
 class Endless(Batches):
