@@ -54,7 +54,9 @@ OF_OTHERS = {"--setup_file", "--dataflow_service_options", "--prism_location"}
 OF_OTHERS |= {"--host-port", "--project", "--quiet", "--collection-group", "--enable-ttl"}
 
 
-@pytest.mark.parametrize("page", ["streaming.md", "command_line.md", "consistency.md", "dead_letters.md", "rows.md", "firestore.md"])
+@pytest.mark.parametrize(
+    "page", ["streaming.md", "command_line.md", "consistency.md", "dead_letters.md", "rows.md", "firestore.md"]
+)
 def test_the_options_that_a_page_names_exist(page: str) -> None:
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z_-]+", (ROOT / "docs" / page).read_text()))
     assert named - OF_OTHERS - options(_cli) == set()
