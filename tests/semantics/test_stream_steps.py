@@ -18,6 +18,7 @@ from tests.helpers import shop, town
 from tests.helpers.executors import told
 from tests.helpers.histories import changes
 from tests.helpers.network import Network, streamed
+from tests.helpers.proofs import prove
 from tests.helpers.random_views import views
 from tests.helpers.strategies import histories
 
@@ -44,6 +45,23 @@ def test_whatever_the_view(data: st.DataObject, order: random.Random | None) -> 
     note(f"table = {table!r}")
     truth, outcome = compute(plan, changes(table)), streamed(plan, changes(table), order)
     assert told(plan, truth.unknown, outcome.rows) == told(plan, truth.unknown, truth.rows)
+
+
+HOSTS = """
+class View(bb.ViewModel, path='out/{id}'):
+    class Store(bb.Store):
+        e0 = root(Guest)
+        e1 = referrers(Room, by='members', of='e0')
+        e2 = reference('e1.host', optional=False)
+    p_e2 = getter('e2', ('name',))
+"""
+
+
+def test_a_row_follows_what_says_what_it_reads() -> None:
+    """A host may come before the room that says that the row wants it: the room alone makes it part of the row."""
+    table = [("guests/1", 1, {"name": "Ann"}), ("rooms/1", 1, {"members": ["guests/1"], "host": "guests/1"})]
+    for seed in range(300):
+        prove("machines", HOSTS, table, seed)
 
 
 MEETING = [

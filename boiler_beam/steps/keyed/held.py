@@ -22,7 +22,7 @@ class Holding:
     Attributes:
         is_waiting: Whether something is still on its way (S8): a document in two states, or less than once, or one that
             another document refers to and that has not answered.
-        read: The edges that were asked for, as bits.
+        read: The edges that were asked for, as bits, and those that say what is wanted over them.
     """
 
     def __init__(self, plan: StreamPlan, view: int, entries: Iterable[tuple[int, str, int, Held | None]]) -> None:
@@ -51,7 +51,7 @@ class Holding:
         found = self._known.get(name)
         if found is None:
             number = self._edges[name]
-            self.read |= 1 << number
+            self.read |= self._bits(number)
             wanted = self._wanted.get(number)
             found = self._known[name] = {
                 path: self._document(number, path, one)
@@ -59,6 +59,11 @@ class Holding:
                 if one.is_there and (wanted is None or path in wanted)  # else it is about to leave
             }
         return found
+
+    def _bits(self, number: int) -> int:
+        """Stands for an edge, and for those above that say what the row wants over it."""
+        parent = self._plan.parent[number]
+        return 1 << number | (self._bits(parent) if number in self._wanted and parent is not None else 0)
 
     def _document(self, number: int, path: str, held: Held) -> Any:
         codec = self._plan.plan.families[self._plan.edges[number][1].family]

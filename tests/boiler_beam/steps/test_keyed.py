@@ -55,7 +55,7 @@ def test_s8_a_row_holds_what_it_wants_and_no_more() -> None:
     assert not holding.is_waiting
     assert [one.address for one in holding("location").values()] == ["one"]
     assert list(holding("location")) == ["locations/l1"], "the other one is about to leave"
-    assert holding.read == 1 << EDGES["location"]
+    assert holding.read == 1 << EDGES["location"] | 1 << EDGES["meeting"], "what says that it is wanted"
 
 
 @pytest.mark.parametrize(
