@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAGE := $(PYTHON) scripts/stage.py
 ARGS ?=
 
-.PHONY: help meeting check check-all soak bench bench-stream docs clean base beam dev
+.PHONY: help meeting check check-all soak bench bench-stream bench-firestore docs clean base beam dev
 
 help: ## list these commands
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -28,6 +28,9 @@ bench: ## measure the backfill beside other tools (ARGS="--size large --runs 1")
 
 bench-stream: ## measure streams of changes (ARGS="--size huge --runs 1" for the memory of 2,000,000 documents)
 	@$(PYTHON) -m benchmarks.stream $(ARGS)
+
+bench-firestore: dev ## measure reads, writes, a stream and its latency on Firestore's emulator (ARGS="--only latency")
+	@$(BIN)/python -m benchmarks.firestore $(ARGS)
 
 docs: dev ## build the documentation into build/docs
 	@$(BIN)/sphinx-build -q -W --keep-going -b html docs build/docs && echo "build/docs/index.html"

@@ -335,7 +335,7 @@ def _measure_in_turns(
     return {name: measured for name, measured in measurements.items() if measured}, failures
 
 
-def _machine() -> dict[str, str]:
+def machine() -> dict[str, str]:
     """What it ran on, as far as the system tells."""
     model = platform.processor() or platform.machine()
     try:
@@ -394,9 +394,9 @@ def measure_all(arguments: argparse.Namespace) -> Results:
         sys.exit(f"no data:\n{error}")
     pythons, failures = _make_environments(arguments.contenders)
     able = [contender for contender in arguments.contenders if contender.environment in pythons]
-    machine = _machine()
+    ran_on = machine()
     measurements, failed = _measure_in_turns(able, pythons, data, arguments.runs, arguments.timeout_seconds)
-    return Results(arguments.size, measurements, failures + failed, pythons, machine)
+    return Results(arguments.size, measurements, failures + failed, pythons, ran_on)
 
 
 def table(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
