@@ -8,19 +8,30 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
+import signal
 import subprocess
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import grpc
 import msgspec
 import pytest
 
+from boiler_beam.connectors.firestore.options import WriteOptions
+from boiler_beam.connectors.firestore.protos import METHODS
 from boiler_beam.connectors.pubsub.envelope import Message, document_message
+from boiler_beam.connectors.pubsub.protos import AcknowledgeRequest
 from boiler_beam.events import Change
 from boiler_beam.values import format_timestamp
+from tests.helpers.faults import Call, Fault, Policy, Proxy, statuses
 from tests.helpers.firestore import Application, Write
+from tests.helpers.proxy import TcpProxy
 from tests.helpers.pubsub import Channel
 from tests.helpers.servers import wait_until
 from tests.pipelines.test_firestore import TEAMS, VIEWS, application, rows, truth
@@ -56,7 +67,7 @@ class Program:
         assert self.ended() == 0, self.said
 
     def kill(self) -> None:
-        """kill -9."""
+        """Ends it by kill -9."""
         self.process.kill()
         self.process.wait()
 
@@ -196,11 +207,21 @@ def publish_and_follow(
     return [json.loads(line) for line in letters.read_text().splitlines()] if letters.exists() else []
 
 
+def time_of(micros: int) -> str:
+    return format_timestamp(datetime.fromtimestamp(micros / 1e6, timezone.utc))
+
+
 def test_s1_all_messages_twice_and_shuffled(
     application: Application, channel: Channel, project: str, tmp_path: Path
 ) -> None:
+    """Two relays publish each change; their clocks differ by minutes, and from change to change."""
+
     def published() -> list[Message]:
-        return random.Random(6).sample(2 * messages(application), 2 * len(application.history))
+        order, found = random.Random(6), []
+        for change in 2 * application.history:
+            micros = change.version + order.randrange(-600, 600) * 1_000_000
+            found.append(document_message(change, event_time=time_of(micros)))
+        return order.sample(found, len(found))
 
     assert publish_and_follow(application, channel, project, tmp_path, published) == []
 
@@ -230,16 +251,295 @@ def test_a_poison_message_every_hundred(
     assert len({(one["code"], one["input"]) for one in letters}) == len(poison)
 
 
-def test_s1_the_clocks_of_relays_differ(
-    application: Application, channel: Channel, project: str, tmp_path: Path
+def test_connections_are_cut_in_mid_call(
+    application: Application, firestore_emulator: str, project: str, tmp_path: Path
 ) -> None:
-    """Event times are wrong by minutes, and no two machines agree."""
+    """Now and then in the middle of an answer, while it listens, reads and writes."""
+    database = f"firestore:{project}"
+    application.write(TEAMS)
+    with (
+        TcpProxy(firestore_emulator) as proxy,
+        program(tmp_path, *stream(database, sink=database), firestore=proxy.address) as one,
+    ):
+        wait_for(application, one)
+        groups = list(moves(400, seed=2, players=100))
+        for place, group in enumerate(groups):
+            application.write(group)
+            if place % 5 == 4:
+                proxy.cut()
+            elif place % 5 == 2:
+                proxy.cut_at = [proxy.carried + 500]
+        assert proxy.connections > 1
+        wait_for(application, one)
+        one.stop()
+    assert_no_difference(tmp_path, project)
 
-    def published() -> list[Message]:
-        order, found = random.Random(10), []
-        for change in application.history:
-            micros = change.version + order.choice([-600, -60, 0, 60, 600]) * 1_000_000
-            found.append(document_message(change, event_time=format_timestamp(micros)))
+
+def refused(seconds: float) -> Policy:
+    """UNAVAILABLE to all for some time from now on."""
+    until = time.monotonic() + seconds
+    return lambda call: Fault(grpc.StatusCode.UNAVAILABLE) if time.monotonic() < until else None
+
+
+def aborted(seconds: float) -> Policy:
+    """ABORTED to every tenth write, by itself and as a whole call."""
+    chance = random.Random(3)
+    some = statuses(*METHODS["BatchWrite"][1:], chance, 0.1, grpc.StatusCode.ABORTED)
+    return lambda call: (
+        Fault(grpc.StatusCode.ABORTED) if call.method in WRITES and chance.random() < 0.1 else some(call)
+    )
+
+
+def exhausted(seconds: float) -> Policy:
+    """RESOURCE_EXHAUSTED to bursts of calls."""
+    return lambda call: Fault(grpc.StatusCode.RESOURCE_EXHAUSTED) if call.number % 12 >= 6 else None
+
+
+WRITES = ("BatchWrite", "Commit")
+
+
+@pytest.mark.parametrize(
+    ("fault", "seconds"),
+    [(refused, 6), pytest.param(refused, 30, marks=pytest.mark.slow), (aborted, 0), (exhausted, 0)],
+)
+def test_firestore_refuses(
+    application: Application,
+    firestore_emulator: str,
+    project: str,
+    tmp_path: Path,
+    fault: Callable[[float], Policy],
+    seconds: float,
+) -> None:
+    database, faults = f"firestore:{project}", 0
+
+    def counted(call: Call) -> Fault | None:
+        nonlocal faults
+        found = policy(call)
+        faults += found is not None
         return found
 
-    assert publish_and_follow(application, channel, project, tmp_path, published) == []
+    application.write(TEAMS)
+    with (
+        Proxy(firestore_emulator) as proxy,
+        program(tmp_path, *stream(database, sink=database), firestore=proxy.address) as one,
+    ):
+        wait_for(application, one)
+        policy = fault(seconds)
+        proxy.policy = counted
+        write(application, moves(400, seed=3, players=100))
+        wait_for(application, one)
+        one.stop()
+    assert faults > 3
+    assert_no_difference(tmp_path, project)
+
+
+def test_s17_a_zombie_writes_late(
+    application: Application, firestore_emulator: str, project: str, tmp_path: Path
+) -> None:
+    """A program is stopped in mid-call, another one goes on from its state, then the old call arrives after all."""
+    database, late = f"firestore:{project}", Late("cards/")
+    application.write([*TEAMS, *((f"players/p{one}", {"team": "teams/t1", "points": one}) for one in range(20))])
+    with (
+        Proxy(firestore_emulator) as proxy,
+        program(tmp_path, *stream(database, sink=database), firestore=proxy.address) as zombie,
+    ):
+        wait_for(application, zombie)
+        proxy.policy = late
+        application.write([(f"players/p{one}", {"team": "teams/t1", "points": 1}) for one in range(0, 20, 2)])
+        wait_until(late.came.is_set, "a call that writes rows")
+        zombie.process.send_signal(signal.SIGSTOP)
+        for file in tmp_path.glob("state.db*"):
+            shutil.copy(file, tmp_path / file.name.replace("state", "copy"))
+        with program(tmp_path, *stream(database, sink=database, state="copy.db")) as follower:
+            application.write([(f"players/p{one}", {"team": "teams/t2", "points": 2}) for one in range(0, 20, 3)])
+            wait_for(application, follower)
+            late.arrive(application)
+            wait_for(application, follower)
+            late.ended.set()
+            zombie.process.send_signal(signal.SIGCONT)
+            assert zombie.ended() == 1, zombie.said
+            assert "expected to go on as the writer of" in zombie.said
+            assert "of another program, which took over; mend: let one of the two run" in zombie.said
+            assert "Traceback" not in zombie.said
+            wait_for(application, follower)
+            follower.stop()
+    assert_no_difference(tmp_path, project)
+
+
+class Late:
+    """A policy that holds the first call that writes certain documents, and brings it to the server when asked.
+
+    Attributes:
+        came: It is held.
+        ended: The one who called is told UNAVAILABLE.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path, self.came, self.ended = path.encode(), threading.Event(), threading.Event()
+        self.held: Call | None = None
+
+    def __call__(self, call: Call) -> Fault | None:
+        if self.held is not None or call.method not in WRITES or self.path not in call.request:
+            return None
+        self.held = call
+        self.came.set()
+        return Fault(grpc.StatusCode.UNAVAILABLE, before=self.ended.wait)
+
+    def arrive(self, application: Application) -> None:
+        """The held call comes to the server; whether it is refused is the caller's business."""
+        assert self.held is not None
+        with suppress(grpc.RpcError):
+            request = METHODS[self.held.method][1].FromString(self.held.request)
+            application.client.call(self.held.method, request)
+
+
+@pytest.mark.slow
+def test_s18_a_zombie_whose_lease_lapsed(
+    application: Application, firestore_emulator: str, project: str, tmp_path: Path
+) -> None:
+    """As above, but the other program has a state of its own: it waits until the lease has lapsed."""
+    database, late = f"firestore:{project}", Late("cards/")
+    application.write([*TEAMS, *((f"players/p{one}", {"team": "teams/t1", "points": one}) for one in range(20))])
+    with (
+        Proxy(firestore_emulator) as proxy,
+        program(tmp_path, *stream(database, sink=database), firestore=proxy.address) as zombie,
+    ):
+        wait_for(application, zombie)
+        proxy.policy = late
+        application.write([(f"players/p{one}", {"team": "teams/t1", "points": 1}) for one in range(0, 20, 2)])
+        wait_until(late.came.is_set, "a call that writes rows")
+        zombie.process.send_signal(signal.SIGSTOP)
+        application.write([(f"players/p{one}", {"team": "teams/t2", "points": 2}) for one in range(0, 20, 3)])
+        application.write([("players/p4", None)])
+        with program(tmp_path, *stream(database, sink=database, state="other.db")) as follower:
+            wait_for(application, follower, 120)
+            late.arrive(application)
+            late.ended.set()
+            zombie.process.send_signal(signal.SIGCONT)
+            assert zombie.ended() == 1, zombie.said
+            assert "got generation 2 of another program, which took over" in zombie.said
+            wait_for(application, follower)
+            follower.stop()
+    assert_no_difference(tmp_path, project)
+
+
+def test_s13_an_old_generation_comes_back(application: Application, project: str, tmp_path: Path) -> None:
+    database = f"firestore:{project}"
+    write(application, [TEAMS, *moves(60, seed=5, players=20)])
+    for state in ("first.db", "second.db"):
+        with program(tmp_path, *stream(database, sink=database, state=state)) as one:
+            wait_for(application, one)
+            one.stop()
+    before = application.documents("cards"), application.documents("tables")
+    assert {fields["_boiler"]["generation"] for some in before for fields in some.values()} == {2}
+    application.write([("teams/t1", {"name": "a new name"})])
+    with program(tmp_path, *stream(database, sink=database, state="first.db")) as old:
+        assert old.ended() == 2
+    assert old.said.splitlines()[-1] == (
+        f"error: {database}: expected Card of generation 1, which this state feeds, got 2 of another program; "
+        "mend: use the state of that one, or start with an empty state"
+    )
+    assert (application.documents("cards"), application.documents("tables")) == before
+
+
+def test_s18_two_programs_on_one_sink(application: Application, project: str, tmp_path: Path) -> None:
+    """The second one is refused; the first one, killed and started again from its state, goes on at once."""
+    database = f"firestore:{project}"
+    write(application, [TEAMS, *moves(60, seed=11, players=20)])
+    given = stream(database, sink=database)
+    with program(tmp_path, *given) as first:
+        wait_for(application, first)
+        (tmp_path / "other").mkdir()
+        with program(tmp_path / "other", *given) as second:
+            assert second.ended() == 2
+        assert f"error: {database}: expected to be the only writer of Card, got a stream that writes it" in second.said
+        assert "mend: stop it, or wait until it ends" in second.said
+        write(application, moves(60, seed=12, players=20))
+        wait_for(application, first)
+    write(application, moves(60, seed=13, players=20))
+    with program(tmp_path, *given) as again:
+        wait_for(application, again, LAPSE_SECONDS / 2)
+        again.stop()
+    assert_no_difference(tmp_path, project)
+
+
+LAPSE_SECONDS = WriteOptions().lapse_seconds
+
+
+def test_s3_a_new_snapshot_after_deletions(
+    application: Application, pubsub_emulator: str, channel: Channel, project: str, tmp_path: Path
+) -> None:
+    """A job begins anew, from an empty state; what is still in the subscription brings nothing back."""
+    database = f"firestore:{project}"
+    write(application, [TEAMS, *moves(100, seed=8, players=30)])
+    with program(tmp_path, *stream(database, channel.source, sink=database)) as one:
+        wait_for(application, one)
+        application.write([(f"players/p{number}", {"team": "teams/t2", "points": number}) for number in range(30)])
+        channel.publish(messages(application))
+        wait_for(application, one)
+        one.stop()
+    application.write([(f"players/p{number}", None) for number in range(0, 30, 2)] + [("teams/t3", None)])
+    old = [one for one in messages(application) if b'"fields":null' not in one.data]
+    channel.publish(random.Random(8).sample(old, len(old)))
+    given = stream(database, channel.source, sink=database, state="new.db")
+    acknowledged = 0
+
+    def count(call: Call) -> None:
+        nonlocal acknowledged
+        if call.method == "Acknowledge":
+            acknowledged += len(AcknowledgeRequest.FromString(call.request).ack_ids)
+
+    with (
+        Proxy(pubsub_emulator, count) as proxy,
+        program(tmp_path, *given, "--prune", "all", pubsub=proxy.address) as one,
+    ):
+        wait_for(application, one)
+        application.write([("players/p1", {"team": "teams/t1", "points": 99})])
+        published = len(old) + channel.publish([*old, *messages(application)])
+        wait_until(lambda: acknowledged >= published, "the end of the subscription")
+        wait_for(application, one)
+        one.stop()
+    assert_no_difference(tmp_path, project)
+
+
+@pytest.mark.parametrize("is_first", [True, False], ids=["stream_first", "backfill_first"])
+def test_s16_deletions_race_a_backfill(
+    application: Application,
+    firestore_emulator: str,
+    channel: Channel,
+    project: str,
+    tmp_path: Path,
+    is_first: bool,
+) -> None:
+    """Documents are deleted, and made again, while a backfill beside the stream reads them.
+
+    The stream hears of it while the backfill reads, or when the backfill has ended.
+    """
+    database, known = f"firestore:{project}", 0
+    application.write([*TEAMS, *((f"players/p{one}", {"team": "teams/t1", "points": one}) for one in range(40))])
+
+    def race(call: Call) -> Fault | None:
+        if call.method != "RunQuery" or b"players" not in call.request or len(application.history) > known:
+            return None
+        application.write([(f"players/p{one}", None) for one in range(0, 40, 2)])
+        application.write([(f"players/p{one}", {"team": "teams/t2", "points": 7}) for one in range(0, 40, 4)])
+        application.write([("teams/t0", None)])
+        if is_first:
+            channel.publish(messages(application, known))
+            wait_for(application, one)
+        return None
+
+    (tmp_path / "beside").mkdir()
+    with program(tmp_path, *stream(database, channel.source, sink=database)) as one:
+        wait_for(application, one)
+        known = len(application.history)
+        with Proxy(firestore_emulator, lambda call: Fault(after=lambda: race(call))) as proxy:
+            given = ["--source", database, "--sink", database, "--prune", "all", "--mode", "backfill"]
+            with program(tmp_path / "beside", *given, firestore=proxy.address) as backfill:
+                assert backfill.ended() == 0, backfill.said
+        if not is_first:
+            channel.publish(messages(application, known))
+        wait_for(application, one)
+        one.stop()
+    assert_no_difference(tmp_path, project)
+    print(backfill.said)
