@@ -47,6 +47,7 @@ class Source(abc.ABC):
         uri: As the user wrote it: names the source in messages.
         billed: What was billed so far.
         is_bounded: Whether it ends.
+        is_snapshot: Whether it gives all documents as they are at the time of reading: it may be read again.
         has_snapshot: Whether it begins with all documents that there are, though it does not end; `Complete` tells
             the end of each collection's.
         read_time: As of when it is read, in microseconds since the epoch, where it can tell: set it before `prepare` to
@@ -56,6 +57,7 @@ class Source(abc.ABC):
 
     scheme: ClassVar[str]
     is_bounded: ClassVar[bool] = True
+    is_snapshot: ClassVar[bool] = False
     has_snapshot: ClassVar[bool] = False
     read_time: int | None = None
     retention_seconds: float | None = None

@@ -186,14 +186,16 @@ class Following:
     def _check_sources(self, was_new: bool) -> None:
         """Refuses to begin without what it needs, before anything is touched (S22)."""
         self._check_retention()
+        known = self.state.collections()
+        missing = [pattern for pattern in self.plan.collections if pattern not in known]
+        if missing and not was_new:
+            self._read_again([source for source in self.bounded if source.is_snapshot])
         unread = [source for source in self.bounded if source.uri not in self.positions]
         if was_new and self.unbounded and not (self._has_snapshot() or self.settings.from_empty):
             raise UsageError(
                 f"{self.unbounded[0].uri}: expected a snapshot to begin with, got an empty state and no bounded "
                 "source; mend: add --source with the documents, or --from_empty if there are none yet"
             )
-        known = self.state.collections()
-        missing = [pattern for pattern in self.plan.collections if pattern not in known]
         if missing and not was_new and not (unread or any(source.has_snapshot for source in self.unbounded)):
             raise UsageError(
                 f"--state: expected one that watched {', '.join(missing)}, got one whose views did not read them; "
@@ -215,8 +217,11 @@ class Following:
                     f"{source.uri}: expected a program that was down for at most {kept / 3600:,.0f} h, which is how "
                     f"long changes are kept there, got {down_seconds / 3600:,.0f} h; mend: add --source with a snapshot"
                 )
-            for one in self.bounded:
-                self.positions.pop(one.uri, None)
+            self._read_again(self.bounded)
+
+    def _read_again(self, sources: Sequence[Source]) -> None:
+        for source in sources:
+            self.positions.pop(source.uri, None)
 
     def _reorder(self) -> Reorder | None:
         if self.settings.lateness_seconds is None:

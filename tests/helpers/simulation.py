@@ -13,6 +13,7 @@ from boiler_beam.events import Change, Row, Stamp
 from boiler_beam.oracle import compute
 from boiler_beam.plan import compile_plan
 from boiler_beam.samples.meeting import MeetingSession
+from boiler_beam.steps.keyed.rows import RowStage
 from boiler_beam.steps.stream.messages import Doubted
 from tests.helpers import town
 from tests.helpers.executors import told

@@ -78,6 +78,7 @@ class FirestoreSource(KeyedSource):
     """
 
     scheme: ClassVar[str] = "firestore"
+    is_snapshot: ClassVar[bool] = True
 
     def __init__(self, rest: str) -> None:
         super().__init__(rest)

@@ -100,6 +100,7 @@ def lives(
     now: float = 1_000.0,
     settings: Settings | None = None,
     clock: Clock | None = None,
+    views: Sequence[type[bb.ViewModel]] = (Names,),
 ) -> tuple[dict[str, bytes | None], StreamReport, WatchedSink]:
     """One life of the program, which ends after some looks at the sources."""
     left, sink, clock = [rounds], sink or WatchedSink(), clock or Clock()
@@ -111,7 +112,7 @@ def lives(
     state = MemoryState() if path is None else SqliteState(str(path))
     try:
         report = follow(
-            compile_plan([Names]),
+            compile_plan(views),
             sources,
             sink,
             Letters(),  # type: ignore[arg-type]
@@ -162,6 +163,38 @@ def test_s22_what_a_snapshot_lacks_was_deleted(tmp_path: Path) -> None:
     assert rows == {"names/a": None, "names/b": BOB, "names/c": b'{"name":"Cid"}'}, "c is newer than the snapshot"
     assert sink.stamps["names/a"].version == 80
     assert report.documents == 2
+
+
+def test_s22_a_view_that_adds_a_collection_reads_a_snapshot_again(tmp_path: Path) -> None:
+    class Database(Batches):
+        """All documents as they are."""
+
+        is_snapshot: ClassVar[bool] = True
+
+        def follow(self, position: str | None) -> Iterator[tuple[list[Any], str]]:
+            if position is None:
+                yield list(self.batches[0]), "read"
+
+    class Book(bb.DomainModel, collection="books"):
+        title: str
+
+    class Titles(bb.ViewModel, collection="titles"):
+        class Store(bb.Store):
+            book = root(Book)
+
+        store: Store
+
+        @view_property
+        def title(self) -> str:
+            return self.store.book.title
+
+    table = writes([("authors/a", 1, {"name": "Ann"}), ("books/b", 2, {"title": "Atlas"})])
+    _, _, sink = lives([Database("one", [table])], tmp_path / "s")
+    rows, _, _ = lives([Database("one", [table])], tmp_path / "s", sink=sink, views=[Names, Titles])
+    assert rows == {"names/a": ANN, "titles/b": b'{"title":"Atlas"}'}
+    lives([Batches("two", [table])], tmp_path / "t", views=[Names])
+    with pytest.raises(UsageError, match="expected one that watched books, got one whose views did not read them"):
+        lives([Batches("two", [table])], tmp_path / "t", views=[Names, Titles])
 
 
 def test_s3_what_a_snapshot_lacked_is_not_brought_back_by_an_old_change(tmp_path: Path) -> None:
