@@ -489,7 +489,7 @@ def test_s19_a_restarted_program_knows_what_it_let_go(tmp_path: Path) -> None:
     plan, path, sink = compile_plan([Names]), tmp_path / "state.db", WatchedSink()
     settings = Settings(coalesce_seconds=0, lateness_seconds=10e-6, from_empty=True)
     stream: Table = [(f"authors/a{version}", version, {"name": "x"}) for version in (100, 200)]
-    run(plan, path, sink, batches("one", stream, is_bounded=False), settings=settings)
+    run(plan, path, sink, Batches("one", [changes(stream)], is_bounded=False), settings=settings)
     assert set(sink.written) == {"names/a100"}
     state = SqliteState(str(path))
     assert [one.version for one in state.waiting()] == [200]
