@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import grpc
+
 from boiler_beam.connectors.pubsub.client import Client
 from boiler_beam.connectors.pubsub.envelope import Message
 from boiler_beam.connectors.pubsub.protos import AcknowledgeRequest, PullRequest, Subscription, Topic
 from boiler_beam.connectors.pubsub.publisher import Publisher
+
+_PULL_SECONDS = 2.0
 
 
 class Channel:
@@ -41,7 +45,13 @@ class Channel:
         """Pulls so many messages without this project's source, and acknowledges them."""
         found: list[Any] = []
         while len(found) < number:
-            answer = self._client.call("Pull", PullRequest(subscription=self.subscription, max_messages=number))
+            request = PullRequest(subscription=self.subscription, max_messages=number)
+            try:
+                answer = self._client.call("Pull", request, _PULL_SECONDS)
+            except grpc.RpcError as error:
+                if not isinstance(error, grpc.Call) or error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED:
+                    raise
+                continue  # there was nothing for so long
             ack_ids = [one.ack_id for one in answer.received_messages]
             if ack_ids:
                 self._client.call("Acknowledge", AcknowledgeRequest(subscription=self.subscription, ack_ids=ack_ids))
