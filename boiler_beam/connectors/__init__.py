@@ -1,6 +1,6 @@
 """Connectors: what a URI opens. `file:data.jsonl` is a source, `sqlite:rows.db` a sink; a new scheme is one class."""
 
-from boiler_beam.connectors.base import BackfillWriter, Control, Sink, Source
+from boiler_beam.connectors.base import BackfillWriter, Control, KeyedSource, Sink, Source, StreamWriter
 from boiler_beam.connectors.dead_letters import (
     DeadLetterWriter,
     dead_letters_beside,
@@ -13,8 +13,10 @@ __all__ = [
     "BackfillWriter",
     "Control",
     "DeadLetterWriter",
+    "KeyedSource",
     "Sink",
     "Source",
+    "StreamWriter",
     "dead_letters_beside",
     "open_dead_letters",
     "open_sink",

@@ -18,7 +18,7 @@ from boiler_beam.connectors.billed import Billed
 from boiler_beam.errors import UsageError
 from boiler_beam.events import Change, DeadLetter, Event, Row, Stamp, Touch, View
 
-__all__ = ["BackfillWriter", "Control", "Sink", "Source", "StreamWriter", "View"]
+__all__ = ["BackfillWriter", "Control", "KeyedSource", "Sink", "Source", "StreamWriter", "View"]
 
 
 _READ, _BATCH = "read", 1000
