@@ -34,6 +34,7 @@ class _Line(msgspec.Struct, gc=False):
 
 _decode = msgspec.json.Decoder(_Line).decode
 _encode = msgspec.json.Encoder().encode
+_encode_lines = msgspec.json.Encoder().encode_lines
 _BEGIN = b'{"path":"'
 
 
@@ -188,11 +189,10 @@ class _Appender(StreamWriter):
 
     def write(self, rows: Sequence[tuple[View, Row]]) -> None:
         lines = [
-            _encode(_Line(row.path, *row.stamp, msgspec.Raw(b"null" if row.fields is None else row.fields)))
-            for _, row in rows
+            _Line(path, *stamp, msgspec.Raw(b"null" if fields is None else fields)) for _, (path, stamp, fields) in rows
         ]
         begin = self.file.seek(0, os.SEEK_END)
-        left = memoryview(b"".join(line + b"\n" for line in lines))
+        left = memoryview(_encode_lines(lines))
         try:
             while left:
                 left = left[self.file.write(left) or 0 :]

@@ -64,7 +64,7 @@ class Down(Showing):
         fields = bytes(change.fields)
         if fields != b"null":
             try:
-                document = self.plan.plan.families[family].decode(change.path, change.version, change.fields)
+                document = self.plan.plan.families[family].decode(change.path, change.version, fields)
             except InvalidDocument as error:
                 self.refuse(dead_letter_of("decode", error.code, str(error), change))
                 standing = None if cell.version < 0 else cell.version

@@ -23,6 +23,8 @@ class Showing:
     def __init__(self, plan: StreamPlan, out: Out) -> None:
         self.plan, self.out = plan, out
         self._travels, self._hangs = plan.travels, plan.hangs
+        self._is_wanting = [bool(plan.references[number] or plan.below[number]) for number in range(len(plan.edges))]
+        self._folds = [[aggregate.fold for aggregate in plan.plan.views[view].aggregates] for view, _ in plan.edges]
 
     def show(
         self,
@@ -45,7 +47,8 @@ class Showing:
             was, now = old.role if old is not None else None, new.role if new is not None else None
             if was != now:
                 parts = self._parts(edge, row, path, was, now, weight, version)
-                self._want(edge, row, path, was, now, weight, version)
+                if self._is_wanting[edge]:
+                    self._want(edge, row, path, was, now, weight, version)
         if self._travels[edge]:
             self.out.shown(edge, row, path, weight, old, new, parts, member, version)
         elif parts or member is not None:
@@ -55,12 +58,10 @@ class Showing:
         self, edge: int, row: str, path: str, was: Role | None, now: Role | None, weight: int, version: int
     ) -> list[Part]:
         """What aggregates get; values that count once go another way."""
-        if not self.plan.aggregates[edge]:
-            return []
-        aggregates, parts = self.plan.plan.views[self.plan.edges[edge][0]].aggregates, []
+        folds, parts = self._folds[edge], []
         for role, sign in ((was, -weight), (now, weight)):
             for place, value in role.contributions if role is not None else ():
-                fold = aggregates[place].fold
+                fold = folds[place]
                 if fold.keeps == "distinct":
                     self.out.counted(edge, place, row, fold.rank(path, from_wire(value)), sign, version)
                 else:
@@ -70,10 +71,9 @@ class Showing:
     def _want(
         self, edge: int, row: str, path: str, was: Role | None, now: Role | None, weight: int, version: int
     ) -> None:
-        plan = self.plan
-        if not (plan.references[edge] or plan.below[edge]):
+        if was is not None and now is not None and was.links == now.links:
             return
-        wanted: dict[tuple[int, str], int] = {}
+        plan, wanted = self.plan, dict[tuple[int, str], int]()
         for role, sign in ((was, -weight), (now, weight)):
             for child, keys in plan.links(role, path) if role is not None else ():
                 for key in keys:
