@@ -177,7 +177,7 @@ def test_a_getter_may_do_with_what_it_reads_as_it_likes() -> None:
 def test_s7_a_contested_row_is_as_new_as_what_left_it() -> None:
     stream = Stream(compile_plan([town.Profile]), lambda letter: None)
     (first,) = stream.take(changes(GUESTS))
-    gone, older = ("guests/1", 9, None), ("guests/2", 5, {"name": "Bob", "nick": "a"})
+    gone, older = ("guests/1", 9, None), ("rooms/1", 5, {"members": ["guests/2"]})
     (row,) = stream.take(changes([gone, older]))
     assert (first.path, first.stamp.version, row.path, row.stamp.version) == (row.path, 1, first.path, 9)
 
