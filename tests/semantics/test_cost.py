@@ -180,4 +180,4 @@ def test_a_change_costs_the_same_on_a_disk(name: str, kind: str) -> None:
     )
     assert more_messages <= messages + 0.5
     assert more_read <= read + 8, "a cell that is large is read item by item"
-    assert more_written <= written + 2
+    assert more_written <= min(written + 2, 10), "what was written and did not change is not written again"

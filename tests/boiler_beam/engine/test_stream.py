@@ -177,7 +177,7 @@ def test_a_getter_may_do_with_what_it_reads_as_it_likes() -> None:
 def test_s7_a_contested_row_is_as_new_as_what_left_it() -> None:
     stream = Stream(compile_plan([town.Profile]), lambda letter: None)
     (first,) = stream.take(changes(GUESTS))
-    gone, older = ("guests/1", 9, None), ("guests/2", 5, {"name": "Bob", "nick": "a"})
+    gone, older = ("guests/1", 9, None), ("rooms/1", 5, {"members": ["guests/2"]})
     (row,) = stream.take(changes([gone, older]))
     assert (first.path, first.stamp.version, row.path, row.stamp.version) == (row.path, 1, first.path, 9)
 
@@ -212,3 +212,52 @@ def test_a_document_that_two_models_read_is_counted_once() -> None:
     assert dict(stream.network.take_counts()) == {"documents": 2}
     list(stream.take(changes([("guests/1", 2, None)])))
     assert dict(stream.network.take_counts()) == {"documents": -1}
+
+
+class Hall(bb.ViewModel, path="rooms/{room}/halls/{id}"):
+    class Store(bb.Store):
+        message: town.Message = root(town.Message)
+        room: town.Room | None = reference("message.room", optional=True)
+        members: dict[str, town.Guest] = reference("room.members")
+
+    store: Store
+
+    @view_property
+    def names(self) -> list[str]:
+        return [guest.name for guest in self.store.members.values()]
+
+
+class QuietHall(Hall, path="rooms/{room}/quiet/{id}"):
+    class Store(bb.Store):
+        message: town.Message = root(town.Message)
+        room: town.Room | None = reference("message.room", optional=True)
+        members: dict[str, town.Guest] = reference("room.members", where=lambda guest: guest.name != "boom")
+
+    store: Store
+
+
+@pytest.mark.parametrize(("view", "boom"), [(Hall, b'"boom",'), (QuietHall, b"")])
+def test_what_getters_read_is_brought_up_to_date(view: type[bb.ViewModel], boom: bytes) -> None:
+    """Kept from one rendering to the next: in a new order, hidden, shown again, or another document."""
+    room = {"members": ["guests/1", "guests/2"]}
+    stream = Stream(compile_plan([view]), pytest.fail)
+    list(stream.take(changes([*GUESTS, ("rooms/1", 1, room), ("rooms/1/messages/1", 1, {"author": "guests/1"})])))
+    names = []
+    for event in (
+        ("guests/1", 2, {"name": "Amy"}),
+        ("rooms/1", 3, {"members": ["guests/2", "guests/1"]}),
+        ("guests/2", 4, {"name": "boom"}),
+        ("guests/2", 5, {"name": "Bob"}),
+        ("rooms/1", 6, {"members": ["guests/1"]}),
+        ("guests/1", 7, None),
+    ):
+        (row,) = stream.take(changes([event]))
+        names.append(row.fields)
+    assert names == [
+        b'{"names":["Amy","Bo"]}',
+        b'{"names":["Bo","Amy"]}',
+        b'{"names":[' + boom + b'"Amy"]}',
+        b'{"names":["Bob","Amy"]}',
+        b'{"names":["Amy"]}',
+        b'{"names":[]}',
+    ]

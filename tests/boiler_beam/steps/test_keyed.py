@@ -17,6 +17,7 @@ from boiler_beam.steps.keyed import logs, tiers
 from boiler_beam.steps.keyed.held import Holding
 from boiler_beam.steps.keyed.logs import ListLog, LogDocuments, LogHeld, LogWeights, Sizes
 from boiler_beam.steps.keyed.rank import RankHead, rank
+from boiler_beam.steps.keyed.rows import RowStage
 from boiler_beam.steps.keyed.stage import HeadCodec
 from boiler_beam.steps.keyed.tiers import TIERS, Bounds, LogRanking
 from boiler_beam.steps.keyed.wire import (
@@ -164,6 +165,29 @@ def test_rank_tells_what_changed() -> None:
         if rank(head, ranking, 1, version):
             told.append((head.values, head.sequence))
     assert told == [([3], 10), ([7], 11), ([5], 30)]
+
+
+def test_a_row_gets_dirty_once_and_documents_are_counted() -> None:
+    """Who renders it is told once: each change of a busy row would put it off for ever."""
+    network, known = ViewNetwork(compile_plan([MeetingSession]).views[0], compile_plan([MeetingSession])), []
+    network.known = lambda path, number: known.append((path, number))  # type: ignore[method-assign]
+    meeting = {"location": "locations/l1", "users": [], "tickets": {}, "status": "closed"}
+    place = {"latitude": 0.0, "longitude": 0.0, "address": "one"}
+    history = [("meetings/m", 1, meeting), ("locations/l1", 2, place), ("locations/l1", 3, {**place, "address": "two"})]
+    stage, cell = network.stages["Row"], network.cell("Row", "m")
+    assert isinstance(stage, RowStage)
+    told = []
+    real = stage.receive
+    stage.take = lambda cell, key, message: told.append(real(cell, key, message))  # type: ignore[method-assign]
+    for change in changes(history):
+        network.observe(change)
+        network.settle()
+    assert (told[0], any(told[1:]), len(told) > 3) == (True, False, True)
+    assert stage.render(cell, "m")
+    network.observe(changes([("locations/l1", 4, None)])[0])
+    network.settle()
+    assert told[-1] is True
+    assert known == [("meetings/m", 1), ("locations/l1", 1), ("locations/l1", -1)]
 
 
 def test_s2_s3_a_cell_with_an_invalid_version_is_not_forgotten() -> None:
