@@ -26,7 +26,8 @@ from boiler_beam.events import Event
 
 __all__ = ["ListenSource"]
 
-_IDLE_SECONDS = 0.1
+_IDLE_SECONDS = 0.05
+"""Shorter than the coalescing window, whose end is noticed with the next batch."""
 _AHEAD = 1000
 """Messages that wait to be taken; a server that is faster waits."""
 _MOST = 1000
