@@ -12,7 +12,7 @@
 billed for the changes: what a run with them is billed less what one without them is. An affected row is one that a
 change made another one, by `benchmarks/reference.py`; the same checks all rows at the end.
 
-`latency` writes to 100 tickets in turn, so that no row is due again within the second that paces it. The emulator
+`latency` renames 100 users in turn, each in a row of their own, so that no row is due again within the second that paces it. The emulator
 answers a change by sending a listener the whole result again: collections are small (100 documents each). `server` is
 the same without a stream: until a listener has the document itself.
 
@@ -63,7 +63,7 @@ EMULATORS = {
     "PUBSUB_EMULATOR_HOST": ("beta", "emulators", "pubsub"),
 }
 MEETINGS, CHANGES = 200, 1_000
-RATE, TICKETS, LATENCY_CHANGES, WARM_UP = 50, 100, 1_000, 100
+RATE, USERS, LATENCY_CHANGES, WARM_UP = 50, 100, 1_000, 100
 READY_SECONDS = 120.0
 VIEWS = compile_plan([MeetingSession, OrganizationSummary]).views
 
@@ -360,10 +360,10 @@ def _updated(document: Any) -> int:
 def small_room() -> Documents:
     """Meetings of one user and one ticket, each user an organization of their own."""
     documents: Documents = {"locations/l0": {"latitude": 1.5, "longitude": -0.25, "address": "1 High Street"}}
-    for number in range(TICKETS):
+    for number in range(USERS):
         user = {"firstName": "Ann", "lastName": f"Gray{number}", "hearingAidRequested": False}
         documents[f"users/u{number}"] = {**user, "organization": f"org{number}"}
-        documents[f"tickets/t{number}"] = {"user": f"users/u{number}", "attendance": False, "role": "Speaker"}
+        documents[f"tickets/t{number}"] = {"user": f"users/u{number}", "attendance": True, "role": "Speaker"}
         documents[f"meetings/m{number}"] = {
             "location": "locations/l0",
             "users": [f"users/u{number}"],
@@ -377,12 +377,11 @@ def latencies(application: Application, listener: Listener, path_of: Callable[[i
     """Of each change the milliseconds from its call until the listener had what follows it; and the rate."""
     pause, calls, begun = 1 / RATE, [], time.perf_counter()
     for number in range(LATENCY_CHANGES):
-        ticket = f"tickets/t{number % TICKETS}"
-        fields = {**application.documents[ticket], "attendance": not application.documents[ticket]["attendance"]}
-        application.documents[ticket] = fields
-        request = application.request(ticket, fields)
+        user = f"users/u{number % USERS}"
+        application.documents[user] = fields = {**application.documents[user], "firstName": f"Ann{number}"}
+        request = application.request(user, fields)
         time.sleep(max(0.0, begun + number * pause - time.perf_counter()))
-        calls.append((path_of(number % TICKETS), time.perf_counter(), application.client.future("Commit", request)))
+        calls.append((path_of(number % USERS), time.perf_counter(), application.client.future("Commit", request)))
     rate = LATENCY_CHANGES / (time.perf_counter() - begun)
     written = [(path, called, micros_of_proto(future.result().commit_time)) for path, called, future in calls]
     newest = {path: version for path, _, version in written}
@@ -403,11 +402,11 @@ def _latency_once(folder: Path, *options: str) -> tuple[list[float], float]:
     with ExitStack() as stack:
         if options:
             stack.enter_context(application.stream(folder, *options))
-        collection, version_of = ("meeting_sessions", _stamped) if options else ("tickets", _updated)
+        collection, version_of = ("meeting_sessions", _stamped) if options else ("users", _updated)
         listener = Listener(application.client, collection, version_of)
         stack.callback(listener.close)
         listener.is_current.wait(READY_SECONDS)
-        path_of = "meeting_sessions/m{}" if options else "tickets/t{}"
+        path_of = "meeting_sessions/m{}" if options else "users/u{}"
         return latencies(application, listener, path_of.format)
 
 

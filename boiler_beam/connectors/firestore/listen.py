@@ -26,7 +26,8 @@ from boiler_beam.events import Event
 
 __all__ = ["ListenSource"]
 
-_IDLE_SECONDS = 0.1
+_IDLE_SECONDS = 0.05
+"""Shorter than the coalescing window, whose end is noticed with the next batch."""
 _AHEAD = 1000
 """Messages that wait to be taken; a server that is faster waits."""
 _MOST = 1000
@@ -66,7 +67,7 @@ class ListenSource(FirestoreSource):
         since the last one comes again after a restart.
         """
         queries = self.queries()
-        watch = Watch(queries, position, self.client.path_of)
+        watch = Watch(queries, position, self.client.path_of, is_exact=not self.client.emulator)
         retry = Retry(self.uri, f"to listen to {', '.join(query.name for query in queries)}", self.clock)
         while queries:
             is_resumed = len(watch.needs_snapshot()) < len(queries)
@@ -115,6 +116,7 @@ class ListenSource(FirestoreSource):
                 if watch.position != before:
                     retry.progressed()
                 self.reader.count(watch.documents - number)
+                events += watch.looked_up(self.reader.get)
                 if events or self.clock() - told >= _IDLE_SECONDS:
                     told = self.clock()
                     yield events, watch.position

@@ -171,6 +171,7 @@ class _Follower(StreamWriter):
 
     def touches(self) -> list[Touch]:
         found = [(view, one) for view in self.views for one in _touches(self.client, view)]
+        self.guard.counts.reads += max(len(self.views), len(found))
         self.taken = [document.name for _, document in found]
         return [
             Touch(view, document.fields["path"].string_value, document.fields["readTime"].integer_value)

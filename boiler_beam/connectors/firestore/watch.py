@@ -7,6 +7,9 @@ It keeps the path and version of every document that it was told of (about 200 b
 that repeats everything what changed. A watch that goes on from a position knows none at first: where it is told
 everything it gives `Complete` instead of deletions, so that the engine compares with what it knows (S22).
 
+The emulator sends everything at each change, and now and then without a document that is written at that moment. So
+what it leaves out is `missed`, to be looked up; and who knows no documents takes a snapshot.
+
 Source: https://firebase.google.com/docs/firestore/reference/rpc/google.firestore.v1#listenresponse
 """
 
@@ -54,15 +57,18 @@ class Target:
 
     Attributes:
         query: Which.
+        is_exact: Whether the server sends all documents as they were at one time.
         since: From where it goes on when it is added; None: it needs a snapshot.
         known: Path and version of the documents that are there, those of other collections of the group among them.
         is_whole: Whether `known` holds all of them.
+        missed: The paths of those that the server left out, and may be there.
     """
 
-    def __init__(self, query: Query, since: _Since | None) -> None:
-        self.query, self.since = query, since
+    def __init__(self, query: Query, since: _Since | None, *, is_exact: bool = True) -> None:
+        self.query, self.since, self.is_exact = query, since, is_exact
         self.known: dict[str, int] = {}
         self.is_whole = False
+        self.missed: list[str] = []
         self.token = b""
         self.begin()
 
@@ -83,14 +89,19 @@ class Target:
             self.came[path] = version
         return is_new
 
-    def settle(self, read_time: int) -> list[Event]:
+    def settle(self, read_time: int, *, is_exact: bool) -> list[Event]:
         """All that is there has come, as it was at a time: what did not is deleted."""
         if self.came is None:
             return []
-        gone = [path for path in self.known if path not in self.came]
-        events: list[Event]
-        if self.is_whole:
-            events = [Change(path, read_time, _GONE) for path in gone if self.query.holds(path)]
+        gone = [path for path in self.known if path not in self.came and self.query.holds(path)]
+        events: list[Event] = []
+        if self.is_whole and is_exact:
+            events = [Change(path, read_time, _GONE) for path in gone]
+        elif self.is_whole:
+            self.missed += gone
+        elif not is_exact:
+            self.start_over()
+            return []
         else:
             events = [Complete(pattern, read_time, self.came) for pattern in self.query.patterns]
         self.known, self.came, self.is_whole = self.came, None, True
@@ -104,16 +115,26 @@ class Watch:
         queries: What is listened to.
         position: From where it goes on; None: from snapshots.
         path_of: A document's path, from its name.
+        is_exact: Whether the server sends all documents as they were at one time.
 
     Attributes:
         targets: One for each query, by its number in the stream, from 1.
         position: Where it is at the last consistent time.
-        documents: How many documents came.
+        documents: How many documents came that were news: those are billed.
     """
 
-    def __init__(self, queries: Sequence[Query], position: str | None, path_of: Callable[[str], str]) -> None:
+    def __init__(
+        self,
+        queries: Sequence[Query],
+        position: str | None,
+        path_of: Callable[[str], str],
+        *,
+        is_exact: bool = True,
+    ) -> None:
         known = msgspec.json.decode(position, type=dict[str, _Since]) if position and position[0] == "{" else {}
-        self.targets = {number: Target(query, known.get(query.name)) for number, query in enumerate(queries, 1)}
+        self.targets = {
+            number: Target(query, known.get(query.name), is_exact=is_exact) for number, query in enumerate(queries, 1)
+        }
         self.path_of = path_of
         self.documents = 0
         self.keep()
@@ -132,7 +153,7 @@ class Watch:
 
     def settled(self, target: Target, read_time: int) -> list[Event]:
         """The snapshot of a target is whole."""
-        events = target.settle(read_time)
+        events = target.settle(read_time, is_exact=True)
         target.since = _Since(read_time)
         self.keep()
         return events
@@ -177,9 +198,9 @@ class Watch:
     def _changed(self, change: Any) -> list[Event]:
         document = change.document
         path, version = self.path_of(document.name), micros_of_proto(document.update_time)
-        self.documents += 1
         targets = [self.targets[number] for number in change.target_ids]
         news = [target for target in targets if target.observe(path, version)]
+        self.documents += bool(news)
         if any(target.query.holds(path) for target in news):
             return [Change(path, version, fields_of(document))]
         return []
@@ -222,10 +243,25 @@ class Watch:
         targets = self.targets.values()
         if not all(target.is_current and target.since is not None for target in targets):
             return []
-        events = [event for target in targets for event in target.settle(read_time)]
+        events = [event for target in targets for event in target.settle(read_time, is_exact=target.is_exact)]
+        if self.needs_snapshot():
+            return events
         for target in targets:
             target.since = _Since(read_time, base64.b64encode(target.token).decode())
         self.keep()
+        return events
+
+    def looked_up(self, get: Callable[[Iterable[str]], Iterable[Change]]) -> list[Event]:
+        """What became of the documents that the server left out.
+
+        Args:
+            get: Gives documents by their paths, those that are not there as deleted.
+        """
+        events: list[Event] = []
+        for target in self.targets.values():
+            if target.missed:
+                events += [one for one in get(target.missed) if one.is_deleted or target.observe(one.path, one.version)]
+                target.missed = []
         return events
 
     def needs_snapshot(self) -> list[Target]:

@@ -187,18 +187,18 @@ def lost(code: grpc.StatusCode) -> list[Any]:
 
 
 @pytest.mark.parametrize(
-    ("said", "is_complete"),
+    ("said", "calls"),
     [
-        (grpc.StatusCode.FAILED_PRECONDITION, True),
-        (lost(grpc.StatusCode.INVALID_ARGUMENT), True),
-        ([told(ADD, 1), counted(1, 7)], True),
-        (grpc.StatusCode.UNAVAILABLE, True),
-        (lost(grpc.StatusCode.RESOURCE_EXHAUSTED), True),
+        (grpc.StatusCode.FAILED_PRECONDITION, 2),
+        (lost(grpc.StatusCode.INVALID_ARGUMENT), 2),
+        ([told(ADD, 1), counted(1, 7)], 2),
+        (grpc.StatusCode.UNAVAILABLE, 3),  # the second one goes on from the position, which the emulator can't
+        (lost(grpc.StatusCode.RESOURCE_EXHAUSTED), 3),
     ],
     ids=["token refused", "target refused", "deletions forgotten", "unavailable", "exhausted"],
 )
 def test_who_can_not_go_on_from_its_position_reads_anew(
-    client: Client, monkeypatch: pytest.MonkeyPatch, said: Any, is_complete: bool
+    client: Client, monkeypatch: pytest.MonkeyPatch, said: Any, calls: int
 ) -> None:
     put(client, {"users/a": {}, "users/b": {}})
     with listening(client.uri, None, "users") as listener:
@@ -212,7 +212,7 @@ def test_who_can_not_go_on_from_its_position_reads_anew(
             listener.until_told(("users/b", "there"), ("users", "complete"))
             put(client, {"users/b": None})
             listener.until_told(("users/b", "gone"))
-    assert proxy.calls["Listen"] == 2
+    assert proxy.calls["Listen"] == calls
 
 
 def test_what_comes_just_before_a_break_is_not_lost(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:

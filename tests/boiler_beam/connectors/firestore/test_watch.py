@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -66,8 +67,8 @@ def told_as(events: list[Any]) -> list[Any]:
 class Town:
     """A watch of some collections, of which snapshots were taken."""
 
-    def __init__(self, *collections: str, position: str | None = None, **documents: int) -> None:
-        self.watch = Watch(queries_of(collections), position, lambda name: name[len(ROOT) :])
+    def __init__(self, *collections: str, position: str | None = None, is_exact: bool = True, **documents: int) -> None:
+        self.watch = Watch(queries_of(collections), position, lambda name: name[len(ROOT) :], is_exact=is_exact)
         for target in self.watch.needs_snapshot():
             some = [Change(f"users/{name}", version, b"{}") for name, version in documents.items()]  # type: ignore[arg-type]
             list(self.watch.snapshot(target, some))
@@ -141,6 +142,41 @@ def test_who_comes_back_knows_nothing_and_tells_what_is_complete() -> None:
     )
     assert everything == [("users/a", "there", 10), ("users", 130)]
     assert town.take(told(RESET, 1), told(CURRENT, 1), told(NO_CHANGE, at=131)) == [("users/a", None, 131)]
+
+
+def test_what_an_emulator_leaves_out_is_looked_up() -> None:
+    """S1: it may be written at that moment."""
+    town = Town("users", is_exact=False, a=10, b=20, c=30)
+    town.is_current(110)
+    told_so = (told(RESET, 1), there("users/a", 10, 1), told(CURRENT, 1), told(NO_CHANGE, at=122))
+    assert town.take(*told_so) == []
+    asked: list[str] = []
+
+    def get(paths: Iterable[str]) -> list[Change]:
+        asked.extend(paths)
+        return [Change("users/b", 121, b"{}"), Change("users/c", 125, b"null")]  # type: ignore[arg-type]
+
+    assert told_as(town.watch.looked_up(get)) == [("users/b", "there", 121), ("users/c", None, 125)]
+    assert asked == ["users/b", "users/c"]
+    assert town.watch.looked_up(get) == []
+    assert town.take(there("users/b", 121, 1)) == []
+
+
+def test_who_comes_back_to_an_emulator_takes_a_snapshot() -> None:
+    """S22: what it sends may lack a document, and would not be known to."""
+    position = Town("users", a=10).watch.position
+    town = Town("users", position=position, is_exact=False)
+    town.take(told(ADD, 1), told(RESET, 1), there("users/a", 10, 1), told(CURRENT, 1), told(NO_CHANGE, at=130))
+    (target,) = town.watch.needs_snapshot()
+    assert list(town.watch.snapshot(target, [Change("users/a", 10, b"{}"), Change("users/b", 5, b"{}")])) != []  # type: ignore[arg-type]
+    assert told_as(town.watch.settled(target, 140)) == [("users", 140)]
+
+
+def test_what_is_sent_again_is_not_billed_again() -> None:
+    town = Town("users", a=10, b=20)
+    town.is_current(110)
+    town.take(told(RESET, 1), there("users/a", 10, 1), there("users/b", 120, 1), told(CURRENT, 1))
+    assert town.watch.documents == 1
 
 
 def test_a_stream_that_breaks_within_a_reset_deletes_nothing() -> None:
