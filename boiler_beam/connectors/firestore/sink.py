@@ -21,7 +21,7 @@ import msgspec
 from boiler_beam.connectors.base import BackfillWriter, Control, Sink, StreamWriter
 from boiler_beam.connectors.firestore.client import PASSING, Client, explained
 from boiler_beam.connectors.firestore.control import CONTROLS, Lease, read_controls
-from boiler_beam.connectors.firestore.guard import Guard, row_of
+from boiler_beam.connectors.firestore.guard import Guard, row_of, standing_of, tombstone_of
 from boiler_beam.connectors.firestore.options import WriteOptions
 from boiler_beam.connectors.firestore.protos import BatchGetDocumentsRequest, RunQueryRequest, Write
 from boiler_beam.connectors.firestore.throttle import RampUp, back_off
@@ -170,6 +170,7 @@ class _Follower(StreamWriter):
         self.views = list(controls)
 
     def touches(self) -> list[Touch]:
+        self.lease.check()  # a program that has nothing to write shall end, too
         found = [(view, one) for view in self.views for one in _touches(self.client, view)]
         self.taken = [document.name for _, document in found]
         return [
@@ -244,17 +245,19 @@ class _Backfill(BackfillWriter):
         number = 0
         for chunk in self._chunks():
             asked = {row.path: row for name, row in chunk if name in views}
-            request = BatchGetDocumentsRequest(
-                database=client.database, documents=[client.root + path for path in asked]
-            )
+            documents = [client.root + one for path in asked for one in (path, tombstone_of(path))]
+            request = BatchGetDocumentsRequest(database=client.database, documents=documents)
+            stands: dict[str, Row] = {}
             with explained(self.sink.uri, "to read rows again"):
                 for answer in client.call("BatchGetDocuments", request) if asked else ():
                     self.sink.counts.reads += 1
-                    row = row_of(client, answer.found) if answer.HasField("found") else None
-                    path = client.path_of(answer.found.name if row is not None else answer.missing)
-                    wanted = asked[path]
-                    is_newer = row is not None and row.stamp.version > wanted.stamp.version
-                    number += not is_newer and (None if row is None else row.fields) != wanted.fields
+                    if answer.HasField("found"):
+                        row = standing_of(client, answer.found)
+                        stands[row.path] = row
+            for path, wanted in asked.items():
+                found = stands.get(path)
+                is_newer = found is not None and found.stamp.version > wanted.stamp.version
+                number += not is_newer and (None if found is None else found.fields) != wanted.fields
         return number
 
     def _chunks(self) -> Iterator[list[tuple[str, Row]]]:

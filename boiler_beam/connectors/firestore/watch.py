@@ -137,6 +137,12 @@ class Watch:
         self.keep()
         return events
 
+    def observe(self, change: Change) -> None:
+        """A document is there, whatever the stream told."""
+        for target in self.targets.values():
+            if target.query.holds(change.path):
+                target.observe(change.path, change.version)
+
     def requests(self, database: str, root: str) -> list[Any]:
         """What a new stream is asked for."""
         found = []
