@@ -44,11 +44,17 @@ class ListenSource(FirestoreSource):
 
     Attributes:
         clock: Seconds.
+        goes_on: Whether it goes on from a position. Not with the emulator, which tells everything anew, and not as it is
+            at one time (`_looked_at`): there a snapshot is read at each start.
     """
 
     is_bounded: ClassVar[bool] = False
     has_snapshot: ClassVar[bool] = True
     clock: Callable[[], float] = staticmethod(time.monotonic)
+
+    def __init__(self, rest: str) -> None:
+        super().__init__(rest)
+        self.goes_on = not self.client.emulator
 
     def following(self) -> ListenSource:
         """This one."""
@@ -66,9 +72,7 @@ class ListenSource(FirestoreSource):
         since the last one comes again after a restart.
         """
         queries = self.queries()
-        if self.client.emulator:  # it would tell everything anew, and not as it is at one time: see `_looked_at`
-            position = None
-        watch = Watch(queries, position, self.client.path_of)
+        watch = Watch(queries, position if self.goes_on else None, self.client.path_of)
         retry = Retry(self.uri, f"to listen to {', '.join(query.name for query in queries)}", self.clock)
         while queries:
             is_resumed = len(watch.needs_snapshot()) < len(queries)

@@ -13,6 +13,7 @@ import pytest
 
 from boiler_beam.connectors import open_source
 from boiler_beam.connectors.firestore.client import Client
+from boiler_beam.connectors.firestore.listen import ListenSource
 from boiler_beam.connectors.firestore.protos import ListenRequest, ListenResponse
 from boiler_beam.errors import BoilerBeamError, UsageError
 from boiler_beam.events import Complete
@@ -35,7 +36,10 @@ class Listener:
     """One life of a program that listens."""
 
     def __init__(self, uri: str, position: str | None, *collections: str) -> None:
-        self.source = open_source(uri).following()
+        source = open_source(uri).following()
+        assert isinstance(source, ListenSource)
+        source.goes_on = True  # as in the cloud
+        self.source = source
         self.source.prepare(collections)
         self.position = position
         self.events: list[Any] = []
