@@ -29,7 +29,7 @@ from boiler_beam.connectors.firestore.throttle import back_off
 from boiler_beam.connectors.firestore.values import micros_of_proto, put_micros
 from boiler_beam.errors import BoilerBeamError, UsageError
 
-__all__ = ["CONTROLS", "Lease", "Standing", "read_controls"]
+__all__ = ["CONTROLS", "Lease", "Standing", "patiently", "read_controls"]
 
 CONTROLS = "_boiler"
 _log = logging.getLogger("boiler_beam")
@@ -76,7 +76,7 @@ def read_controls(client: Client, seconds: float = _START_SECONDS) -> dict[str, 
     request.structured_query.from_.add(collection_id=CONTROLS)
     found = {}
     with explained(client.uri, "to read control documents"):
-        for answer in _patiently(lambda: list(client.call("RunQuery", request, _CALL_SECONDS)), seconds):
+        for answer in patiently(lambda: list(client.call("RunQuery", request, _CALL_SECONDS)), seconds):
             if not answer.HasField("document"):
                 continue
             fields, updated = answer.document.fields, micros_of_proto(answer.document.update_time)
@@ -92,8 +92,8 @@ def read_controls(client: Client, seconds: float = _START_SECONDS) -> dict[str, 
     return found
 
 
-def _patiently(call: Callable[[], Any], seconds: float) -> Any:
-    """Calls until it succeeds, or fails with what does not pass."""
+def patiently(call: Callable[[], Any], seconds: float) -> Any:
+    """Calls until it succeeds, or fails with what does not pass, or for so many seconds."""
     deadline, attempts = time.monotonic() + seconds, 0
     while True:
         try:

@@ -34,7 +34,7 @@ from boiler_beam.connectors.firestore.write import BatchWriter, Item, Outcome
 from boiler_beam.errors import BoilerBeamError
 from boiler_beam.events import DeadLetter, Row, Stamp
 
-__all__ = ["Guard", "Permit", "put_stamp", "row_of", "tombstone_of"]
+__all__ = ["Guard", "Permit", "put_stamp", "row_of", "standing_of", "tombstone_of"]
 
 STAMP = "_boiler"
 TOMBSTONES = "_boiler_tombstones"
@@ -80,6 +80,13 @@ def row_of(client: Client, document: Any) -> Row:
     stamp = fields.pop(STAMP, None)
     numbers = [stamp.get(name, 0) if isinstance(stamp, dict) else 0 for name in Stamp._fields]
     return Row(client.path_of(document.name), Stamp(*numbers), _encode(fields))
+
+
+def standing_of(client: Client, document: Any) -> Row:
+    """What stands: the row that a protobuf document holds, or the deletion that a tombstone tells of."""
+    if not client.path_of(document.name).startswith(f"{TOMBSTONES}/"):
+        return row_of(client, document)
+    return Row(document.fields["path"].string_value, _stamp_in(document.fields), None)
 
 
 class Permit(Protocol):

@@ -13,6 +13,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, BinaryIO, ClassVar
 
 import grpc
@@ -20,8 +21,8 @@ import msgspec
 
 from boiler_beam.connectors.base import BackfillWriter, Control, Sink, StreamWriter
 from boiler_beam.connectors.firestore.client import PASSING, Client, explained
-from boiler_beam.connectors.firestore.control import CONTROLS, Lease, read_controls
-from boiler_beam.connectors.firestore.guard import Guard, row_of
+from boiler_beam.connectors.firestore.control import CONTROLS, Lease, patiently, read_controls
+from boiler_beam.connectors.firestore.guard import Guard, row_of, standing_of, tombstone_of
 from boiler_beam.connectors.firestore.options import WriteOptions
 from boiler_beam.connectors.firestore.protos import BatchGetDocumentsRequest, RunQueryRequest, Write
 from boiler_beam.connectors.firestore.throttle import RampUp, back_off
@@ -35,6 +36,8 @@ _PAGE = 1000
 """Documents of one query: it ends before it is too long for a server."""
 _CHUNK_ROWS, _CHUNK_BYTES = 5_000, 32 << 20
 _ATTEMPTS = 8
+_PATIENCE_SECONDS = 600.0
+"""How long a call is repeated, as writes are."""
 _TOUCHED_SECONDS, _TOUCHED_LOOK_SECONDS = 120.0, 0.5
 """How long a backfill waits for the stream to write what it was asked for, and how often it looks."""
 
@@ -170,6 +173,7 @@ class _Follower(StreamWriter):
         self.views = list(controls)
 
     def touches(self) -> list[Touch]:
+        self.lease.check()  # a program that has nothing to write shall end, too
         found = [(view, one) for view in self.views for one in _touches(self.client, view)]
         self.guard.counts.reads += max(len(self.views), len(found))
         self.taken = [document.name for _, document in found]
@@ -235,7 +239,7 @@ class _Backfill(BackfillWriter):
     def _drift(self, views: Sequence[str]) -> int:
         """Waits until the stream has written what it was asked for; gives how many of these rows differ still (S16)."""
         client, deadline = self.sink.client, time.monotonic() + _TOUCHED_SECONDS
-        while any(True for view in views for _ in _touches(client, view, limit=1)):
+        while any(_touches(client, view, limit=1) for view in views):
             if time.monotonic() > deadline:
                 raise BoilerBeamError(
                     f"{self.sink.uri}: expected the stream to write {self.touched} rows again, got no answer for "
@@ -245,17 +249,20 @@ class _Backfill(BackfillWriter):
         number = 0
         for chunk in self._chunks():
             asked = {row.path: row for name, row in chunk if name in views}
-            request = BatchGetDocumentsRequest(
-                database=client.database, documents=[client.root + path for path in asked]
-            )
+            documents = [client.root + one for path in asked for one in (path, tombstone_of(path))]
+            request = BatchGetDocumentsRequest(database=client.database, documents=documents)
+            if not asked:
+                continue
             with explained(self.sink.uri, "to read rows again"):
-                for answer in client.call("BatchGetDocuments", request) if asked else ():
-                    self.sink.counts.reads += 1
-                    row = row_of(client, answer.found) if answer.HasField("found") else None
-                    path = client.path_of(answer.found.name if row is not None else answer.missing)
-                    wanted = asked[path]
-                    is_newer = row is not None and row.stamp.version > wanted.stamp.version
-                    number += not is_newer and (None if row is None else row.fields) != wanted.fields
+                call = partial(client.call, "BatchGetDocuments", request)
+                answers = patiently(lambda call=call: list(call()), _PATIENCE_SECONDS)  # type: ignore[misc]
+            self.sink.counts.reads += len(answers)
+            there = [standing_of(client, answer.found) for answer in answers if answer.HasField("found")]
+            stands = {row.path: row for row in there}
+            for path, wanted in asked.items():
+                found = stands.get(path)
+                is_newer = found is not None and found.stamp.version > wanted.stamp.version
+                number += not is_newer and (None if found is None else found.fields) != wanted.fields
         return number
 
     def _chunks(self) -> Iterator[list[tuple[str, Row]]]:
@@ -273,16 +280,15 @@ class _Backfill(BackfillWriter):
         yield chunk
 
 
-def _touches(client: Client, view: str, limit: int = 0) -> Iterator[Any]:
+def _touches(client: Client, view: str, limit: int = 0) -> list[Any]:
     """The documents of the touches of a view."""
     request = RunQueryRequest(parent=f"{client.root}{CONTROLS}/{view}")
     request.structured_query.from_.add(collection_id="touches")
     if limit:
         request.structured_query.limit.value = limit
     with explained(client.uri, f"to read what is asked of the stream of {view}"):
-        for answer in client.call("RunQuery", request):
-            if answer.HasField("document"):
-                yield answer.document
+        answers = patiently(lambda: list(client.call("RunQuery", request)), _PATIENCE_SECONDS)
+    return [answer.document for answer in answers if answer.HasField("document")]
 
 
 def _touch(client: Client, view: str, row: Row) -> Item:
