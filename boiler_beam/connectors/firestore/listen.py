@@ -88,7 +88,7 @@ class ListenSource(FirestoreSource):
         targets = watch.needs_snapshot()
         if not targets:
             return
-        read_time = self.time_of_reading([target.query for target in targets])
+        read_time = self.time_of_reading()
         self.read_time = None  # what needs a snapshot later has it at a later time
         for target in targets:
             most = self.parts_of_a_query()

@@ -12,11 +12,13 @@ import grpc
 import pytest
 
 from boiler_beam.connectors import open_source
+from boiler_beam.connectors.firestore import listen
 from boiler_beam.connectors.firestore.client import Client
 from boiler_beam.connectors.firestore.protos import ListenRequest, ListenResponse
+from boiler_beam.connectors.firestore.watch import TargetLost
 from boiler_beam.errors import BoilerBeamError, UsageError
 from boiler_beam.events import Complete
-from tests.boiler_beam.connectors.firestore.test_watch import ADD, REMOVE, counted, told
+from tests.boiler_beam.connectors.firestore.test_watch import ADD, REMOVE, counted, there, told
 from tests.helpers.firestore import put
 from tests.helpers.proxy import Call, GrpcProxy, TcpProxy
 
@@ -211,6 +213,27 @@ def test_who_can_not_go_on_from_its_position_reads_anew(
             put(client, {"users/b": None})
             listener.until_told(("users/b", "gone"))
     assert proxy.calls["Listen"] == calls
+
+
+def test_what_comes_just_before_a_break_is_not_lost(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is known from then on, and would not be told again."""
+    (version,) = put(client, {"users/a": {}})
+    real = listen._Stream
+
+    class Breaking:
+        def __init__(self, *asked: Any) -> None:
+            monkeypatch.setattr(listen, "_Stream", real)
+
+        def some(self, seconds: float) -> Iterator[Any]:
+            yield there("users/a", version + 1, 1, root=client.root)
+            raise TargetLost(grpc.StatusCode.UNAVAILABLE.value[0], "both at once")
+
+        def close(self) -> None:
+            """It is."""
+
+    monkeypatch.setattr(listen, "_Stream", Breaking)
+    with listening(client.uri, None, "users") as listener:
+        listener.until_told(("users/a", "there"), ("users", "complete"), ("users/a", "there"))
 
 
 def test_a_server_that_forgot_deletions_is_read_anew(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,10 +32,10 @@ def told(kind: int, *targets: int, at: int = 0, token: bytes = b"", code: int = 
     return answer
 
 
-def there(path: str, version: int, *targets: int) -> Any:
+def there(path: str, version: int, *targets: int, root: str = ROOT) -> Any:
     answer = ListenResponse()
     document = answer.document_change.document
-    document.name = ROOT + path
+    document.name = root + path
     put_fields(document.fields, b'{"a":%d}' % version, ROOT)
     put_micros(document.update_time, version)
     answer.document_change.target_ids.extend(targets)
