@@ -12,9 +12,9 @@
 billed for the changes: what a run with them is billed less what one without them is. An affected row is one that a
 change made another one, by `benchmarks/reference.py`; the same checks all rows at the end.
 
-`latency` renames 100 users in turn, each in a row of their own, so that no row is due again within the second that paces
-it. The emulator answers a change by sending a listener the whole result again: collections are small (100 documents
-each). `server` is the same without a stream: until a listener has the document itself.
+`latency` renames 100 users in turn, each in a row of their own, so that no row is due again within the second that
+paces it. The emulator answers a change by sending a listener the whole result again: collections are small (100
+documents each). `server` is the same without a stream: until a listener has the document itself.
 
 Needs gcloud with both emulators, and Java. Exits with 1 where a row was wrong, or a target was missed.
 """
