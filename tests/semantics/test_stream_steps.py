@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given, note
 from hypothesis import strategies as st
 
+import boiler_beam as bb
+from boiler_beam import reference, root, view_property
 from boiler_beam.oracle import compute
 from boiler_beam.plan import compile_plan
 from boiler_beam.plan.explain import explain
@@ -62,6 +64,38 @@ def test_a_row_follows_what_says_what_it_reads() -> None:
     table = [("guests/1", 1, {"name": "Ann"}), ("rooms/1", 1, {"members": ["guests/1"], "host": "guests/1"})]
     for seed in range(300):
         prove("machines", HOSTS, table, seed)
+
+
+class Moody(bb.ViewModel, collection="moody"):
+    class Store(bb.Store):
+        room: town.Room = root(town.Room)
+        host: town.Guest | None = reference("room.host", optional=True)
+
+    store: Store
+    is_angry = False
+
+    @view_property
+    def host(self) -> str:
+        if self.is_angry:
+            raise ValueError("angry")
+        return self.store.host.name if self.store.host else ""
+
+
+def test_s6_a_row_whose_getter_raised_is_tried_again_at_any_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = Network(compile_plan([Moody]))
+    (view,) = network.views
+    given = []
+    for is_angry, event in (
+        (True, ("rooms/1", 1, {"host": "guests/1"})),
+        (True, ("guests/1", 2, {"name": "Ann"})),
+        (False, ("guests/1", 3, {"name": "Amy"})),
+    ):
+        monkeypatch.setattr(Moody, "is_angry", is_angry)
+        network.observe(changes([event])[0])
+        network.settle()
+        view.render()
+        given.append([row.fields for row in view.given])
+    assert given == [[], [], [b'{"host":"Amy"}']]
 
 
 MEETING = [
