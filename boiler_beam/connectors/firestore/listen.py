@@ -44,8 +44,8 @@ class ListenSource(FirestoreSource):
 
     Attributes:
         clock: Seconds.
-        goes_on: Whether it goes on from a position. Not with the emulator, which tells everything anew, and not as it is
-            at one time (`_looked_at`): there a snapshot is read at each start.
+        goes_on: Whether it goes on from a position. Not with the emulator, which tells everything anew, and not as it
+            is at one time (`_looked_at`): there a snapshot is read at each start.
     """
 
     is_bounded: ClassVar[bool] = False
