@@ -262,7 +262,7 @@ def test_connections_are_cut_in_mid_call(
         program(tmp_path, *stream(database, sink=database), firestore=proxy.address) as one,
     ):
         wait_for(application, one)
-        groups = list(moves(400, seed=2, players=100))
+        groups = list(moves(200, seed=2, players=40))
         for place, group in enumerate(groups):
             application.write(group)
             if place % 5 == 4:
@@ -292,7 +292,7 @@ def aborted(seconds: float) -> Policy:
 
 def exhausted(seconds: float) -> Policy:
     """RESOURCE_EXHAUSTED to bursts of calls."""
-    return lambda call: Fault(grpc.StatusCode.RESOURCE_EXHAUSTED) if call.number % 12 >= 6 else None
+    return lambda call: Fault(grpc.StatusCode.RESOURCE_EXHAUSTED) if call.number % 16 >= 12 else None
 
 
 WRITES = ("BatchWrite", "Commit")
@@ -326,7 +326,7 @@ def test_firestore_refuses(
         wait_for(application, one)
         policy = fault(seconds)
         proxy.policy = counted
-        write(application, moves(400, seed=3, players=100))
+        write(application, moves(200, seed=3, players=60))
         wait_for(application, one)
         one.stop()
     assert faults > 3
