@@ -31,7 +31,8 @@ from boiler_beam.steps.keyed.wire import (
 from boiler_beam.steps.messages import Role
 from boiler_beam.steps.stream import StreamPlan
 from boiler_beam.steps.stream.memory import MemoryRanking
-from boiler_beam.steps.stream.messages import Held, Ranked, State
+from boiler_beam.steps.stream.messages import Claimed, Held, Ranked, State
+from tests.helpers import town
 from tests.helpers.histories import changes
 from tests.helpers.network import StoredCell, ViewNetwork
 
@@ -188,6 +189,14 @@ def test_a_row_gets_dirty_once_and_documents_are_counted() -> None:
     network.settle()
     assert told[-1] is True
     assert known == [("meetings/m", 1), ("locations/l1", 1), ("locations/l1", -1)]
+
+
+def test_s11_of_two_claims_of_a_row_the_later_one_stands_in_whatever_order_they_come() -> None:
+    network = ViewNetwork(compile_plan([town.Profile]).views[0], compile_plan([town.Profile]))
+    stage, path = network.stages["Claim"], "nicks/a/about/profile"
+    for sequence, fields in ((7, b'{"new":1}'), (5, b'{"old":1}'), (9, None), (8, b'{"gone":1}')):
+        stage.take(network.cell("Claim", path), path, Claimed(0, path, "1", sequence, fields, sequence))
+    assert [(row.fields, row.stamp.version) for row in network.given] == [(b'{"new":1}', 7), (None, 9)]
 
 
 def test_s2_s3_a_cell_with_an_invalid_version_is_not_forgotten() -> None:
