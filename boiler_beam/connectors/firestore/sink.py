@@ -35,7 +35,7 @@ __all__ = ["FirestoreSink", "guarded"]
 _PAGE = 1000
 """Documents of one query: it ends before it is too long for a server."""
 _CHUNK_ROWS, _CHUNK_BYTES = 5_000, 32 << 20
-_ATTEMPTS = 8
+_ATTEMPTS = 64  # within about ten minutes
 _PATIENCE_SECONDS = 600.0
 """How long a call is repeated, as writes are."""
 _TOUCHED_SECONDS, _TOUCHED_LOOK_SECONDS = 120.0, 0.5
