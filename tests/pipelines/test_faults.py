@@ -251,6 +251,7 @@ def test_a_poison_message_every_hundred(
     assert len({(one["code"], one["input"]) for one in letters}) == len(poison)
 
 
+@pytest.mark.slow
 def test_connections_are_cut_in_mid_call(
     application: Application, firestore_emulator: str, project: str, tmp_path: Path
 ) -> None:
@@ -298,6 +299,7 @@ def exhausted(seconds: float) -> Policy:
 WRITES = ("BatchWrite", "Commit")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "seconds"),
     [(refused, 6), pytest.param(refused, 30, marks=pytest.mark.slow), (aborted, 0), (exhausted, 0)],
@@ -333,6 +335,7 @@ def test_firestore_refuses(
     assert_no_difference(tmp_path, project)
 
 
+@pytest.mark.slow
 def test_s17_a_zombie_writes_late(
     application: Application, firestore_emulator: str, project: str, tmp_path: Path
 ) -> None:
@@ -472,6 +475,7 @@ def test_s18_two_programs_on_one_sink(application: Application, project: str, tm
 LAPSE_SECONDS = WriteOptions().lapse_seconds
 
 
+@pytest.mark.slow
 def test_s3_a_new_snapshot_after_deletions(
     application: Application, pubsub_emulator: str, channel: Channel, project: str, tmp_path: Path
 ) -> None:
@@ -508,6 +512,7 @@ def test_s3_a_new_snapshot_after_deletions(
     assert_no_difference(tmp_path, project)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_first", [True, False], ids=["stream_first", "backfill_first"])
 def test_s16_deletions_race_a_backfill(
     application: Application,
