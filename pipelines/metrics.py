@@ -44,10 +44,11 @@ def serve_metrics(port: int) -> Iterator[Callable[[StreamReport], None]]:
     newest = Gauge(
         "boiler_beam_newest_version_seconds", "The newest version seen, in seconds since the epoch.", registry=registry
     )
-    seen: dict[str, int] = {}
+    sink = Counter("boiler_beam_sink", "What the sink did.", ["what"], registry=registry)
+    seen: dict[str, float] = {}
     is_ready = threading.Event()
 
-    def raise_to(counter: Any, name: str, value: int) -> None:
+    def raise_to(counter: Any, name: str, value: float) -> None:
         counter.inc(value - seen.get(name, 0))
         seen[name] = value
 
@@ -59,6 +60,8 @@ def serve_metrics(port: int) -> Iterator[Callable[[StreamReport], None]]:
             rows.labels(view).set(number)
             total = report.written.get(view, 0) + report.deleted.get(view, 0)
             raise_to(written.labels(view), f"written {view}", total)
+        for what, figure in report.figures.items():
+            raise_to(sink.labels(what), f"sink {what}", figure)
         dirty.set(report.dirty)
         newest.set(report.newest / 1e6)
         if not report.silent:

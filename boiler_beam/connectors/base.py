@@ -235,6 +235,10 @@ class Sink(abc.ABC):
         self.uri = f"{self.scheme}:{rest}"
         self.billed: Billed = Billed()
 
+    def figures(self) -> dict[str, float]:
+        """What it did so far, in numbers that only grow, by name: for metrics."""
+        return {}
+
     @abc.abstractmethod
     def controls(self) -> dict[str, Control]:
         """The control data of every view in the sink, by view name; empty for a new sink.

@@ -77,6 +77,7 @@ class StreamReport:
         newest: The newest version seen, in microseconds since the epoch.
         refusals: Why rows were not pruned, view by view.
         billed: What Firestore bills for, in this run.
+        figures: What the sink did, by name.
     """
 
     changes: int = 0
@@ -91,6 +92,7 @@ class StreamReport:
     newest: int = 0
     refusals: list[str] = field(default_factory=list)
     billed: Billed = field(default_factory=Billed)
+    figures: dict[str, float] = field(default_factory=dict)
 
 
 def follow(
@@ -435,6 +437,7 @@ class Following:
         for uri, position in progress.positions.items():
             self.sources[uri].acknowledge(position)
         report.documents = state.facts.get("documents", 0)
+        report.figures = self.sink.figures()
         self.told(report)
 
     def _send(self, *, is_last: bool = False) -> None:

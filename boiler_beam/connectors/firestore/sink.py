@@ -13,6 +13,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from functools import partial
 from typing import Any, BinaryIO, ClassVar
 
@@ -79,6 +80,10 @@ class FirestoreSink(Sink):
         self.options = WriteOptions()
         self.billed = self.counts = Counts()
         self.wait: Callable[[float], None] = time.sleep
+
+    def figures(self) -> dict[str, float]:
+        """See `Counts`."""
+        return asdict(self.counts)
 
     def controls(self) -> dict[str, Control]:
         """See `Sink`."""
