@@ -172,7 +172,6 @@ class RowStage(Stage):
         """A backfill found another row in the sink (S16): it is given again, not older than that."""
         head: _RowHead = self._codec.read(cell)
         row = self._row(head)
-        row.version = head.version
         self._step.touch(row, 0, key, read_time)
         head.version, head.is_dirty = row.version, True
         self._write(cell, head, row)
