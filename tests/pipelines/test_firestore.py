@@ -14,9 +14,9 @@ import pytest
 from boiler_beam.oracle import compute
 from boiler_beam.plan import compile_plan
 from tests.helpers.firestore import Application, Write
-from tests.helpers.servers import wait_until
+from tests.helpers.servers import free_port, wait_until
 from tests.pipelines.streaming_views import Card, Table
-from tests.pipelines.test_streams import cli, run, start
+from tests.pipelines.test_streams import cli, fetched, run, start
 
 PLAN = compile_plan([Card, Table])
 COLLECTIONS = ("cards", "tables")
@@ -93,13 +93,16 @@ def test_a_stream_that_listens(application: Application, project: str, tmp_path:
     application.write(TEAMS)
     one_by_one(application, moves(40, seed=2))
     database = f"firestore:{project}"
-    process = start(
-        tmp_path, "--mode", "stream", "--source", database, "--sink", database, "--state", "sqlite:state.db"
-    )
+    port = free_port()
+    given = ("--mode", "stream", "--source", database, "--sink", database, "--state", "sqlite:state.db")
+    process = start(tmp_path, *given, "--metrics_port", str(port))
     try:
         wait_for_right(application)
         one_by_one(application, moves(60, seed=3))
         wait_for_right(application)
+        figures = fetched(port, "/metrics")[1]
+        assert 'boiler_beam_sink_total{what="conflicts"} 0.0' in figures
+        assert 'boiler_beam_sink_total{what="writes"} 0.0' not in figures
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=60)
     finally:
