@@ -1,0 +1,31 @@
+"""The programs of the streaming benchmark that need nothing but this environment leave the rows that they must."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+from benchmarks.check import compare, read_rows
+from benchmarks.reference import expected_rows, read_documents
+from benchmarks.workload import Workload
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.mark.parametrize("state", ["memory:", "sqlite:state.db"])
+def test_rows_follow_the_changes(state: str, tmp_path: Path) -> None:
+    workload = Workload(meetings=40, seed=7)
+    workload.snapshot(tmp_path / "snapshot")
+    changes = tmp_path / "changes.jsonl"
+    changes.write_text("".join(islice(workload.changes(), 2_500)))
+    arguments = [str(tmp_path / "snapshot"), str(changes), str(tmp_path), "--state"]
+    arguments.append(state.replace("state.db", str(tmp_path / "state.db")))
+    subprocess.run([sys.executable, "-m", "benchmarks.follow", *arguments], cwd=ROOT, check=True)
+    expected = expected_rows(read_documents([*(tmp_path / "snapshot").iterdir(), changes]))
+    found = compare(expected, read_rows([tmp_path / "rows.jsonl"]))
+    assert found == {"rows": len(expected), "wrong": 0, "first_wrong": None}
+    assert '"changes": 2500' in (tmp_path / "figures.json").read_text()
