@@ -11,6 +11,7 @@ from boiler_beam.connectors.pubsub.client import Client
 from boiler_beam.connectors.pubsub.envelope import Message
 from boiler_beam.connectors.pubsub.protos import AcknowledgeRequest, PullRequest, Subscription, Topic
 from boiler_beam.connectors.pubsub.publisher import Publisher
+from tests.helpers.servers import patience
 
 _PULL_SECONDS = 2.0
 
@@ -44,7 +45,9 @@ class Channel:
     def pulled(self, number: int) -> list[Any]:
         """Pulls so many messages without this project's source, and acknowledges them."""
         found: list[Any] = []
+        waiting = patience(f"{number} messages from {self.subscription}")
         while len(found) < number:
+            next(waiting)
             request = PullRequest(subscription=self.subscription, max_messages=number)
             try:
                 answer = self._client.call("Pull", request, _PULL_SECONDS)

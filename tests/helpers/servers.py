@@ -12,7 +12,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -48,6 +48,14 @@ def wait_until(is_so: Callable[[], bool], what: str, seconds: float = READY_SECO
     while not is_so():
         assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
         time.sleep(0.02)
+
+
+def patience(what: str, seconds: float = READY_SECONDS) -> Iterator[None]:
+    """For a loop that waits for something: fails when it takes too long."""
+    deadline = time.monotonic() + seconds
+    while True:
+        yield
+        assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
 
 
 def answers(port: int) -> bool:

@@ -21,6 +21,7 @@ from boiler_beam.events import Change
 from pipelines.cli import _cli
 from pipelines.relay import run_relay
 from tests.helpers.pubsub import Channel
+from tests.helpers.servers import patience
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -52,7 +53,9 @@ class Reader:
     def waits_for(self, standing: set[str], changed: str = "") -> None:
         """Reads on until these documents stand, and one of them has another version than when this began."""
         before = self.newest.get(changed)
+        waiting = patience(f"{standing} from {self.channel.subscription}")
         while self.standing() != standing or (changed and self.newest[changed] == before):
+            next(waiting)
             (message,) = self.channel.pulled(1)
             change = decode(message.data, message.attributes)
             assert isinstance(change, Change)

@@ -20,6 +20,7 @@ from boiler_beam.plan import compile_plan
 from boiler_beam.samples.meeting import MeetingSession
 from boiler_beam.values import decode_fields
 from tests.helpers.pubsub import Channel
+from tests.helpers.servers import patience
 
 VIEW = View("Session", "sessions/{id}", ("name",))
 
@@ -71,8 +72,13 @@ def test_a_view_of_the_rows_of_a_view(channel: Channel) -> None:
     follow(first, [open_source("sample:")], open_sink(channel.sink), None, MemoryState(), Settings())
     second, sink = compile_plan([Card]), MemorySink()
     rows = open_source(channel.source)
-    settings = Settings(coalesce_seconds=0, from_empty=True)
-    follow(second, [rows], sink, None, MemoryState(), settings, should_stop=lambda: "cards/m1" in sink.written)
+    settings, waiting = Settings(coalesce_seconds=0, from_empty=True), patience("the row")
+
+    def is_there() -> bool:
+        next(waiting)
+        return "cards/m1" in sink.written
+
+    follow(second, [rows], sink, None, MemoryState(), settings, should_stop=is_there)
     row = sink.written["cards/m1"]
     assert row.fields is not None
     assert decode_fields(row.fields)["where"].isupper()
@@ -85,7 +91,7 @@ def test_s16_touches_come_to_the_source(channel: Channel) -> None:
     assert publish_touches(channel.topic, touches) == 3
     found: set[object] = set()
     with closing(opened.follow(None)) as following:  # type: ignore[type-var]
-        for events, position in following:
+        for (events, position), _ in zip(following, patience("the touches"), strict=False):
             opened.acknowledge(position)
             found.update(map(repr, events))
             if len(found) >= 3:
