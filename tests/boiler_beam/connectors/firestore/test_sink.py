@@ -24,7 +24,7 @@ from boiler_beam.engine import backfill
 from boiler_beam.engine.follow import Settings, follow
 from boiler_beam.engine.state import SqliteState
 from boiler_beam.errors import UsageError
-from boiler_beam.events import DeadLetter, Row, Stamp, View
+from boiler_beam.events import DeadLetter, Row, Stamp, Touch, View
 from boiler_beam.plan import compile_plan
 from boiler_beam.samples.meeting import MeetingSession, OrganizationSummary
 from boiler_beam.values import INT64_MAX, decode_wire, encode_wire
@@ -216,20 +216,30 @@ def test_what_a_stream_holds_back_is_told(proxy: Proxy, project: str) -> None:
 
 
 def test_a_backfill_beside_a_stream_touches(proxy: Proxy, project: str) -> None:
-    """S16."""
+    """S16: the stream writes one of the rows as the backfill computed it, and does nothing about the other: drift."""
     sink = opened(project)
     two = View("Two", "twos/{id}", ("a",))
     with opened(project).stream([ONE]) as writer:
         writer.control({"One": STREAMED})
         writer.write([(ONE, row("ones/1", 3, a=1)), (ONE, row("ones/2", 3, a=1))])
+        asked: list[Touch] = []
+
+        def look(seconds: float) -> None:
+            assert touches(sink, "One") == [{"path": "ones/1", "readTime": 9}, {"path": "ones/2", "readTime": 9}]
+            standing = {one.path: one.stamp.version for one in sink.standing(ONE)}
+            assert standing == {"ones/1": 3, "ones/2": 3}, "a backfill writes no rows of a stream"
+            asked.extend(writer.touches())
+            writer.write([(ONE, row("ones/1", 9, a=5))])
+            writer.touched()
+
+        sink.wait = look
         with sink.backfill([ONE, two]) as back:
             back.write(ONE, row("ones/1", 9, a=5))
             back.delete(ONE, "ones/2", Stamp(1, 9, 0))
             back.write(two, row("twos/1", 9, a=5))
             back.commit({"One": CONTROL, "Two": CONTROL})
-        assert back.touched == 2
-        assert touches(sink, "One") == [{"path": "ones/1", "readTime": 9}, {"path": "ones/2", "readTime": 9}]
-        assert {one.path: one.stamp.version for one in sink.standing(ONE)} == {"ones/1": 3, "ones/2": 3}
+        assert sorted(asked, key=lambda one: one.path) == [Touch("One", "ones/1", 9), Touch("One", "ones/2", 9)]
+        assert (back.touched, back.drift, touches(sink, "One")) == (2, 1, [])
         assert list(sink.standing(two)) == [row("twos/1", 9, a=5)]
         assert sink.controls() == {"One": STREAMED, "Two": CONTROL}
     touched, _ = put(sink, [row("ones/1", 9, a=5)], controls={"One": backfilled_at(9)})
