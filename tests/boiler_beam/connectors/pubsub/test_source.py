@@ -314,4 +314,4 @@ def test_large_messages_go_in_calls_that_the_server_takes(fake: FakePubsub) -> N
     opened = publisher.Publisher("projects/some/topics/some")
     with closing(opened):
         assert opened.publish(Message(b"x" * (4 << 20), {}) for _ in range(5)) == 5
-    assert [len(request.messages) for request in fake.requests["Publish"]] == [2, 2, 1]
+    assert sorted(len(request.messages) for request in fake.requests["Publish"]) == [1, 2, 2]
