@@ -8,13 +8,14 @@
 | `meetings` | a stream of 200 meetings and 1,000 changes, one after the other, as fast as the server takes them |
 | `latency` | a stream of 50 changes a second: from a write's call until a listener has the row that follows it |
 
-`meetings` runs the stream with its changes by listening (`listen`) and through Pub/Sub (`pubsub`), and counts what is
-billed for the changes: what a run with them is billed less what one without them is. An affected row is one that a
-change made another one, by `benchmarks/reference.py`; the same checks all rows at the end.
+`meetings` reads a snapshot, then follows a subscription to which each change is published when it is written. What the
+changes are billed is what a run with them is billed less what one without them is. An affected row is one that a change
+made another one, by `benchmarks/reference.py`; the same checks all rows at the end.
 
-`latency` renames 100 users in turn, each in a row of their own, so that no row is due again within the second that
-paces it. The emulator answers a change by sending a listener the whole result again: collections are small (100
-documents each). `server` is the same without a stream: until a listener has the document itself.
+`latency` renames 100 users in turn, each in a row of their own: none is due again within the second that paces it. The
+emulator answers a change by sending a listener the whole result again, so collections are small (100 documents each),
+and the meetings, with 1,600 tickets, are not listened to.
+`server` is the same without a stream: until a listener has the document itself.
 
 Needs gcloud with both emulators, and Java. Exits with 1 where a row was wrong, or a target was missed.
 """
@@ -63,7 +64,7 @@ EMULATORS = {
     "PUBSUB_EMULATOR_HOST": ("beta", "emulators", "pubsub"),
 }
 MEETINGS, CHANGES = 200, 1_000
-RATE, USERS, LATENCY_CHANGES, WARM_UP = 50, 100, 1_000, 100
+RATE, USERS, LATENCY_CHANGES, WARM_UP = 50, 100, 600, 100
 READY_SECONDS = 120.0
 VIEWS = compile_plan([MeetingSession, OrganizationSummary]).views
 
@@ -261,35 +262,32 @@ def meetings(runs: int, folder: Path) -> int:
     """Prints what changes cost and how many there are in a second; gives how many rows were wrong, or cost too much."""
     documents, changes = workload(folder)
     affected = affected_rows(documents, changes)
-    heads = ["changes come by", "runs", "changes/s", "until all rows stand", "reads / change", "writes / change"]
-    heads += ["deletes / change", "reads / affected row", "writes / affected row", "wrong rows"]
-    lines, failures = [], 0
-    for transport in ("listen", "pubsub"):
-        found: list[dict[str, float]] = []
-        for run in range(runs):
-            found.append(_meetings_once(documents, changes, folder, publishes=transport == "pubsub"))
-            say(f"{run + 1}/{runs} meetings {transport}: {found[-1]}")
-        medians = {name: statistics.median(one[name] for one in found) for name in found[0]}
-        wrong = max(one["wrong"] for one in found)
-        cells = [transport, str(runs), f"{CHANGES / medians['written']:,.0f}", f"{CHANGES / medians['seconds']:,.0f}/s"]
-        cells += [f"{medians[name] / CHANGES:.3f}" for name in ("reads", "writes", "deletes")]
-        cells += [f"{medians[name] / affected:.3f}" for name in ("reads", "writes")]
-        lines.append([*cells, f"{wrong:.0f}"])
-        failures += int(wrong) + (medians["writes"] > affected)
+    found: list[dict[str, float]] = []
+    for run in range(runs):
+        found.append(_meetings_once(documents, changes, folder))
+        say(f"{run + 1}/{runs} meetings: {found[-1]}")
+    medians = {name: statistics.median(one[name] for one in found) for name in found[0]}
+    wrong = int(max(one["wrong"] for one in found))
+    heads = ["runs", "changes/s", "until all rows stand", "reads / change", "writes / change", "deletes / change"]
+    cells = [str(runs), f"{CHANGES / medians['written']:,.0f}", f"{medians['seconds']:.1f} s"]
+    cells += [f"{medians[name] / CHANGES:.3f}" for name in ("reads", "writes", "deletes")]
+    cells += [f"{medians[name] / affected:.3f}" for name in ("reads", "writes")]
+    lines = [[*cells, str(wrong)]]
+    heads += ["reads / affected row", "writes / affected row", "wrong rows"]
     print(
         f"{len(documents):,} documents, {CHANGES:,} changes, which affect {affected:,} rows\n\n{table(heads, lines)}\n"
     )
-    return failures
+    return wrong + int(medians["writes"] > affected)
 
 
 def _meetings_once(
-    documents: Documents, changes: list[tuple[str, dict[str, Any] | None]], folder: Path, *, publishes: bool
+    documents: Documents, changes: list[tuple[str, dict[str, Any] | None]], folder: Path
 ) -> dict[str, float]:
     """A run without the changes, and one with them."""
     billed = []
     figures: dict[str, float] = {}
     for some in ([], changes):
-        application = Application(publishes=publishes)
+        application = Application(publishes=True)
         application.load(documents)
         with application.stream(folder) as end:
             begun = time.perf_counter()
@@ -383,7 +381,8 @@ def latencies(application: Application, listener: Listener, path_of: Callable[[i
         time.sleep(max(0.0, begun + number * pause - time.perf_counter()))
         calls.append((path_of(number % USERS), time.perf_counter(), application.client.future("Commit", request)))
     rate = LATENCY_CHANGES / (time.perf_counter() - begun)
-    written = [(path, called, micros_of_proto(future.result().commit_time)) for path, called, future in calls]
+    done = [one for one in calls if one[2].exception() is None]  # a busy emulator gives up waiting for its own locks
+    written = [(path, called, micros_of_proto(future.result().commit_time)) for path, called, future in done]
     newest = {path: version for path, _, version in written}
     wait_until(lambda: newest.items() <= {path: version for path, version, _ in listener.seen}.items(), "the last rows")
     arrivals: dict[str, list[tuple[int, float]]] = {}
@@ -459,6 +458,7 @@ def main() -> int:
     chosen = arguments.only.split(",")
     if unknown := [name for name in chosen if name not in PARTS]:
         parser.error(f"--only: expected names of {', '.join(PARTS)}, got {unknown[0]!r}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the emulators end, too
     failures = 0
     with emulators(), tempfile.TemporaryDirectory() as folder:
         print(", ".join(f"{name} {value}" for name, value in machine().items()), end="\n\n")
