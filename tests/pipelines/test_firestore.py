@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 
+from boiler_beam.connectors.pubsub.envelope import document_message
 from boiler_beam.oracle import compute
 from boiler_beam.plan import compile_plan
 from tests.helpers.firestore import Application, Write
-from tests.helpers.servers import free_port, wait_until
+from tests.helpers.pubsub import Channel
+from tests.helpers.servers import NO_PRISM, free_port, prism, wait_until
 from tests.pipelines.streaming_views import Card, Table
 from tests.pipelines.test_streams import cli, fetched, run, start
 
@@ -198,3 +200,26 @@ def test_a_runner_writes_to_firestore_and_prunes(application: Application, proje
     again = run(tmp_path, "--source", database, "--sink", database)
     assert again.returncode == 0, again.stderr
     assert_right(application)
+
+
+@pytest.mark.beam
+@pytest.mark.skipif(prism() is None, reason=NO_PRISM)
+def test_pubsub_on_prism(application: Application, pubsub_emulator: str, project: str, tmp_path: Path) -> None:
+    """A snapshot, and what comes through Pub/Sub, by the pipeline: for development."""
+    channel = Channel(project)
+    application.write(TEAMS)
+    one_by_one(application, moves(20, seed=8))
+    database, known = f"firestore:{project}", len(application.history)
+    given = ("--source", database, "--source", channel.source, "--sink", database, "--allowed_lateness_seconds", "0.5")
+    process = start(tmp_path, *given, "--runner", "PrismRunner", f"--prism_location={prism()}")
+    try:
+        wait_for_right(application, 90)
+        one_by_one(application, moves(20, seed=9))
+        channel.publish(document_message(change) for change in application.history[known:])
+        wait_for_right(application, 90)
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        channel.close()
+    assert process.returncode == 0, err
