@@ -371,8 +371,10 @@ def small_room() -> Documents:
     return documents
 
 
-def latencies(application: Application, listener: Listener, path_of: Callable[[int], str]) -> tuple[list[float], float]:
-    """Of each change the milliseconds from its call until the listener had what follows it; and the rate."""
+def latencies(
+    application: Application, listener: Listener, path_of: Callable[[int], str]
+) -> tuple[list[float], float, int]:
+    """Of each change the milliseconds from its call until the listener had what follows it; the rate; the refused."""
     pause, calls, begun = 1 / RATE, [], time.perf_counter()
     for number in range(LATENCY_CHANGES):
         user = f"users/u{number % USERS}"
@@ -391,10 +393,10 @@ def latencies(application: Application, listener: Listener, path_of: Callable[[i
     found = [
         (next(at for seen, at in arrivals[path] if seen >= version) - called) * 1e3 for path, called, version in written
     ]
-    return found[WARM_UP:], rate
+    return found[WARM_UP:], rate, len(calls) - len(done)
 
 
-def _latency_once(folder: Path, *options: str) -> tuple[list[float], float]:
+def _latency_once(folder: Path, *options: str) -> tuple[list[float], float, int]:
     """With a stream that has these options; without one where there are none."""
     application = Application()
     application.load(small_room())
@@ -416,18 +418,20 @@ def latency(runs: int, folder: Path) -> int:
         "--coalesce_seconds 0.1": ("--coalesce_seconds", "0.1"),
         "--coalesce_seconds 0": ("--coalesce_seconds", "0"),
     }
-    found: dict[str, list[tuple[float, float, float, float]]] = {name: [] for name in contenders}
-    for run in range(runs):
+    found: dict[str, list[tuple[float, ...]]] = {name: [] for name in contenders}
+    for run in range(runs + 1):
         for name, options in contenders.items():
-            some, rate = _latency_once(folder, *options)
+            some, rate, lost = _latency_once(folder, *options)
             percentiles = statistics.quantiles(some, n=100)
-            found[name].append((rate, percentiles[49], percentiles[98], max(some)))
-            say(f"{run + 1}/{runs} latency {name}: {', '.join(f'{one:.0f}' for one in found[name][-1])}")
+            figures = (rate, percentiles[49], percentiles[98], max(some), lost)
+            say(f"{run}/{runs} latency {name}: {', '.join(f'{one:.0f}' for one in figures)}")
+            if run:  # the first one warms the server up
+                found[name].append(figures)
     lines = []
     for name, measured in found.items():
         medians = [statistics.median(column) for column in zip(*measured, strict=True)]
         lines.append([name, str(runs), *(f"{one:,.0f}" for one in medians)])
-    print(f"{table(['', 'runs', 'changes/s', 'p50 ms', 'p99 ms', 'most ms'], lines)}\n")
+    print(f"{table(['', 'runs', 'changes/s', 'p50 ms', 'p99 ms', 'most ms', 'refused'], lines)}\n")
     return 0
 
 
