@@ -50,7 +50,6 @@ def main() -> int:
                 "hypothesis",
                 "pytest-xdist",
                 "sqlalchemy",
-                "functions-framework",
             ]
             subprocess.run([binaries / "pip", "install", "-q", *tools], cwd=ROOT, check=True)
             command = [binaries / "python", "-m", "pytest", "-q", "-n", "2", "-m", "not slow and not beam", *TESTS]
