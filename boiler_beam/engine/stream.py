@@ -107,8 +107,8 @@ class Stream:
         """The paths of rows that were given in this epoch, and the paths, or masks of paths, of those not told."""
         epoch = self.epochs[place]
         given, untold = set(), set()
-        for row_id in self.cells.row_ids(place):
-            for path, one in self.cells.row(place, row_id).emitted.items():
+        for emitted in self.cells.emitted(place):
+            for path, one in emitted.items():
                 if one.digest == UNTOLD:
                     untold.add(path)
                 elif one.epoch == epoch:

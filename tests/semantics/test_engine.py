@@ -5,14 +5,17 @@ from __future__ import annotations
 import random
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from hypothesis import given, note
 from hypothesis import strategies as st
 
 from boiler_beam.engine.follow import Settings
+from boiler_beam.engine.state import SqliteState, stored
 from boiler_beam.oracle import Truth, compute
 from boiler_beam.plan import Plan, compile_plan
 from boiler_beam.plan.explain import explain
@@ -40,6 +43,21 @@ def test_any_view_any_history_any_batches(data: st.DataObject, order: random.Ran
     note(explain(plan))
     note(f"table = {table!r}")
     outcome, _ = followed(plan, [Batches("all", cut(changes(table), order))])
+    assert_right(plan, outcome, table)
+
+
+@given(st.data(), seeds)
+def test_any_view_any_history_hardly_any_memory(data: st.DataObject, order: random.Random) -> None:
+    plan = compile_plan([data.draw(views())])
+    table = data.draw(histories(is_town=True))
+    note(explain(plan))
+    note(f"table = {table!r}")
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        closing(SqliteState(str(Path(folder, "state.db")))) as state,
+        mock.patch.object(stored, "_HOT", 1),
+    ):
+        outcome, _ = followed(plan, [Batches("all", cut(changes(table), order))], state=state)
     assert_right(plan, outcome, table)
 
 
