@@ -123,8 +123,8 @@ class Stream:
         epoch = self.epochs[place]
         given: set[str] = set()
         untold: set[str] = set()
-        for row_id in self.cells.row_ids(place):
-            for path, one in self.cells.row(place, row_id).emitted.items():
+        for emitted in self.cells.emitted(place):
+            for path, one in emitted.items():
                 is_told = one.digest != UNTOLD and one.epoch == epoch  # what can be told is given in every epoch
                 (given if is_told else untold).add(path)
         return given, untold

@@ -100,7 +100,11 @@ def render(
             a copy has no path or is too large.
         value: What a getter reads of an edge; by default `store_value` of what the edge reached.
     """
-    row = _row(view, key, reached, aggregate, value)
+
+    def of_reached(edge: Edge) -> Any:
+        return store_value(edge, reached(edge.name), lambda: reached(edge.parent) if edge.parent else {})
+
+    row = _row(view, key, reached, aggregate, value or of_reached)
     rendering = _Rendering(view, row, refuse)
     try:
         paths = rendering.paths(row_id) if view.has_paths else [view.paths.fill(row_id)]
@@ -128,7 +132,7 @@ def _row(
     key: Any,
     reached: Callable[[str], Reached],
     aggregate: Callable[[int], Any],
-    value: Callable[[Edge], Any] | None,
+    value: Callable[[Edge], Any],
 ) -> ViewModel:
     edges = view.by_name
 
@@ -138,9 +142,7 @@ def _row(
             raise RuntimeError(
                 f"store.{name} was read where no getter was seen to read it: read it as self.store.{name}"
             )
-        if value is not None:
-            return value(edge)
-        return store_value(edge, reached(name), lambda: reached(edge.parent) if edge.parent else {})
+        return value(edge)
 
     def find(wanted: str) -> Any:
         narrowed = None
@@ -224,7 +226,7 @@ class _Rendering:
 
     def _fields(self) -> dict[str, Any]:
         view, row, copy, shared = self.view, self.row, self.copy_of_row, self.shared
-        fields = {}
+        fields, case, visibility = {}, view.case, view.visibility
         for name, stored in view.fields:
             if name in shared:
                 wire = shared[name]
@@ -232,7 +234,7 @@ class _Rendering:
                 reads = copy.reads
                 try:
                     value = getattr(row, name)
-                    wire = wire_of(named(value()) if name in view.visibility else value, view.case)
+                    wire = wire_of(named(value()) if name in visibility else value, case)
                 except Exception as error:  # a user's getter: whatever it raises, the row that stands stays (S6)
                     message = f"{view.name}.{name} raised {type(error).__name__}: {error}"
                     raise self._kind(copy.reads == reads)("getter_raised", message) from error

@@ -5,15 +5,17 @@ from __future__ import annotations
 import random
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from hypothesis import given, note
 from hypothesis import strategies as st
 
 from boiler_beam.engine.follow import Settings
-from boiler_beam.engine.state import SqliteState
+from boiler_beam.engine.state import SqliteState, stored
 from boiler_beam.oracle import Truth, compute
 from boiler_beam.plan import Plan, compile_plan
 from tests.helpers import shop, town
@@ -34,6 +36,19 @@ seeds = st.integers(0, 999)
 def test_any_view_any_history(executor: str, source: str, table: list[Any], seed: int) -> None:
     """The profile's number of histories for each way: 4 * 150 by `make check`, 4 * 500 by `make check-all`."""
     prove(executor, source, table, seed)
+
+
+@given(source=sources(), table=histories(is_town=True), seed=seeds)
+def test_any_view_any_history_hardly_any_memory(source: str, table: list[Any], seed: int) -> None:
+    """With room for one cell nothing is forgotten that is not written down."""
+    plan, order = compile_plan([published(view_of(source))]), random.Random(seed)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        closing(SqliteState(str(Path(folder, "state.db")))) as state,
+        mock.patch.object(stored, "_HOT", 1),
+    ):
+        outcome, _ = followed(plan, [Batches("all", cut(changes(table), order))], state=state)
+    assert_right(plan, outcome, table)
 
 
 @given(texts=st.lists(sources(), min_size=2, max_size=3), table=histories(is_town=True), seed=seeds)

@@ -282,6 +282,10 @@ class StoredCells:
         """See `Cells`; those that were committed."""
         return self.table.keys(self._of_view(ROW, view))
 
+    def emitted(self, view: int, /) -> Iterator[dict[str, Emitted]]:
+        """See `Cells`; what was committed."""
+        return (ROW.read(value).emitted for value in self.table.heads(self._of_view(ROW, view)))
+
     def claimed_paths(self, view: int, /) -> Iterator[str]:
         """See `Cells`; those that were committed."""
         return self.table.keys(self._of_view(CLAIMED, view))

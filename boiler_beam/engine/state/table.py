@@ -141,12 +141,20 @@ class Table:
         self.changed = []
 
     def keys(self, space: int) -> Iterator[str]:
-        """The keys of all cells of a space; in steps, so that no reader stands in the way of a transaction."""
-        last = b""
+        """The keys of all cells of a space."""
         select = "SELECT DISTINCT key FROM cells WHERE space = ? AND key > ? ORDER BY key LIMIT 1000"
+        return (text(key) for (key,) in self._in_steps(select, space))
+
+    def heads(self, space: int) -> Iterator[bytes]:
+        """The heads of all cells of a space where these are all that a cell has."""
+        select = "SELECT key, value FROM cells WHERE space = ? AND key > ? ORDER BY key LIMIT 1000"
+        return (value for _, value in self._in_steps(select, space))
+
+    def _in_steps(self, select: str, space: int) -> Iterator[Any]:
+        """The rows of a query, key by key; in steps, so that no reader stands in the way of a transaction."""
+        last = b""
         while found := self._database.execute(select, (space, last)).fetchall():
-            for (key,) in found:
-                yield text(key)
+            yield from found
             last = found[-1][0]
 
 

@@ -231,5 +231,8 @@ class Cells(Protocol):
     def row_ids(self, view: int, /) -> Iterator[str]:
         """The rows of a view that have a cell."""
 
+    def emitted(self, view: int, /) -> Iterator[Mapping[str, Emitted]]:
+        """What was given of each row of a view; no cell stays in memory for it."""
+
     def claimed_paths(self, view: int, /) -> Iterator[str]:
         """The row paths of a view that have a cell."""

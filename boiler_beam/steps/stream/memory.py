@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from bisect import bisect_left, insort
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
 from boiler_beam.models import DomainModel
-from boiler_beam.steps.stream.cells import ClaimCell, DownCell, FirstCell, RowCell, UpCell, Ways
+from boiler_beam.steps.stream.cells import ClaimCell, DownCell, Emitted, FirstCell, RowCell, UpCell, Ways
 from boiler_beam.steps.stream.messages import State
 from boiler_beam.steps.stream.plan import StreamPlan
 
@@ -205,6 +205,10 @@ class MemoryCells:
     def row_ids(self, view: int, /) -> Iterator[str]:
         """See `Cells`."""
         return iter(list(self.rows[view]))
+
+    def emitted(self, view: int, /) -> Iterator[Mapping[str, Emitted]]:
+        """See `Cells`."""
+        return (cell.emitted for cell in self.rows[view].values())
 
     def claimed_paths(self, view: int, /) -> Iterator[str]:
         """See `Cells`."""

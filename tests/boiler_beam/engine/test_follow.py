@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ import boiler_beam as bb
 from boiler_beam import aggregate, group, reference, root, view_property
 from boiler_beam.connectors import Control, open_sink
 from boiler_beam.engine import backfill
-from boiler_beam.engine.follow import Settings, follow
+from boiler_beam.engine.follow import Settings, StreamReport, follow
 from boiler_beam.engine.network import Network
-from boiler_beam.engine.state import SqliteState
+from boiler_beam.engine.state import SqliteState, stored
 from boiler_beam.errors import BoilerBeamError, UsageError
 from boiler_beam.events import DeadLetter, Row, Stamp
 from boiler_beam.plan import Plan, compile_plan
@@ -78,6 +79,30 @@ class Names(bb.ViewModel, collection="names"):
     @view_property
     def name(self) -> str:
         return self.store.author.name
+
+
+def most_in_memory(number: int, folder: Path) -> int:
+    """The most cells that a durable engine holds between transactions, while it follows so many books."""
+    table: Table = [(f"authors/a{one}", 1, {"name": "Ann"}) for one in range(number)]
+    table += [(f"books/b{one}", 1, {"title": "One", "author": f"authors/a{one}"}) for one in range(number)]
+    known, sizes = changes(table), []
+    snapshot = Batches("snapshot", [known[place : place + 10] for place in range(0, len(known), 10)])
+
+    def look(report: StreamReport) -> None:
+        cells: Any = state._cells
+        sizes.append(sum(map(len, (cells._hot, cells._old, cells._heads, *cells._known))))
+
+    with closing(SqliteState(str(folder / f"{number}.db"))) as state:
+        plan = compile_plan([card(), Shelf, Names])
+        idle = Batches("idle", [[]], is_bounded=False)
+        report = follow(plan, [snapshot, idle], WatchedSink(), None, state, EAGER, told=look)
+    assert report.rows == {"BookCard": number, "Shelf": number, "Names": number}
+    return max(sizes)
+
+
+def test_memory_does_not_grow_with_the_documents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stored, "_HOT", 50)
+    assert most_in_memory(3_000, tmp_path) == most_in_memory(2_000, tmp_path)
 
 
 class Person(bb.DomainModel, collection="people"):
