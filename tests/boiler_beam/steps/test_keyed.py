@@ -16,6 +16,7 @@ from boiler_beam.samples.meeting import MeetingSession
 from boiler_beam.steps.keyed import logs, tiers
 from boiler_beam.steps.keyed.held import Holding
 from boiler_beam.steps.keyed.logs import ListLog, LogDocuments, LogHeld, LogWeights, Sizes
+from boiler_beam.steps.keyed.posting import SHARDS, address, addresses_of_change
 from boiler_beam.steps.keyed.rank import RankHead, rank
 from boiler_beam.steps.keyed.rows import RowStage
 from boiler_beam.steps.keyed.stage import HeadCodec
@@ -31,10 +32,11 @@ from boiler_beam.steps.keyed.wire import (
 from boiler_beam.steps.messages import Role
 from boiler_beam.steps.stream import StreamPlan
 from boiler_beam.steps.stream.memory import MemoryRanking
-from boiler_beam.steps.stream.messages import Claimed, Held, Ranked, State
+from boiler_beam.steps.stream.messages import Claimed, Held, Ranked, State, Wanted
 from tests.helpers import town
 from tests.helpers.histories import changes
-from tests.helpers.network import StoredCell, ViewNetwork
+from tests.helpers.network import CountedLog, StoredCell, ViewNetwork
+from tests.helpers.random_views import view_of
 
 PLAN = StreamPlan(compile_plan([MeetingSession]))
 EDGES = {name: number for number, (_, name) in enumerate(PLAN.places)}
@@ -73,6 +75,29 @@ def test_s8_a_row_holds_what_it_wants_and_no_more() -> None:
 def test_s8_what_is_on_its_way_is_waited_for(what: str, entries: list[Entry]) -> None:
     assert Holding(PLAN, 0, entries).is_waiting, what
     assert Holding(PLAN, 0, entries[::-1]).is_waiting, what
+
+
+CHAIN = """
+class View(bb.ViewModel, path='out/{room}/to/{id}'):
+    class Store(bb.Store):
+        e0 = root(Message)
+        e1 = reference('e0.room', optional=True)
+        e2 = reference('e1.members')
+    p_e2 = getter('e2', ('name',))
+"""
+
+
+def test_s8_what_is_about_to_leave_wants_nothing() -> None:
+    message, (room, left) = "rooms/1/messages/1", ("rooms/1", "rooms/2")
+    entries = [
+        (0, message, 1, Held(1, True, b'{"author":"guests/1"}', 1, [(1, [room])])),
+        (1, room, 1, Held(1, True, b"{}", 1, [(2, [])])),
+        (1, left, 1, Held(1, True, b"{}", 1, [(2, ["guests/9"])])),
+    ]
+    plan = StreamPlan(compile_plan([view_of(CHAIN)]))
+    assert not Holding(plan, 0, entries).is_waiting
+    entries[0] = (0, message, 1, Held(1, True, b'{"author":"guests/1"}', 1, [(1, [left])]))
+    assert Holding(plan, 0, entries).is_waiting
 
 
 def test_s8_that_a_document_is_missing_is_an_answer() -> None:
@@ -142,6 +167,28 @@ def test_s12_a_log_of_weights_adds_up_and_stays_small(changes: list[tuple[str, i
     assert dict(LogWeights(log, sizes).items()) == {row: weight for row, weight in model.items() if weight}
 
 
+def test_s12_a_log_is_read_and_rewritten_seldom() -> None:
+    log, sizes = CountedLog(), Sizes()
+    weights = LogWeights(log, sizes)
+    for number in range(4_000):
+        weights.add(f"r{number}", 1)
+    assert log.entries_read <= 2 * 4_000, "it is looked at again when it is twice as long"
+    assert log.entries_written == 4_000, "nothing in it is gone: it is not rewritten"
+    for number in range(3_000):
+        weights.add(f"r{number}", -1)
+    assert len(dict(weights.items())) == 1_000
+    assert len(log.entries) == 1_000
+    assert log.entries_written <= 7_000 + 2 * 1_000
+
+
+def test_s12_rows_that_want_one_document_are_spread() -> None:
+    plan = StreamPlan(compile_plan([town.MessageCard]))
+    (edge,) = [number for number, (_, name) in enumerate(plan.places) if name == "config"]
+    wanted = {address(plan, Wanted(edge, "config/board", f"r{number}", 1, 1)) for number in range(200)}
+    assert len(wanted) == SHARDS
+    assert wanted == set(addresses_of_change(plan, "config/board"))
+
+
 def test_documents_and_held_ones_may_leave_before_they_come() -> None:
     old, new = (State(sequence, Role(0, [], [], []), b"{}", sequence) for sequence in (1, 2))
     documents = LogDocuments(ListLog(), Sizes())
@@ -155,6 +202,9 @@ def test_documents_and_held_ones_may_leave_before_they_come() -> None:
     assert list(rows.each()) == [(0, "a/1", -1, None)]
     rows.change(0, "a/1", 2, None, one)
     assert list(rows.each()) == [(0, "a/1", 1, one)]
+    rows.change(0, "a/1", 1, None, one)
+    rows.change(0, "a/1", 1, 1, None)
+    assert list(rows.each()) == [(0, "a/1", 1, one)], "one way of two is left"
     rows.change(0, "a/1", 1, 1, None)
     assert list(rows.each()) == []
 
