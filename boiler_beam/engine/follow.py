@@ -274,7 +274,7 @@ class Following:
         if not isinstance(event, Change) or event.version > self._newest_complete or event.is_deleted:
             return False
         families = self.plan.families_of(event.path)
-        return bool(families) and all(event.version <= self._complete.get(family, 0) for family in families)
+        return bool(families) and all(event.version <= self._complete[family] for family in families)
 
     def _filled(self) -> None:
         """All documents are in: rows may be given."""
@@ -316,10 +316,10 @@ class Following:
     def _know_complete(self) -> None:
         """As of when each collection was known whole, by the place of its family."""
         found = {
-            place: self.state.facts.get(f"{_COMPLETE}{pattern}", 0)
+            place: self.state.facts.get(f"{_COMPLETE}{pattern}", -1)
             for place, pattern in enumerate(self.plan.collections)
         }
-        self._complete, self._newest_complete = found, max(found.values(), default=0)
+        self._complete, self._newest_complete = found, max(found.values(), default=-1)
 
     def _take_touches(self) -> None:
         """Rows that a backfill asks for by way of the sink."""
