@@ -102,7 +102,6 @@ def most_in_memory(number: int, folder: Path) -> int:
 
 def test_memory_does_not_grow_with_the_documents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stored, "_HOT", 50)
-    monkeypatch.setattr("boiler_beam.engine.follow._BEHIND_SECONDS", float("inf"))
     assert most_in_memory(3_000, tmp_path) == most_in_memory(2_000, tmp_path)
 
 
