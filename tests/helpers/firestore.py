@@ -6,10 +6,12 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import grpc
 import msgspec
 
 from boiler_beam.connectors.firestore.client import Client
 from boiler_beam.connectors.firestore.protos import BatchWriteRequest, CommitRequest, RunQueryRequest
+from boiler_beam.connectors.firestore.retry import Retry
 from boiler_beam.connectors.firestore.values import fields_of, micros_of_proto, put_fields
 from boiler_beam.events import Change
 from boiler_beam.values import encode_fields
@@ -32,10 +34,20 @@ def put(client: Client, documents: Mapping[str, Any] | Iterable[tuple[str, Any]]
             else:
                 write.update.name = client.root + path
                 put_fields(write.update.fields, json.dumps(fields).encode(), client.root)
-        answer = client.call("BatchWrite", request)
+        answer = _written(client, request)
         assert not any(status.code for status in answer.status), answer
         versions += [micros_of_proto(result.update_time) for result in answer.write_results]
     return versions
+
+
+def _written(client: Client, request: Any) -> Any:
+    """Writes in spite of the emulator, which cancels a write that meets a listener who goes away."""
+    retry = Retry(client.uri, "to write a test's documents")
+    while True:
+        try:
+            return client.call("BatchWrite", request)
+        except grpc.RpcError as error:
+            retry.wait(error)
 
 
 class Application:
@@ -56,7 +68,7 @@ class Application:
             some = writes[begin : begin + MOST]
             request = BatchWriteRequest(database=self.client.database)
             self._put(request, some)
-            answer = self.client.call("BatchWrite", request)
+            answer = _written(self.client, request)
             assert all(status.code == 0 for status in answer.status), answer.status
             self._remember(some, [micros_of_proto(one.update_time) for one in answer.write_results])
 

@@ -171,6 +171,7 @@ def killed(application: Application, channel: Channel, project: str, folder: Pat
     assert checked.stdout == "no problems\n"
 
 
+@pytest.mark.slow
 def test_s20_killed_at_any_time(application: Application, channel: Channel, project: str, tmp_path: Path) -> None:
     killed(application, channel, project, tmp_path, 2_000, 5)
 
@@ -451,6 +452,7 @@ def test_s13_an_old_generation_comes_back(application: Application, project: str
     assert (application.documents("cards"), application.documents("tables")) == before
 
 
+@pytest.mark.slow
 def test_s18_two_programs_on_one_sink(application: Application, project: str, tmp_path: Path) -> None:
     """The second one is refused; the first one, killed and started again from its state, goes on at once."""
     database = f"firestore:{project}"

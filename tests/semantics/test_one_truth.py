@@ -16,6 +16,7 @@ from boiler_beam.oracle import compute
 from boiler_beam.plan import Plan, compile_plan
 from boiler_beam.plan.explain import explain
 from boiler_beam.steps.newest import NewestVersions
+from tests.conftest import examples
 from tests.helpers import shop, town
 from tests.helpers.executors import Outcome, embedded, on_beam, partitioned, told
 from tests.helpers.histories import changes, lines
@@ -101,6 +102,7 @@ def test_s5_rows_that_hang_on_an_invalid_document_are_tainted(plan: Plan, is_tow
 
 
 @both_plans
+@settings(max_examples=examples(20, 500))
 @given(st.data(), st.randoms(use_true_random=False), st.integers(1, 7), st.sampled_from([1, 300]))
 def test_s1_order_duplicates_partitions_and_memory_change_nothing(
     plan: Plan, is_town: bool, data: st.DataObject, shuffler: random.Random, partitions: int, limit_bytes: int

@@ -71,6 +71,6 @@ def test_rows_that_are_refused_come_out(client: Client, project: str) -> None:
 def test_a_bundle_of_many_rows_is_written_in_parts(
     client: Client, project: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("transforms.firestore._MOST_ROWS", 7)
+    monkeypatch.setattr("transforms.write_firestore._MOST_ROWS", 7)
     written(project, [row(f"ones/{number}", 1, a=number) for number in range(60)], [])
     assert len(rows(client, *[f"ones/{number}" for number in range(60)])) == 60

@@ -156,6 +156,7 @@ def test_calls_that_fail_for_a_while_are_sent_again(client: Client, proxy: Proxy
     assert one.counts.retries >= 900
 
 
+@pytest.mark.slow
 def test_connections_that_are_cut_lose_nothing(client: Client, proxy: Proxy) -> None:
     cuts = iter([2, 5])
 
