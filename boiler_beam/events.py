@@ -19,11 +19,14 @@ class Change(msgspec.Struct, frozen=True, gc=False):
         path: The document's path relative to its database, `users/u1`.
         version: Its update time in microseconds since the epoch; for a deletion that of the version it deleted.
         fields: Its fields as JSON bytes (see `boiler_beam.values`); `null` for a deletion.
+        event_time: When it was deleted, in microseconds since the epoch; 0 where that is not known, and of what was
+            not deleted. It never orders versions, because another clock tells it: rows' stamps rise to it (S1).
     """
 
     path: str
     version: int
     fields: msgspec.Raw
+    event_time: int = 0
 
     @property
     def is_deleted(self) -> bool:

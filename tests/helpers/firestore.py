@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -54,7 +55,7 @@ class Application:
     """Writes to a project of the emulator that `FIRESTORE_EMULATOR_HOST` names.
 
     Attributes:
-        history: All that was written, with the server's versions; deletions with the version that they deleted.
+        history: All that was written, with the server's versions; deletions with the version that they deleted, and when.
     """
 
     def __init__(self, project: str) -> None:
@@ -95,7 +96,8 @@ class Application:
             else:
                 self.versions[path] = version
             data = b"null" if fields is None else encode_fields(fields)
-            self.history.append(Change(path, version, msgspec.Raw(data)))
+            event_time = time.time_ns() // 1000 if fields is None else 0
+            self.history.append(Change(path, version, msgspec.Raw(data), event_time))
 
     def documents(self, collection: str, *, is_group: bool = False) -> dict[str, dict[str, Any]]:
         """What stands in a collection, as JSON has it."""

@@ -99,7 +99,8 @@ def end() -> None:
     folder = Path(os.environ.pop(FOLDER))
     for known in folder.glob("*.json"):
         group = json.loads(known.read_text())["group"]
-        os.killpg(group, signal.SIGTERM)
+        with contextlib.suppress(ProcessLookupError):  # it died: the tests told
+            os.killpg(group, signal.SIGTERM)
         wait_until(lambda group=group: not _lives(group), f"the end of process group {group}", 20)
     shutil.rmtree(folder)
 

@@ -308,7 +308,7 @@ def test_a_state_of_another_version(tmp_path: Path) -> None:
         database.execute("UPDATE facts SET value = 99 WHERE name = 'schema'")
     line = refused(tmp_path, arguments)
     assert (
-        "expected a state of schema 1, got 99; nothing was changed; mend: run the version of boiler_beam that made it"
+        "expected a state of schema 2, got 99; nothing was changed; mend: run the version of boiler_beam that made it"
         in line
     )
 

@@ -20,7 +20,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import msgspec
 
 from boiler_beam.events import Change, DeadLetter, Row, Touch
-from boiler_beam.values import INT64_MAX, format_timestamp
+from boiler_beam.values import INT64_MAX, format_timestamp, micros_of
 
 __all__ = [
     "CODES",
@@ -97,12 +97,12 @@ def document_message(change: Change, *, event_id: str = "", event_time: str = ""
     Args:
         change: The version.
         event_id: The same for each copy of the message; by default of path and version.
-        event_time: When it happened, in RFC 3339; by default the version.
+        event_time: When it happened, in RFC 3339; by default that of the change, or its version.
         database: Its database's resource name, `projects/p/databases/(default)`.
     """
     kind = "deleted" if change.is_deleted else "written"
     event_id = event_id or _identity(change.path, change.version, kind)
-    event_time = event_time or _time_of(change.version)
+    event_time = event_time or _time_of(change.event_time or change.version)
     document = _Document(
         1, change.path, change.version, change.fields, database=database, event_id=event_id, event_time=event_time
     )
@@ -135,6 +135,14 @@ def _time_of(micros: int) -> str:
         return format_timestamp(_EPOCH + timedelta(microseconds=micros))
     except OverflowError:
         return ""
+
+
+def _micros_of(event_time: object) -> int:
+    """A deletion's time in microseconds since the epoch; 0 of what is none, because it decides nothing (S1)."""
+    try:
+        return max(0, micros_of(msgspec.convert(event_time, datetime)))
+    except (msgspec.ValidationError, TypeError):
+        return 0
 
 
 def collection_of(path: str) -> str:
@@ -196,7 +204,8 @@ def decode(data: bytes, attributes: Mapping[str, str], source: str | None = None
             raise ValueError(f"expected fields as an object or null, got {fields[:20]!r}")
         if not data.isascii():
             data.decode()  # msgspec reads over text that nobody asks for
-        return _change(found.path, max(found.version, found.seq), found.fields)
+        event_time = _micros_of(found.event_time) if fields == b"null" else 0
+        return _change(found.path, max(found.version, found.seq), found.fields, event_time)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         problem: Exception = error
     try:
@@ -215,10 +224,10 @@ def decode(data: bytes, attributes: Mapping[str, str], source: str | None = None
     )
 
 
-def _change(path: str, version: int, fields: msgspec.Raw) -> Change:
+def _change(path: str, version: int, fields: msgspec.Raw, event_time: int) -> Change:
     if path.count("/") & 1 == 0 or "//" in path or path[0] == "/" or path[-1] == "/":
         raise ValueError(f"expected a document's path, got {path!r}")
-    return Change(path, version, fields)
+    return Change(path, version, fields, event_time)
 
 
 class _Head(msgspec.Struct):
@@ -240,7 +249,7 @@ def _decode_other(data: bytes, attributes: Mapping[str, str], problem: Exception
     if "ce-type" in known:
         content_type = known.get("content-type") or known.get("ce-datacontenttype") or ""
         is_json = "json" in content_type if content_type else data[:1] == b"{"
-        return _decode_event(known["ce-type"], data, is_json=is_json)
+        return _decode_event(known["ce-type"], data, known.get("ce-time"), is_json=is_json)
     try:
         head = msgspec.json.decode(data, type=_Head)
     except msgspec.ValidationError:
@@ -250,8 +259,8 @@ def _decode_other(data: bytes, attributes: Mapping[str, str], problem: Exception
         event = msgspec.json.decode(data, type=_CloudEvent)
         if isinstance(event.data_base64, str):
             body = base64.b64decode(event.data_base64, validate=True)
-            return _decode_event(event.type, body, is_json="json" in event.datacontenttype)
-        return _decode_event(event.type, bytes(event.data), is_json=True)
+            return _decode_event(event.type, body, event.time, is_json="json" in event.datacontenttype)
+        return _decode_event(event.type, bytes(event.data), event.time, is_json=True)
     if head.boiler_beam is msgspec.UNSET:
         raise _UnknownMessageError("expected an object with boiler_beam or specversion, got neither")
     if head.boiler_beam != 1:
@@ -272,12 +281,13 @@ _DOCUMENT = re.compile(r"projects/[^/]+/databases/[^/]+/documents/(.+)", re.DOTA
 
 class _CloudEvent(msgspec.Struct):
     type: str
+    time: Any = None
     datacontenttype: str = "application/json"
     data: msgspec.Raw = msgspec.Raw(b"")
     data_base64: str | None = None
 
 
-def _decode_event(kind: str, data: bytes, *, is_json: bool) -> Change:
+def _decode_event(kind: str, data: bytes, time: object, *, is_json: bool) -> Change:
     """The document's version in one of Firestore's events. A deletion's is that of the old value (S1)."""
     if _EVENT.fullmatch(kind) is None:
         raise _UnknownMessageError(f"expected an event of Firestore's documents, got {kind!r}")
@@ -298,7 +308,9 @@ def _decode_event(kind: str, data: bytes, *, is_json: bool) -> Change:
     version = micros_of_proto(document.update_time)
     if not 0 < version <= INT64_MAX:
         raise ValueError(f"expected a document with an update_time, got {version} us since the epoch")
-    return _change(found[1], version, _NULL if is_deleted else fields_of(document))
+    if is_deleted:
+        return _change(found[1], version, _NULL, _micros_of(time))
+    return _change(found[1], version, fields_of(document), 0)
 
 
 # Dead letters ---------------------------------------------------------------------------------------------------------

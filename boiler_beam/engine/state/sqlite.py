@@ -30,7 +30,7 @@ from boiler_beam.plan import Plan
 
 __all__ = ["SCHEMA", "SqliteState"]
 
-SCHEMA = 1
+SCHEMA = 2
 _TABLES = f"""
 CREATE TABLE facts (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE views (id INTEGER PRIMARY KEY, name TEXT UNIQUE, known BLOB);
@@ -38,7 +38,7 @@ CREATE TABLE collections (id INTEGER PRIMARY KEY, pattern TEXT UNIQUE, is_dead I
 {CREATE};
 CREATE TABLE outbox (id INTEGER PRIMARY KEY, entry BLOB);
 CREATE TABLE sources (uri TEXT PRIMARY KEY, position TEXT) WITHOUT ROWID;
-CREATE TABLE waiting (version INTEGER, id INTEGER PRIMARY KEY, path TEXT, fields BLOB);
+CREATE TABLE waiting (version INTEGER, id INTEGER PRIMARY KEY, path TEXT, fields BLOB, event_time INTEGER);
 """
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Entry).decode
@@ -180,8 +180,10 @@ class SqliteState(State):
 
     def waiting(self) -> Iterable[Change]:
         """See `State`."""
-        for path, version, fields in self.database.execute("SELECT path, version, fields FROM waiting ORDER BY id"):
-            yield Change(path, version, msgspec.Raw(fields))
+        for path, version, fields, event_time in self.database.execute(
+            "SELECT path, version, fields, event_time FROM waiting ORDER BY id"
+        ):
+            yield Change(path, version, msgspec.Raw(fields), event_time)
 
     def commit(self, progress: Progress) -> None:
         """See `State`."""
@@ -206,8 +208,8 @@ class SqliteState(State):
         database.executemany("INSERT OR REPLACE INTO sources VALUES (?, ?)", progress.positions.items())
         if progress.released is not None:
             database.execute("DELETE FROM waiting WHERE version <= ?", [progress.released])
-        pushed = [(one.version, one.path, bytes(one.fields)) for one in progress.pushed]
-        database.executemany("INSERT INTO waiting (version, path, fields) VALUES (?, ?, ?)", pushed)
+        pushed = [(one.version, one.path, bytes(one.fields), one.event_time) for one in progress.pushed]
+        database.executemany("INSERT INTO waiting (version, path, fields, event_time) VALUES (?, ?, ?, ?)", pushed)
         database.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", self.facts.items())
         views = [(_encode(one), name) for name, one in self.views.items()]
         database.executemany("UPDATE views SET known = ? WHERE name = ?", views)

@@ -18,7 +18,7 @@ __all__ += ["encode_row", "key_bytes"]
 FORM = 1
 _CHANGE, _MESSAGE, _TOUCH = bytes([FORM, 0]), bytes([FORM, 1]), bytes([FORM, 2])
 _encode = msgspec.msgpack.Encoder().encode
-_decode_change = msgspec.msgpack.Decoder(tuple[str, int, bytes]).decode
+_decode_change = msgspec.msgpack.Decoder(tuple[str, int, bytes, int]).decode
 _decode_touch = msgspec.msgpack.Decoder(Touch).decode
 _decode_message = msgspec.msgpack.Decoder(Message).decode
 _decode_row = msgspec.msgpack.Decoder(tuple[str, str, tuple[int, int, int], bytes | None]).decode
@@ -31,10 +31,15 @@ def _checked(data: bytes) -> memoryview:
     return memoryview(data)
 
 
+def _change(data: memoryview) -> Change:
+    path, version, fields, event_time = _decode_change(data[2:])
+    return Change(path, version, msgspec.Raw(fields), event_time)
+
+
 def encode(message: Change | Message) -> bytes:
     """The bytes of a change or a message."""
     if isinstance(message, Change):
-        return _CHANGE + _encode((message.path, message.version, bytes(message.fields)))
+        return _CHANGE + _encode((message.path, message.version, bytes(message.fields), message.event_time))
     return _MESSAGE + _encode(message)
 
 
@@ -46,8 +51,7 @@ def decode(data: bytes) -> Change | Message:
     """
     view = _checked(data)
     if data[1] == _CHANGE[1]:
-        path, version, fields = _decode_change(view[2:])
-        return Change(path, version, msgspec.Raw(fields))
+        return _change(view)
     return _decode_message(view[2:])  # type: ignore[no-any-return]
 
 
@@ -65,8 +69,7 @@ def decode_event(data: bytes) -> Change | Touch:
     view = _checked(data)
     if data[1] == _TOUCH[1]:
         return _decode_touch(view[2:])
-    path, version, fields = _decode_change(view[2:])
-    return Change(path, version, msgspec.Raw(fields))
+    return _change(view)
 
 
 def encode_row(view: str, row: Row) -> bytes:

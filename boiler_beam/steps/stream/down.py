@@ -84,11 +84,11 @@ class Down(Showing):
 
         All that a user wrote of one document runs before anything is said (S10a).
         """
-        said = cell.said
+        said, stamp_version = cell.said, max(change.version, change.event_time)
         told: list[tuple[int, Said | None, Said | None]] = []
         for number in numbers:
             if self._is_bare[number]:
-                self.out.touched(number, change.path, change.version)
+                self.out.touched(number, change.path, stamp_version)
                 continue
             old = said.get(number)
             new = None if document is None else self._said(cell.sequence, number, document, change)
@@ -100,7 +100,7 @@ class Down(Showing):
                 said[number] = new
             else:
                 del said[number]
-            self._tell(number, change, cell.sequence, old, new)
+            self._tell(number, change, cell.sequence, old, new, stamp_version)
 
     def _said(self, sequence: int, number: int, document: DomainModel, change: Change) -> Said | None:
         view, edge = self.plan.edges[number]
@@ -129,9 +129,11 @@ class Down(Showing):
             case _:
                 assert_never(edge)
 
-    def _tell(self, number: int, change: Change, sequence: int, old: Said | None, new: Said | None) -> None:
+    def _tell(
+        self, number: int, change: Change, sequence: int, old: Said | None, new: Said | None, version: int
+    ) -> None:
         _, edge = self.plan.edges[number]
-        path, version, out = change.path, change.version, self.out
+        path, out = change.path, self.out
         before, after = old.keys if old is not None else {}, new.keys if new is not None else {}
         state = self._with_fields(number, new.state, change) if new is not None else None
         is_of_rows = isinstance(edge, (Root, Group))
@@ -139,7 +141,7 @@ class Down(Showing):
             was = old.state if old is not None and key in before else None
             now = state if key in after else None
             if not is_of_rows:
-                out.lies(number, key, path, was, now or State(sequence, None, b"", version), version)
+                out.lies(number, key, path, was, now or State(sequence, None, b"", change.version), version)
                 continue
             weight = (now is not None) - (was is not None)
             member = None

@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 import boiler_beam as bb
@@ -17,7 +18,7 @@ from boiler_beam.engine.follow import Settings, StreamReport, follow
 from boiler_beam.engine.network import Network
 from boiler_beam.engine.state import SqliteState, stored
 from boiler_beam.errors import BoilerBeamError, UsageError
-from boiler_beam.events import DeadLetter, Row, Stamp
+from boiler_beam.events import Change, DeadLetter, Row, Stamp
 from boiler_beam.plan import Plan, compile_plan
 from tests.helpers.engine import EAGER, Batches, Killed, Letters, WatchedSink, followed
 from tests.helpers.histories import ListSource, changes
@@ -526,6 +527,15 @@ def test_s19_a_restarted_program_knows_what_it_let_go(tmp_path: Path) -> None:
     assert set(sink.written) == {f"names/a{version}" for version in (100, 189, 190, 200)}
     state = SqliteState(str(path))
     assert list(state.waiting()) == []
+    state.close()
+
+
+def test_s1_the_time_of_a_deletion_waits_with_it(tmp_path: Path) -> None:
+    path, gone = tmp_path / "state.db", Change("authors/a1", 100, msgspec.Raw(b"null"), event_time=105)
+    settings = Settings(coalesce_seconds=0, lateness_seconds=10e-6, from_empty=True)
+    run(compile_plan([Names]), path, WatchedSink(), Batches("one", [[gone]], is_bounded=False), settings=settings)
+    state = SqliteState(str(path))
+    assert list(state.waiting()) == [gone]
     state.close()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, note
 from hypothesis import strategies as st
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 import boiler_beam as bb
 from boiler_beam import reference, root, view_property
 from boiler_beam.engine.stream import Stream
-from boiler_beam.events import DeadLetter, Row
+from boiler_beam.events import Change, DeadLetter, Row
 from boiler_beam.oracle import compute
 from boiler_beam.plan import Plan, compile_plan
 from boiler_beam.plan.explain import explain
@@ -79,9 +80,11 @@ def test_whatever_the_view(data: st.DataObject, sizes: random.Random) -> None:
     follow(plan, table, sizes)
 
 
+location = {"latitude": 0.0, "longitude": 0.0, "address": "one"}
+meeting = {"location": "locations/l1", "users": [], "tickets": {}, "status": "closed"}
+
+
 def test_s14_several_changes_of_a_batch_are_one_write_and_none_where_nothing_changed() -> None:
-    location = {"latitude": 0.0, "longitude": 0.0, "address": "one"}
-    meeting = {"location": "locations/l1", "users": [], "tickets": {}, "status": "closed"}
     stream, held = Stream(compile_plan([MeetingSession]), lambda letter: None), Held()
 
     def take(*events: Any) -> int:
@@ -98,6 +101,18 @@ def test_s14_several_changes_of_a_batch_are_one_write_and_none_where_nothing_cha
     assert take(("meetings/m1", 7, None)) == 1
     assert take(("meetings/m1", 8, meeting)) == 1
     assert [row.stamp for row in held.rows.values()] == [(1, 8, 8)]
+
+
+def test_s1_the_time_of_a_deletion_raises_stamps_and_orders_nothing() -> None:
+    stream, held = Stream(compile_plan([MeetingSession]), lambda letter: None), Held()
+    for event in (
+        *changes([("meetings/m1", 1, meeting), ("locations/l1", 2, location)]),
+        Change("locations/l1", 2, msgspec.Raw(b"null"), event_time=50),
+        *changes([("locations/l1", 3, location), ("users/u1", 4, {})]),
+    ):
+        for row in stream.take([event]):
+            held.write(row)
+    assert [(row.stamp.version, row.fields is None) for row in held.rows.values()] == [(50, False)]
 
 
 class Versions(bb.ViewModel, collection="versions"):

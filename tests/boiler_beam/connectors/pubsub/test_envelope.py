@@ -137,6 +137,24 @@ def test_s1_an_event_comes_through_in_every_mode(
         assert found[2] == b"null" if data is None else encode_fields(decode_fields(found[2])) == data
 
 
+@pytest.mark.parametrize(
+    ("time", "micros"),
+    [("1970-01-01T00:00:01.5Z", 1_500_000), ("1970-01-01T01:00:01.5+01:00", 1_500_000), ("yesterday", 0), ("", 0)],
+)
+def test_s1_the_time_of_a_deletion_travels(time: str, micros: int) -> None:
+    gone, there = Change("users/u1", 7, raw(b"null")), Change("users/u1", 7, raw(b"{}"))
+    assert decode(*document_message(gone, event_time=time or "-")) == Change("users/u1", 7, gone.fields, micros)
+    assert decode(*document_message(there, event_time=time)) == there
+    for data, attributes in spellings("deleted", event_of("users/u1", 7, None)):
+        if "ce-type" in attributes:
+            attributes["ce-time"] = time
+        else:
+            data = msgspec.json.encode({**msgspec.json.decode(data), "time": time})
+        assert decode(data, attributes) == Change("users/u1", 7, gone.fields, micros)
+    told_by_relay = document_message(Change("users/u1", 7, gone.fields, micros))
+    assert decode(*told_by_relay) == Change("users/u1", 7, gone.fields, micros or 7)
+
+
 def test_protobuf_that_begins_like_json() -> None:
     events = (event_of("users/u1", 7, encode_fields({"a" * length: 1})) for length in range(120))
     (data,) = (data for data in (event.SerializeToString() for event in events) if data[:2] == b"\n{")
