@@ -458,6 +458,7 @@ def test_interrupted_the_sink_is_as_before(notes: Path) -> None:
     run(notes, *MAIN, *NOTES)
     before = (notes / "rows.jsonl").read_text()
     os.mkfifo(notes / "pipe.jsonl")
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a run in the background hands its ignorance down
     command = [*MAIN, *NOTES[:2], "--source", "file:pipe.jsonl", *NOTES[4:]]
     variables = {**os.environ, "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(
