@@ -1,4 +1,4 @@
-"""The console script `boiler-beam`: run, explain, init, check, why, diff, reconcile, doctor, dead-letters, state."""
+"""The console script `boiler-beam`: runs views, and looks at what they need and made; `boiler-beam --help` lists it."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 import click
+from click.core import ParameterSource
 
 from boiler_beam.connectors import Sink, open_sink
 from boiler_beam.connectors.firestore.options import WriteOptions
@@ -48,7 +49,10 @@ class RunOptions:
     dry_run: bool
     ramp_up: bool
     row_seconds: float
+    touches: bool
     beam_arguments: tuple[str, ...]
+    given: frozenset[str] = frozenset()
+    """Which of them the command line gives."""
 
 
 def sink_of(options: RunOptions) -> Sink:
@@ -66,7 +70,12 @@ def sink_of(options: RunOptions) -> Sink:
 def write_options(options: RunOptions) -> WriteOptions:
     """How rows are written to Firestore."""
     is_together = options.consistency == "commit"
-    return WriteOptions(ramp_up=options.ramp_up, pace_seconds=options.row_seconds, is_together=is_together)
+    return WriteOptions(
+        ramp_up=options.ramp_up,
+        pace_seconds=options.row_seconds,
+        is_together=is_together,
+        asks_topics=options.touches,
+    )
 
 
 def configuration() -> dict[str, Any]:
@@ -118,11 +127,12 @@ _OPTIONS = [
     click.option("--runner", metavar="NAME", help="A Beam runner; without it the embedded engine, in this process."),
     click.option(
         "--source", metavar="URI", multiple=True,
-        help="Where documents come from: file:PATH, tail:PATH (a file that grows, without an end), sample:.",
+        help="Where documents come from: file:PATH, tail:PATH (a file that grows, without an end), sample:, "
+        "firestore:PROJECT, pubsub:SUBSCRIPTION.",
     ),
     click.option(
         "--sink", metavar="URI", envvar="BOILER_BEAM_SINK", default="sqlite:boiler_beam.db", show_default=True,
-        help="Where rows go: sqlite:PATH, jsonl:PATH, parquet:FOLDER.",
+        help="Where rows go: sqlite:PATH, jsonl:PATH, parquet:FOLDER, firestore:PROJECT, pubsub:TOPIC.",
     ),
     click.option("--dead_letter", metavar="URI", help="Where unusable inputs go.  [default: beside the sink]"),
     click.option(
@@ -175,6 +185,11 @@ _OPTIONS = [
         "--row_seconds", type=click.FloatRange(min=0), default=1.0, show_default=True,
         help="Firestore: how long to wait between two writes of one row.",
     ),
+    click.option(
+        "--touches/--no_touches", default=True,
+        help="Firestore: a backfill asks a stream on Beam that writes the views to write what differs; "
+        "no_touches: that stream has ended for good.  [default: touches]",
+    ),
     click.option("--dry_run", is_flag=True, help="Compute and report; write nothing."),
 ]  # fmt: skip
 
@@ -188,7 +203,10 @@ def options_of_a_run(command: Callable[..., Any]) -> Callable[..., Any]:
         if runner is None and beam_arguments:
             raise click.UsageError(f"No such option or argument: {beam_arguments[0]} (Beam's own need --runner)")
         micros = None if read_time is None else read_time_micros(read_time)
-        return command(RunOptions(**known, read_time=micros, beam_arguments=beam_arguments), **rest)
+        source = click.get_current_context().get_parameter_source
+        typed = frozenset(name for name in known if source(name) is ParameterSource.COMMANDLINE)
+        options = RunOptions(**known, read_time=micros, beam_arguments=beam_arguments, given=typed)
+        return command(options, **rest)
 
     run.__doc__ = command.__doc__
     run.__name__ = command.__name__

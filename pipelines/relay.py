@@ -10,7 +10,7 @@ from boiler_beam.connectors import open_source
 from boiler_beam.errors import UsageError
 from boiler_beam.models.collection import CollectionPattern
 from boiler_beam.relay import RelayReport, RelayState, relay
-from pipelines.stream import _signals
+from pipelines.stream import asked_to_end
 
 __all__ = ["run_relay"]
 
@@ -38,7 +38,7 @@ def run_relay(source: str, topic: str, state: str, collections: Sequence[str]) -
         publisher = stack.enter_context(closing(Publisher(topic)))
         publisher.check()
         known = stack.enter_context(closing(RelayState(path, source, topic)))
-        should_stop = stack.enter_context(_signals())
+        should_stop = stack.enter_context(asked_to_end())
         print(f"relays {source} to {topic}", file=sys.stderr)
         return relay(
             opened, collections, publisher.publish, known, database=_database_of(source), should_stop=should_stop

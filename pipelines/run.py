@@ -26,6 +26,8 @@ from pipelines.stream import run_stream
 
 __all__ = ["explain_plan", "run"]
 
+_OF_STREAMS = {"state", "consistency", "coalesce_seconds", "allowed_lateness_seconds", "from_empty", "metrics_port"}
+
 
 def run(views: Sequence[type[ViewModel]], options: RunOptions) -> int:
     """Computes the rows of some views as the options say; gives the exit code.
@@ -47,6 +49,8 @@ def run(views: Sequence[type[ViewModel]], options: RunOptions) -> int:
         return run_stream(plan, options, dead_letters)
     if not is_bounded:
         raise UsageError("--mode backfill: expected sources that end, got an unbounded one; mend: --mode stream")
+    for name in sorted(_OF_STREAMS & options.given):
+        print(f"--{name}: means nothing to a backfill; mend: add --mode stream, or leave it out", file=sys.stderr)
     report = _on_beam(plan, options, dead_letters) if options.runner else _embedded(plan, options, dead_letters)
     if not options.dry_run:
         show_rows(console, plan, sink_of(options))

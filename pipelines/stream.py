@@ -21,7 +21,7 @@ from pipelines.finish import finish, needs_beam
 from pipelines.options import RunOptions, sink_of
 from pipelines.show import show_rows, show_stream, where
 
-__all__ = ["run_stream", "state_beside"]
+__all__ = ["asked_to_end", "run_stream", "state_beside"]
 
 _LOG_EVERY_SECONDS = 10.0
 _log = logging.getLogger("boiler_beam")
@@ -90,7 +90,7 @@ def _on_beam(plan: Plan, options: RunOptions, dead_letters: str) -> StreamReport
             )
     elif options.runner in LOCAL_RUNNERS:
         print("bounded input: runs on FnApiRunner, in this process", file=sys.stderr)
-    with _signals() as should_stop:
+    with asked_to_end() as should_stop:
         return run_streaming(plan, options, dead_letters, should_stop)
 
 
@@ -112,7 +112,7 @@ def _embedded(plan: Plan, options: RunOptions, dead_letters: str) -> tuple[Strea
             from pipelines.metrics import serve_metrics
 
             told = _both(told, stack.enter_context(serve_metrics(options.metrics_port)))
-        should_stop = stack.enter_context(_signals())
+        should_stop = stack.enter_context(asked_to_end())
         if options.dry_run:
             sink = MemorySink(sink)
         report = follow(
@@ -137,7 +137,7 @@ def _both(one: Callable[[StreamReport], None], other: Callable[[StreamReport], N
 
 
 @contextmanager
-def _signals() -> Iterator[Callable[[], bool]]:
+def asked_to_end() -> Iterator[Callable[[], bool]]:
     """Whether somebody asked the program to end: SIGTERM, or ^C; it ends when what it read is written."""
     asked: list[int] = []
     old = {number: signal.signal(number, lambda number, _: asked.append(number)) for number in _ENDING}

@@ -82,7 +82,7 @@ def run_streaming(
         source.prepare(plan.collections)
     splits = [(source.uri, split) for source in bounded for split in source.splits()]
     sink = sink_of(options)
-    controls = _next_generations(plan, sink)
+    controls = _next_generations(plan, sink, next((source.topic for source in live if source.topic), ""))
     is_commit, began = options.consistency == "commit", time.time_ns() // 1000
     behavior = Behavior(
         coalesce_seconds=options.coalesce_seconds,
@@ -204,13 +204,13 @@ def refuse_at_least_once(options: PipelineOptions) -> None:
         )
 
 
-def _next_generations(plan: Plan, sink: Sink) -> dict[str, Control]:
+def _next_generations(plan: Plan, sink: Sink, topic: str) -> dict[str, Control]:
     controls, holder = sink.controls(), uuid.uuid4().hex
     found = {}
     for view in plan.views:
         known = controls.get(view.name)
         generation = 1 + (known.generation if known is not None else 0)
-        found[view.name] = Control(generation=generation, fingerprint=view.fingerprint, holder=holder)
+        found[view.name] = Control(generation=generation, fingerprint=view.fingerprint, holder=holder, topic=topic)
     return found
 
 

@@ -32,12 +32,15 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
         fingerprint: The fingerprint of the view that the rows were computed by.
         holder: The identity of the state that feeds it by a stream (S18); empty where none does.
         backfilled: The read time of a backfill since then, in microseconds (S16); 0 where there was none.
+        topic: Where a stream on many machines hears which rows a backfill saw differ, `projects/P/topics/T`; empty for
+            other streams.
     """
 
     generation: int
     fingerprint: str
     holder: str = ""
     backfilled: int = 0
+    topic: str = ""
 
 
 class Source(abc.ABC):
@@ -53,6 +56,7 @@ class Source(abc.ABC):
         read_time: As of when it is read, in microseconds since the epoch, where it can tell: set it before `prepare` to
             ask for a time.
         retention_seconds: How long it keeps what was not acknowledged; None: for ever.
+        topic: The topic whose messages it gives, once `prepare` was called; empty where it is none.
     """
 
     scheme: ClassVar[str]
@@ -61,6 +65,7 @@ class Source(abc.ABC):
     has_snapshot: ClassVar[bool] = False
     read_time: int | None = None
     retention_seconds: float | None = None
+    topic: str = ""
 
     def __init__(self, rest: str) -> None:
         """Takes the URI behind `scheme:`.

@@ -24,7 +24,7 @@ from boiler_beam.errors import UsageError
 from boiler_beam.events import Change, DeadLetter
 from boiler_beam.values import INT64_MAX
 
-__all__ = ["FileSource", "SampleSource", "TailSource", "changes_of_lines"]
+__all__ = ["FileSource", "SampleSource", "TailSource", "change_of_line"]
 
 SPLIT_BYTES = 32 << 20
 _GZIP_RATIO = 6
@@ -32,6 +32,8 @@ _GZIP_RATIO = 6
 
 class _Line(Change, frozen=True, gc=False):
     version: Annotated[int, msgspec.Meta(ge=0, le=INT64_MAX)]
+    event_time: int = msgspec.field(default=0, name="-")
+    """A line tells none: what is written under that name may be anything (`-` is no name of a key of ours)."""
 
 
 _decode = msgspec.json.Decoder(_Line).decode
@@ -209,10 +211,10 @@ def _one_by_one(lines: bytes, path: str, number: int) -> Iterator[Change | DeadL
         yield _malformed(line, problem, f"file:{path}:{number}")
 
 
-def changes_of_lines(lines: bytes, place: str) -> Iterator[Change | DeadLetter]:
-    """The changes of some lines that came from a place; those that are malformed are dead letters."""
-    changes = _decoded(lines)
-    yield from changes if changes is not None else _one_by_one(lines, place, 0)
+def change_of_line(line: str, source: str | None) -> Change | DeadLetter | None:
+    """The change of a line that came from somewhere; a dead letter where it is malformed, None where it is empty."""
+    found = next(_one_by_one(line.encode(), "", 0), None)
+    return msgspec.structs.replace(found, source=source) if isinstance(found, DeadLetter) else found
 
 
 def _lines_before(path: str, begin: int) -> int:

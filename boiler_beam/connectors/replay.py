@@ -9,7 +9,7 @@ import msgspec
 
 from boiler_beam.connectors.base import Source
 from boiler_beam.connectors.dead_letters import read_dead_letters
-from boiler_beam.connectors.files import changes_of_lines
+from boiler_beam.connectors.files import change_of_line
 from boiler_beam.connectors.pubsub.envelope import CODES, decode_again
 from boiler_beam.events import Change, DeadLetter, Touch
 
@@ -31,7 +31,8 @@ class DeadLetterSource(Source):
             if letter.input is None:
                 continue
             if letter.stage == "read":
-                yield from changes_of_lines(letter.input.encode() + b"\n", letter.source or self.uri)
+                if (change := change_of_line(letter.input, letter.source)) is not None:
+                    yield change
             elif letter.code in CODES:
                 found = decode_again(letter)
                 if not isinstance(found, Touch):

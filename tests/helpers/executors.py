@@ -117,6 +117,7 @@ def streamed_on_beam(
         runner=runner, source=(f"file:{folder}/documents.jsonl",), sink=sink, dead_letter=None, mode="stream", state=None,
         consistency=consistency, coalesce_seconds=0.0, allowed_lateness_seconds=0, from_empty=False, metrics_port=None,  # type: ignore[arg-type]
         prune="safe", read_time=None, strict=False, explain=False, dry_run=False, ramp_up=True, row_seconds=1.0,
+        touches=True,
         beam_arguments=options,
     )  # fmt: skip
     report = run_streaming(plan, run, dead)

@@ -453,6 +453,13 @@ def test_doctor(notes: Path) -> None:
     assert "FAIL sink: ftp:x (BOILER_BEAM_SINK): ftp:x: expected the scheme of a sink, got 'ftp'; mend: " in ill.stdout
 
 
+def test_a_backfill_takes_no_notice_of_what_streams_are_told_and_says_so(notes: Path) -> None:
+    done = run(notes, *MAIN, *NOTES, "--state", "sqlite:state.db", BOILER_BEAM_STATE="sqlite:other.db")
+    said = "--state: means nothing to a backfill; mend: add --mode stream, or leave it out"
+    assert (done.returncode, said in done.stderr, (notes / "state.db").exists()) == (0, True, False)
+    assert "--state" not in run(notes, *MAIN, *NOTES, BOILER_BEAM_STATE="sqlite:other.db").stderr
+
+
 def test_interrupted_the_sink_is_as_before(notes: Path) -> None:
     """The source is a named pipe: the program waits in the middle of reading until it is interrupted."""
     run(notes, *MAIN, *NOTES)

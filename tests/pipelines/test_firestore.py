@@ -205,7 +205,7 @@ def test_a_runner_writes_to_firestore_and_prunes(application: Application, proje
 @pytest.mark.beam
 @pytest.mark.skipif(prism() is None, reason=NO_PRISM)
 def test_pubsub_on_prism(application: Application, pubsub_emulator: str, project: str, tmp_path: Path) -> None:
-    """A snapshot, and what comes through Pub/Sub, by the pipeline: for development."""
+    """A snapshot, and what comes through Pub/Sub, by the pipeline; beside it a backfill, which asks by the topic."""
     channel = Channel(project)
     application.write(TEAMS)
     one_by_one(application, moves(20, seed=8))
@@ -217,6 +217,14 @@ def test_pubsub_on_prism(application: Application, pubsub_emulator: str, project
         one_by_one(application, moves(20, seed=9))
         channel.publish(document_message(change) for change in application.history[known:])
         wait_for_right(application, 90)
+        known, path = len(application.history), min(application.rows("cards"))
+        application.write([(path, {"label": "somebody wrote this"}), ("cards/nobody", {"label": "and this"})])
+        del application.history[known:]
+        (tmp_path / "beside").mkdir()
+        done = run(tmp_path / "beside", "--source", database, "--sink", database, "--prune", "all")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "it was asked to write 2 of them again; drift: 0\n" in done.stdout
+        assert_right(application)
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=60)
     finally:

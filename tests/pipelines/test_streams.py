@@ -501,6 +501,7 @@ def test_strict_and_prune_by_exit_codes(tmp_path: Path) -> None:
     assert_right("jsonl:rows.jsonl", tmp_path, history(600)[:10])
 
 
+@pytest.mark.beam
 def test_a_live_stream_on_prism(tmp_path: Path) -> None:
     if prism() is None:
         pytest.skip(NO_PRISM)
@@ -531,6 +532,7 @@ def test_a_live_stream_on_prism(tmp_path: Path) -> None:
     assert out.splitlines()[-1].startswith("2 documents, 4 changes, 2 rows, 0 dead letters, ")
 
 
+@pytest.mark.beam
 def test_a_live_stream_on_a_local_runner_needs_prism_and_a_snapshot(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,7 +2,7 @@
 
 | field | |
 | --- | --- |
-| `generation`, `fingerprint`, `holder`, `backfilled` | `boiler_beam.connectors.Control` |
+| `generation`, `fingerprint`, `holder`, `backfilled`, `topic` | `boiler_beam.connectors.Control` |
 | `leased` | `HOLDER/PROGRAM` while a program writes the view: the state that feeds it, and a random name; else empty |
 | `renewed` | when the lease was renewed, for people to read |
 
@@ -85,6 +85,7 @@ def read_controls(client: Client, seconds: float = _START_SECONDS) -> dict[str, 
                 fingerprint=fields["fingerprint"].string_value,
                 holder=fields["holder"].string_value,
                 backfilled=fields["backfilled"].integer_value,
+                topic=fields["topic"].string_value,
             )
             name = answer.document.name.rpartition("/")[2]
             age = (micros_of_proto(answer.read_time) - updated) / 1e6
@@ -210,6 +211,7 @@ class Lease:
                 control.fingerprint,
             )
             fields["holder"].string_value, fields["backfilled"].integer_value = control.holder, control.backfilled
+            fields["topic"].string_value = control.topic
             writes.append(write)
         with self._lock:
             if not self._commit(list(controls), writes):

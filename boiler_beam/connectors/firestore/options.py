@@ -40,6 +40,8 @@ class WriteOptions:
         is_together: Whether the rows of one `write` go in as few Commits as can be (consistency `commit`).
         cached: How many rows' stamps a writer remembers.
         retention_seconds: How long tombstones stay.
+        asks_topics: Whether a backfill asks a stream on many machines, which renews no lease, to write what differs;
+            else such a stream has ended, and the backfill writes.
         lapse_seconds: After which a lease that was not renewed is anybody's.
         renew_seconds: Between two renewals.
         limits: See there.
@@ -51,6 +53,7 @@ class WriteOptions:
     is_together: bool = False
     cached: int = 100_000
     retention_seconds: float = RETENTION_SECONDS
+    asks_topics: bool = True
     lapse_seconds: float = 60.0
     renew_seconds: float = 15.0
     limits: Limits = field(default_factory=Limits)

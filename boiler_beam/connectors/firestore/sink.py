@@ -2,8 +2,8 @@
 
 Control data, and the lease of the program that writes, lie in `_boiler/{view}`; tombstones of deleted rows in
 `_boiler_tombstones` (give it a TTL policy on `expireAt`). A backfill writes its rows one by one when it is committed;
-while a stream writes a view it writes none, but asks the stream, in `_boiler/{view}/touches`, to write those that
-differ (S16).
+while a stream writes a view it writes none, but asks the stream, in `_boiler/{view}/touches` or by the topic that it
+follows, to write those that differ (S16).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
@@ -213,10 +213,12 @@ class _Backfill(BackfillWriter):
 
     def commit(self, controls: Mapping[str, Control]) -> list[DeadLetter]:
         standing = read_controls(self.sink.client)
+        asks_topics = self.sink.options.asks_topics
+        topics = {name: one.control.topic if asks_topics else "" for name, one in standing.items() if name in controls}
         live = {
-            name: one
-            for name, one in standing.items()
-            if name in controls and one.is_streamed and one.age < self.lease.lapse_seconds
+            name: standing[name]
+            for name, topic in topics.items()
+            if topic or (standing[name].is_streamed and standing[name].age < self.lease.lapse_seconds)
         }
         for name, one in live.items():
             if one.control.fingerprint != controls[name].fingerprint:
@@ -231,27 +233,54 @@ class _Backfill(BackfillWriter):
                 self.lease.take(own)
             guard = self.sink.opened(self.lease)
             for chunk in self._chunks():
-                touches = (_touch(self.sink.client, name, row) for name, row in chunk if name in live)
-                self.touched += sum(outcome.kind == "done" for outcome in guard.writer.write(touches))
+                touches = [
+                    (topics[name], Touch(name, row.path, row.stamp.version)) for name, row in chunk if name in live
+                ]
+                self.touched += self._asked(guard.writer, touches)
                 letters += guard.write(row for name, row in chunk if name not in live)
             self.lease.release()
         finally:
             self.lease.stop()
         if self.touched:
-            self.drift = self._drift(list(live))
+            self.drift = self._drift({name: topics[name] for name in live})
         return letters
 
-    def _drift(self, views: Sequence[str]) -> int:
-        """Waits until the stream has written what it was asked for; gives how many of these rows differ still (S16)."""
-        client, deadline = self.sink.client, time.monotonic() + _TOUCHED_SECONDS
-        while any(_touches(client, view, limit=1) for view in views):
+    def _asked(self, writer: BatchWriter, touches: Sequence[tuple[str, Touch]]) -> int:
+        """Asks streams to write rows, by topics or by documents; gives how many were asked for."""
+        documents = (_touch(self.sink.client, touch) for topic, touch in touches if not topic)
+        number = sum(outcome.kind == "done" for outcome in writer.write(documents))
+        for topic in {topic for topic, _ in touches if topic}:
+            from boiler_beam.connectors.pubsub.publisher import publish_touches
+
+            number += publish_touches(topic, (touch for where, touch in touches if where == topic))
+        return number
+
+    def _drift(self, topics: Mapping[str, str]) -> int:
+        """Waits until streams wrote what they were asked for; gives how many of these rows differ still (S16)."""
+        deadline, attempts = time.monotonic() + _TOUCHED_SECONDS, 0
+        while not self._is_answered(topics):
             if time.monotonic() > deadline:
+                mend = "look whether it still runs"
+                if any(topics.values()):
+                    mend += "; --no_touches, if it ended for good"
                 raise BoilerBeamError(
                     f"{self.sink.uri}: expected the stream to write {self.touched} rows again, got no answer for "
-                    f"{_TOUCHED_SECONDS:.0f} s; mend: look whether it still runs"
+                    f"{_TOUCHED_SECONDS:.0f} s; mend: {mend}"
                 )
-            self.sink.wait(_TOUCHED_LOOK_SECONDS)
-        number = 0
+            attempts += 1
+            self.sink.wait(back_off(attempts, 1.0, _TOUCHED_LOOK_SECONDS))
+        return sum(differs for _, differs in self._compared(topics))
+
+    def _is_answered(self, topics: Mapping[str, str]) -> bool:
+        """Whether nothing is asked of a stream that it did not do: it deletes documents that ask; a topic has none."""
+        if any(_touches(self.sink.client, view, limit=1) for view, topic in topics.items() if not topic):
+            return False
+        by_topic = [view for view, topic in topics.items() if topic]
+        return not by_topic or all(is_answered for is_answered, _ in self._compared(by_topic))
+
+    def _compared(self, views: Container[str]) -> Iterator[tuple[bool, bool]]:
+        """Of each row of these views: whether what stands is as new as what was computed, and whether it differs."""
+        client = self.sink.client
         for chunk in self._chunks():
             asked = {row.path: row for name, row in chunk if name in views}
             documents = [client.root + one for path in asked for one in (path, tombstone_of(path))]
@@ -266,9 +295,9 @@ class _Backfill(BackfillWriter):
             stands = {row.path: row for row in there}
             for path, wanted in asked.items():
                 found = stands.get(path)
-                is_newer = found is not None and found.stamp.version > wanted.stamp.version
-                number += not is_newer and (None if found is None else found.fields) != wanted.fields
-        return number
+                version = -1 if found is None else found.stamp.version
+                differs = (None if found is None else found.fields) != wanted.fields
+                yield version >= wanted.stamp.version, differs and version <= wanted.stamp.version
 
     def _chunks(self) -> Iterator[list[tuple[str, Row]]]:
         self.spool.seek(0)
@@ -296,13 +325,13 @@ def _touches(client: Client, view: str, limit: int = 0) -> list[Any]:
     return [answer.document for answer in answers if answer.HasField("document")]
 
 
-def _touch(client: Client, view: str, row: Row) -> Item:
+def _touch(client: Client, touch: Touch) -> Item:
     """Asks the stream that writes a view to write a row as it is known (S16)."""
-    path = f"{CONTROLS}/{view}/touches/{uuid.uuid4().hex}"
+    path = f"{CONTROLS}/{touch.view}/touches/{uuid.uuid4().hex}"
     write = Write()
     write.update.name = client.root + path
-    write.update.fields["path"].string_value = row.path
-    write.update.fields["readTime"].integer_value = row.stamp.version
+    write.update.fields["path"].string_value = touch.path
+    write.update.fields["readTime"].integer_value = touch.read_time
     return Item(path, [write])
 
 

@@ -36,11 +36,7 @@ _LONGEST_PAUSE_SECONDS = 10.0
 
 
 class PubsubSource(Source):
-    """Pulls from a subscription, whoever publishes to its topic; see docs/events.md.
-
-    Attributes:
-        topic: The topic's name, once `prepare` was called; None where it was deleted.
-    """
+    """Pulls from a subscription, whoever publishes to its topic; see docs/events.md."""
 
     scheme: ClassVar[str] = "pubsub"
     is_bounded: ClassVar[bool] = False
@@ -48,7 +44,7 @@ class PubsubSource(Source):
     def __init__(self, rest: str) -> None:
         super().__init__(rest)
         self.client = Client(self.uri, resource_name(self.uri, rest, "subscriptions"))
-        self.topic: str | None = None
+        self._is_prepared = False
         self.deadline_seconds = 10.0
         self._leases: Leases | None = None
         self._run = ""
@@ -68,7 +64,8 @@ class PubsubSource(Source):
                     f"{self.uri}: expected a subscription that is pulled, got one with a {kind}; mend: create another: "
                     f"gcloud pubsub subscriptions create NAME --topic={found.topic}"
                 )
-        self.topic = None if found.topic == "_deleted-topic_" else found.topic
+        self.topic = "" if found.topic == "_deleted-topic_" else found.topic
+        self._is_prepared = True
         self.deadline_seconds = float(found.ack_deadline_seconds or 10)
         self.retention_seconds = found.message_retention_duration.seconds or None
 
@@ -82,7 +79,7 @@ class PubsubSource(Source):
 
     def follow(self, position: str | None) -> Iterator[tuple[Sequence[Event], str]]:
         """What is published, in any order, some of it twice. The server knows the position: that given is not read."""
-        if self.topic is None:
+        if not self._is_prepared:
             self.prepare([])
         self._run, number = uuid.uuid4().hex[:12], 0
         self._leases = leases = Leases(self.client, self.deadline_seconds)

@@ -7,9 +7,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from boiler_beam.connectors import dead_letters_beside, open_dead_letters, read_dead_letters
+from boiler_beam.connectors import dead_letters_beside, open_dead_letters, open_source, read_dead_letters
 from boiler_beam.errors import BoilerBeamError, UsageError
-from boiler_beam.events import DeadLetter
+from boiler_beam.events import Change, DeadLetter
 
 LETTER = DeadLetter(
     stage="decode",
@@ -70,3 +70,19 @@ def test_reading_something_else_is_refused(tmp_path: Path, scheme: str) -> None:
 
 def test_beside_the_sink() -> None:
     assert dead_letters_beside("parquet:rows") == "jsonl:rows.dead_letters.jsonl"
+
+
+def test_lines_that_were_refused_are_read_again(tmp_path: Path) -> None:
+    """One that is still malformed comes from where it came."""
+    good = '{"path": "users/u1", "version": 7, "fields": {}}'
+    letter = msgspec.structs.replace(LETTER, stage="read", code="malformed_line", source="file:x:17")
+    writer = open_dead_letters(f"jsonl:{tmp_path}/dead")
+    for line in (good, "{", ""):
+        writer.write(msgspec.structs.replace(letter, input=line))
+    writer.close()
+    source = open_source(f"dead-letters:jsonl:{tmp_path}/dead")
+    one, two = (found for split in source.splits() for found in source.read(split))
+    assert isinstance(one, Change)
+    assert (one.path, one.version, bytes(one.fields)) == ("users/u1", 7, b"{}")
+    assert isinstance(two, DeadLetter)
+    assert (two.code, two.source, two.input) == ("malformed_line", "file:x:17", "{")

@@ -21,12 +21,14 @@ def read(uri: str) -> list[Change | DeadLetter]:
 
 
 def test_a_line_is_a_change(tmp_path: Path) -> None:
-    (tmp_path / "x.jsonl").write_text(GOOD + '\n\n{"path":"users/u2","version":8,"fields":null,"other":1}')
+    (tmp_path / "x.jsonl").write_text(
+        GOOD + '\n\n{"path":"users/u2","version":8,"fields":null,"other":1,"event_time":"now"}'
+    )
     one, two = read(f"file:{tmp_path}/x.jsonl")
     assert isinstance(one, Change)
     assert (one.path, one.version, bytes(one.fields), one.is_deleted) == ("users/u1", 7, b'{"name": "Ann"}', False)
     assert isinstance(two, Change)
-    assert two.is_deleted
+    assert (two.is_deleted, two.event_time) == (True, 0)
 
 
 BAD = {

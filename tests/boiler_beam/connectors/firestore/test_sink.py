@@ -17,8 +17,9 @@ from boiler_beam.connectors import Control, open_sink, open_source
 from boiler_beam.connectors.firestore import sink as module
 from boiler_beam.connectors.firestore.client import Client
 from boiler_beam.connectors.firestore.control import read_controls
+from boiler_beam.connectors.firestore.options import WriteOptions
 from boiler_beam.connectors.firestore.protos import RunQueryRequest
-from boiler_beam.connectors.firestore.sink import FirestoreSink
+from boiler_beam.connectors.firestore.sink import FirestoreSink, guarded
 from boiler_beam.connectors.firestore.values import wire_of_fields
 from boiler_beam.engine import backfill
 from boiler_beam.engine.follow import Settings, follow
@@ -30,6 +31,7 @@ from boiler_beam.samples.meeting import MeetingSession, OrganizationSummary
 from boiler_beam.values import INT64_MAX, decode_wire, encode_wire
 from tests.helpers.faults import Fault, Proxy
 from tests.helpers.firestore_rows import row, rows, tombstones
+from tests.helpers.pubsub import Channel
 from tests.helpers.servers import wait_until
 
 ONE = View("One", "ones/{id}", ("a", "b"))
@@ -248,8 +250,47 @@ def test_a_backfill_beside_a_stream_touches(proxy: Proxy, project: str) -> None:
     assert rows(sink.client, "ones/1")["ones/1"].stamp == Stamp(1, 9, 0)
 
 
+def test_s16_a_backfill_beside_a_stream_on_many_machines_asks_by_its_topic(
+    proxy: Proxy, pubsub_emulator: str, channel: Channel, project: str
+) -> None:
+    """Such a stream renews no lease. It writes one row as it was computed, newer ones as they are, and none of the last."""
+    sink, stream = opened(project), guarded(opened(project).client, replace(WriteOptions(), pace_seconds=0.0))
+    fed = replace_control(STREAMED, topic=channel.topic)
+    with sink.stream([ONE]) as writer:  # a job's start: it leaves at once
+        writer.control({"One": fed})
+    stream.write([row(f"ones/{one}", 3, a=1) for one in "123"])
+    source = open_source(channel.source)
+    source.prepare([])
+    batches = source.follow(None)
+    asked: list[Any] = []
+
+    def look(seconds: float) -> None:
+        while len(asked) < 3:
+            events, position = next(batches)
+            asked.extend(events)
+        source.acknowledge(position)
+        stream.write([row("ones/1", 9, a=5), row("ones/2", 10, a=7), row("ones/3", 9, a=1)])
+
+    sink.wait = look
+    with sink.backfill([ONE]) as back:
+        for one in "123":
+            back.write(ONE, row(f"ones/{one}", 9, a=5))
+        back.commit({"One": CONTROL})
+    assert sorted(asked, key=lambda one: one.path) == [Touch("One", f"ones/{one}", 9) for one in "123"]
+    assert (back.touched, back.drift, touches(sink, "One"), sink.controls()["One"]) == (3, 1, [], fed)
+    batches.close()  # type: ignore[attr-defined]
+
+    sink.options = replace(sink.options, asks_topics=False)  # it ended for good
+    assert put(sink, [row("ones/3", 11, a=5)]) == (0, [])
+    assert (rows(sink.client, "ones/3")["ones/3"].stamp, sink.controls()) == (Stamp(1, 11, 0), {"One": CONTROL})
+
+
+def replace_control(control: Control, **changed: Any) -> Control:
+    return msgspec.structs.replace(control, **changed)
+
+
 def backfilled_at(read_time: int) -> Control:
-    return msgspec.structs.replace(STREAMED, backfilled=read_time)
+    return replace_control(STREAMED, backfilled=read_time)
 
 
 def test_a_backfill_of_another_version_of_the_view_is_refused_beside_a_stream(proxy: Proxy, project: str) -> None:
