@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from typing import Any
 
 import pytest
@@ -23,22 +25,23 @@ operations = st.lists(
 )
 
 
-def opened(*, is_new: bool) -> Table:
-    database = sqlite3.connect(":memory:", isolation_level=None)
-    database.execute(CREATE)
-    return Table(database, is_all_known=is_new)
+@contextmanager
+def opened(*, is_new: bool) -> Iterator[Table]:
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as database:
+        database.execute(CREATE)
+        yield Table(database, is_all_known=is_new)
 
 
 @given(operations, st.booleans())
 def test_a_stored_map_is_a_dict(operations: list[Any], is_new: bool) -> None:
-    table, kind, model, committed = opened(is_new=is_new), Kind(1, int), dict[str, int](), dict[str, int]()
+    kind, model, committed = Kind(1, int), dict[str, int](), dict[str, int]()
 
     def made() -> StoredMap:
         return StoredMap(table, space_of(1, 1), b"cell", kind, 0)
 
-    stored = made()
-    with pytest.MonkeyPatch.context() as small:
+    with pytest.MonkeyPatch.context() as small, opened(is_new=is_new) as table:
         small.setattr(module, "_SMALL", 3)
+        stored = made()
         for what, item, value in operations:
             if what == "set":
                 stored.set(item, value)
@@ -65,21 +68,21 @@ def test_a_stored_map_is_a_dict(operations: list[Any], is_new: bool) -> None:
 
 
 def test_s12_the_first_of_a_large_ranking_are_read_without_the_others() -> None:
-    table = opened(is_new=False)
-    ranking = StoredRanking(table, space_of(1, 1), b"cell", Kind(2, tuple[int, Any], is_ranked=True), 0)
-    for number in range(1_000):
-        ranking.add(number.to_bytes(2, "big"), 1, number)
-    table.write([], [])
-    table.settle()
-    ranking.add((0).to_bytes(2, "big"), -1, 0)
-    ranking.add((1).to_bytes(2, "big"), -1, 1)
-    ranking.add((1).to_bytes(2, "big"), 1, 1)
-    ranking.add((7).to_bytes(2, "big"), 2, 7)
-    before = table.number_of_reads
-    assert list(ranking.first(3)) == [1, 2, 3]
-    assert table.number_of_reads - before <= 2
-    assert list(ranking.first(None)) == list(range(1, 1_000))
-    for number in range(1, 1_000):
-        ranking.add(number.to_bytes(2, "big"), -1 - 2 * (number == 7), number)
-    table.write([], [])
-    assert table.select("SELECT count(*) FROM cells") == [(0,)]
+    with opened(is_new=False) as table:
+        ranking = StoredRanking(table, space_of(1, 1), b"cell", Kind(2, tuple[int, Any], is_ranked=True), 0)
+        for number in range(1_000):
+            ranking.add(number.to_bytes(2, "big"), 1, number)
+        table.write([], [])
+        table.settle()
+        ranking.add((0).to_bytes(2, "big"), -1, 0)
+        ranking.add((1).to_bytes(2, "big"), -1, 1)
+        ranking.add((1).to_bytes(2, "big"), 1, 1)
+        ranking.add((7).to_bytes(2, "big"), 2, 7)
+        before = table.number_of_reads
+        assert list(ranking.first(3)) == [1, 2, 3]
+        assert table.number_of_reads - before <= 2
+        assert list(ranking.first(None)) == list(range(1, 1_000))
+        for number in range(1, 1_000):
+            ranking.add(number.to_bytes(2, "big"), -1 - 2 * (number == 7), number)
+        table.write([], [])
+        assert table.select("SELECT count(*) FROM cells") == [(0,)]

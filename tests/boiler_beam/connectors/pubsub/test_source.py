@@ -293,8 +293,8 @@ def test_publishing_outlasts_a_server_that_is_away(fake: FakePubsub) -> None:
     opened.close()
     came = {message.data for request in fake.requests["Publish"] for message in request.messages}
     assert len(came) == 2500
-    assert pauses == sorted(pauses)
     assert len(pauses) == 3
+    assert set(pauses) <= {0.1, 0.2, 0.4}  # each call's own, longer each time: which one is refused is chance
 
 
 def test_publishing_gives_up_after_a_time(fake: FakePubsub) -> None:
