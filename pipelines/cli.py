@@ -74,9 +74,14 @@ def _diff(views: tuple[str, ...], source: tuple[str, ...], sinks: tuple[str, ...
         if not sink.controls():
             raise click.UsageError(f"{sink.uri}: expected rows, got none; mend: check the address")
     if source:
-        computed = MemorySink()
-        backfill(plan, [open_source(uri) for uri in source], computed, lambda letter: None)
+        computed = MemorySink(opened[0], is_aside=True)  # rows that can't be told stay as they are
+        report = backfill(plan, [open_source(uri) for uri in source], computed, lambda letter: None, prune="all")
         opened.append(computed)
+        if untold := sum(view.tainted for view in report.views):
+            rows = "1 row" if untold == 1 else f"{untold:,} rows"
+            print(
+                f"{rows} can't be told: a document is invalid, or a getter raised; mend: boiler-beam check says which"
+            )
     number = show_differences(Console(highlight=False), differences(plan, *opened))
     print(f"{number:,} rows differ" if number > 1 else "1 row differs" if number else "no row differs")
     return 1 if number else 0

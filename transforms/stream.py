@@ -115,7 +115,7 @@ class _Route(beam.DoFn):  # type: ignore[misc]
         if isinstance(event, Change):
             for label, key in addresses_of_change(plan, event.path):
                 yield pvalue.TaggedOutput(label, (key_bytes(key), element))
-        elif event.view == plan.plan.views[0].name:
+        elif event.view == plan.plan.views[0].name and plan.plan.views[0].target.matches(event.path):
             doubted = Doubted(0, event.path, event.read_time)
             label, key = address(plan, doubted)
             yield pvalue.TaggedOutput(label, (key_bytes(key), encode(doubted)))

@@ -51,6 +51,7 @@ class Source(abc.ABC):
         billed: What was billed so far.
         is_bounded: Whether it ends.
         is_snapshot: Whether it gives all documents as they are at the time of reading: it may be read again.
+        is_replay: Whether it gives again what was refused: only the stream that refused it can use that.
         has_snapshot: Whether it begins with all documents that there are, though it does not end; `Complete` tells
             the end of each collection's.
         read_time: As of when it is read, in microseconds since the epoch, where it can tell: set it before `prepare` to
@@ -62,6 +63,7 @@ class Source(abc.ABC):
     scheme: ClassVar[str]
     is_bounded: ClassVar[bool] = True
     is_snapshot: ClassVar[bool] = False
+    is_replay: ClassVar[bool] = False
     has_snapshot: ClassVar[bool] = False
     read_time: int | None = None
     retention_seconds: float | None = None

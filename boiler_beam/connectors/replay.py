@@ -20,6 +20,7 @@ class DeadLetterSource(Source):
     """Replays inputs that were refused: lines, messages, documents that fitted no model, losers of a conflict."""
 
     scheme: ClassVar[str] = "dead-letters"
+    is_replay: ClassVar[bool] = True
 
     def splits(self) -> Sequence[str]:
         """One."""

@@ -8,6 +8,7 @@ the source: nothing is read while rows are written.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -38,6 +39,7 @@ _BEHIND_SECONDS = 0.5
 _TOUCH_SECONDS = 5.0
 """How often the sink is asked for touches."""
 _COMPLETE = "complete "
+_log = logging.getLogger("boiler_beam")
 """Begins the names of facts: as of when a collection was last known whole."""
 _POSITION_SECONDS, _ALIVE_SECONDS = 1.0, 60.0
 """How often a position, and that the program lives, are written down while nothing comes."""
@@ -174,11 +176,13 @@ class Following:
         self.reorder = self._reorder()
         self._behind: Iterator[list[Entry]] | None = self.generations.catch_up()
         self._waited: set[str] = set()
-        """The collections that an unbounded source must give whole before rows are given."""
-        if any(source.has_snapshot for source in self.unbounded) and self.generations.at("filling"):
-            self._waited = set(plan.collections)
-        self._last_event = self._last_commit = self._last_touches = clock()
+        """The collections that an unbounded source must give whole before rows are given that were not yet (S22)."""
         self._know_complete()
+        if any(source.has_snapshot for source in self.unbounded):
+            self._waited = {pattern for place, pattern in enumerate(plan.collections) if self._complete[place] < 0}
+        self._last_event = self._last_commit = self._last_touches = clock()
+        self._asked: frozenset[str] = frozenset()
+        """The paths of rows that were asked for by the sink, and may wait to be written."""
         state.commit(Progress())
         self.writer.control(self.generations.controls())
         self._send()
@@ -188,11 +192,13 @@ class Following:
     def _check_sources(self, was_new: bool) -> None:
         """Refuses to begin without what it needs, before anything is touched (S22)."""
         self._check_retention()
+        if any(source.is_replay for source in self.bounded):
+            self._check_replay()
         known = self.state.collections()
         missing = [pattern for pattern in self.plan.collections if pattern not in known]
         if missing and not was_new:
             self._read_again([source for source in self.bounded if source.is_snapshot])
-        unread = [source for source in self.bounded if source.uri not in self.positions]
+        unread = [one for one in self.bounded if one.uri not in self.positions and not one.is_replay]
         if was_new and self.unbounded and not (self._has_snapshot() or self.settings.from_empty):
             raise UsageError(
                 f"{self.unbounded[0].uri}: expected a snapshot to begin with, got an empty state and no bounded "
@@ -203,6 +209,22 @@ class Following:
                 f"--state: expected one that watched {', '.join(missing)}, got one whose views did not read them; "
                 "mend: add --source with a snapshot that has them and was not read yet, or start with another --state"
             )
+
+    def _check_replay(self) -> None:
+        """What was refused once goes to the stream that refused it: it brings no documents that others were made of."""
+        known, asked = sorted(self.state.views), sorted(view.name for view in self.plan.views)
+        if known != asked:
+            raise UsageError(
+                f"--views: expected those of the stream whose state this is, {', '.join(known) or 'none yet'}, got "
+                f"{', '.join(asked)}; mend: --state, --views and --sink as the stream has them"
+            )
+        controls = self.sink.controls() if self.sink.keeps_controls else {}
+        for name, one in controls.items():
+            if name in asked and one.holder != self.state.identity:
+                raise UsageError(
+                    f"{self.sink.uri}: expected the rows of {name} that this state feeds, got those of another; "
+                    "mend: --state, --views and --sink as the stream has them"
+                )
 
     def _has_snapshot(self) -> bool:
         return bool(self.bounded) or any(source.has_snapshot for source in self.unbounded)
@@ -236,7 +258,7 @@ class Following:
     def _work_behind(self, seconds: float) -> None:
         """Takes steps of it for some time, each a transaction; then prunes."""
         deadline = self.clock() + seconds
-        while self._behind is not None and self.clock() < deadline:
+        while self._behind is not None and not self._waited and self.clock() < deadline:
             entries = next(self._behind, None)
             if entries is None:
                 self._behind = None
@@ -314,7 +336,10 @@ class Following:
                 self._filled()
 
     def _know_complete(self) -> None:
-        """As of when each collection was known whole, by the place of its family."""
+        """As of when each collection was known whole, by the place of its family; others are not followed."""
+        for name in self.state.facts:
+            if name.startswith(_COMPLETE) and name.removeprefix(_COMPLETE) not in self.plan.collections:
+                self.state.facts[name] = -1
         found = {
             place: self.state.facts.get(f"{_COMPLETE}{pattern}", -1)
             for place, pattern in enumerate(self.plan.collections)
@@ -322,14 +347,16 @@ class Following:
         self._complete, self._newest_complete = found, max(found.values(), default=-1)
 
     def _take_touches(self) -> None:
-        """Rows that a backfill asks for by way of the sink."""
-        if self.clock() - self._last_touches < _TOUCH_SECONDS:
-            return
-        self._last_touches = self.clock()
-        touches = self.writer.touches()
-        if touches:
-            self._transact(touches, {})
+        """Rows that a backfill asks for by way of the sink, which is told when they are written."""
+        if not self._asked and not self.generations.silent and self.clock() - self._last_touches >= _TOUCH_SECONDS:
+            self._last_touches = self.clock()
+            touches = self.writer.touches()
+            for begin in range(0, len(touches), _MOST):
+                self._transact(touches[begin : begin + _MOST], {})
+            self._asked = frozenset(touch.path for touch in touches)
+        if self._asked and not (self.state.outbox() and self._asked & self.writer.held):
             self.writer.touched()
+            self._asked = frozenset()
 
     def _idle(self, positions: Mapping[str, str]) -> None:
         """Nothing came: commits that waited for more are whole; where sources are is written down now and then."""
@@ -369,8 +396,12 @@ class Following:
         """Rows in which a backfill saw something else than is known here are given again (S16)."""
         places = {view.name: place for place, view in enumerate(self.plan.views)}
         for one in batch:
-            if isinstance(one, Touch) and one.view in places:
+            if not isinstance(one, Touch) or one.view not in places:
+                continue
+            if self.plan.views[places[one.view]].target.matches(one.path):
                 self.stream.touch(places[one.view], one.path, one.read_time)
+            else:
+                _log.warning("a touch: expected the path of a row of %s, got %r; it is passed over", one.view, one.path)
 
     def _changes(self, batch: Sequence[Event]) -> list[Change]:
         changes: list[Change] = []

@@ -100,8 +100,8 @@ class Generations:
     def catch_up(self) -> Iterator[list[Entry]]:
         """Rebuilds views, and gives each row of those that are right: a step for each transaction, with its rows."""
         yield from self._rebuild(self.at("rebuilding"))
-        for place in self.at("giving"):
-            yield from self._give(place)
+        while places := self.at("giving"):
+            yield from self._give(places[0])
 
     def _rebuild(self, places: Sequence[int]) -> Iterator[list[Entry]]:
         """Brings all known documents into the cells of views that are new or changed."""

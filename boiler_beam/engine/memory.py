@@ -11,12 +11,15 @@ from boiler_beam.events import Row, Stamp, View
 
 __all__ = ["MemorySink"]
 
+_OLDEST = Stamp(0, 0, 0)
+
 
 class MemorySink(Sink):
     """Keeps what is written to it; what lies under it is read, and never written.
 
     Args:
         under: A sink whose rows and control data stand here, too, until they are replaced.
+        is_aside: Whether its rows count as older than any others: for what would stand there if all were computed anew.
 
     Attributes:
         written: The rows that were written, by path.
@@ -25,9 +28,9 @@ class MemorySink(Sink):
 
     scheme: ClassVar[str] = "memory"
 
-    def __init__(self, under: Sink | None = None) -> None:
+    def __init__(self, under: Sink | None = None, *, is_aside: bool = False) -> None:
         super().__init__(under.uri if under is not None else "")
-        self.under = under
+        self.under, self.is_aside = under, is_aside
         self.written: dict[str, Row] = {}
         self.deleted: set[str] = set()
         self._controls = under.controls() if under is not None else {}
@@ -40,7 +43,7 @@ class MemorySink(Sink):
         """See `Sink`."""
         for row in self.under.standing(view) if self.under is not None else ():
             if row.path not in self.written and row.path not in self.deleted:
-                yield row
+                yield row._replace(stamp=_OLDEST) if self.is_aside else row
         for row in self.written.values():
             if view.matches(row.path):
                 yield row

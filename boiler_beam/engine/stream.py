@@ -68,10 +68,13 @@ class Stream:
             claim = self.cells.claim(place, path)
             claim.emitted = doubted(claim.emitted)
             row_ids = [row_id for row_id, _ in claim.claims.items()]
+        is_silent = place in self.network.silent  # then all rows are given later
+        if not is_silent and not self._is_unique[place]:
             self._contested[place][path] = read_time
         for row_id in row_ids:
             self.network.row.touch(self.cells.row(place, row_id), path, read_time)
-            self.network.dirty[place][row_id] = None
+            if not is_silent:
+                self.network.dirty[place][row_id] = None
 
     def doubt(self, place: int, path: str) -> None:
         """The sink refused a row: what stands at its path is not known, and its next change is given (S14)."""

@@ -317,6 +317,13 @@ def test_diff(notes: Path) -> None:
     other = run(notes, *CLI, "diff", "--views", "mine", "jsonl:rows.jsonl", "sqlite:other.db")
     assert other.stdout.splitlines() == ["shouts/n0: updated", '  text: "X" -> "Y"', "1 row differs"]
     assert other.returncode == 1
+    (notes / "invalid.jsonl").write_text("".join(map(note, range(1, 40))) + note(0, text=7))
+    untold = run(notes, *CLI, "diff", "--views", "mine", "--source", "file:invalid.jsonl", "jsonl:rows.jsonl")
+    assert (untold.returncode, untold.stdout.splitlines()[1:]) == (0, ["no row differs"])
+    assert untold.stdout.startswith("2 rows can't be told: ")
+    (notes / "fewer.jsonl").write_text("".join(map(note, range(39))))
+    fewer = run(notes, *CLI, "diff", "--views", "mine", "--source", "file:fewer.jsonl", "jsonl:rows.jsonl")
+    assert (fewer.returncode, fewer.stdout.splitlines()[0]) == (1, "shouts/n39: deleted")
     wrong = run(notes, *CLI, "diff", "--views", "mine", "jsonl:rows.jsonl", "sqlite:nothing.db")
     assert (wrong.returncode, wrong.stderr) == (
         2,

@@ -446,6 +446,15 @@ def test_a_replay_needs_the_state_of_the_stream(tmp_path: Path) -> None:
     for said, more in refused.items():
         done = cli(tmp_path, *given, *more)
         assert (done.returncode, done.stderr) == (2, f"error: {said}\n")
+    less = [one.replace("views", "views:Table") if one.startswith("tests") else one for one in given]
+    done = cli(tmp_path, *less, "--state", "sqlite:s.db")
+    said = "--views: expected those of the stream whose state this is, Card, Table, got Table; mend: --state, --views"
+    assert (done.returncode, said in done.stderr) == (2, True), done.stderr
+    ours = ["--mode", "stream", "--source", "file:changes.jsonl", "--sink", "jsonl:ours.jsonl"]
+    run(tmp_path, *ours, "--state", "sqlite:ours.db")
+    done = cli(tmp_path, *given, "--state", "sqlite:ours.db")  # another stream feeds the sink
+    said = "jsonl:rows.jsonl: expected the rows of Card that this state feeds, got those of another; mend: --state"
+    assert (done.returncode, said in done.stderr) == (2, True), done.stderr
     assert (tmp_path / "rows.jsonl.control.jsonl").read_bytes() == before
     shown = cli(tmp_path, "dead-letters", "replay", "--help").stdout
     assert "--state" in shown

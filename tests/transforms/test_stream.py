@@ -22,9 +22,10 @@ from apache_beam.transforms.window import TimestampedValue  # noqa: E402
 import boiler_beam as bb  # noqa: E402
 from boiler_beam import Ref, aggregate, group, root, view_property  # noqa: E402
 from boiler_beam.errors import UsageError  # noqa: E402
+from boiler_beam.events import Touch  # noqa: E402
 from boiler_beam.plan import compile_plan, load_plan  # noqa: E402
 from boiler_beam.steps.keyed.stages import stages  # noqa: E402
-from boiler_beam.steps.keyed.wire import decode_row, encode  # noqa: E402
+from boiler_beam.steps.keyed.wire import decode_row, encode, encode_event  # noqa: E402
 from pipelines.streaming import refuse_at_least_once  # noqa: E402
 from tests.helpers.executors import streamed_on_beam  # noqa: E402
 from tests.helpers.histories import change, lines  # noqa: E402
@@ -72,7 +73,7 @@ def follow(steps: list[Any], behavior: Behavior, view: type[bb.ViewModel] = Tota
         if isinstance(step, (int, float)):
             stream = stream.advance_watermark_to(step / 1e6)
         else:
-            stream = stream.add_elements([TimestampedValue(encode(change(*one)), one[1] / 1e6) for one in step])
+            stream = stream.add_elements([_timed(one) for one in step])
     stream = stream.advance_watermark_to(1_000_000).advance_watermark_to_infinity()
     options = PipelineOptions()
     options.view_as(StandardOptions).streaming = True
@@ -89,6 +90,12 @@ def follow(steps: list[Any], behavior: Behavior, view: type[bb.ViewModel] = Tota
             streamed = changes | FollowViews(compile_plan([view]), {view.__name__: behavior})
             streamed["rows"] | beam.Map(keep)
         return [decode_row(bytes.fromhex(line))[1] for line in path.read_text().splitlines()]
+
+
+def _timed(one: Any) -> TimestampedValue:
+    if isinstance(one, Touch):
+        return TimestampedValue(encode_event(one), one.read_time / 1e6)
+    return TimestampedValue(encode(change(*one)), one[1] / 1e6)
 
 
 BANK = ("banks/b1", 1_000, {"accounts": ["accounts/a1", "accounts/a2"]})
@@ -144,6 +151,13 @@ def test_a_group_whose_members_all_left_is_deleted() -> None:
         ("balances/1", None),
         ("balances/2", b'{"number":1}'),
     ]
+
+
+def test_s16_a_touch_gives_a_row_again_and_one_of_no_row_is_passed_over() -> None:
+    paths = ("totals/b1", "totals/b2", "accounts/a1", "totals", "x/totals/b1")
+    rows = follow([[BANK, *OPENED], 50_000, [Touch("Total", path, 60_000) for path in paths], 90_000], Behavior())
+    found = [(row.path, row.stamp.version, row.fields is None) for row in rows]
+    assert sorted(found) == [("totals/b1", 1_000, False), ("totals/b1", 60_000, False), ("totals/b2", 60_000, True)]
 
 
 @pytest.mark.skipif(prism() is None, reason=NO_PRISM)

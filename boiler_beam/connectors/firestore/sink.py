@@ -15,6 +15,7 @@ from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
+from itertools import islice
 from typing import Any, BinaryIO, ClassVar
 
 import grpc
@@ -39,8 +40,9 @@ _CHUNK_ROWS, _CHUNK_BYTES = 5_000, 32 << 20
 _ATTEMPTS = 64  # within about ten minutes
 _PATIENCE_SECONDS = 600.0
 """How long a call is repeated, as writes are."""
-_TOUCHED_SECONDS, _TOUCHED_LOOK_SECONDS = 120.0, 0.5
-"""How long a backfill waits for the stream to write what it was asked for, and how often it looks."""
+_TOUCHED_SECONDS, _TOUCHED_ROWS_PER_SECOND, _TOUCHED_LOOK_SECONDS = 120.0, 100, 0.5
+"""How long a backfill waits for the stream to write what it asked for, how much longer for many rows, how soon it
+looks."""
 
 
 def guarded(client: Client, options: WriteOptions, lease: Lease | None = None) -> Guard:
@@ -203,6 +205,7 @@ class _Backfill(BackfillWriter):
 
     def __init__(self, sink: FirestoreSink, lease: Lease, spool: BinaryIO) -> None:
         self.sink, self.lease, self.spool = sink, lease, spool
+        self._answered = 0  # chunks of rows
 
     def write(self, view: View, row: Row) -> None:
         data = _encode((view.name, *row))
@@ -222,9 +225,10 @@ class _Backfill(BackfillWriter):
         }
         for name, one in live.items():
             if one.control.fingerprint != controls[name].fingerprint:
+                ended = "; --no_touches, if it ended for good" if topics[name] else ""
                 raise UsageError(
                     f"{self.sink.uri}: expected the stream that writes {name} to run the same view as this backfill, "
-                    "got another version of it; mend: stop the stream, run this, start the stream anew"
+                    f"got another version of it; mend: stop the stream, run this, start the stream anew{ended}"
                 )
         own = {name: control for name, control in controls.items() if name not in live}
         letters: list[DeadLetter] = []
@@ -257,7 +261,8 @@ class _Backfill(BackfillWriter):
 
     def _drift(self, topics: Mapping[str, str]) -> int:
         """Waits until streams wrote what they were asked for; gives how many of these rows differ still (S16)."""
-        deadline, attempts = time.monotonic() + _TOUCHED_SECONDS, 0
+        patience, attempts = _TOUCHED_SECONDS + self.touched / _TOUCHED_ROWS_PER_SECOND, 0
+        deadline = time.monotonic() + patience
         while not self._is_answered(topics):
             if time.monotonic() > deadline:
                 mend = "look whether it still runs"
@@ -265,39 +270,50 @@ class _Backfill(BackfillWriter):
                     mend += "; --no_touches, if it ended for good"
                 raise BoilerBeamError(
                     f"{self.sink.uri}: expected the stream to write {self.touched} rows again, got no answer for "
-                    f"{_TOUCHED_SECONDS:.0f} s; mend: {mend}"
+                    f"{patience:.0f} s; mend: {mend}"
                 )
             attempts += 1
             self.sink.wait(back_off(attempts, 1.0, _TOUCHED_LOOK_SECONDS))
-        return sum(differs for _, differs in self._compared(topics))
+        return sum(differs for some in self._compared(topics) for _, differs in some)
 
     def _is_answered(self, topics: Mapping[str, str]) -> bool:
         """Whether nothing is asked of a stream that it did not do: it deletes documents that ask; a topic has none."""
         if any(_touches(self.sink.client, view, limit=1) for view, topic in topics.items() if not topic):
             return False
         by_topic = [view for view, topic in topics.items() if topic]
-        return not by_topic or all(is_answered for is_answered, _ in self._compared(by_topic))
+        for some in self._compared(by_topic, self._answered) if by_topic else ():
+            if not all(is_answered for is_answered, _ in some):
+                return False
+            self._answered += 1
+        return True
 
-    def _compared(self, views: Container[str]) -> Iterator[tuple[bool, bool]]:
-        """Of each row of these views: whether what stands is as new as what was computed, and whether it differs."""
+    def _compared(self, views: Container[str], begin: int = 0) -> Iterator[list[tuple[bool, bool]]]:
+        """Of each row of these views: whether what stands is as new as what was computed, and whether it differs.
+
+        Args:
+            views: Their names.
+            begin: How many chunks of rows are left out.
+        """
         client = self.sink.client
-        for chunk in self._chunks():
+        for chunk in islice(self._chunks(), begin, None):
             asked = {row.path: row for name, row in chunk if name in views}
             documents = [client.root + one for path in asked for one in (path, tombstone_of(path))]
             request = BatchGetDocumentsRequest(database=client.database, documents=documents)
-            if not asked:
-                continue
-            with explained(self.sink.uri, "to read rows again"):
-                call = partial(client.call, "BatchGetDocuments", request)
-                answers = patiently(lambda call=call: list(call()), _PATIENCE_SECONDS)  # type: ignore[misc]
+            answers: list[Any] = []
+            if asked:
+                with explained(self.sink.uri, "to read rows again"):
+                    call = partial(client.call, "BatchGetDocuments", request)
+                    answers = patiently(lambda call=call: list(call()), _PATIENCE_SECONDS)  # type: ignore[misc]
             self.sink.counts.reads += len(answers)
             there = [standing_of(client, answer.found) for answer in answers if answer.HasField("found")]
             stands = {row.path: row for row in there}
+            compared = []
             for path, wanted in asked.items():
                 found = stands.get(path)
                 version = -1 if found is None else found.stamp.version
                 differs = (None if found is None else found.fields) != wanted.fields
-                yield version >= wanted.stamp.version, differs and version <= wanted.stamp.version
+                compared.append((version >= wanted.stamp.version, differs and version <= wanted.stamp.version))
+            yield compared
 
     def _chunks(self) -> Iterator[list[tuple[str, Row]]]:
         self.spool.seek(0)

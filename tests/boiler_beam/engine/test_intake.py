@@ -165,6 +165,94 @@ def test_s22_what_a_snapshot_lacks_was_deleted(tmp_path: Path) -> None:
     assert report.documents == 2
 
 
+class Player(bb.DomainModel, collection="players"):
+    author: bb.Ref[Author]
+
+
+def of_players(*, has_author: bool) -> type[bb.ViewModel]:
+    """A view, before and after it needs another collection."""
+
+    class Cards(bb.ViewModel, collection="cards"):
+        class Store(bb.Store):
+            player: Player = root(Player)
+            if has_author:
+                author: Author = bb.reference("player.author")
+
+        store: Store
+
+        @view_property
+        def name(self) -> str:
+            return self.store.author.name if has_author else self.store.player.doc_id
+
+    return Cards
+
+
+@pytest.mark.parametrize("is_whole", [True, False], ids=["after its first snapshot", "killed within it"])
+def test_s22_a_view_that_adds_a_collection_waits_until_it_is_in(tmp_path: Path, is_whole: bool) -> None:
+    """Nothing is given, and nothing pruned, of what lacks the documents of a collection that is not read yet."""
+    players = writes([("players/p", 1, {"author": "authors/a"})])
+    whole: list[Event] = [Complete("players", 5, {"players/p"})]
+    first, second = of_players(has_author=False), of_players(has_author=True)
+    source = Live([[*players, *(whole if is_whole else [])]], has_snapshot=True)
+    _, _, sink = lives([source], tmp_path / "s", views=[first])
+    begun = {"cards/p": b'{"name":"p"}'} if is_whole else {}
+    assert sink.fields == begun
+    rest = [[], [], writes([("authors/a", 2, {"name": "Ann"})]), [] if is_whole else whole]
+    ends: list[Event] = [Complete("authors", 9, {"authors/a"})]
+    rows, report, _ = lives([Live([[], *rest], has_snapshot=True)], tmp_path / "s", sink=sink, views=[second])
+    assert (rows, report.silent) == (begun, ["Cards"])
+    rows, report, _ = lives([Live([[], *rest, ends], has_snapshot=True)], tmp_path / "s", sink=sink, views=[second])
+    assert (rows, report.silent) == ({"cards/p": ANN}, [])
+    assert [row.fields for row in sink.history] == [*begun.values(), ANN]
+
+
+def test_s16_a_touch_before_the_rows_are_given_waits_and_one_of_no_row_is_passed_over(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    table = writes([("authors/a", 1, {"name": "Ann"})])
+    touches: list[Event] = [Touch("Names", path, 7) for path in ("names/a", "authors/a", "names", "x/names/a")]
+    source = Live([table, touches], has_snapshot=True)
+    assert lives([source])[0] == {}
+    assert [record.args[1] for record in caplog.records] == ["authors/a", "names", "x/names/a"]  # type: ignore[index]
+    source = Live([table, touches, [Complete("authors", 5, {"authors/a"})]], has_snapshot=True)
+    rows, _, sink = lives([source])
+    assert (rows, sink.stamps["names/a"].version) == ({"names/a": ANN}, 7)
+
+
+def test_s16_who_asked_is_told_when_the_row_is_written_and_not_when_it_waits() -> None:
+    """A sink that paces its rows holds some back (S17)."""
+
+    class Paced(WatchedSink):
+        told: ClassVar[list[str]] = []
+
+        @contextmanager
+        def stream(self, views: Sequence[View]) -> Iterator[StreamWriter]:
+            with super().stream(views) as writer:
+                write, asked = writer.write, [Touch("Names", "names/a", 7)]
+
+                def held(rows: Sequence[tuple[View, Row]]) -> None:
+                    is_asked = any(row.stamp.version == 7 for _, row in rows)
+                    writer.held = frozenset({"names/a"} if is_asked and self.told.count("held") < 3 else ())
+                    if writer.held:
+                        self.told.append("held")
+                    else:
+                        self.told += [f"wrote {row.stamp.version}" for _, row in rows]
+                        write(rows)
+                        self.fields = dict.fromkeys(self.fields, b"somebody wrote this")
+
+                def touches() -> list[Touch]:
+                    return [asked.pop()] if asked else []
+
+                writer.write, writer.touches = held, touches  # type: ignore[method-assign, assignment]
+                writer.touched = lambda: self.told.append("touched")  # type: ignore[method-assign]
+                yield writer
+
+    sink = Paced()
+    settings = Settings(coalesce_seconds=0, from_empty=True)
+    lives([Live([writes([("authors/a", 1, {"name": "Ann"})])])], sink=sink, settings=settings, rounds=60)
+    assert sink.told == ["wrote 1", "held", "held", "held", "wrote 7", "touched"]
+
+
 def test_s22_a_view_that_adds_a_collection_reads_a_snapshot_again(tmp_path: Path) -> None:
     class Database(Batches):
         """All documents as they are."""
