@@ -302,6 +302,13 @@ def refused(folder: Path, arguments: list[str]) -> str:
     return line
 
 
+def test_a_refused_program_leaves_no_state(tmp_path: Path) -> None:
+    (tmp_path / "live.jsonl").write_text(lines([PLAYER]))
+    done = run(tmp_path, "--source", "tail:live.jsonl", "--sink", "jsonl:rows.jsonl", "--state", "sqlite:state.db")
+    assert (done.returncode, "expected a snapshot to begin with" in done.stderr) == (2, True)
+    assert list(tmp_path.glob("state.db*")) == []
+
+
 def test_a_state_of_another_version(tmp_path: Path) -> None:
     arguments = states(tmp_path)
     with closing(sqlite3.connect(tmp_path / "state.db")) as database, database:

@@ -56,6 +56,7 @@ class SqliteState(State):
     """
 
     is_durable = True
+    _has_read = False
 
     def __init__(self, path: str) -> None:
         self.path, self.uri = path, f"sqlite:{path}"
@@ -64,6 +65,8 @@ class SqliteState(State):
             raise UsageError(f"--state {self.uri}: expected a file that can be written, got a read-only one")
         with ExitStack() as opened:
             opened.callback(Lock(f"--state {self.uri}", path).close)
+            if not is_there:
+                opened.callback(self._leave_nothing)
             self._open(is_there, opened)
             self._opened = opened.pop_all()
 
@@ -287,8 +290,13 @@ class SqliteState(State):
         return True
 
     def close(self) -> None:
-        """See `State`."""
+        """See `State`. A file that this program made, and put nothing into that a source gave, goes."""
+        self._has_read = bool(self.positions() or self.facts.get("newest"))
         self._opened.close()
+
+    def _leave_nothing(self) -> None:
+        if not self._has_read and os.path.exists(self.path):
+            os.unlink(self.path)  # what lies beside it went when the database was closed
 
 
 def _bases(plan: Plan) -> dict[str, int]:
