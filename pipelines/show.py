@@ -83,9 +83,7 @@ def show_report(console: Console, report: Report, dead_letters: str) -> None:
             f"drift: {report.drift:,}" + (" rows differ still: a change was lost, or a bug" if report.drift else ""),
             soft_wrap=True,
         )
-    if report.dead_letters:
-        plural = "" if report.dead_letters == 1 else "s"
-        console.print(f"{report.dead_letters:,} dead letter{plural} in {dead_letters}", soft_wrap=True)
+    _show_letters(console, report, dead_letters)
 
 
 def show_stream(console: Console, report: StreamReport, dead_letters: str) -> None:
@@ -101,9 +99,17 @@ def show_stream(console: Console, report: StreamReport, dead_letters: str) -> No
     console.print(table)
     if report.late:
         console.print(f"{report.late:,} changes came later than allowed and were not held for their commits")
+    _show_letters(console, report, dead_letters)
+
+
+def _show_letters(console: Console, report: Report | StreamReport, dead_letters: str) -> None:
+    """How many there are and where, and the first of each kind."""
     if report.dead_letters:
         plural = "" if report.dead_letters == 1 else "s"
         console.print(f"{report.dead_letters:,} dead letter{plural} in {dead_letters}", soft_wrap=True)
+    for letter in report.examples.values():
+        about = letter.path or letter.source or letter.stage
+        console.print(Text(f"  {letter.code}: {about}: {_cut(letter.message)}"), soft_wrap=True)
 
 
 def where(dead_letters: str) -> str:

@@ -35,6 +35,7 @@ class Report:
         touched: How many rows a live stream was asked to write again (S16).
         drift: How many of them differ still.
         billed: What Firestore bills for.
+        examples: The first dead letter of each code.
     """
 
     documents: int = 0
@@ -44,6 +45,7 @@ class Report:
     touched: int = 0
     drift: int = 0
     billed: Billed = field(default_factory=Billed)
+    examples: dict[str, DeadLetter] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:
@@ -85,6 +87,7 @@ def backfill(
 
     def count(letter: DeadLetter) -> None:
         report.dead_letters += 1
+        report.examples.setdefault(letter.code, letter)
         refuse(letter)
 
     for source in sources:

@@ -73,6 +73,7 @@ class StreamReport:
         deleted: Of each view, how many rows were deleted.
         rows: Of each view, how many rows stand.
         dead_letters: How many inputs and rows were refused.
+        examples: The first dead letter of each code.
         late: How many changes came later than allowed, and were not held for their commits.
         dirty: How many rows the last transaction rendered.
         silent: The views none of whose rows is given yet, because their documents are not all in.
@@ -88,6 +89,7 @@ class StreamReport:
     deleted: dict[str, int] = field(default_factory=dict)
     rows: dict[str, int] = field(default_factory=dict)
     dead_letters: int = 0
+    examples: dict[str, DeadLetter] = field(default_factory=dict)
     late: int = 0
     dirty: int = 0
     silent: list[str] = field(default_factory=list)
@@ -452,7 +454,7 @@ class Following:
     def _commit(self, progress: Progress) -> None:
         state, stream, report = self.state, self.stream, self.report
         progress.entries += [Entry("", None, letter) for letter in self.letters]
-        report.dead_letters += len(self.letters)
+        self._count(self.letters)
         self.letters.clear()
         for name, number in stream.network.take_counts():
             state.facts[name] = state.facts.get(name, 0) + number
@@ -501,9 +503,14 @@ class Following:
                 self.dead_letters.write(letter)
             self.dead_letters.flush()
 
+    def _count(self, letters: Sequence[DeadLetter]) -> None:
+        self.report.dead_letters += len(letters)
+        for letter in letters:
+            self.report.examples.setdefault(letter.code, letter)
+
     def _doubt(self, refused: Sequence[DeadLetter], rows: Sequence[tuple[View, Row]]) -> None:
         """Of rows that the sink refused it is not known what stands there (S14)."""
-        self.report.dead_letters += len(refused)
+        self._count(refused)
         places = {view.name: place for place, view in enumerate(self.plan.views)}
         names = {row.path: view.name for view, row in rows}
         for letter in refused:

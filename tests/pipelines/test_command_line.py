@@ -540,3 +540,12 @@ def test_the_demonstration(tmp_path: Path) -> None:
     assert '  attending: - {"hearing_aid_requested":false,"name":"Ben Larsen","organization":"Harbor Library"}' in shown
     beam = run(tmp_path, sys.executable, "-m", "pipelines.demo", "--runner", "DirectRunner")
     assert beam.stdout == "DirectRunner: all 13 rows equal those of the embedded engine\n"
+
+
+def test_the_first_dead_letter_of_each_code_is_shown(notes: Path) -> None:
+    (notes / "notes.jsonl").write_text(note(1, text=7) + note(2, text=8) + "torn\n" + note(3))
+    for more in ((), ("--mode", "stream")):
+        out = run(notes, *MAIN, *NOTES, *more, "--sink", f"jsonl:{len(more)}.jsonl").stdout
+        assert "  invalid_document: notes/n1: Note: Expected `str`, got `int` - at `$.text`" in out
+        assert "  malformed_line: file:notes.jsonl:3: " in out
+        assert "notes/n2" not in out
