@@ -156,6 +156,15 @@ def test_sigterm_drains_and_a_restart_goes_on(tmp_path: Path) -> None:
     assert_right("jsonl:rows.jsonl", tmp_path, table)
 
 
+def test_a_stream_without_an_end_says_what_it_follows(tmp_path: Path) -> None:
+    (tmp_path / "snapshot.jsonl").write_text(lines(history(20)))
+    append(tmp_path, [])
+    with following(tmp_path, "--source", "file:snapshot.jsonl") as process:
+        assert process.stderr is not None
+        said = "follows tail:changes.jsonl, file:snapshot.jsonl; state sqlite:rows.jsonl.state.db\n"
+        assert process.stderr.readline() == said
+
+
 def test_an_unbounded_source_needs_a_snapshot(tmp_path: Path) -> None:
     append(tmp_path, history(20))
     done = run(tmp_path, "--source", "tail:changes.jsonl", "--sink", "jsonl:rows.jsonl")
