@@ -116,14 +116,16 @@ def _why(views: tuple[str, ...], source: tuple[str, ...], row_path: str) -> int:
     """Show the documents and versions behind a row, and what each contributed."""
     from boiler_beam.connectors import read_sources
     from boiler_beam.engine.why import why
+    from boiler_beam.events import DeadLetter
     from boiler_beam.plan import compile_plan
     from boiler_beam.steps.newest import NewestVersions
     from pipelines.views import load_views
 
     plan = compile_plan(load_views(views))
-    versions = NewestVersions(plan, lambda letter: None)
+    letters: list[DeadLetter] = []
+    versions = NewestVersions(plan, letters.append)
     versions.add_all(read_sources(source, plan.collections))
-    for line in why(plan, versions, row_path):
+    for line in why(plan, versions, row_path, letters):
         print(line)
     return 0
 

@@ -410,9 +410,22 @@ def test_why_a_row_is_missing_or_cannot_be_told(notes: Path) -> None:
         "    counts in num_loans",
         "    adds 3 to mean_days",
     ]
-    (notes / "notes.jsonl").write_text(note(1, text=7))
+    (notes / "notes.jsonl").write_text(note(1, text=7) + note(2, text=8))
     untold = run(notes, *CLI, "why", "--views", "mine", "--source", "file:notes.jsonl", "shouts/n1")
-    assert untold.stdout.splitlines()[-1].startswith("row: not told, because a document or getter that it needs failed")
+    said, *letters = untold.stdout.splitlines()[-2:]
+    assert said.startswith("row: not told, because a document or getter that it needs failed")
+    assert letters == ["dead letter invalid_document of notes/n1: Note: Expected `str`, got `int` - at `$.text`"], (
+        "and not that of another row"
+    )
+    lines += [{"path": "authors/a1", "version": 3, "fields": {"name": 7}}]
+    lines += [{"path": "loans/l2", "version": 4, "fields": {"book": "b1", "days": "many"}}]
+    lines += [{"path": "loans/l3", "version": 5, "fields": {"book": "b2", "days": "many"}}]
+    (notes / "books.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    found = run(notes, *CLI, "why", "--views", "library", "--source", "file:books.jsonl", "book_cards/b1")
+    assert [line.partition(":")[0] for line in found.stdout.splitlines() if line.startswith("dead")] == [
+        "dead letter invalid_document of authors/a1",
+        "dead letter invalid_document of loans/l2",
+    ]
 
 
 def test_configuration(notes: Path) -> None:
