@@ -317,7 +317,8 @@ def _check_state(uri: str) -> int:
 def _opened_state(uri: str) -> Iterator[Any]:
     from boiler_beam.engine.state import SqliteState
 
-    with closing(SqliteState(_path_of_state(uri))) as state:
+    mend = "stop the stream; its /metrics tells while it runs (--metrics_port)"
+    with closing(SqliteState(_path_of_state(uri), mend)) as state:
         yield state
 
 
@@ -327,7 +328,8 @@ def _path_of_state(uri: str) -> str:
 
     path = uri.removeprefix("sqlite:")
     if not uri.startswith("sqlite:") or not os.path.exists(path):
-        raise UsageError(f"{uri}: expected the state of a stream at sqlite:PATH, got none; mend: check the path")
+        mend = "check the path" if ":" in uri else f"write sqlite:{uri}"
+        raise UsageError(f"{uri}: expected the state of a stream at sqlite:PATH, got none; mend: {mend}")
     return path
 
 

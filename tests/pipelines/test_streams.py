@@ -242,6 +242,11 @@ def test_two_programs_on_one_state_or_one_sink(tmp_path: Path) -> None:
         assert same.stderr.splitlines()[-1] == (
             "error: --state sqlite:state.db: expected to be its only writer, got another one; mend: wait until it ends"
         )
+        beside = cli(tmp_path, "state", "show", "sqlite:state.db")
+        assert beside.returncode == 2
+        assert beside.stderr.endswith(
+            "got another one; mend: stop the stream; its /metrics tells while it runs (--metrics_port)\n"
+        )
         sink = run(
             tmp_path,
             "--source",
@@ -365,6 +370,9 @@ def test_the_state_by_the_command_line(tmp_path: Path) -> None:
     assert (missing.returncode, missing.stderr) == (
         2,
         "error: sqlite:nothing.db: expected the state of a stream at sqlite:PATH, got none; mend: check the path\n",
+    )
+    assert cli(tmp_path, "state", "show", "state.db").stderr == (
+        "error: state.db: expected the state of a stream at sqlite:PATH, got none; mend: write sqlite:state.db\n"
     )
 
 
