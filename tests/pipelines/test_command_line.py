@@ -9,6 +9,7 @@ import json
 import os
 import pty
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -18,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.helpers.servers import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = ROOT / "boiler_beam" / "samples" / "meeting.jsonl"
@@ -455,6 +458,9 @@ def test_doctor(notes: Path) -> None:
     bare = run(notes, *CLI, "doctor")
     assert bare.returncode == 0
     assert "ok   views: not set\n" in bare.stdout
+    assert "ok   firestore: installed\n" in bare.stdout
+    assert "ok   metrics: " in bare.stdout
+    assert "project" not in bare.stdout, "no key that nothing uses"
     (notes / "pyproject.toml").write_text('[tool.boiler_beam]\nviews = "mine"\nsink = "jsonl:rows.jsonl"\n')
     run(notes, *MAIN, "--source", "file:notes.jsonl")
     well = run(notes, *CLI, "doctor")
@@ -464,6 +470,28 @@ def test_doctor(notes: Path) -> None:
     assert ill.returncode == 1
     assert "FAIL views: nowhere (BOILER_BEAM_VIEWS): --views nowhere: expected a module in " in ill.stdout
     assert "FAIL sink: ftp:x (BOILER_BEAM_SINK): ftp:x: expected the scheme of a sink, got 'ftp'; mend: " in ill.stdout
+
+
+def test_doctor_asks_the_emulators(notes: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        there, nowhere = f"127.0.0.1:{server.getsockname()[1]}", f"127.0.0.1:{free_port()}"
+        done = run(notes, *CLI, "doctor", FIRESTORE_EMULATOR_HOST=there, PUBSUB_EMULATOR_HOST=nowhere)
+    assert done.returncode == 1
+    assert f"ok   FIRESTORE_EMULATOR_HOST={there}: answers\n" in done.stdout
+    said = f"FAIL PUBSUB_EMULATOR_HOST={nowhere}: does not answer; mend: start the emulator, or unset it\n"
+    assert said in done.stdout
+    assert "EMULATOR" not in run(notes, *CLI, "doctor", FIRESTORE_EMULATOR_HOST="", PUBSUB_EMULATOR_HOST="").stdout
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        ("memory:", "ok   state: memory: (BOILER_BEAM_STATE): nothing is kept"),
+        ("s.db", "expected memory: or sqlite:PATH"),
+    ],
+)
+def test_doctor_looks_at_the_state(notes: Path, state: str, said: str) -> None:
+    assert said in run(notes, *CLI, "doctor", BOILER_BEAM_STATE=state).stdout
 
 
 def test_a_backfill_takes_no_notice_of_what_streams_are_told_and_says_so(notes: Path) -> None:
