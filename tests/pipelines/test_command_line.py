@@ -343,7 +343,7 @@ def test_init_proposes_a_view_that_runs_and_its_test(tmp_path: Path) -> None:
     assert done.stdout.splitlines() == [
         "my_views.py: models of 4 collections, from 24 documents",
         "test_my_views.py: a row of MeetingView, which has one for each of meetings",
-        "next: python -m pytest test_my_views.py; boiler-beam check --views my_views --source sample:",
+        "next: pip install pytest; python -m pytest test_my_views.py; boiler-beam check --views my_views --source sample:",
     ]
     test = run(tmp_path, sys.executable, "-m", "pytest", "-q", "test_my_views.py", PYTHONPATH=f"{ROOT}:{tmp_path}")
     assert "1 passed" in test.stdout
@@ -353,6 +353,14 @@ def test_init_proposes_a_view_that_runs_and_its_test(tmp_path: Path) -> None:
     again = run(tmp_path, *CLI, "init", "my_views.py", "--source", "sample:")
     assert again.returncode == 2
     assert again.stderr == "error: my_views.py: expected no file, got one; mend: name another, or remove it\n"
+
+
+def test_init_takes_no_notice_of_rows(notes: Path) -> None:
+    ours = [("shouts/n1", {"text": "X", "_boiler": {"generation": 1}}), ("_boiler/Shout", {"generation": 1})]
+    lines = [json.dumps({"path": path, "version": 1, "fields": fields}) + "\n" for path, fields in ours]
+    (notes / "notes.jsonl").write_text(note(1) + "".join(lines))
+    done = run(notes, *CLI, "init", "new.py", "--source", "file:notes.jsonl")
+    assert done.stdout.startswith("new.py: models of 1 collections, from 1 documents\n"), done.stdout + done.stderr
 
 
 def test_init_of_nothing(notes: Path) -> None:
