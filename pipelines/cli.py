@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -159,13 +159,28 @@ def _check(views: tuple[str, ...], source: tuple[str, ...], sample: int | None) 
     """Check models against documents: what is invalid, which references lead nowhere. Exits with 1 if any."""
     from boiler_beam.connectors import read_sources
     from boiler_beam.engine.check import check
+    from boiler_beam.events import Change, DeadLetter
     from boiler_beam.plan import compile_plan
+    from boiler_beam.propose import pattern_of
     from pipelines.views import load_views
 
     plan = compile_plan(load_views(views))
-    changes = read_sources(source, plan.collections)
+    unread: dict[str, set[str]] = {}
+
+    def noted(changes: Iterable[Change | DeadLetter]) -> Iterator[Change | DeadLetter]:
+        for change in changes:
+            if isinstance(change, Change) and not plan.families_of(change.path):
+                unread.setdefault(pattern_of(change.path), set()).add(change.path)
+            yield change
+
     number = 0
-    for one in check(plan, changes, sample):
+    found = check(plan, noted(read_sources(source, plan.collections)), sample)
+    others = ", ".join(f"{name} ({len(paths):,})" for name, paths in sorted(unread.items()))
+    for family in plan.families:
+        if family.pattern.text not in {one.collection for one in found}:
+            has = f"; the source has {others}, which no model reads" if others else ""
+            print(f"{family.pattern.text}: no documents{has}")
+    for one in found:
         looked = "" if one.documents == one.paths else f", {one.documents:,} valid ones looked at"
         print(f"{one.collection}: {one.paths:,} documents{looked}")
         for finding in sorted(one.findings.values(), key=lambda finding: -finding.number):

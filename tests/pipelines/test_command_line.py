@@ -337,6 +337,13 @@ def test_check(notes: Path) -> None:
     assert last_line(bad) == "3 problems"
 
 
+def test_check_tells_a_collection_without_documents(notes: Path) -> None:
+    (notes / "notes.jsonl").write_text((note(1) + note(2)).replace("notes/", "memos/"))
+    done = run(notes, *CLI, "check", "--views", "mine", "--source", "file:notes.jsonl")
+    said = "notes: no documents; the source has memos (2), which no model reads\nno problems\n"
+    assert (done.returncode, done.stdout) == (0, said)
+
+
 def test_init_proposes_a_view_that_runs_and_its_test(tmp_path: Path) -> None:
     done = run(tmp_path, *CLI, "init", "my_views.py", "--source", "sample:", "--sample", "100")
     assert (done.returncode, done.stderr) == (0, "")
