@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -121,14 +121,16 @@ def _why(views: tuple[str, ...], source: tuple[str, ...], row_path: str) -> int:
     """Show the documents and versions behind a row, and what each contributed."""
     from boiler_beam.connectors import read_sources
     from boiler_beam.engine.why import why
+    from boiler_beam.events import DeadLetter
     from boiler_beam.plan import compile_plan
     from boiler_beam.steps.newest import NewestVersions
     from pipelines.views import load_views
 
     plan = compile_plan(load_views(views))
-    versions = NewestVersions(plan, lambda letter: None)
+    letters: list[DeadLetter] = []
+    versions = NewestVersions(plan, letters.append)
     versions.add_all(read_sources(source, plan.collections))
-    for line in why(plan, versions, row_path):
+    for line in why(plan, versions, row_path, letters):
         print(line)
     return 0
 
@@ -162,13 +164,28 @@ def _check(views: tuple[str, ...], source: tuple[str, ...], sample: int | None) 
     """Check models against documents: what is invalid, which references lead nowhere. Exits with 1 if any."""
     from boiler_beam.connectors import read_sources
     from boiler_beam.engine.check import check
+    from boiler_beam.events import Change, DeadLetter
     from boiler_beam.plan import compile_plan
+    from boiler_beam.propose import pattern_of
     from pipelines.views import load_views
 
     plan = compile_plan(load_views(views))
-    changes = read_sources(source, plan.collections)
+    unread: dict[str, set[str]] = {}
+
+    def noted(changes: Iterable[Change | DeadLetter]) -> Iterator[Change | DeadLetter]:
+        for change in changes:
+            if isinstance(change, Change) and not plan.families_of(change.path):
+                unread.setdefault(pattern_of(change.path), set()).add(change.path)
+            yield change
+
     number = 0
-    for one in check(plan, changes, sample):
+    found = check(plan, noted(read_sources(source, plan.collections)), sample)
+    others = ", ".join(f"{name} ({len(paths):,})" for name, paths in sorted(unread.items()))
+    for family in plan.families:
+        if family.pattern.text not in {one.collection for one in found}:
+            has = f"; the source has {others}, which no model reads" if others else ""
+            print(f"{family.pattern.text}: no documents{has}")
+    for one in found:
         looked = "" if one.documents == one.paths else f", {one.documents:,} valid ones looked at"
         print(f"{one.collection}: {one.paths:,} documents{looked}")
         for finding in sorted(one.findings.values(), key=lambda finding: -finding.number):
@@ -320,7 +337,8 @@ def _check_state(uri: str) -> int:
 def _opened_state(uri: str) -> Iterator[Any]:
     from boiler_beam.engine.state import SqliteState
 
-    with closing(SqliteState(_path_of_state(uri))) as state:
+    mend = "stop the stream; its /metrics tells while it runs (--metrics_port)"
+    with closing(SqliteState(_path_of_state(uri), mend)) as state:
         yield state
 
 
@@ -330,7 +348,8 @@ def _path_of_state(uri: str) -> str:
 
     path = uri.removeprefix("sqlite:")
     if not uri.startswith("sqlite:") or not os.path.exists(path):
-        raise UsageError(f"{uri}: expected the state of a stream at sqlite:PATH, got none; mend: check the path")
+        mend = "check the path" if ":" in uri else f"write sqlite:{uri}"
+        raise UsageError(f"{uri}: expected the state of a stream at sqlite:PATH, got none; mend: {mend}")
     return path
 
 

@@ -4,28 +4,38 @@ from __future__ import annotations
 
 import os
 import platform
+import socket
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 
 from boiler_beam.connectors import open_sink
-from boiler_beam.errors import BoilerBeamError, DeclarationError
+from boiler_beam.errors import BoilerBeamError, DeclarationError, UsageError
 from boiler_beam.plan import compile_plan
-from pipelines.options import KEYS, configuration
+from pipelines.options import configuration
 from pipelines.views import load_views
 
 __all__ = ["examine"]
 
-_EXTRAS = {"beam": "apache_beam", "parquet": "pyarrow"}
+_EXTRAS = {
+    "firestore": "google.cloud.firestore",
+    "beam": "apache_beam",
+    "parquet": "pyarrow",
+    "metrics": "prometheus_client",
+}
+_EMULATORS = ("FIRESTORE_EMULATOR_HOST", "PUBSUB_EMULATOR_HOST")
+_SECONDS = 2.0
+"""How long an emulator may take to answer."""
 
 
 def examine() -> Iterator[tuple[bool, str]]:
     """What was looked at: whether it is well, and a line that says what was found."""
     yield True, f"Python {platform.python_version()}"
     for extra, module in _EXTRAS.items():
-        installed = "installed" if find_spec(module) else f"not installed (pip install 'boiler_beam[{extra}]')"
+        installed = "installed" if _is_installed(module) else f"not installed (pip install 'boiler_beam[{extra}]')"
         yield True, f"{extra}: {installed}"
+    yield from _emulators()
     table = configuration()
-    for key in KEYS:
+    for key in _CHECKS:
         variable = f"BOILER_BEAM_{key.upper()}"
         value = os.environ.get(variable) or table.get(key)
         place = variable if os.environ.get(variable) else "pyproject.toml"
@@ -33,12 +43,37 @@ def examine() -> Iterator[tuple[bool, str]]:
             yield True, f"{key}: not set"
         else:
             names = value.split() if isinstance(value, str) else value
-            yield _tried(f"{key}: {' '.join(names)} ({place})", _CHECKS.get(key), names)
+            yield _tried(f"{key}: {' '.join(names)} ({place})", _CHECKS[key], names)
 
 
-def _tried(line: str, look: Callable[[list[str]], str] | None, names: list[str]) -> tuple[bool, str]:
+def _is_installed(module: str) -> bool:
     try:
-        found = look(names) if look is not None else "not used by this version"
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # of a package that it would lie in
+        return False
+
+
+def _emulators() -> Iterator[tuple[bool, str]]:
+    for variable in _EMULATORS:
+        address = os.environ.get(variable)
+        if address:
+            answers = _answers(address)
+            found = "answers" if answers else "does not answer; mend: start the emulator, or unset it"
+            yield answers, f"{variable}={address}: {found}"
+
+
+def _answers(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _SECONDS).close()
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _tried(line: str, look: Callable[[list[str]], str], names: list[str]) -> tuple[bool, str]:
+    try:
+        found = look(names)
     except (BoilerBeamError, DeclarationError) as error:
         return False, f"{line}: {error}"
     return True, f"{line}: {found}"
@@ -54,4 +89,11 @@ def _sink(names: list[str]) -> str:
     return f"holds {', '.join(controls)}" if controls else "can be opened, and is empty"
 
 
-_CHECKS: dict[str, Callable[[list[str]], str]] = {"views": _views, "sink": _sink}
+def _state(names: list[str]) -> str:
+    scheme, _, path = " ".join(names).partition(":")
+    if scheme not in ("memory", "sqlite") or bool(path) != (scheme == "sqlite"):
+        raise UsageError("expected memory: or sqlite:PATH; mend: write one of the two")
+    return "is there" if path and os.path.exists(path) else "will be made" if path else "nothing is kept"
+
+
+_CHECKS: dict[str, Callable[[list[str]], str]] = {"views": _views, "sink": _sink, "state": _state}

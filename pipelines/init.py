@@ -61,7 +61,7 @@ def initialize(path: str, sources: Sequence[str], sample: int) -> Iterator[str]:
         file.write(_test(module, view, list(documents.values())))
     yield f"{test}: a row of {proposal.view}, which has one for each of {_root_of(view)}"
     given = " ".join(f"--source {one}" for one in sources)
-    yield f"next: python -m pytest {test}; boiler-beam check --views {module} {given}"
+    yield f"next: pip install pytest; python -m pytest {test}; boiler-beam check --views {module} {given}"
 
 
 def _sampled(sources: Sequence[str], sample: int) -> tuple[dict[str, Change], set[str]]:
@@ -72,6 +72,8 @@ def _sampled(sources: Sequence[str], sample: int) -> tuple[dict[str, Change], se
     for change in read_sources(sources, ()):
         if isinstance(change, DeadLetter):
             continue
+        if _is_ours(change):
+            continue
         known.add(change.path)
         pattern = pattern_of(change.path)
         if change.path not in newest and kept[pattern] >= sample:
@@ -81,6 +83,16 @@ def _sampled(sources: Sequence[str], sample: int) -> tuple[dict[str, Change], se
         if change.path not in newest or newest[change.path].version <= change.version:
             newest[change.path] = change
     return {path: change for path, change in newest.items() if _is_readable(change)}, known
+
+
+def _is_ours(change: Change) -> bool:
+    """Whether it is a row, or what a sink remembers in a `_boiler` collection: nothing that the application wrote."""
+    if any(name.startswith("_boiler") for name in change.path.split("/")[::2]):
+        return True
+    try:
+        return "_boiler" in decode_fields(change.fields)
+    except (ValueError, msgspec.MsgspecError):
+        return False
 
 
 def _is_readable(change: Change) -> bool:

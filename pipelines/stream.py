@@ -107,6 +107,9 @@ def _embedded(plan: Plan, options: RunOptions, dead_letters: str) -> tuple[Strea
     with ExitStack() as stack:
         state = stack.enter_context(closing(MemoryState() if options.dry_run else open_state(address)))
         stack.callback(letters.close)
+        if not all(source.is_bounded for source in sources):
+            names = ", ".join(options.source)
+            print(f"follows {names}; state {'memory:' if options.dry_run else address}", file=sys.stderr)
         told = stack.enter_context(_progress())
         if options.metrics_port is not None:
             from pipelines.metrics import serve_metrics

@@ -17,13 +17,14 @@ class Lock:
     Args:
         uri: Names what is locked in messages.
         path: The file that is written.
+        mend: What to do when another program holds it.
 
     Raises:
         UsageError: Another program holds it, or it can't be made.
     """
 
-    def __init__(self, uri: str, path: str) -> None:
-        self._path = f"{path}.lock"
+    def __init__(self, uri: str, path: str, mend: str = "wait until it ends") -> None:
+        self._path, self._mend = f"{path}.lock", mend
         try:
             os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
             self._file: BinaryIO = self._locked(uri)
@@ -38,7 +39,7 @@ class Lock:
             except BlockingIOError:
                 file.close()
                 raise UsageError(
-                    f"{uri}: expected to be its only writer, got another one; mend: wait until it ends"
+                    f"{uri}: expected to be its only writer, got another one; mend: {self._mend}"
                 ) from None
             try:
                 if os.stat(self._path).st_ino == os.fstat(file.fileno()).st_ino:

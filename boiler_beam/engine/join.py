@@ -7,7 +7,7 @@ is built once for each edge.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -77,7 +77,9 @@ class ViewJoin:
         self.index = {edge.name: self._index(edge) for edge in view.edges}
         self.contributions = [self._contributions(place) for place in range(len(view.aggregates))]
         self.is_anything_invalid = any(self.versions.invalid[edge.family] for edge in view.edges)
-        self.taints = {edge.name: self._taints(edge) for edge in view.edges} if self.is_anything_invalid else {}
+        self.taints: dict[str, frozenset[str]] = {}
+        if self.is_anything_invalid:
+            self.taints = {edge.name: self._taints(edge, self.versions.invalid[edge.family]) for edge in view.edges}
 
     # What is made once for each edge ----------------------------------------------------------------------------------
 
@@ -129,9 +131,8 @@ class ViewJoin:
                 self._raised(edge, document, error)
         return found
 
-    def _taints(self, edge: Edge) -> frozenset[str]:
-        """The paths (or row ids, or targets) by which an invalid document may reach a row over this edge (S5)."""
-        invalid = self.versions.invalid[edge.family]
+    def _taints(self, edge: Edge, invalid: Iterable[str]) -> frozenset[str]:
+        """The paths (or row ids, or targets) by which invalid documents may reach a row over this edge (S5)."""
         if not isinstance(edge, (Referrers, Group)):
             return frozenset(invalid)
         found: set[str] = set()
@@ -186,7 +187,7 @@ class ViewJoin:
     def copies(self, own: Own) -> Sequence[Copy]:
         """The copies of a row."""
         view, reach = self.view, self.reacher(own.documents)
-        if own.is_tainted or (self.is_anything_invalid and self._is_tainted(reach)):
+        if own.is_tainted or (self.is_anything_invalid and self._is_tainted(reach, self.taints)):
             return [Copy(view.paths.mask(own.row_id), None)]
         for edge in view.edges:
             if is_missing(edge, _NONE) and is_missing(edge, reach(edge.name)):
@@ -226,9 +227,19 @@ class ViewJoin:
                 fold.add(state, path, value)
         return fold.result(state)
 
-    def _is_tainted(self, reach: Callable[[str], dict[str, DomainModel]]) -> bool:
+    def is_tainted_by(self, own: Own, path: str) -> bool:
+        """Whether a row can't be told because of this document: it is invalid, and may be one of the row's."""
+        invalid, view = self.versions.invalid, self.view
+        taints = {edge.name: self._taints(edge, {path} & invalid[edge.family].keys()) for edge in view.edges}
+        roots = taints[view.root.name]
+        ids = roots if isinstance(view.root, Group) else map(view.row_id, roots)
+        return own.row_id in ids or self._is_tainted(self.reacher(own.documents), taints)
+
+    def _is_tainted(
+        self, reach: Callable[[str], dict[str, DomainModel]], tainting: Mapping[str, frozenset[str]]
+    ) -> bool:
         for edge in self.view.edges[1:]:
-            taints = self.taints[edge.name]
+            taints = tainting[edge.name]
             if not taints:
                 continue
             match edge:

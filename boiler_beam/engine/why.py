@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from boiler_beam.engine.join import Join, Own, ViewJoin
 from boiler_beam.errors import UsageError
@@ -16,13 +16,14 @@ from boiler_beam.views.fold import Count
 __all__ = ["why"]
 
 
-def why(plan: Plan, versions: NewestVersions, row_path: str) -> Iterator[str]:
+def why(plan: Plan, versions: NewestVersions, row_path: str, letters: Sequence[DeadLetter] = ()) -> Iterator[str]:
     """Lines for people: what each edge of a row reached, what was added to its aggregates, and the row itself.
 
     Args:
         plan: The views.
         versions: The documents.
         row_path: The row's path, `meeting_sessions/m1`.
+        letters: What was refused when the documents were read.
 
     Raises:
         UsageError: No view has rows at such a path.
@@ -31,8 +32,8 @@ def why(plan: Plan, versions: NewestVersions, row_path: str) -> Iterator[str]:
     if view is None:
         known = ", ".join(view.paths.template for view in plan.views)
         raise UsageError(f"{row_path}: expected the path of a row, got none of a view; mend: rows are at {known}")
-    letters: list[DeadLetter] = []
-    joined = ViewJoin(Join(plan, versions, letters.append), view)
+    raised: list[DeadLetter] = []
+    joined = ViewJoin(Join(plan, versions, raised.append), view)
     yield f"{row_path} of {view.name}"
     mask, is_made = view.paths.mask_of(row_path), False
     for own in joined.own():
@@ -48,11 +49,19 @@ def why(plan: Plan, versions: NewestVersions, row_path: str) -> Iterator[str]:
             yield f"row: {copy.fields.decode()}"
         elif copies:
             yield "row: not told, because a document or getter that it needs failed; what stands in a sink stays"
+            yield from _refused(joined, own, letters)
     if not is_made:
         yield f"no document of {view.root.name} makes it"
-    for letter in letters:
+    for letter in raised:
         if letter.path is not None and letter.stage == "render" and view.target.matches(letter.path):
             yield f"dead letter {letter.code}: {letter.message}"
+
+
+def _refused(joined: ViewJoin, own: Own, letters: Sequence[DeadLetter]) -> Iterator[str]:
+    """The inputs that keep a row from being told."""
+    for letter in letters:
+        if letter.stage != "render" and letter.path is not None and joined.is_tainted_by(own, letter.path):
+            yield f"dead letter {letter.code} of {letter.path}: {letter.message}"
 
 
 def _edges(joined: ViewJoin, own: Own) -> Iterator[str]:

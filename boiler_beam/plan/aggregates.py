@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from boiler_beam.plan.edges import Tell
-from boiler_beam.plan.fieldpath import FieldError, as_value, value_reader
+from boiler_beam.plan.fieldpath import FieldError, as_value, field_path, is_never_number, number_fields, value_reader
 from boiler_beam.plan.ordering import ordering
 from boiler_beam.plan.tree import Aggregate, Edge
 from boiler_beam.views import EdgeDeclaration
@@ -50,6 +50,14 @@ class AggregateCompiler:
                 self.mistake(name, f"{word}= to be an int from 1", repr(number), "write a positive int")
                 return None
         of = self._of(name, edge, declared.of, "of")
+        if of is not None and declared.kind in ("sum", "mean") and isinstance(declared.of, str):
+            kind = field_path(edge.model, declared.of).annotation
+            if is_never_number(kind):
+                known = ", ".join(number_fields(edge.model))
+                mend = f"name one of: {known}" if known else "write of=lambda document: ..."
+                got = f"of={declared.of!r}, a field of {getattr(kind, '__name__', kind)}"
+                self.mistake(name, "a field of numbers", got, mend)
+                return None
         match declared.kind:
             case "count":
                 return Aggregate(name, edge.name, Count(), declared.where, lambda document: 0)

@@ -14,7 +14,15 @@ import msgspec
 from boiler_beam.models import DomainModel, PathField, path_fields, wire_of
 from boiler_beam.values import Ref, from_wire
 
-__all__ = ["FieldError", "FieldPath", "as_value", "field_path", "value_reader"]
+__all__ = [
+    "FieldError",
+    "FieldPath",
+    "as_value",
+    "field_path",
+    "is_never_number",
+    "number_fields",
+    "value_reader",
+]
 
 Values = Callable[[Any], list[tuple[str | None, Any]]]
 
@@ -92,6 +100,28 @@ def value_reader(model: type, text: str, mend: str = "name a field with one valu
         return lambda document: as_value(getattr(document, text))
     read = path.read
     return lambda document: next((as_value(value) for _, value in read(document)), None)
+
+
+_NO_NUMBERS = (str, bytes, datetime, msgspec.Struct)
+
+
+def is_never_number(annotation: Any) -> bool:
+    """Whether no value of this type is a number, for all that is known.
+
+    >>> is_never_number(str), is_never_number(str | int), is_never_number(Any)
+    (True, False, False)
+    """
+    origin = get_origin(annotation) or annotation
+    if origin in (Union, types.UnionType):
+        return all(map(is_never_number, get_args(annotation)))
+    return isinstance(origin, type) and issubclass(origin, (*_NO_NUMBERS, Ref))
+
+
+def number_fields(model: Any) -> list[str]:
+    """The names of a model's fields whose values are numbers."""
+    names = [name for name in model.__struct_fields__ if name not in ("path", "version")]
+    paths = [field_path(model, name) for name in names]
+    return [path.text for path in paths if path.annotation in (int, float) and not path.is_many]
 
 
 _VALUES = frozenset({str, int, float, bool, type(None), datetime, Ref})

@@ -9,6 +9,7 @@ import json
 import os
 import pty
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -18,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.helpers.servers import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = ROOT / "boiler_beam" / "samples" / "meeting.jsonl"
@@ -341,13 +344,20 @@ def test_check(notes: Path) -> None:
     assert last_line(bad) == "3 problems"
 
 
+def test_check_tells_a_collection_without_documents(notes: Path) -> None:
+    (notes / "notes.jsonl").write_text((note(1) + note(2)).replace("notes/", "memos/"))
+    done = run(notes, *CLI, "check", "--views", "mine", "--source", "file:notes.jsonl")
+    said = "notes: no documents; the source has memos (2), which no model reads\nno problems\n"
+    assert (done.returncode, done.stdout) == (0, said)
+
+
 def test_init_proposes_a_view_that_runs_and_its_test(tmp_path: Path) -> None:
     done = run(tmp_path, *CLI, "init", "my_views.py", "--source", "sample:", "--sample", "100")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == [
         "my_views.py: models of 4 collections, from 24 documents",
         "test_my_views.py: a row of MeetingView, which has one for each of meetings",
-        "next: python -m pytest test_my_views.py; boiler-beam check --views my_views --source sample:",
+        "next: pip install pytest; python -m pytest test_my_views.py; boiler-beam check --views my_views --source sample:",
     ]
     test = run(tmp_path, sys.executable, "-m", "pytest", "-q", "test_my_views.py", PYTHONPATH=f"{ROOT}:{tmp_path}")
     assert "1 passed" in test.stdout
@@ -357,6 +367,14 @@ def test_init_proposes_a_view_that_runs_and_its_test(tmp_path: Path) -> None:
     again = run(tmp_path, *CLI, "init", "my_views.py", "--source", "sample:")
     assert again.returncode == 2
     assert again.stderr == "error: my_views.py: expected no file, got one; mend: name another, or remove it\n"
+
+
+def test_init_takes_no_notice_of_rows(notes: Path) -> None:
+    ours = [("shouts/n1", {"text": "X", "_boiler": {"generation": 1}}), ("_boiler/Shout", {"generation": 1})]
+    lines = [json.dumps({"path": path, "version": 1, "fields": fields}) + "\n" for path, fields in ours]
+    (notes / "notes.jsonl").write_text(note(1) + "".join(lines))
+    done = run(notes, *CLI, "init", "new.py", "--source", "file:notes.jsonl")
+    assert done.stdout.startswith("new.py: models of 1 collections, from 1 documents\n"), done.stdout + done.stderr
 
 
 def test_init_of_nothing(notes: Path) -> None:
@@ -417,9 +435,22 @@ def test_why_a_row_is_missing_or_cannot_be_told(notes: Path) -> None:
         "    counts in num_loans",
         "    adds 3 to mean_days",
     ]
-    (notes / "notes.jsonl").write_text(note(1, text=7))
+    (notes / "notes.jsonl").write_text(note(1, text=7) + note(2, text=8))
     untold = run(notes, *CLI, "why", "--views", "mine", "--source", "file:notes.jsonl", "shouts/n1")
-    assert untold.stdout.splitlines()[-1].startswith("row: not told, because a document or getter that it needs failed")
+    said, *letters = untold.stdout.splitlines()[-2:]
+    assert said.startswith("row: not told, because a document or getter that it needs failed")
+    assert letters == ["dead letter invalid_document of notes/n1: Note: Expected `str`, got `int` - at `$.text`"], (
+        "and not that of another row"
+    )
+    lines += [{"path": "authors/a1", "version": 3, "fields": {"name": 7}}]
+    lines += [{"path": "loans/l2", "version": 4, "fields": {"book": "b1", "days": "many"}}]
+    lines += [{"path": "loans/l3", "version": 5, "fields": {"book": "b2", "days": "many"}}]
+    (notes / "books.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    found = run(notes, *CLI, "why", "--views", "library", "--source", "file:books.jsonl", "book_cards/b1")
+    assert [line.partition(":")[0] for line in found.stdout.splitlines() if line.startswith("dead")] == [
+        "dead letter invalid_document of authors/a1",
+        "dead letter invalid_document of loans/l2",
+    ]
 
 
 def test_configuration(notes: Path) -> None:
@@ -449,6 +480,9 @@ def test_doctor(notes: Path) -> None:
     bare = run(notes, *CLI, "doctor")
     assert bare.returncode == 0
     assert "ok   views: not set\n" in bare.stdout
+    assert "ok   firestore: installed\n" in bare.stdout
+    assert "ok   metrics: " in bare.stdout
+    assert "project" not in bare.stdout, "no key that nothing uses"
     (notes / "pyproject.toml").write_text('[tool.boiler_beam]\nviews = "mine"\nsink = "jsonl:rows.jsonl"\n')
     run(notes, *MAIN, "--source", "file:notes.jsonl")
     well = run(notes, *CLI, "doctor")
@@ -458,6 +492,28 @@ def test_doctor(notes: Path) -> None:
     assert ill.returncode == 1
     assert "FAIL views: nowhere (BOILER_BEAM_VIEWS): --views nowhere: expected a module in " in ill.stdout
     assert "FAIL sink: ftp:x (BOILER_BEAM_SINK): ftp:x: expected the scheme of a sink, got 'ftp'; mend: " in ill.stdout
+
+
+def test_doctor_asks_the_emulators(notes: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        there, nowhere = f"127.0.0.1:{server.getsockname()[1]}", f"127.0.0.1:{free_port()}"
+        done = run(notes, *CLI, "doctor", FIRESTORE_EMULATOR_HOST=there, PUBSUB_EMULATOR_HOST=nowhere)
+    assert done.returncode == 1
+    assert f"ok   FIRESTORE_EMULATOR_HOST={there}: answers\n" in done.stdout
+    said = f"FAIL PUBSUB_EMULATOR_HOST={nowhere}: does not answer; mend: start the emulator, or unset it\n"
+    assert said in done.stdout
+    assert "EMULATOR" not in run(notes, *CLI, "doctor", FIRESTORE_EMULATOR_HOST="", PUBSUB_EMULATOR_HOST="").stdout
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        ("memory:", "ok   state: memory: (BOILER_BEAM_STATE): nothing is kept"),
+        ("s.db", "expected memory: or sqlite:PATH"),
+    ],
+)
+def test_doctor_looks_at_the_state(notes: Path, state: str, said: str) -> None:
+    assert said in run(notes, *CLI, "doctor", BOILER_BEAM_STATE=state).stdout
 
 
 def test_a_backfill_takes_no_notice_of_what_streams_are_told_and_says_so(notes: Path) -> None:

@@ -156,6 +156,15 @@ def test_sigterm_drains_and_a_restart_goes_on(tmp_path: Path) -> None:
     assert_right("jsonl:rows.jsonl", tmp_path, table)
 
 
+def test_a_stream_without_an_end_says_what_it_follows(tmp_path: Path) -> None:
+    (tmp_path / "snapshot.jsonl").write_text(lines(history(20)))
+    append(tmp_path, [])
+    with following(tmp_path, "--source", "file:snapshot.jsonl") as process:
+        assert process.stderr is not None
+        said = "follows tail:changes.jsonl, file:snapshot.jsonl; state sqlite:rows.jsonl.state.db\n"
+        assert process.stderr.readline() == said
+
+
 def test_an_unbounded_source_needs_a_snapshot(tmp_path: Path) -> None:
     append(tmp_path, history(20))
     done = run(tmp_path, "--source", "tail:changes.jsonl", "--sink", "jsonl:rows.jsonl")
@@ -232,6 +241,11 @@ def test_two_programs_on_one_state_or_one_sink(tmp_path: Path) -> None:
         assert same.returncode == 2
         assert same.stderr.splitlines()[-1] == (
             "error: --state sqlite:state.db: expected to be its only writer, got another one; mend: wait until it ends"
+        )
+        beside = cli(tmp_path, "state", "show", "sqlite:state.db")
+        assert beside.returncode == 2
+        assert beside.stderr.endswith(
+            "got another one; mend: stop the stream; its /metrics tells while it runs (--metrics_port)\n"
         )
         sink = run(
             tmp_path,
@@ -363,6 +377,9 @@ def test_the_state_by_the_command_line(tmp_path: Path) -> None:
     assert (missing.returncode, missing.stderr) == (
         2,
         "error: sqlite:nothing.db: expected the state of a stream at sqlite:PATH, got none; mend: check the path\n",
+    )
+    assert cli(tmp_path, "state", "show", "state.db").stderr == (
+        "error: state.db: expected the state of a stream at sqlite:PATH, got none; mend: write sqlite:state.db\n"
     )
 
 

@@ -17,7 +17,7 @@ import grpc
 from boiler_beam.connectors.firestore.protos import METHODS
 from boiler_beam.errors import BoilerBeamError, UsageError
 
-__all__ = ["PASSING", "Client", "explained"]
+__all__ = ["PASSING", "Client", "emulator_hint", "explained"]
 
 _ADDRESS = re.compile(r"([a-z][a-z0-9.:-]{3,62}[a-z0-9])(?:/([a-z0-9()-]+))?")
 _HOST = "firestore.googleapis.com:443"
@@ -126,6 +126,17 @@ class Client:
             self._channel.close()
             self._channel = None
             self._stubs.clear()
+
+
+def emulator_hint(code: grpc.StatusCode, environ: Mapping[str, str] = os.environ) -> str:
+    """What a message that a call failed says of an emulator; empty without one, or where a server answered.
+
+    >>> emulator_hint(grpc.StatusCode.UNAVAILABLE, {"FIRESTORE_EMULATOR_HOST": "127.0.0.1:8080"})
+    ' (FIRESTORE_EMULATOR_HOST=127.0.0.1:8080: does the emulator run?)'
+    """
+    host = environ.get("FIRESTORE_EMULATOR_HOST", "")
+    is_down = host and code is grpc.StatusCode.UNAVAILABLE
+    return f" (FIRESTORE_EMULATOR_HOST={host}: does the emulator run?)" if is_down else ""
 
 
 def open_channel(uri: str, emulator: str, variable: str, host: str, scopes: Sequence[str]) -> grpc.Channel:

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import grpc
 
 from boiler_beam.connectors.base import Control
-from boiler_beam.connectors.firestore.client import PASSING, Client, explained, failure
+from boiler_beam.connectors.firestore.client import PASSING, Client, emulator_hint, explained, failure
 from boiler_beam.connectors.firestore.protos import CommitRequest, RunQueryRequest, Write
 from boiler_beam.connectors.firestore.throttle import back_off
 from boiler_beam.connectors.firestore.values import micros_of_proto, put_micros
@@ -36,6 +36,8 @@ _log = logging.getLogger("boiler_beam")
 _UNMET = {grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.ALREADY_EXISTS, grpc.StatusCode.NOT_FOUND}
 _CALL_SECONDS, _START_SECONDS, _RENEW_SECONDS = 10.0, 60.0, 600.0
 """How long one call is waited for, and how often it is repeated: at a start, and once rows were written."""
+_TOLD = (5, 15, 45, 135)
+"""The attempts after which it is said that there is no answer: after one second, and then ever more rarely."""
 _LOOK_SECONDS = 5.0
 """Between two looks at another program's lease."""
 
@@ -76,7 +78,7 @@ def read_controls(client: Client, seconds: float = _START_SECONDS) -> dict[str, 
     request.structured_query.from_.add(collection_id=CONTROLS)
     found = {}
     with explained(client.uri, "to read control documents"):
-        for answer in patiently(lambda: list(client.call("RunQuery", request, _CALL_SECONDS)), seconds):
+        for answer in patiently(lambda: list(client.call("RunQuery", request, _CALL_SECONDS)), seconds, client.uri):
             if not answer.HasField("document"):
                 continue
             fields, updated = answer.document.fields, micros_of_proto(answer.document.update_time)
@@ -93,8 +95,14 @@ def read_controls(client: Client, seconds: float = _START_SECONDS) -> dict[str, 
     return found
 
 
-def patiently(call: Callable[[], Any], seconds: float) -> Any:
-    """Calls until it succeeds, or fails with what does not pass, or for so many seconds."""
+def patiently(call: Callable[[], Any], seconds: float, uri: str = "firestore") -> Any:
+    """Calls until it succeeds, or fails with what does not pass, or for so many seconds; says so now and then.
+
+    Args:
+        call: What is tried.
+        seconds: How long.
+        uri: Names the database in messages.
+    """
     deadline, attempts = time.monotonic() + seconds, 0
     while True:
         try:
@@ -104,6 +112,9 @@ def patiently(call: Callable[[], Any], seconds: float) -> Any:
             if code not in PASSING or time.monotonic() >= deadline:
                 raise
         attempts += 1
+        if attempts in _TOLD:
+            left, hint = max(0.0, deadline - time.monotonic()), emulator_hint(code)
+            _log.warning("%s: expected an answer, got %s; tries for %.0f s more%s", uri, code.name, left, hint)
         time.sleep(back_off(attempts, 1.0, most_seconds=2.0))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import grpc
 
-from boiler_beam.connectors.firestore.client import PASSING, failure
+from boiler_beam.connectors.firestore.client import PASSING, emulator_hint, failure
 
 __all__ = ["Retry"]
 
@@ -58,7 +58,8 @@ class Retry:
         delay: float = min(_MOST_SECONDS, _LEAST_SECONDS * 2**self.failures) * random.uniform(0.5, 1)
         self.failures += 1
         if self.failures > 1:
-            _log.warning("%s: expected %s, got %s; again in %.1f s", self.uri, self.expected, code.name, delay)
+            hint = emulator_hint(code)
+            _log.warning("%s: expected %s, got %s; again in %.1f s%s", self.uri, self.expected, code.name, delay, hint)
         return delay
 
     def wait(self, error: grpc.RpcError) -> None:

@@ -112,11 +112,14 @@ def failure(client: Client, error: grpc.RpcError, expected: str) -> BoilerBeamEr
     """What a server's refusal means for the person who runs the program."""
     is_topic = "/topics/" in client.name
     role = "roles/pubsub.publisher" if is_topic else "roles/pubsub.subscriber and roles/pubsub.viewer"
-    create = "topics create" if is_topic else "subscriptions create --topic=TOPIC"
+    _, project, kind, short = client.name.split("/", 3)
+    create = f"{kind} create {short}{'' if is_topic else ' --topic=TOPIC'} --project={project}"
+    if client.emulator:
+        create += f" (gcloud needs CLOUDSDK_API_ENDPOINT_OVERRIDES_PUBSUB=http://{client.emulator}/)"
     mends = {
         grpc.StatusCode.PERMISSION_DENIED: f"grant {role} to the account of this program",
         grpc.StatusCode.UNAUTHENTICATED: "gcloud auth application-default login",
-        grpc.StatusCode.NOT_FOUND: f"gcloud pubsub {create} {client.name}",
+        grpc.StatusCode.NOT_FOUND: f"gcloud pubsub {create}",
         grpc.StatusCode.UNAVAILABLE: "check the network, and PUBSUB_EMULATOR_HOST if it is set; then run again",
         grpc.StatusCode.RESOURCE_EXHAUSTED: "look at the project's quota; then run again",
     }

@@ -50,6 +50,7 @@ class SqliteState(State):
 
     Args:
         path: The file; it is made where there is none.
+        mend: What to do when another program uses it.
 
     Raises:
         UsageError: Another program uses it, or it holds something else, or that of another version.
@@ -58,13 +59,13 @@ class SqliteState(State):
     is_durable = True
     _has_read = False
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, mend: str = "wait until it ends") -> None:
         self.path, self.uri = path, f"sqlite:{path}"
         is_there = os.path.exists(path) and os.path.getsize(path) > 0
         if is_there and not os.access(path, os.W_OK):
             raise UsageError(f"--state {self.uri}: expected a file that can be written, got a read-only one")
         with ExitStack() as opened:
-            opened.callback(Lock(f"--state {self.uri}", path).close)
+            opened.callback(Lock(f"--state {self.uri}", path, mend).close)
             if not is_there:
                 opened.callback(self._leave_nothing)
             self._open(is_there, opened)

@@ -106,7 +106,9 @@ def test_a_backfill_is_refused(channel: Channel) -> None:
 
 def test_a_topic_that_is_not_there(pubsub_emulator: str, project: str) -> None:
     topic = f"projects/{project}/topics/none"
-    said = f"got NOT_FOUND: .*; mend: gcloud pubsub topics create {topic}"
+    create = f"gcloud pubsub topics create none --project={project}"
+    override = f"gcloud needs CLOUDSDK_API_ENDPOINT_OVERRIDES_PUBSUB=http://{pubsub_emulator}/"
+    said = rf"got NOT_FOUND: .*; mend: {create} \({override}\)"
     with pytest.raises(UsageError, match=said), open_sink(f"pubsub:{topic}").stream([VIEW]):
         pass
     with pytest.raises(UsageError, match=said):

@@ -152,9 +152,8 @@ def test_addresses_that_are_none(rest: str) -> None:
 
 def test_a_subscription_that_is_not_there(pubsub_emulator: str, project: str) -> None:
     opened = open_source(f"pubsub:projects/{project}/subscriptions/none")
-    with pytest.raises(
-        UsageError, match=r"got NOT_FOUND: .*mend: gcloud pubsub subscriptions create --topic=TOPIC pro"
-    ):
+    create = f"subscriptions create none --topic=TOPIC --project={project}"
+    with pytest.raises(UsageError, match=f"got NOT_FOUND: .*mend: gcloud pubsub {create} "):
         opened.prepare([])
     with pytest.raises(UsageError, match="got NOT_FOUND"):
         next(iter(opened.follow(None)))
