@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import apache_beam as beam
@@ -40,7 +41,8 @@ def run_backfill(
     Args:
         plan: The views, importable on the workers.
         sources: URIs of bounded sources.
-        destination: Where rows and dead letters go.
+        destination: Where rows and dead letters go. Its `read_time` is also that as of which sources are read that can
+            tell; where it has none, the rows' version is the sources' own, or the newest version read.
         runner: A Beam runner's name; `DirectRunner` is FnApiRunner in this process.
         beam_arguments: Options of Beam's own, `--name=value`.
 
@@ -48,8 +50,10 @@ def run_backfill(
         UsageError: A source can't be read, the sink can't be written, or Beam does not know an option.
     """
     refuse_main(plan)
-    opened = open_sources(sources, plan.collections)
+    opened = open_sources(sources, plan.collections, destination.read_time)
     splits = [(source.uri, split) for source in opened for split in source.splits()]
+    if destination.read_time is None:
+        destination = replace(destination, read_time=max(source.read_time or 0 for source in opened) or None)
     open_sink(destination.sink).controls()
     open_dead_letters(destination.dead_letters)
     sizes = [source.size_bytes() for source in opened]
@@ -123,4 +127,5 @@ def _report(plan: Plan, result: Any) -> Report:
             name.partition("/")[2]: number for name, number in counts.items() if name.startswith(f"{view.name}/")
         }
         views.append(ViewReport(view.name, **numbers))
-    return Report(counts.get("documents", 0), counts.get("changes", 0), counts.get("dead_letters", 0), views)
+    totals = {name: counts.get(name, 0) for name in ("documents", "changes", "dead_letters", "touched", "drift")}
+    return Report(views=views, **totals)

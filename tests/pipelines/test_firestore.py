@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from boiler_beam.connectors import Control, open_sink
 from boiler_beam.connectors.pubsub.envelope import document_message
 from boiler_beam.oracle import compute
 from boiler_beam.plan import compile_plan
@@ -157,9 +158,12 @@ def test_killed_at_any_time(application: Application, project: str, tmp_path: Pa
     assert done.stdout == "no row differs\n", done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("runner", [(), pytest.param(("--runner", "DirectRunner"), marks=pytest.mark.beam)])
 def test_s16_a_backfill_beside_a_stream_asks_it_for_rows(
-    application: Application, project: str, tmp_path: Path
+    application: Application, project: str, tmp_path: Path, runner: tuple[str, ...]
 ) -> None:
+    if runner:
+        pytest.importorskip("apache_beam", reason="Beam is an extra: other Pythons run without it")
     application.write(TEAMS)
     one_by_one(application, moves(40, seed=5))
     database = f"firestore:{project}"
@@ -169,13 +173,13 @@ def test_s16_a_backfill_beside_a_stream_asks_it_for_rows(
     try:
         wait_for_right(application)
         (tmp_path / "beside").mkdir()
-        quiet = run(tmp_path / "beside", "--source", database, "--sink", database)
+        quiet = run(tmp_path / "beside", "--source", database, "--sink", database, *runner)
         assert (quiet.returncode, "a stream writes these rows" in quiet.stdout) == (0, False), quiet.stdout
         known = len(application.history)
         path = min(application.rows("cards"))
         application.write([(path, {"label": "somebody wrote this"}), ("cards/nobody", {"label": "and this"})])
         del application.history[known:]
-        done = run(tmp_path / "beside", "--source", database, "--sink", database, "--prune", "all")
+        done = run(tmp_path / "beside", "--source", database, "--sink", database, "--prune", "all", *runner)
         assert done.returncode == 0, done.stdout + done.stderr
         assert "it was asked to write 2 of them again; drift: 0\n" in done.stdout
         wait_for_right(application)
@@ -183,6 +187,27 @@ def test_s16_a_backfill_beside_a_stream_asks_it_for_rows(
     finally:
         process.kill()
         process.communicate()
+
+
+@pytest.mark.beam
+def test_s16_a_backfill_on_a_runner_hears_that_the_stream_ended(
+    application: Application, project: str, tmp_path: Path
+) -> None:
+    """With `--no_touches` nobody is asked by a topic: the rows are written."""
+    pytest.importorskip("apache_beam", reason="Beam is an extra: other Pythons run without it")
+    application.write(TEAMS)
+    one_by_one(application, moves(30, seed=9))
+    database, topic = f"firestore:{project}", f"projects/{project}/topics/gone"
+    controls = {
+        view.name: Control(generation=1, fingerprint=view.fingerprint, holder="ended", topic=topic)
+        for view in PLAN.views
+    }
+    with open_sink(database).stream([view.target for view in PLAN.views]) as writer:
+        writer.control(controls)
+    done = run(tmp_path, "--source", database, "--sink", database, "--runner", "DirectRunner", "--no_touches")
+    assert done.returncode == 0, done.stderr
+    assert "a stream writes these rows" not in done.stdout
+    assert_right(application)
 
 
 @pytest.mark.beam
