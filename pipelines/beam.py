@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -21,10 +22,12 @@ from boiler_beam.plan import Plan, refuse_main
 from transforms import Backfill, Destination
 from transforms.write import NAMESPACE
 
-__all__ = ["LOCAL_RUNNERS", "pipeline_on", "plain_errors", "run_backfill"]
+__all__ = ["LOCAL_RUNNERS", "pipeline_on", "plain_errors", "run_backfill", "workers_are_elsewhere"]
 
 LOCAL_RUNNERS = ("DirectRunner", "FnApiRunner")
 """They run on FnApiRunner: left to choose, Beam's DirectRunner would try to download another one."""
+
+_THIS_MACHINE = (*LOCAL_RUNNERS, "BundleBasedDirectRunner", "PrismRunner")
 
 PARTITION_BYTES = 32 << 20
 """Of the sources, for one partition: as objects, its documents take about ten times that in a worker."""
@@ -61,11 +64,24 @@ def run_backfill(
     partitions = max(1 if is_local else WORKER_PARTITIONS, sum(size or 0 for size in sizes) // PARTITION_BYTES)
     views = tuple(view.reference_name for view in plan.views)
     pipeline = pipeline_on(runner, beam_arguments)
+    destination = replace(destination, is_remote=workers_are_elsewhere(runner, destination.dead_letters))
     pipeline | "Backfill" >> Backfill(views, splits, destination, partitions=partitions)
     with without_garbage_collection() if is_local else contextlib.nullcontext(), plain_errors():
         result = pipeline.run()
         result.wait_until_finish()
     return _report(plan, result)
+
+
+def workers_are_elsewhere(runner: str, dead_letters: str) -> bool:
+    """Whether a runner's workers may be other machines; says on stderr what becomes of dead letters there."""
+    if runner in _THIS_MACHINE:
+        return False
+    print(
+        f"{dead_letters}: a file on each worker's disk, lost with it unless the path is shared; "
+        "workers log each dead letter as a warning, too",
+        file=sys.stderr,
+    )
+    return True
 
 
 def pipeline_on(runner: str, arguments: Sequence[str]) -> beam.Pipeline:

@@ -25,7 +25,7 @@ from boiler_beam.engine.write import Prune, refusal_to_prune
 from boiler_beam.errors import UsageError
 from boiler_beam.events import Row, Stamp
 from boiler_beam.plan import Plan, refuse_main
-from pipelines.beam import LOCAL_RUNNERS, pipeline_on, plain_errors
+from pipelines.beam import LOCAL_RUNNERS, pipeline_on, plain_errors, workers_are_elsewhere
 from pipelines.options import RunOptions, sink_of, write_options
 from transforms import (
     AppendRows,
@@ -99,14 +99,16 @@ def run_streaming(
                 opened.enter_context(sink.stream([view.target for view in plan.views])).control(controls)
                 if _takes_many(sink) and options.runner != _DATAFLOW:
                     held.push(opened.pop_all())  # its lease, for as long as this program waits for the runner
-        left = os.path.join(held.enter_context(tempfile.TemporaryDirectory()), "left.jsonl")
+        left = "" if live else os.path.join(held.enter_context(tempfile.TemporaryDirectory()), "left.jsonl")
         read = [pipeline | "Read" >> ReadStream(plan, splits, is_timed=is_commit)] if bounded or not live else []
         if live:
             read.append(pipeline | "Live" >> _live(plan, live, options))
         changes = read[0]["changes"] if len(read) == 1 else [one["changes"] for one in read] | beam.Flatten()
         streamed = changes | "Follow" >> FollowViews(plan, behaviors)
         letters = [streamed["dead_letters"], *(one["dead_letters"] for one in read)] | "DeadLetters" >> beam.Flatten()
-        _write({**streamed, "dead_letters": letters}, plan, sink, options, Outlet(options.sink, dead_letters, left))
+        is_remote = workers_are_elsewhere(options.runner or "", dead_letters)
+        outlet = Outlet(options.sink, dead_letters, left, is_remote)
+        _write({**streamed, "dead_letters": letters}, plan, sink, options, outlet)
         with plain_errors():
             result: Any = pipeline.run()
             if options.runner == _DATAFLOW and (live or options.dry_run):

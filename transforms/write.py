@@ -9,12 +9,13 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 
-from boiler_beam.connectors import open_dead_letters, open_sink
+from boiler_beam.connectors import open_sink
 from boiler_beam.connectors.firestore.options import WriteOptions
 from boiler_beam.engine.memory import MemorySink
 from boiler_beam.engine.write import Prune, RowWriter
 from boiler_beam.plan import load_plan
 from boiler_beam.steps.messages import Failure, Rendered, Statistics, Unknown, decode_pack
+from transforms.letters import letters_of_a_worker
 from transforms.packs import PACKED
 
 __all__ = ["NAMESPACE", "Destination", "WriteRows"]
@@ -34,6 +35,7 @@ class Destination:
         read_time: The version of the rows, in microseconds since the epoch; None: the newest version read.
         dry_run: Whether nothing is written: neither rows nor dead letters.
         options: How rows are written to Firestore.
+        is_remote: Whether workers may be other machines; see `transforms.letters`.
     """
 
     sink: str
@@ -42,6 +44,7 @@ class Destination:
     read_time: int | None = None
     dry_run: bool = False
     options: WriteOptions = field(default_factory=WriteOptions)
+    is_remote: bool = False
 
 
 class WriteRows(beam.PTransform):  # type: ignore[misc]
@@ -82,7 +85,7 @@ class _Write(beam.DoFn):  # type: ignore[misc]
                 total.invalid_families += message.invalid_families
         destination, letters = self.destination, 0
         sink = open_sink(destination.sink, destination.options)
-        dead_letters = open_dead_letters(destination.dead_letters)
+        dead_letters = letters_of_a_worker(destination.dead_letters, is_remote=destination.is_remote)
         if destination.dry_run:
             sink = MemorySink(sink)
         read_time = total.newest_version if destination.read_time is None else destination.read_time

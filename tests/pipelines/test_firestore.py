@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import random
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from boiler_beam.connectors import Control, open_sink
 from boiler_beam.connectors.pubsub.envelope import document_message
 from boiler_beam.oracle import compute
 from boiler_beam.plan import compile_plan
+from tests.helpers.executors import run_options
 from tests.helpers.firestore import Application, Write
 from tests.helpers.pubsub import Channel
 from tests.helpers.servers import NO_PRISM, free_port, prism, wait_until
@@ -225,6 +227,45 @@ def test_a_runner_writes_to_firestore_and_prunes(application: Application, proje
     again = run(tmp_path, "--source", database, "--sink", database)
     assert again.returncode == 0, again.stderr
     assert_right(application)
+
+
+CLOUD = ("--project=project", "--region=r", "--temp_location=gs://bucket/temp", "--no_auth")
+
+
+def submit(project: str, channel: Channel, job: Callable[[Any], Any], *arguments: str) -> Any:
+    """Begins a stream on Dataflow; `job` is called in place of the service, with the pipeline."""
+    from pipelines.streaming import run_streaming
+
+    database = f"firestore:{project}"
+    options = run_options(
+        runner="DataflowRunner", source=(database, channel.source), sink=database, beam_arguments=(*CLOUD, *arguments)
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NO_GCE_CHECK", "true")
+        # It would look for the bucket.
+        patch.setattr(
+            "apache_beam.options.pipeline_options_validator.PipelineOptionsValidator.validate", lambda self: []
+        )
+        patch.setattr("apache_beam.Pipeline.run", job)
+        return run_streaming(PLAN, options, "jsonl:dead.jsonl")
+
+
+@pytest.mark.beam
+def test_a_live_job_keeps_nothing_in_a_folder_of_who_submits(
+    application: Application, pubsub_emulator: str, project: str
+) -> None:
+    pytest.importorskip("apache_beam", reason="Beam is an extra: other Pythons run without it")
+    labels: set[str] = set()
+
+    def job(pipeline: Any) -> Any:
+        transforms = pipeline.to_runner_api().components.transforms.values()
+        labels.update(one.unique_name for one in transforms)
+        return SimpleNamespace(job_id=lambda: "job")
+
+    channel = Channel(project)
+    submit(project, channel, job)
+    channel.close()
+    assert ("Write/DeadLetter" in labels, "Write/Left" in labels) == (True, False)
 
 
 @pytest.mark.beam
