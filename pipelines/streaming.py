@@ -10,12 +10,13 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
 
 import apache_beam as beam
+import msgspec
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
 
 from boiler_beam.connectors import open_source
@@ -99,6 +100,8 @@ def run_streaming(
                 opened.enter_context(sink.stream([view.target for view in plan.views])).control(controls)
                 if _takes_many(sink) and options.runner != _DATAFLOW:
                     held.push(opened.pop_all())  # its lease, for as long as this program waits for the runner
+                if live and options.runner == _DATAFLOW:
+                    held.enter_context(_withdrawn(plan, sink, controls))
         left = "" if live else os.path.join(held.enter_context(tempfile.TemporaryDirectory()), "left.jsonl")
         read = [pipeline | "Read" >> ReadStream(plan, splits, is_timed=is_commit)] if bounded or not live else []
         if live:
@@ -123,6 +126,17 @@ def run_streaming(
         else:
             _prune(plan, sink, controls, _left(left), counts, options.prune, report)
     return report
+
+
+@contextmanager
+def _withdrawn(plan: Plan, sink: Sink, controls: Mapping[str, Control]) -> Iterator[None]:
+    """Where a job can't be sent: no backfill shall ask a stream that never was (S16). Its generation stays taken."""
+    try:
+        yield
+    except BaseException:
+        with sink.stream([view.target for view in plan.views]) as writer:
+            writer.control({name: msgspec.structs.replace(one, topic="") for name, one in controls.items()})
+        raise
 
 
 def _takes_many(sink: Sink) -> bool:

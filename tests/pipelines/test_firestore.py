@@ -269,6 +269,27 @@ def test_a_live_job_keeps_nothing_in_a_folder_of_who_submits(
 
 
 @pytest.mark.beam
+def test_s16_nobody_asks_a_job_that_could_not_be_sent(
+    application: Application, pubsub_emulator: str, project: str, tmp_path: Path
+) -> None:
+    pytest.importorskip("apache_beam", reason="Beam is an extra: other Pythons run without it")
+    application.write(TEAMS)
+    database, channel, topics = f"firestore:{project}", Channel(project), []
+
+    def job(pipeline: Any) -> Any:
+        topics.extend(one.topic for one in open_sink(database).controls().values())
+        raise RuntimeError("no quota")
+
+    with pytest.raises(RuntimeError, match="no quota"):
+        submit(project, channel, job)
+    assert topics == [channel.topic] * 2, "before rows may come"
+    channel.close()
+    done = run(tmp_path, "--source", database, "--sink", database)
+    assert (done.returncode, "a stream writes these rows" in done.stdout) == (0, False), done.stdout + done.stderr
+    assert_right(application)
+
+
+@pytest.mark.beam
 @pytest.mark.skipif(prism() is None, reason=NO_PRISM)
 def test_pubsub_on_prism(application: Application, pubsub_emulator: str, project: str, tmp_path: Path) -> None:
     """A snapshot, and what comes through Pub/Sub, by the pipeline; beside it a backfill, which asks by the topic."""
