@@ -17,7 +17,7 @@ from typing import Any
 
 import apache_beam as beam
 import msgspec
-from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
+from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, WorkerOptions
 
 from boiler_beam.connectors import open_source
 from boiler_beam.connectors.base import Control, Sink, Source
@@ -147,9 +147,17 @@ def _takes_many(sink: Sink) -> bool:
 def _write(streamed: dict[str, Any], plan: Plan, sink: Sink, options: RunOptions, outlet: Outlet) -> None:
     """Brings rows and dead letters to where they go."""
     if _takes_many(sink):
-        refused = streamed.pop("rows") | "WriteRows" >> WriteToFirestore(sink.rest, write_options(options))
+        rows = streamed.pop("rows")
+        how = replace(write_options(options), writers=_workers(rows.pipeline.options))
+        refused = rows | "WriteRows" >> WriteToFirestore(sink.rest, how)
         streamed["dead_letters"] = [streamed["dead_letters"], refused] | "AllDeadLetters" >> beam.Flatten()
     streamed | "Write" >> AppendRows(tuple(view.reference_name for view in plan.views), outlet)
+
+
+def _workers(options: PipelineOptions) -> int:
+    """How many workers begin, as Beam's options say; else how many there may be; 1 where neither is said."""
+    workers = options.view_as(WorkerOptions)
+    return workers.num_workers or workers.max_num_workers or 1
 
 
 def _live(plan: Plan, live: Sequence[Source], options: RunOptions) -> beam.PTransform:

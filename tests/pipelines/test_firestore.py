@@ -269,6 +269,31 @@ def test_a_live_job_keeps_nothing_in_a_folder_of_who_submits(
 
 
 @pytest.mark.beam
+@pytest.mark.parametrize(
+    ("arguments", "writers"),
+    [((), 1), (("--max_num_workers=9",), 9), (("--num_workers=4", "--max_num_workers=9"), 4)],
+)
+def test_the_workers_of_a_job_share_the_budget_of_the_ramp_up(
+    application: Application, pubsub_emulator: str, project: str, arguments: tuple[str, ...], writers: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    pytest.importorskip("apache_beam", reason="Beam is an extra: other Pythons run without it")
+    from transforms import WriteToFirestore
+
+    given: list[int] = []
+
+    def write(address: str, options: Any) -> WriteToFirestore:
+        given.append(options.writers)
+        return WriteToFirestore(address, options)
+
+    monkeypatch.setattr("pipelines.streaming.WriteToFirestore", write)
+    channel = Channel(project)
+    submit(project, channel, lambda pipeline: SimpleNamespace(job_id=lambda: "job"), *arguments)
+    channel.close()
+    assert given == [writers]
+
+
+@pytest.mark.beam
 def test_s16_nobody_asks_a_job_that_could_not_be_sent(
     application: Application, pubsub_emulator: str, project: str, tmp_path: Path
 ) -> None:
