@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
@@ -149,6 +150,7 @@ def relay(
     *,
     database: str = "",
     should_stop: Callable[[], bool] = lambda: False,
+    now: Callable[[], int] = lambda: time.time_ns() // 1000,
 ) -> RelayReport:
     """Publishes what a source tells, until it ends.
 
@@ -159,6 +161,7 @@ def relay(
         state: What is remembered.
         database: The database's resource name, `projects/p/databases/(default)`.
         should_stop: Asked after each batch of events.
+        now: Gives the time in microseconds since the epoch, for what can't be decoded and tells none.
 
     Raises:
         UsageError: The source can't be read.
@@ -169,7 +172,7 @@ def relay(
     for events, position in source.follow(state.fact("position")):
         for some in _in_parts(events, state):
             with state.transaction():
-                _publish(some, publish, state, report, database)
+                _publish(some, publish, state, report, database, now())
         if position != state.fact("position"):
             with state.transaction():
                 state.remember("position", position)
@@ -196,6 +199,7 @@ def _publish(
     state: RelayState,
     report: RelayReport,
     database: str,
+    now_micros: int,
 ) -> None:
     """Publishes events; the state has them when that was done."""
     messages: list[Message] = []
@@ -208,7 +212,7 @@ def _publish(
                 continue
             deletions += event.is_deleted
             state.put(event)
-        message = message_of(event, database)
+        message = message_of(event, now_micros, database)
         if message is not None:
             messages.append(message)
     if messages:

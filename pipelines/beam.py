@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import apache_beam as beam
@@ -20,10 +22,12 @@ from boiler_beam.plan import Plan, refuse_main
 from transforms import Backfill, Destination
 from transforms.write import NAMESPACE
 
-__all__ = ["LOCAL_RUNNERS", "pipeline_on", "plain_errors", "run_backfill"]
+__all__ = ["LOCAL_RUNNERS", "pipeline_on", "plain_errors", "run_backfill", "workers_are_elsewhere"]
 
 LOCAL_RUNNERS = ("DirectRunner", "FnApiRunner")
 """They run on FnApiRunner: left to choose, Beam's DirectRunner would try to download another one."""
+
+_THIS_MACHINE = (*LOCAL_RUNNERS, "BundleBasedDirectRunner", "PrismRunner")
 
 PARTITION_BYTES = 32 << 20
 """Of the sources, for one partition: as objects, its documents take about ten times that in a worker."""
@@ -40,7 +44,8 @@ def run_backfill(
     Args:
         plan: The views, importable on the workers.
         sources: URIs of bounded sources.
-        destination: Where rows and dead letters go.
+        destination: Where rows and dead letters go. Its `read_time` is also that as of which sources are read that can
+            tell; where it has none, the rows' version is the sources' own, or the newest version read.
         runner: A Beam runner's name; `DirectRunner` is FnApiRunner in this process.
         beam_arguments: Options of Beam's own, `--name=value`.
 
@@ -48,8 +53,10 @@ def run_backfill(
         UsageError: A source can't be read, the sink can't be written, or Beam does not know an option.
     """
     refuse_main(plan)
-    opened = open_sources(sources, plan.collections)
+    opened = open_sources(sources, plan.collections, destination.read_time)
     splits = [(source.uri, split) for source in opened for split in source.splits()]
+    if destination.read_time is None:
+        destination = replace(destination, read_time=max(source.read_time or 0 for source in opened) or None)
     open_sink(destination.sink).controls()
     open_dead_letters(destination.dead_letters)
     sizes = [source.size_bytes() for source in opened]
@@ -57,11 +64,24 @@ def run_backfill(
     partitions = max(1 if is_local else WORKER_PARTITIONS, sum(size or 0 for size in sizes) // PARTITION_BYTES)
     views = tuple(view.reference_name for view in plan.views)
     pipeline = pipeline_on(runner, beam_arguments)
+    destination = replace(destination, is_remote=workers_are_elsewhere(runner, destination.dead_letters))
     pipeline | "Backfill" >> Backfill(views, splits, destination, partitions=partitions)
     with without_garbage_collection() if is_local else contextlib.nullcontext(), plain_errors():
         result = pipeline.run()
         result.wait_until_finish()
     return _report(plan, result)
+
+
+def workers_are_elsewhere(runner: str, dead_letters: str) -> bool:
+    """Whether a runner's workers may be other machines; says on stderr what becomes of dead letters there."""
+    if runner in _THIS_MACHINE:
+        return False
+    print(
+        f"{dead_letters}: a file on each worker's disk, lost with it unless the path is shared; "
+        "workers log each dead letter as a warning, too",
+        file=sys.stderr,
+    )
+    return True
 
 
 def pipeline_on(runner: str, arguments: Sequence[str]) -> beam.Pipeline:
@@ -123,4 +143,5 @@ def _report(plan: Plan, result: Any) -> Report:
             name.partition("/")[2]: number for name, number in counts.items() if name.startswith(f"{view.name}/")
         }
         views.append(ViewReport(view.name, **numbers))
-    return Report(counts.get("documents", 0), counts.get("changes", 0), counts.get("dead_letters", 0), views)
+    totals = {name: counts.get(name, 0) for name in ("documents", "changes", "dead_letters", "touched", "drift")}
+    return Report(views=views, **totals)

@@ -61,10 +61,7 @@ def sink_of(options: RunOptions) -> Sink:
     Raises:
         UsageError: The URI is malformed, or its scheme is none of a sink.
     """
-    sink = open_sink(options.sink)
-    if sink.scheme == "firestore":
-        sink.options = write_options(options)  # type: ignore[attr-defined]
-    return sink
+    return open_sink(options.sink, write_options(options))
 
 
 def write_options(options: RunOptions) -> WriteOptions:

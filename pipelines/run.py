@@ -20,7 +20,7 @@ from boiler_beam.plan.explain import explain
 from boiler_beam.steps.newest import NewestVersions
 from boiler_beam.views import ViewModel
 from pipelines.finish import DONE, FAILED, finish, needs_beam
-from pipelines.options import RunOptions, sink_of
+from pipelines.options import RunOptions, sink_of, write_options
 from pipelines.show import show_report, show_rows, where
 from pipelines.stream import run_stream
 
@@ -109,7 +109,14 @@ def _on_beam(plan: Plan, options: RunOptions, dead_letters: str) -> Report:
         from transforms import Destination
     if options.runner in LOCAL_RUNNERS:
         print("bounded input: runs on FnApiRunner, in this process", file=sys.stderr)
-    destination = Destination(options.sink, dead_letters, options.prune, options.read_time, options.dry_run)
+    destination = Destination(
+        options.sink,
+        dead_letters,
+        prune=options.prune,
+        read_time=options.read_time,
+        dry_run=options.dry_run,
+        options=write_options(options),
+    )
     arguments = options.beam_arguments
     return run_backfill(plan, options.source, destination, runner=options.runner or "", beam_arguments=arguments)
 

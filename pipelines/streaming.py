@@ -10,13 +10,14 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
+import msgspec
+from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, WorkerOptions
 
 from boiler_beam.connectors import open_source
 from boiler_beam.connectors.base import Control, Sink, Source
@@ -25,7 +26,7 @@ from boiler_beam.engine.write import Prune, refusal_to_prune
 from boiler_beam.errors import UsageError
 from boiler_beam.events import Row, Stamp
 from boiler_beam.plan import Plan, refuse_main
-from pipelines.beam import LOCAL_RUNNERS, pipeline_on, plain_errors
+from pipelines.beam import LOCAL_RUNNERS, pipeline_on, plain_errors, workers_are_elsewhere
 from pipelines.options import RunOptions, sink_of, write_options
 from transforms import (
     AppendRows,
@@ -99,14 +100,18 @@ def run_streaming(
                 opened.enter_context(sink.stream([view.target for view in plan.views])).control(controls)
                 if _takes_many(sink) and options.runner != _DATAFLOW:
                     held.push(opened.pop_all())  # its lease, for as long as this program waits for the runner
-        left = os.path.join(held.enter_context(tempfile.TemporaryDirectory()), "left.jsonl")
+                if live and options.runner == _DATAFLOW:
+                    held.enter_context(_withdrawn(plan, sink, controls))
+        left = "" if live else os.path.join(held.enter_context(tempfile.TemporaryDirectory()), "left.jsonl")
         read = [pipeline | "Read" >> ReadStream(plan, splits, is_timed=is_commit)] if bounded or not live else []
         if live:
             read.append(pipeline | "Live" >> _live(plan, live, options))
         changes = read[0]["changes"] if len(read) == 1 else [one["changes"] for one in read] | beam.Flatten()
         streamed = changes | "Follow" >> FollowViews(plan, behaviors)
         letters = [streamed["dead_letters"], *(one["dead_letters"] for one in read)] | "DeadLetters" >> beam.Flatten()
-        _write({**streamed, "dead_letters": letters}, plan, sink, options, Outlet(options.sink, dead_letters, left))
+        is_remote = workers_are_elsewhere(options.runner or "", dead_letters)
+        outlet = Outlet(options.sink, dead_letters, left, is_remote)
+        _write({**streamed, "dead_letters": letters}, plan, sink, options, outlet)
         with plain_errors():
             result: Any = pipeline.run()
             if options.runner == _DATAFLOW and (live or options.dry_run):
@@ -123,6 +128,17 @@ def run_streaming(
     return report
 
 
+@contextmanager
+def _withdrawn(plan: Plan, sink: Sink, controls: Mapping[str, Control]) -> Iterator[None]:
+    """Where a job can't be sent: no backfill shall ask a stream that never was (S16). Its generation stays taken."""
+    try:
+        yield
+    except BaseException:
+        with sink.stream([view.target for view in plan.views]) as writer:
+            writer.control({name: msgspec.structs.replace(one, topic="") for name, one in controls.items()})
+        raise
+
+
 def _takes_many(sink: Sink) -> bool:
     """Whether many workers may write to it at once."""
     return sink.scheme == "firestore"
@@ -131,9 +147,17 @@ def _takes_many(sink: Sink) -> bool:
 def _write(streamed: dict[str, Any], plan: Plan, sink: Sink, options: RunOptions, outlet: Outlet) -> None:
     """Brings rows and dead letters to where they go."""
     if _takes_many(sink):
-        refused = streamed.pop("rows") | "WriteRows" >> WriteToFirestore(sink.rest, write_options(options))
+        rows = streamed.pop("rows")
+        how = replace(write_options(options), writers=_workers(rows.pipeline.options))
+        refused = rows | "WriteRows" >> WriteToFirestore(sink.rest, how)
         streamed["dead_letters"] = [streamed["dead_letters"], refused] | "AllDeadLetters" >> beam.Flatten()
     streamed | "Write" >> AppendRows(tuple(view.reference_name for view in plan.views), outlet)
+
+
+def _workers(options: PipelineOptions) -> int:
+    """How many workers begin, as Beam's options say; else how many there may be; 1 where neither is said."""
+    workers = options.view_as(WorkerOptions)
+    return workers.num_workers or workers.max_num_workers or 1
 
 
 def _live(plan: Plan, live: Sequence[Source], options: RunOptions) -> beam.PTransform:

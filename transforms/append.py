@@ -13,9 +13,10 @@ from apache_beam.coders import VarIntCoder
 from apache_beam.metrics import Metrics
 from apache_beam.transforms.userstate import ReadModifyWriteStateSpec
 
-from boiler_beam.connectors import open_dead_letters, open_sink
+from boiler_beam.connectors import open_sink
 from boiler_beam.plan import load_plan
 from boiler_beam.steps.keyed.wire import decode_letter, decode_row
+from transforms.letters import letters_of_a_worker
 from transforms.stateful import KEYED, LEFT, LETTERS, ROWS
 from transforms.write import NAMESPACE
 
@@ -32,12 +33,15 @@ class Outlet:
     Attributes:
         sink: The sink's URI.
         dead_letters: The URI where dead letters go.
-        left: A file for the paths of rows that can't be told, a JSON text a line.
+        left: A file for the paths of rows that can't be told, a JSON text a line; empty where nobody asks for them,
+            because nothing is pruned: it is a file of the machine that submits.
+        is_remote: Whether workers may be other machines; see `transforms.letters`.
     """
 
     sink: str
     dead_letters: str
-    left: str
+    left: str = ""
+    is_remote: bool = False
 
 
 class AppendRows(beam.PTransform):  # type: ignore[misc]
@@ -58,8 +62,10 @@ class AppendRows(beam.PTransform):  # type: ignore[misc]
         parts = [
             *([rows | "Row" >> beam.Map(lambda pair: (b"", _ROW + pair[1])).with_output_types(KEYED)] if rows else []),
             streamed[LETTERS] | "DeadLetter" >> beam.Map(lambda data: (b"", _LETTER + data)).with_output_types(KEYED),
-            streamed[LEFT] | "Left" >> beam.Map(lambda path: (b"", _LEFT + path.encode())).with_output_types(KEYED),
         ]
+        if self.outlet.left:
+            left = beam.Map(lambda path: (b"", _LEFT + path.encode())).with_output_types(KEYED)
+            parts.append(streamed[LEFT] | "Left" >> left)
         return (
             parts
             | "Flatten" >> beam.Flatten()
@@ -89,7 +95,7 @@ class _Append(beam.DoFn):  # type: ignore[misc]
         if not self.came:
             return
         targets = {view.name: view.target for view in load_plan(self.views).views}
-        rows, letters = [], open_dead_letters(self.outlet.dead_letters)
+        rows, letters = [], letters_of_a_worker(self.outlet.dead_letters, is_remote=self.outlet.is_remote)
         with closing(letters):
             for data in self.came:
                 kind, rest = data[:1], data[1:]

@@ -165,6 +165,10 @@ NEXT, PASSED = ReadModifyWriteStateSpec("next", VarIntCoder()), ReadModifyWriteS
 OPEN = ReadModifyWriteStateSpec("open", VarIntCoder())
 
 
+_CLOCKS_MICROS = 60_000_000
+"""How far a worker's clock may be behind the watermark."""
+
+
 def _timer(what: str, stage: str, domain: str = TimeDomain.WATERMARK) -> TimerSpec:
     """A timer that no other stage has: FnApiRunner mixes up those of one name, where it runs stages together."""
     return TimerSpec(f"{what} {stage}", domain)
@@ -206,15 +210,25 @@ class _Stateful(beam.DoFn):  # type: ignore[misc]
         """Looks at a cell again when what goes now may be forgotten (S3)."""
         retention = self.behavior.retention_micros
         if retention is not None and is_going(message := decode(element[1])):
-            timer.set(Timestamp(micros=message.version + retention))
+            timer.set(Timestamp(micros=max(message.version, self.behavior.since_micros) + retention))
 
     def _render(self, key: bytes, head: Any, log: Any) -> list[Any]:
         assert isinstance(self.stage, RowStage)
         self.stage.render(_Cell(head, [log]), key.decode("utf-8", "surrogatepass"))
         return self.outputs.take()
 
-    def _expire(self, head: Any, *bags: Any) -> None:
-        self.stage.expire(_Cell(head, bags), self._horizon())
+    def _expire(self, timer: Any, fired: Timestamp, head: Any, *bags: Any) -> None:
+        """Drops a cell, or looks at it again when that is time.
+
+        It is too early where an older version came behind and moved the timer, or the clock is behind the watermark.
+        At a drain the watermark is at its end, and a timer fires as soon as it is set: none is set for what has passed.
+        """
+        gone = self.stage.expire(_Cell(head, bags), self._horizon())
+        retention = self.behavior.retention_micros
+        if gone is not None and retention is not None:
+            again = max(gone, self.behavior.since_micros) + retention + _CLOCKS_MICROS
+            if again // 1000 > fired.micros // 1000:  # timers have milliseconds
+                timer.set(Timestamp(micros=again))
 
     # Whole commits ----------------------------------------------------------------------------------------------------
 
@@ -279,8 +293,13 @@ def _with_head(name: str) -> type[_Stateful]:
             return self._take(element, head)
 
         @on_timer(expiry)
-        def expire(self, head: Any = beam.DoFn.StateParam(HEAD)) -> None:
-            self._expire(head)
+        def expire(
+            self,
+            fired: Any = beam.DoFn.TimestampParam,
+            expire: Any = beam.DoFn.TimerParam(expiry),
+            head: Any = beam.DoFn.StateParam(HEAD),
+        ) -> None:
+            self._expire(expire, fired, head)
 
     return WithHead
 
@@ -305,11 +324,13 @@ def _with_logs(name: str) -> type[_Stateful]:
         @on_timer(expiry)
         def expire(
             self,
+            fired: Any = beam.DoFn.TimestampParam,
+            expire: Any = beam.DoFn.TimerParam(expiry),
             head: Any = beam.DoFn.StateParam(HEAD),
             log0: Any = beam.DoFn.StateParam(LOG_0),
             log1: Any = beam.DoFn.StateParam(LOG_1),
         ) -> None:
-            self._expire(head, log0, log1)
+            self._expire(expire, fired, head, log0, log1)
 
     return WithLogs
 
@@ -383,10 +404,12 @@ def _of_rows(name: str) -> type[_Stateful]:
         @on_timer(expiry)
         def expire(
             self,
+            fired: Any = beam.DoFn.TimestampParam,
+            expire: Any = beam.DoFn.TimerParam(expiry),
             head: Any = beam.DoFn.StateParam(HEAD),
             log0: Any = beam.DoFn.StateParam(LOG_0),
         ) -> None:
-            self._expire(head, log0)
+            self._expire(expire, fired, head, log0)
 
     return OfRows
 
@@ -430,11 +453,13 @@ def _of_commits(name: str) -> type[_Stateful]:
         @on_timer(expiry)
         def expire(
             self,
+            fired: Any = beam.DoFn.TimestampParam,
+            expire: Any = beam.DoFn.TimerParam(expiry),
             head: Any = beam.DoFn.StateParam(HEAD),
             log0: Any = beam.DoFn.StateParam(LOG_0),
             log1: Any = beam.DoFn.StateParam(LOG_1),
         ) -> None:
-            self._expire(head, log0, log1)
+            self._expire(expire, fired, head, log0, log1)
 
     return OfCommits
 

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 
-from boiler_beam.connectors import open_dead_letters, open_sink
+from boiler_beam.connectors import open_sink
+from boiler_beam.connectors.firestore.options import WriteOptions
 from boiler_beam.engine.memory import MemorySink
 from boiler_beam.engine.write import Prune, RowWriter
 from boiler_beam.plan import load_plan
 from boiler_beam.steps.messages import Failure, Rendered, Statistics, Unknown, decode_pack
+from transforms.letters import letters_of_a_worker
 from transforms.packs import PACKED
 
 __all__ = ["NAMESPACE", "Destination", "WriteRows"]
 
 NAMESPACE = "boiler_beam"
-"""Of the metrics: `changes`, `documents`, `dead_letters` and, for each view, `View/inserted` and so on."""
+"""Of metrics: `changes`, `documents`, `dead_letters`, `touched`, `drift`; for each view `View/inserted`, and so on."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class Destination:
         prune: What to do with rows that were not computed.
         read_time: The version of the rows, in microseconds since the epoch; None: the newest version read.
         dry_run: Whether nothing is written: neither rows nor dead letters.
+        options: How rows are written to Firestore.
+        is_remote: Whether workers may be other machines; see `transforms.letters`.
     """
 
     sink: str
@@ -39,6 +43,8 @@ class Destination:
     prune: Prune = "safe"
     read_time: int | None = None
     dry_run: bool = False
+    options: WriteOptions = field(default_factory=WriteOptions)
+    is_remote: bool = False
 
 
 class WriteRows(beam.PTransform):  # type: ignore[misc]
@@ -78,7 +84,8 @@ class _Write(beam.DoFn):  # type: ignore[misc]
                 total.newest_version = max(total.newest_version, message.newest_version)
                 total.invalid_families += message.invalid_families
         destination, letters = self.destination, 0
-        sink, dead_letters = open_sink(destination.sink), open_dead_letters(destination.dead_letters)
+        sink = open_sink(destination.sink, destination.options)
+        dead_letters = letters_of_a_worker(destination.dead_letters, is_remote=destination.is_remote)
         if destination.dry_run:
             sink = MemorySink(sink)
         read_time = total.newest_version if destination.read_time is None else destination.read_time
@@ -102,6 +109,7 @@ class _Write(beam.DoFn):  # type: ignore[misc]
         finally:
             dead_letters.close()
         counts = {"changes": total.changes, "documents": total.documents, "dead_letters": letters}
+        counts |= {"touched": writer.touched, "drift": writer.drift}
         for report in rows.reports:
             counts |= {f"{report.view}/{name}": number for name, number in asdict(report).items() if name != "view"}
         for name, number in counts.items():

@@ -27,7 +27,8 @@ class WriteToFirestore(beam.PTransform):  # type: ignore[misc]
 
     Args:
         address: `PROJECT` or `PROJECT/DATABASE`.
-        options: How. The ramp-up's budget is that of the whole pipeline: `writers` says by how many it is shared.
+        options: How. The ramp-up's budget is that of the whole pipeline where `writers` says by how many it is shared:
+            the number of workers; each copy of the writer takes that share for itself.
 
     Returns:
         A PCollection of dead letters: bytes for `boiler_beam.steps.keyed.wire.decode_letter`.

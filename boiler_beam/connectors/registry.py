@@ -21,6 +21,8 @@ from boiler_beam.events import Change, DeadLetter
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
+    from boiler_beam.connectors.firestore.options import WriteOptions
+
 __all__ = ["open_sink", "open_source", "open_sources", "read_sources", "register", "schemes"]
 
 Connector = TypeVar("Connector", bound="type[Source] | type[Sink]")
@@ -78,14 +80,20 @@ def open_source(uri: str) -> Source:
     return opened
 
 
-def open_sources(uris: Iterable[str], collections: Sequence[str]) -> list[Source]:
+def open_sources(uris: Iterable[str], collections: Sequence[str], read_time: int | None = None) -> list[Source]:
     """The sources at some URIs, prepared to give the documents of some collections, for readers of bounded ones.
+
+    Args:
+        uris: Of the sources.
+        collections: The patterns of the collections that are asked for.
+        read_time: As of when they are read, where they can tell, in microseconds since the epoch; None: as of now.
 
     Raises:
         UsageError: A URI is malformed, its scheme is none of a source, or it can't be read.
     """
     sources = [open_source(uri) for uri in uris]
     for source in sources:
+        source.read_time = read_time
         source.prepare(collections)
     return sources
 
@@ -103,13 +111,19 @@ def read_sources(uris: Iterable[str], collections: Sequence[str]) -> Iterator[Ch
     return (change for source in open_sources(uris, collections) for change in source.read_all())
 
 
-def open_sink(uri: str) -> Sink:
+def open_sink(uri: str, options: WriteOptions | None = None) -> Sink:
     """The sink at a URI. Nothing is written yet.
+
+    Args:
+        uri: Of the sink.
+        options: How rows are written, where the sink can be told: `firestore:`.
 
     Raises:
         UsageError: The URI is malformed, or its scheme is none of a sink.
     """
     opened: Sink = _open(uri, Sink, "sink")
+    if options is not None and opened.scheme == "firestore":
+        opened.options = options  # type: ignore[attr-defined]
     return opened
 
 

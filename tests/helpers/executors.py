@@ -103,23 +103,30 @@ def on_beam(plan: Plan, text: str, folder: Path) -> Outcome:
     return Outcome(rows, {f"{sum(view.tainted for view in report.views)} rows"}, letters)
 
 
+def run_options(**given: Any) -> Any:
+    """The options of a run, as the command line gives them where nothing else is said."""
+    from pipelines.options import RunOptions
+
+    known: dict[str, Any] = {
+        "dead_letter": None, "mode": "stream", "state": None, "consistency": "eventual", "coalesce_seconds": 0.0,
+        "allowed_lateness_seconds": 0, "from_empty": False, "metrics_port": None, "prune": "safe", "read_time": None,
+        "strict": False, "explain": False, "dry_run": False, "ramp_up": True, "row_seconds": 1.0, "touches": True,
+        "beam_arguments": (),
+    }  # fmt: skip
+    return RunOptions(**known | given)
+
+
 def streamed_on_beam(
     plan: Plan, text: str, folder: Path, *options: str, runner: str = "DirectRunner", consistency: str = "eventual"
 ) -> Outcome:
     """The streaming pipeline on a runner, from a document file to a JSON-lines sink."""
     from boiler_beam.connectors import open_sink, read_dead_letters
-    from pipelines.options import RunOptions
     from pipelines.streaming import run_streaming
 
     (folder / "documents.jsonl").write_text(text)
     sink, dead = f"jsonl:{folder}/rows.jsonl", f"jsonl:{folder}/dead.jsonl"
-    run = RunOptions(
-        runner=runner, source=(f"file:{folder}/documents.jsonl",), sink=sink, dead_letter=None, mode="stream", state=None,
-        consistency=consistency, coalesce_seconds=0.0, allowed_lateness_seconds=0, from_empty=False, metrics_port=None,  # type: ignore[arg-type]
-        prune="safe", read_time=None, strict=False, explain=False, dry_run=False, ramp_up=True, row_seconds=1.0,
-        touches=True,
-        beam_arguments=options,
-    )  # fmt: skip
+    source = (f"file:{folder}/documents.jsonl",)
+    run = run_options(runner=runner, source=source, sink=sink, consistency=consistency, beam_arguments=options)
     report = run_streaming(plan, run, dead)
     rows = {row.path: row.fields or b"" for view in plan.views for row in open_sink(sink).standing(view.target)}
     letters = list(read_dead_letters(dead)) if report.dead_letters else []

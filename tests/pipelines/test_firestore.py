@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import random
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from boiler_beam.connectors import Control, open_sink
 from boiler_beam.connectors.pubsub.envelope import document_message
 from boiler_beam.oracle import compute
 from boiler_beam.plan import compile_plan
+from tests.helpers.executors import run_options
 from tests.helpers.firestore import Application, Write
 from tests.helpers.pubsub import Channel
 from tests.helpers.servers import NO_PRISM, free_port, prism, wait_until
@@ -157,9 +160,12 @@ def test_killed_at_any_time(application: Application, project: str, tmp_path: Pa
     assert done.stdout == "no row differs\n", done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("runner", [(), pytest.param(("--runner", "DirectRunner"), marks=pytest.mark.beam)])
 def test_s16_a_backfill_beside_a_stream_asks_it_for_rows(
-    application: Application, project: str, tmp_path: Path
+    application: Application, project: str, tmp_path: Path, runner: tuple[str, ...]
 ) -> None:
+    if runner:
+        pytest.importorskip("apache_beam", reason="Beam is an extra: other Pythons run without it")
     application.write(TEAMS)
     one_by_one(application, moves(40, seed=5))
     database = f"firestore:{project}"
@@ -169,13 +175,13 @@ def test_s16_a_backfill_beside_a_stream_asks_it_for_rows(
     try:
         wait_for_right(application)
         (tmp_path / "beside").mkdir()
-        quiet = run(tmp_path / "beside", "--source", database, "--sink", database)
+        quiet = run(tmp_path / "beside", "--source", database, "--sink", database, *runner)
         assert (quiet.returncode, "a stream writes these rows" in quiet.stdout) == (0, False), quiet.stdout
         known = len(application.history)
         path = min(application.rows("cards"))
         application.write([(path, {"label": "somebody wrote this"}), ("cards/nobody", {"label": "and this"})])
         del application.history[known:]
-        done = run(tmp_path / "beside", "--source", database, "--sink", database, "--prune", "all")
+        done = run(tmp_path / "beside", "--source", database, "--sink", database, "--prune", "all", *runner)
         assert done.returncode == 0, done.stdout + done.stderr
         assert "it was asked to write 2 of them again; drift: 0\n" in done.stdout
         wait_for_right(application)
@@ -183,6 +189,27 @@ def test_s16_a_backfill_beside_a_stream_asks_it_for_rows(
     finally:
         process.kill()
         process.communicate()
+
+
+@pytest.mark.beam
+def test_s16_a_backfill_on_a_runner_hears_that_the_stream_ended(
+    application: Application, project: str, tmp_path: Path
+) -> None:
+    """With `--no_touches` nobody is asked by a topic: the rows are written."""
+    pytest.importorskip("apache_beam", reason="Beam is an extra: other Pythons run without it")
+    application.write(TEAMS)
+    one_by_one(application, moves(30, seed=9))
+    database, topic = f"firestore:{project}", f"projects/{project}/topics/gone"
+    controls = {
+        view.name: Control(generation=1, fingerprint=view.fingerprint, holder="ended", topic=topic)
+        for view in PLAN.views
+    }
+    with open_sink(database).stream([view.target for view in PLAN.views]) as writer:
+        writer.control(controls)
+    done = run(tmp_path, "--source", database, "--sink", database, "--runner", "DirectRunner", "--no_touches")
+    assert done.returncode == 0, done.stderr
+    assert "a stream writes these rows" not in done.stdout
+    assert_right(application)
 
 
 @pytest.mark.beam
@@ -199,6 +226,91 @@ def test_a_runner_writes_to_firestore_and_prunes(application: Application, proje
     assert_right(application)
     again = run(tmp_path, "--source", database, "--sink", database)
     assert again.returncode == 0, again.stderr
+    assert_right(application)
+
+
+CLOUD = ("--project=project", "--region=r", "--temp_location=gs://bucket/temp", "--no_auth")
+
+
+def submit(project: str, channel: Channel, job: Callable[[Any], Any], *arguments: str) -> Any:
+    """Begins a stream on Dataflow; `job` is called in place of the service, with the pipeline."""
+    from pipelines.streaming import run_streaming
+
+    database = f"firestore:{project}"
+    options = run_options(
+        runner="DataflowRunner", source=(database, channel.source), sink=database, beam_arguments=(*CLOUD, *arguments)
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NO_GCE_CHECK", "true")
+        # It would look for the bucket.
+        patch.setattr(
+            "apache_beam.options.pipeline_options_validator.PipelineOptionsValidator.validate", lambda self: []
+        )
+        patch.setattr("apache_beam.Pipeline.run", job)
+        return run_streaming(PLAN, options, "jsonl:dead.jsonl")
+
+
+@pytest.mark.beam
+def test_a_live_job_keeps_nothing_in_a_folder_of_who_submits(
+    application: Application, pubsub_emulator: str, project: str
+) -> None:
+    pytest.importorskip("apache_beam", reason="Beam is an extra: other Pythons run without it")
+    labels: set[str] = set()
+
+    def job(pipeline: Any) -> Any:
+        transforms = pipeline.to_runner_api().components.transforms.values()
+        labels.update(one.unique_name for one in transforms)
+        return SimpleNamespace(job_id=lambda: "job")
+
+    channel = Channel(project)
+    submit(project, channel, job)
+    channel.close()
+    assert ("Write/DeadLetter" in labels, "Write/Left" in labels) == (True, False)
+
+
+@pytest.mark.beam
+@pytest.mark.parametrize(
+    ("arguments", "writers"),
+    [((), 1), (("--max_num_workers=9",), 9), (("--num_workers=4", "--max_num_workers=9"), 4)],
+)
+def test_the_workers_of_a_job_share_the_budget_of_the_ramp_up(
+    application: Application, pubsub_emulator: str, project: str, arguments: tuple[str, ...], writers: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    pytest.importorskip("apache_beam", reason="Beam is an extra: other Pythons run without it")
+    from transforms import WriteToFirestore
+
+    given: list[int] = []
+
+    def write(address: str, options: Any) -> WriteToFirestore:
+        given.append(options.writers)
+        return WriteToFirestore(address, options)
+
+    monkeypatch.setattr("pipelines.streaming.WriteToFirestore", write)
+    channel = Channel(project)
+    submit(project, channel, lambda pipeline: SimpleNamespace(job_id=lambda: "job"), *arguments)
+    channel.close()
+    assert given == [writers]
+
+
+@pytest.mark.beam
+def test_s16_nobody_asks_a_job_that_could_not_be_sent(
+    application: Application, pubsub_emulator: str, project: str, tmp_path: Path
+) -> None:
+    pytest.importorskip("apache_beam", reason="Beam is an extra: other Pythons run without it")
+    application.write(TEAMS)
+    database, channel, topics = f"firestore:{project}", Channel(project), []
+
+    def job(pipeline: Any) -> Any:
+        topics.extend(one.topic for one in open_sink(database).controls().values())
+        raise RuntimeError("no quota")
+
+    with pytest.raises(RuntimeError, match="no quota"):
+        submit(project, channel, job)
+    assert topics == [channel.topic] * 2, "before rows may come"
+    channel.close()
+    done = run(tmp_path, "--source", database, "--sink", database)
+    assert (done.returncode, "a stream writes these rows" in done.stdout) == (0, False), done.stdout + done.stderr
     assert_right(application)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +16,63 @@ import apache_beam as beam  # noqa: E402
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner  # noqa: E402
 from apache_beam.testing.util import assert_that, equal_to  # noqa: E402
 
-from boiler_beam.connectors import open_sink, open_source  # noqa: E402
+from boiler_beam.connectors import (  # noqa: E402
+    BackfillWriter,
+    Control,
+    Source,
+    open_sink,
+    open_source,
+    register,
+)
+from boiler_beam.connectors.sqlite import SqliteSink  # noqa: E402
 from boiler_beam.engine import backfill  # noqa: E402
 from boiler_beam.engine.memory import MemorySink  # noqa: E402
+from boiler_beam.events import Change, DeadLetter, Row, Stamp, View  # noqa: E402
 from boiler_beam.plan import load_plan  # noqa: E402
 from boiler_beam.steps.messages import decode_pack, partition_of  # noqa: E402
+from pipelines.beam import run_backfill  # noqa: E402
 from transforms import Backfill, Destination, ReadChanges  # noqa: E402
 
 VIEWS = tuple(
     f"boiler_beam.samples.meeting:{name}" for name in ("MeetingSession", "UserMeetings", "OrganizationSummary")
 )
+
+
+@register
+class Dated(Source):
+    """The sample as of a time: what a split says of it is all that a worker knows."""
+
+    scheme = "sample-as-of"
+
+    def splits(self) -> Sequence[str]:
+        self.read_time = self.read_time or 4_000_000_000_000_000
+        return [str(self.read_time)]
+
+    def read(self, split: str) -> Iterator[Change | DeadLetter]:
+        assert self.rest in ("", split), "read as of another time"
+        return open_source("sample:").read_all()
+
+
+@register
+class Asking(SqliteSink):
+    """Asks a stream for rows, and not all of them came right."""
+
+    scheme = "sqlite-asking"
+
+    @contextmanager
+    def backfill(self, views: Sequence[View]) -> Iterator[BackfillWriter]:
+        yield _Asking()
+
+
+class _Asking(BackfillWriter):
+    def write(self, view: View, row: Row) -> None:
+        self.touched += 1
+
+    def delete(self, view: View, path: str, stamp: Stamp) -> None:
+        self.touched += 1
+
+    def commit(self, controls: Mapping[str, Control]) -> None:
+        self.drift = 2
 
 
 def splits(uri: str) -> list[tuple[str, str]]:
@@ -92,3 +141,19 @@ def test_a_torn_line_keeps_rows_from_being_pruned(tmp_path: Path) -> None:
         with beam.Pipeline(runner=FnApiRunner()) as pipeline:
             pipeline | Backfill(VIEWS, splits(f"file:{tmp_path}/x.jsonl"), destination, partitions=2)
     assert "meeting_sessions/m4" in rows_of(open_sink(destination.sink))
+
+
+@pytest.mark.parametrize("asked", [None, 4_100_000_000_000_000])
+def test_s16_rows_have_the_time_as_of_which_the_sources_were_read(tmp_path: Path, asked: int | None) -> None:
+    """That of the source where nobody asks for one; else the one asked for, as of which it is read, too."""
+    destination = Destination(f"sqlite:{tmp_path}/rows.db", f"jsonl:{tmp_path}/dead.jsonl", read_time=asked)
+    run_backfill(load_plan(VIEWS), [f"sample-as-of:{asked or ''}"], destination, runner="DirectRunner")
+    sink = open_sink(destination.sink)
+    versions = {row.stamp.version for view in load_plan(VIEWS).views for row in sink.standing(view.target)}
+    assert versions == {asked or 4_000_000_000_000_000}
+
+
+def test_s16_a_report_tells_of_rows_that_a_stream_was_asked_for(tmp_path: Path) -> None:
+    destination = Destination(f"sqlite-asking:{tmp_path}/rows.db", f"jsonl:{tmp_path}/dead.jsonl")
+    report = run_backfill(load_plan(VIEWS), ["sample:"], destination, runner="DirectRunner")
+    assert (report.touched, report.drift) == (13, 2)

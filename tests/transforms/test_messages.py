@@ -97,3 +97,4 @@ def test_a_dry_run_makes_the_job_of_a_stream(
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "DataflowRunner: made the job; nothing was sent" in done.stderr
+    assert "jsonl:dead_letters.jsonl: a file on each worker's disk" in done.stderr

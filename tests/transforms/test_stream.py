@@ -24,6 +24,7 @@ from boiler_beam import Ref, aggregate, group, root, view_property  # noqa: E402
 from boiler_beam.errors import UsageError  # noqa: E402
 from boiler_beam.events import Touch  # noqa: E402
 from boiler_beam.plan import compile_plan, load_plan  # noqa: E402
+from boiler_beam.steps.keyed.stage import Stage  # noqa: E402
 from boiler_beam.steps.keyed.stages import stages  # noqa: E402
 from boiler_beam.steps.keyed.wire import decode_row, encode, encode_event  # noqa: E402
 from pipelines.streaming import refuse_at_least_once  # noqa: E402
@@ -170,6 +171,28 @@ def test_prism(tmp_path: Path, consistency: str) -> None:
         compile_plan([Total]), lines(table), tmp_path, f"--prism_location={prism()}", runner="PrismRunner", consistency=consistency,
     )  # fmt: skip
     assert outcome.rows == {"totals/b1": b'{"shown":0,"total":0}'}
+
+
+@pytest.mark.parametrize("is_commit", [False, True])
+def test_s3_what_went_long_before_the_program_began_is_forgotten(
+    is_commit: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its timer waits until the program may forget; where the clock is not so far yet, the cell is looked at again."""
+    seconds, found, expire = [1.1], [], Stage.expire
+
+    def watched(stage: Stage, cell: Any, horizon: int) -> int | None:
+        gone = expire(stage, cell, horizon)
+        found.append((stage.label, horizon, cell.read() is None))
+        seconds[0] = 70.0
+        return gone
+
+    monkeypatch.setattr(Stage, "expire", watched)
+    monkeypatch.setattr("transforms.stateful._now_micros", lambda: int(seconds[0] * 1e6))
+    steps = [[("accounts/a1", 1_000, {"balance": 1}), ("accounts/a1", 10_000, None)], 600_000]
+    behavior = Behavior(is_commit=is_commit, retention_micros=500_000, since_micros=1_000_000)
+    follow(steps, behavior, Balances)
+    first = found[0][0]
+    assert [one for one in found if one[0] == first] == [(first, 0, False), (first, 69_500_000, True)]
 
 
 def graph(view: str, behavior: Behavior, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:

@@ -35,7 +35,8 @@ class WriteOptions:
 
     Attributes:
         ramp_up: Whether writes begin at 500 a second and grow by half every 5 minutes; never with an emulator.
-        writers: How many writers share that budget: the workers of a pipeline.
+        writers: How many writers share that budget: the workers that a pipeline begins with. Each copy of a writer has
+            its share; where a worker runs several, or more workers are started later, their shares come on top.
         pace_seconds: The least time between two writes of one row; 0: none.
         is_together: Whether the rows of one `write` go in as few Commits as can be (consistency `commit`).
         cached: How many rows' stamps a writer remembers.

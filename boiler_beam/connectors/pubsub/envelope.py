@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from typing import Annotated, Any, Literal, NamedTuple
@@ -162,21 +162,55 @@ def _allowed(attributes: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in attributes.items() if 0 < len(value.encode()) <= _LARGEST_ATTRIBUTE}
 
 
-def event_message(data: bytes, attributes: Mapping[str, str]) -> Message:
+def event_message(data: bytes, attributes: Mapping[str, str], now_micros: int) -> Message:
     """A CloudEvent in binary mode (attributes `ce-id`, ...) as a message of ours; as it is where it can't be decoded.
 
     So the program that follows the topic makes a dead letter of it, and nobody delivers it again and again.
+
+    Args:
+        data: The event's body.
+        attributes: Its attributes.
+        now_micros: The time now, in microseconds since the epoch: that of an event that tells none.
     """
     change = decode(data, attributes)
     if not isinstance(change, Change):
-        return Message(data, _allowed(attributes))
+        return _passed_on(data, attributes, now_micros)
     database = _DATABASE.search(attributes.get("ce-source", ""))
     return document_message(
         change,
-        event_id=attributes.get("ce-id", ""),
-        event_time=attributes.get("ce-time", ""),
+        event_id=_first(attributes, ("ce-id",), _fits),
+        event_time=_first(attributes, ("ce-time",), _is_time),
         database="" if database is None else database[0],
     )
+
+
+def _passed_on(data: bytes, attributes: Mapping[str, str], now_micros: int) -> Message:
+    """A message that can't be decoded, as it is, but for `event_id` and `event_time`.
+
+    A Dataflow job that takes its times from `event_time` can't take one without it, and could never make a dead letter
+    of it: its watermark would stand still.
+    """
+    digest = hashlib.blake2b(repr((data, sorted(attributes.items()))).encode(errors="backslashreplace"), digest_size=16)
+    event_id = _first(attributes, ("event_id", "ce-id"), _fits) or digest.hexdigest()
+    event_time = _first(attributes, ("event_time", "ce-time"), _is_time) or _time_of(now_micros)
+    return Message(data, _allowed({**attributes, "event_id": event_id, "event_time": event_time}))
+
+
+def _first(attributes: Mapping[str, str], names: Sequence[str], is_right: Callable[[str], bool]) -> str:
+    """The first of some attributes that is right; else nothing."""
+    return next((attributes[name] for name in names if is_right(attributes.get(name, ""))), "")
+
+
+def _fits(value: str) -> bool:
+    return 0 < len(value.encode(errors="replace")) <= _LARGEST_ATTRIBUTE
+
+
+def _is_time(value: str) -> bool:
+    """Whether it is RFC 3339, with its zone: Dataflow takes nothing else."""
+    try:
+        return _fits(value) and msgspec.convert(value, datetime).tzinfo is not None
+    except msgspec.ValidationError:
+        return False
 
 
 # Decoding -------------------------------------------------------------------------------------------------------------
@@ -341,18 +375,23 @@ def raw_message(letter_input: str) -> Message:
     return Message(found.data if found.text is None else found.text.encode(), found.attributes)
 
 
-def message_of(event: Change | Touch | DeadLetter, database: str = "") -> Message | None:
+def message_of(event: Change | Touch | DeadLetter, now_micros: int, database: str = "") -> Message | None:
     """What a source gave, to be passed on; None for a dead letter that was made of nothing.
 
     The input of a dead letter goes on as it came: who reads it makes a dead letter of it, too.
+
+    Args:
+        event: What a source gave.
+        now_micros: The time now, in microseconds since the epoch: that of an input that tells none.
+        database: See `document_message`.
     """
     if isinstance(event, Change):
         return document_message(event, database=database)
     if isinstance(event, Touch):
         return touch_message(event)
     if event.code in CODES:
-        return raw_message(event.input or "{}")
-    return Message(event.input.encode(), {}) if event.input else None
+        return _passed_on(*raw_message(event.input or "{}"), now_micros)
+    return _passed_on(event.input.encode(), {}, now_micros) if event.input else None
 
 
 def decode_again(letter: DeadLetter) -> Change | Touch | DeadLetter:

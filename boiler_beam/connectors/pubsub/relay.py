@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from functools import cache
 from typing import Any
 
@@ -35,4 +36,4 @@ def forward(event: Any, topic: str) -> None:
     attributes = {f"ce-{name}": str(value) for name, value in event.get_attributes().items()}
     data = event.get_data() or b""
     body = data if isinstance(data, bytes) else msgspec.json.encode(data)
-    _publisher(topic).publish([event_message(body, attributes)])
+    _publisher(topic).publish([event_message(body, attributes, time.time_ns() // 1000)])

@@ -79,13 +79,19 @@ class Stage(abc.ABC):
         """The version, in microseconds, at which all that the cell was for went; None while there is something (S3)."""
         return None
 
-    def expire(self, cell: Cell, horizon: int) -> None:
-        """Drops a cell whose contents went before a time: a key that has no state takes nothing that is older."""
+    def expire(self, cell: Cell, horizon: int) -> int | None:
+        """Drops a cell whose contents went before a time: a key that has no state takes nothing that is older.
+
+        Returns:
+            The version at which they went, where that is too early yet: somebody must look at the cell again.
+        """
         since = self.gone_since(cell)
-        if since is not None and since < horizon:
-            cell.write(None)
-            for log in cell.logs:
-                log.replace([])
+        if since is None or since >= horizon:
+            return since
+        cell.write(None)
+        for log in cell.logs:
+            log.replace([])
+        return None
 
 
 class HeadCodec:

@@ -19,6 +19,8 @@ from boiler_beam.connectors.pubsub.envelope import (
     decode,
     decode_again,
     document_message,
+    event_message,
+    message_of,
     row_message,
     touch_message,
 )
@@ -293,3 +295,53 @@ def test_dead_letters_of_messages_are_replayed(tmp_path: Path) -> None:
     assert one.code == "unknown_message"
     assert isinstance(two, Change)
     assert (two.path, two.version) == ("users/u1", 1_700_000_000_123_456)
+
+
+NOW, NOW_TEXT = 1_767_225_600_123_456, "2026-01-01T00:00:00.123456Z"
+
+
+@pytest.mark.parametrize(
+    ("attributes", "event_id", "event_time"),
+    [
+        ({"ce-id": "e1", "ce-time": "2026-01-01T00:00:00Z"}, "e1", "2026-01-01T00:00:00Z"),
+        ({"ce-id": "e1"}, "e1", NOW_TEXT),
+        ({"ce-id": "e1", "ce-time": "yesterday"}, "e1", NOW_TEXT),
+        ({"ce-id": "e1", "ce-time": "2026-01-01T00:00:00"}, "e1", NOW_TEXT),
+        ({"event_id": "own", "event_time": "2025-01-01T00:00:00Z", "ce-id": "e1"}, "own", "2025-01-01T00:00:00Z"),
+        ({"ce-id": "e" * 2000}, None, NOW_TEXT),
+        ({}, None, NOW_TEXT),
+    ],
+)
+def test_what_cannot_be_decoded_is_passed_on_with_an_id_and_a_time(
+    attributes: dict[str, str], event_id: str | None, event_time: str
+) -> None:
+    """Without them it would hold the watermark of a Dataflow job, and never be a dead letter (docs/events.md)."""
+    message = event_message(b"broken", attributes, NOW)
+    assert message.data == b"broken"
+    assert message.attributes["event_time"] == event_time
+    assert message.attributes["event_id"] == (
+        event_id or event_message(b"broken", attributes, NOW + 1).attributes["event_id"]
+    )
+    assert len(message.attributes["event_id"]) <= 32
+    assert isinstance(decode(*message), DeadLetter)
+    other = event_message(b"other", attributes, NOW).attributes["event_id"]
+    assert (other == message.attributes["event_id"]) is (event_id is not None)
+
+
+def test_a_relay_passes_dead_letters_on_with_an_id_and_a_time() -> None:
+    letter = decode(b"broken", {"a": "b"})
+    line = DeadLetter(stage="read", code="malformed_line", message="", input="line")
+    for one, data in ((letter, b"broken"), (line, b"line")):
+        message = message_of(one, NOW)
+        assert message is not None
+        assert (message.data, message.attributes["event_time"]) == (data, NOW_TEXT)
+        assert message.attributes["event_id"]
+    assert message_of(DeadLetter(stage="read", code="malformed_line", message=""), NOW) is None
+
+
+def test_an_event_whose_time_cannot_be_read_has_that_of_its_document() -> None:
+    event = DocumentEventData()
+    event.value.name = ROOT + "users/u1"
+    put_micros(event.value.update_time, NOW)
+    message = event_message(event.SerializeToString(), {**CREATED, "ce-id": "e1", "ce-time": "yesterday"}, NOW + 7)
+    assert (message.attributes["event_id"], message.attributes["event_time"]) == ("e1", NOW_TEXT)
