@@ -15,7 +15,7 @@ from boiler_beam.connectors import Sink, open_dead_letters, open_sink, open_sour
 from boiler_beam.engine.follow import Settings, StreamReport, follow
 from boiler_beam.engine.memory import MemorySink
 from boiler_beam.engine.state import MemoryState, open_state
-from boiler_beam.errors import UsageError
+from boiler_beam.errors import BoilerBeamError, UsageError
 from boiler_beam.plan import Plan
 from pipelines.finish import finish, needs_beam
 from pipelines.options import RunOptions, sink_of
@@ -141,11 +141,22 @@ def _both(one: Callable[[StreamReport], None], other: Callable[[StreamReport], N
 
 @contextmanager
 def asked_to_end() -> Iterator[Callable[[], bool]]:
-    """Whether somebody asked the program to end: SIGTERM, or ^C; it ends when what it read is written."""
+    """Whether somebody asked the program to end: SIGTERM, or ^C; it ends when what it read is written.
+
+    Who asks twice does not want to wait for that: the next run goes on from the last transaction.
+    """
     asked: list[int] = []
-    old = {number: signal.signal(number, lambda number, _: asked.append(number)) for number in _ENDING}
+
+    def ask(number: int, _: object) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+
+    old = {number: signal.signal(number, ask) for number in _ENDING}
     try:
         yield lambda: bool(asked)
+    except KeyboardInterrupt:
+        raise BoilerBeamError("interrupted; mend: run it again, it goes on from its last transaction") from None
     finally:
         for number, handler in old.items():
             signal.signal(number, handler)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import signal
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -158,6 +160,26 @@ def test_killed_at_any_time(application: Application, project: str, tmp_path: Pa
         process.communicate()
     done = cli(tmp_path, "diff", "--views", VIEWS, "--source", database, database)
     assert done.stdout == "no row differs\n", done.stdout + done.stderr
+
+
+def test_who_asks_twice_to_end_need_not_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The database does not answer: the program would try for minutes."""
+    monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", f"127.0.0.1:{free_port()}")
+    process = start(tmp_path, "--mode", "stream", "--source", "firestore:some-project", "--sink", "jsonl:rows.jsonl")
+    try:
+        assert process.stderr is not None
+        said = [next(line for line in process.stderr if "got UNAVAILABLE" in line)]
+        for _ in range(2):
+            process.send_signal(signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(2)
+        said += process.communicate(timeout=60)[1].splitlines()
+    finally:
+        process.kill()
+    assert (process.returncode, said[-1]) == (
+        1,
+        "error: interrupted; mend: run it again, it goes on from its last transaction",
+    )
 
 
 @pytest.mark.parametrize("runner", [(), pytest.param(("--runner", "DirectRunner"), marks=pytest.mark.beam)])

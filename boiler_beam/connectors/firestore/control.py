@@ -95,7 +95,7 @@ def read_controls(client: Client, seconds: float = _START_SECONDS) -> dict[str, 
     return found
 
 
-def patiently(call: Callable[[], Any], seconds: float, uri: str = "firestore") -> Any:
+def patiently(call: Callable[[], Any], seconds: float, uri: str) -> Any:
     """Calls until it succeeds, or fails with what does not pass, or for so many seconds; says so now and then.
 
     Args:

@@ -303,7 +303,7 @@ class _Backfill(BackfillWriter):
             if asked:
                 with explained(self.sink.uri, "to read rows again"):
                     call = partial(client.call, "BatchGetDocuments", request)
-                    answers = patiently(lambda call=call: list(call()), _PATIENCE_SECONDS)  # type: ignore[misc]
+                    answers = patiently(lambda call=call: list(call()), _PATIENCE_SECONDS, self.sink.uri)  # type: ignore[misc]
             self.sink.counts.reads += len(answers)
             there = [standing_of(client, answer.found) for answer in answers if answer.HasField("found")]
             stands = {row.path: row for row in there}
@@ -337,7 +337,7 @@ def _touches(client: Client, view: str, limit: int = 0) -> list[Any]:
     if limit:
         request.structured_query.limit.value = limit
     with explained(client.uri, f"to read what is asked of the stream of {view}"):
-        answers = patiently(lambda: list(client.call("RunQuery", request)), _PATIENCE_SECONDS)
+        answers = patiently(lambda: list(client.call("RunQuery", request)), _PATIENCE_SECONDS, client.uri)
     return [answer.document for answer in answers if answer.HasField("document")]
 
 
