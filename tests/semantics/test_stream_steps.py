@@ -21,7 +21,7 @@ from tests.helpers.executors import told
 from tests.helpers.histories import changes
 from tests.helpers.network import Network, streamed
 from tests.helpers.proofs import prove
-from tests.helpers.random_views import views
+from tests.helpers.random_views import view_of, views
 from tests.helpers.strategies import histories
 
 PLANS = {"shop": compile_plan(shop.VIEWS), "town": compile_plan(town.VIEWS)}
@@ -64,6 +64,32 @@ def test_a_row_follows_what_says_what_it_reads() -> None:
     table = [("guests/1", 1, {"name": "Ann"}), ("rooms/1", 1, {"members": ["guests/1"], "host": "guests/1"})]
     for seed in range(300):
         prove("machines", HOSTS, table, seed)
+
+
+TWO_WAYS = """
+class View(bb.ViewModel, path='out/{id}'):
+    class Store(bb.Store):
+        e0 = root(Message)
+        e1 = document(Board, 'config/board', optional=False)
+        e2 = reference('e1.featured', optional=False)
+        e3 = referrers(Room, by='members', of='e2', limit=1, only=('topic', 'host'))
+    p_e3 = getter('e3', ('topic', 'host'))
+"""
+
+
+def test_a_document_that_two_ways_lead_to_is_whole_until_both_are_gone() -> None:
+    """What takes a way away has no fields; the way that is left has them."""
+    table = [
+        ("guests/1", 1, {"name": "Ann"}),
+        ("guests/2", 1, {"name": "Bo"}),
+        ("rooms/1", 1, {"members": ["guests/1", "guests/2"], "host": "guests/2"}),
+        ("rooms/1/messages/1", 1, {"author": "guests/1"}),
+        ("config/board", 1, {"featured": ["guests/1", "guests/2"]}),
+        ("rooms/1", 2, {}),
+    ]
+    plan = compile_plan([view_of(TWO_WAYS)])
+    for order in [None, *map(random.Random, range(30))]:
+        assert streamed(plan, changes(table), order).rows == compute(plan, changes(table)).rows
 
 
 class Moody(bb.ViewModel, collection="moody"):

@@ -111,8 +111,9 @@ class LogRanking:
 
 def _merge(found: dict[bytes, Item], entry: tuple[bytes, int, Any]) -> None:
     key, weight, item = entry
-    after = weight + (found[key][0] if key in found else 0)
-    if after:
-        found[key] = after, item
+    known = found.get(key)
+    after = weight + (known[0] if known is not None else 0)
+    if after:  # what takes an item away need not hold all of it: a document's fields travel with what puts it
+        found[key] = after, item if weight > 0 or known is None else known[1]
     else:
         found.pop(key, None)
