@@ -22,12 +22,13 @@ from boiler_beam.plan import Plan, refuse_main
 from transforms import Backfill, Destination
 from transforms.write import NAMESPACE
 
-__all__ = ["LOCAL_RUNNERS", "pipeline_on", "plain_errors", "run_backfill", "workers_are_elsewhere"]
+__all__ = ["LOCAL_RUNNERS", "THIS_MACHINE", "pipeline_on", "plain_errors", "run_backfill", "workers_are_elsewhere"]
 
 LOCAL_RUNNERS = ("DirectRunner", "FnApiRunner")
 """They run on FnApiRunner: left to choose, Beam's DirectRunner would try to download another one."""
 
-_THIS_MACHINE = (*LOCAL_RUNNERS, "BundleBasedDirectRunner", "PrismRunner")
+THIS_MACHINE = (*LOCAL_RUNNERS, "BundleBasedDirectRunner", "PrismRunner")
+"""Their workers are processes of the machine that submits."""
 
 PARTITION_BYTES = 32 << 20
 """Of the sources, for one partition: as objects, its documents take about ten times that in a worker."""
@@ -74,7 +75,7 @@ def run_backfill(
 
 def workers_are_elsewhere(runner: str, dead_letters: str) -> bool:
     """Whether a runner's workers may be other machines; says on stderr what becomes of dead letters there."""
-    if runner in _THIS_MACHINE:
+    if runner in THIS_MACHINE:
         return False
     print(
         f"{dead_letters}: a file on each worker's disk, lost with it unless the path is shared; "

@@ -70,9 +70,7 @@ def _sampled(sources: Sequence[str], sample: int) -> tuple[dict[str, Change], se
     kept: Counter[str] = Counter()
     known: set[str] = set()
     for change in read_sources(sources, ()):
-        if isinstance(change, DeadLetter):
-            continue
-        if _is_ours(change):
+        if isinstance(change, DeadLetter) or _is_ours(change):
             continue
         known.add(change.path)
         pattern = pattern_of(change.path)

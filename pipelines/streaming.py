@@ -26,7 +26,7 @@ from boiler_beam.engine.write import Prune, refusal_to_prune
 from boiler_beam.errors import UsageError
 from boiler_beam.events import Row, Stamp
 from boiler_beam.plan import Plan, refuse_main
-from pipelines.beam import LOCAL_RUNNERS, pipeline_on, plain_errors, workers_are_elsewhere
+from pipelines.beam import LOCAL_RUNNERS, THIS_MACHINE, pipeline_on, plain_errors, workers_are_elsewhere
 from pipelines.options import RunOptions, sink_of, write_options
 from transforms import (
     AppendRows,
@@ -45,7 +45,7 @@ __all__ = ["run_streaming"]
 _RETENTION_MICROS = 10 * 86_400 * 1_000_000
 """How long deletions are remembered (S3)."""
 _DATAFLOW = "DataflowRunner"
-_DURABLE = (*LOCAL_RUNNERS, "BundleBasedDirectRunner", "PrismRunner", _DATAFLOW)
+_DURABLE = (*THIS_MACHINE, _DATAFLOW)
 """Runners on which only what is committed passes a shuffle (S15): Dataflow writes it down, the others never run a
 bundle a second time. Flink writes rows whose bundle may be rolled back."""
 

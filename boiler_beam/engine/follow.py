@@ -32,6 +32,7 @@ from boiler_beam.steps.newest import dead_letter_of, families_lost
 
 __all__ = ["Following", "Settings", "StreamReport", "follow"]
 
+_log = logging.getLogger("boiler_beam")
 _MOST = 10_000
 """Changes of one transaction."""
 _BEHIND_SECONDS = 0.5
@@ -39,7 +40,6 @@ _BEHIND_SECONDS = 0.5
 _TOUCH_SECONDS = 5.0
 """How often the sink is asked for touches."""
 _COMPLETE = "complete "
-_log = logging.getLogger("boiler_beam")
 """Begins the names of facts: as of when a collection was last known whole."""
 _POSITION_SECONDS, _ALIVE_SECONDS = 1.0, 60.0
 """How often a position, and that the program lives, are written down while nothing comes."""

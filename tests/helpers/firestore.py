@@ -7,12 +7,11 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import grpc
 import msgspec
 
 from boiler_beam.connectors.firestore.client import Client
+from boiler_beam.connectors.firestore.control import patiently
 from boiler_beam.connectors.firestore.protos import BatchWriteRequest, CommitRequest, RunQueryRequest
-from boiler_beam.connectors.firestore.retry import Retry
 from boiler_beam.connectors.firestore.values import fields_of, micros_of_proto, put_fields
 from boiler_beam.events import Change
 from boiler_beam.values import encode_fields
@@ -43,12 +42,7 @@ def put(client: Client, documents: Mapping[str, Any] | Iterable[tuple[str, Any]]
 
 def _written(client: Client, request: Any) -> Any:
     """Writes in spite of the emulator, which cancels a write that meets a listener who goes away."""
-    retry = Retry(client.uri, "to write a test's documents")
-    while True:
-        try:
-            return client.call("BatchWrite", request)
-        except grpc.RpcError as error:
-            retry.wait(error)
+    return patiently(lambda: client.call("BatchWrite", request), 300.0, client.uri)
 
 
 class Application:

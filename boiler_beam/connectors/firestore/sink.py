@@ -14,7 +14,6 @@ import uuid
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from functools import partial
 from itertools import islice
 from typing import Any, BinaryIO, ClassVar
 
@@ -24,9 +23,9 @@ import msgspec
 from boiler_beam.connectors.base import BackfillWriter, Control, Sink, StreamWriter
 from boiler_beam.connectors.firestore.client import PASSING, Client, explained
 from boiler_beam.connectors.firestore.control import CONTROLS, Lease, patiently, read_controls
-from boiler_beam.connectors.firestore.guard import Guard, row_of, standing_of, tombstone_of
+from boiler_beam.connectors.firestore.guard import Guard, row_of, standing_of
 from boiler_beam.connectors.firestore.options import WriteOptions
-from boiler_beam.connectors.firestore.protos import BatchGetDocumentsRequest, RunQueryRequest, Write
+from boiler_beam.connectors.firestore.protos import RunQueryRequest, Write
 from boiler_beam.connectors.firestore.throttle import RampUp, back_off
 from boiler_beam.connectors.firestore.write import BatchWriter, Counts, Item
 from boiler_beam.errors import BoilerBeamError, UsageError
@@ -204,7 +203,7 @@ class _Backfill(BackfillWriter):
     """Keeps rows in a file until they are committed: who writes them is decided then."""
 
     def __init__(self, sink: FirestoreSink, lease: Lease, spool: BinaryIO) -> None:
-        self.sink, self.lease, self.spool = sink, lease, spool
+        self.sink, self.lease, self.spool, self.guard = sink, lease, spool, sink.opened(lease)
         self._answered = 0  # chunks of rows
 
     def write(self, view: View, row: Row) -> None:
@@ -235,13 +234,12 @@ class _Backfill(BackfillWriter):
         try:
             if own:
                 self.lease.take(own)
-            guard = self.sink.opened(self.lease)
             for chunk in self._chunks():
                 touches = [
                     (topics[name], Touch(name, row.path, row.stamp.version)) for name, row in chunk if name in live
                 ]
-                self.touched += self._asked(guard.writer, touches)
-                letters += guard.write(row for name, row in chunk if name not in live)
+                self.touched += self._asked(touches)
+                letters += self.guard.write(row for name, row in chunk if name not in live)
             self.lease.release()
         finally:
             self.lease.stop()
@@ -249,10 +247,10 @@ class _Backfill(BackfillWriter):
             self.drift = self._drift({name: topics[name] for name in live})
         return letters
 
-    def _asked(self, writer: BatchWriter, touches: Sequence[tuple[str, Touch]]) -> int:
+    def _asked(self, touches: Sequence[tuple[str, Touch]]) -> int:
         """Asks streams to write rows, by topics or by documents; gives how many were asked for."""
         documents = (_touch(self.sink.client, touch) for topic, touch in touches if not topic)
-        number = sum(outcome.kind == "done" for outcome in writer.write(documents))
+        number = sum(outcome.kind == "done" for outcome in self.guard.writer.write(documents))
         for topic in {topic for topic, _ in touches if topic}:
             from boiler_beam.connectors.pubsub.publisher import publish_touches
 
@@ -297,14 +295,7 @@ class _Backfill(BackfillWriter):
         client = self.sink.client
         for chunk in islice(self._chunks(), begin, None):
             asked = {row.path: row for name, row in chunk if name in views}
-            documents = [client.root + one for path in asked for one in (path, tombstone_of(path))]
-            request = BatchGetDocumentsRequest(database=client.database, documents=documents)
-            answers: list[Any] = []
-            if asked:
-                with explained(self.sink.uri, "to read rows again"):
-                    call = partial(client.call, "BatchGetDocuments", request)
-                    answers = patiently(lambda call=call: list(call()), _PATIENCE_SECONDS, self.sink.uri)  # type: ignore[misc]
-            self.sink.counts.reads += len(answers)
+            answers = self.guard.documents(list(asked))
             there = [standing_of(client, answer.found) for answer in answers if answer.HasField("found")]
             stands = {row.path: row for row in there}
             compared = []
