@@ -39,5 +39,5 @@ clean: ## remove what was made
 	rm -rf .venv build dist site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 base beam dev:
-	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON): expected Python 3.10 to 3.13, got none; mend: install it, or make PYTHON=... $(MAKECMDGOALS)" >&2; exit 2; }
+	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON): expected Python 3.10 to 3.13, got none; fix: install it, or make PYTHON=... $(MAKECMDGOALS)" >&2; exit 2; }
 	@$(STAGE) $(if $(filter base,$@),base,base $@)

@@ -88,7 +88,7 @@ def wait_until(is_so: Callable[[], bool], what: str) -> None:
 def emulators() -> Iterator[None]:
     """Both of them, as the environment of this process and its children names them."""
     if shutil.which("gcloud") is None:
-        sys.exit("error: gcloud: expected it with the Firestore and Pub/Sub emulators, got none; mend: install it")
+        sys.exit("error: gcloud: expected it with the Firestore and Pub/Sub emulators, got none; fix: install it")
     with ExitStack() as stack:
         for variable, command in EMULATORS.items():
             with socket.socket() as one:

@@ -143,7 +143,7 @@ def main() -> int:
         return 0
     client = Client(given.project)
     if not client.emulator:
-        parser.error("expected FIRESTORE_EMULATOR_HOST=HOST:PORT; mend: gcloud emulators firestore start, and set it")
+        parser.error("expected FIRESTORE_EMULATOR_HOST=HOST:PORT; fix: gcloud emulators firestore start, and set it")
     started = time.perf_counter()
     write(client, given.documents)
     print(f"{given.documents:,} documents written in {time.perf_counter() - started:.1f} s", file=sys.stderr)

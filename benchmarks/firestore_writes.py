@@ -123,7 +123,7 @@ def main() -> int:
     arguments = parser.parse_args()
     if not os.environ.get("FIRESTORE_EMULATOR_HOST"):
         print(
-            "error: FIRESTORE_EMULATOR_HOST: expected HOST:PORT of an emulator, got nothing; mend: start one with "
+            "error: FIRESTORE_EMULATOR_HOST: expected HOST:PORT of an emulator, got nothing; fix: start one with "
             "gcloud emulators firestore start --host-port=127.0.0.1:8080",
             file=sys.stderr,
         )

@@ -1,4 +1,4 @@
-"""Every error that boiler_beam raises on purpose: each says where, expected, got and how to mend it."""
+"""Every error that boiler_beam raises on purpose: each says where, expected, got and how to fix it."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ class Mistake:
         where: `Class` or `Class.field` that holds it.
         expected: What is allowed there.
         got: What was found.
-        mend: What to write instead, as an order ("name ...", "remove ...").
+        fix: What to write instead, as an order ("name ...", "remove ...").
     """
 
     where: str
     expected: str
     got: str
-    mend: str
+    fix: str
 
     def __str__(self) -> str:
-        return f"{self.where}: expected {self.expected}, got {self.got}; mend: {self.mend}"
+        return f"{self.where}: expected {self.expected}, got {self.got}; fix: {self.fix}"
 
 
 class DeclarationError(BoilerBeamError):
@@ -48,7 +48,7 @@ class DeclarationError(BoilerBeamError):
 
     >>> print(DeclarationError([Mistake("View.Store.user", "a field of Meeting", "'usr'", "name one of: user")]))
     1 mistake in the declared classes:
-      View.Store.user: expected a field of Meeting, got 'usr'; mend: name one of: user
+      View.Store.user: expected a field of Meeting, got 'usr'; fix: name one of: user
     """
 
     def __init__(self, mistakes: Sequence[Mistake]) -> None:

@@ -74,7 +74,7 @@ class RelayState:
                 self._begin(source, topic, is_new=is_new)
             except sqlite3.Error as error:
                 raise UsageError(
-                    f"{self.uri}: expected the state of a relay, got: {error}; mend: name another file"
+                    f"{self.uri}: expected the state of a relay, got: {error}; fix: name another file"
                 ) from None
             self._opened = stack.pop_all()
 
@@ -84,7 +84,7 @@ class RelayState:
             database.execute("PRAGMA journal_mode=WAL")
             database.executescript(f"BEGIN; {_CREATE} PRAGMA application_id={_APPLICATION}; COMMIT;")
         if database.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION:
-            raise UsageError(f"{self.uri}: expected the state of a relay, got something else; mend: name another file")
+            raise UsageError(f"{self.uri}: expected the state of a relay, got something else; fix: name another file")
         for name, value in (("source", source), ("topic", topic)):
             known = self.fact(name)
             if known is None:
@@ -92,7 +92,7 @@ class RelayState:
             elif known != value:
                 raise UsageError(
                     f"{self.uri}: expected the state of a relay with {name} {value}, got one with {known}; "
-                    "mend: name another file"
+                    "fix: name another file"
                 )
 
     def fact(self, name: str) -> str | None:
@@ -133,7 +133,7 @@ class RelayState:
             if self._database.in_transaction:
                 self._database.execute("ROLLBACK")
             if isinstance(error, sqlite3.Error):
-                message = f"{self.uri}: could not be written ({error}); nothing is lost; mend: free space, run again"
+                message = f"{self.uri}: could not be written ({error}); nothing is lost; fix: free space, run again"
                 raise BoilerBeamError(message) from error
             raise
 

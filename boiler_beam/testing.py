@@ -71,7 +71,7 @@ def check_aggregate(custom: Custom, values: SearchStrategy[Any]) -> None:
         from hypothesis import given, settings
         from hypothesis import strategies as st
     except ImportError:
-        message = "check_aggregate: expected hypothesis to be installed, got none; mend: pip install hypothesis"
+        message = "check_aggregate: expected hypothesis to be installed, got none; fix: pip install hypothesis"
         raise UsageError(message) from None
 
     def folded(some: Iterable[Any]) -> Any:

@@ -98,7 +98,7 @@ def pipeline_on(runner: str, arguments: Sequence[str]) -> beam.Pipeline:
     try:
         return beam.Pipeline(runner=FnApiRunner() if runner in LOCAL_RUNNERS else runner, options=_options(arguments))
     except ValueError as error:  # no such runner
-        raise UsageError(f"--runner {runner}: expected a Beam runner, got: {error}; mend: DirectRunner, ...") from None
+        raise UsageError(f"--runner {runner}: expected a Beam runner, got: {error}; fix: DirectRunner, ...") from None
 
 
 @contextlib.contextmanager
@@ -126,10 +126,10 @@ def _options(arguments: Sequence[str]) -> PipelineOptions:
     except SystemExit:  # argparse's way to refuse a value
         said = complaint.getvalue().strip().rpartition("error: ")[2]
         raise UsageError(
-            f"expected values that Beam's options take, got {said}; mend: see Beam's pipeline options"
+            f"expected values that Beam's options take, got {said}; fix: see Beam's pipeline options"
         ) from None
     for name in given.keys() - known.keys():
-        raise UsageError(f"--{name}: expected an option of boiler_beam or Beam, got neither; mend: see --help")
+        raise UsageError(f"--{name}: expected an option of boiler_beam or Beam, got neither; fix: see --help")
     return options
 
 

@@ -72,16 +72,14 @@ def _diff(views: tuple[str, ...], source: tuple[str, ...], sinks: tuple[str, ...
     opened = [open_sink(uri) for uri in sinks]
     for sink in opened:
         if not sink.controls():
-            raise click.UsageError(f"{sink.uri}: expected rows, got none; mend: check the address")
+            raise click.UsageError(f"{sink.uri}: expected rows, got none; fix: check the address")
     if source:
         computed = MemorySink(opened[0], is_aside=True)  # rows that can't be told stay as they are
         report = backfill(plan, [open_source(uri) for uri in source], computed, lambda letter: None, prune="all")
         opened.append(computed)
         if untold := sum(view.tainted for view in report.views):
             rows = "1 row" if untold == 1 else f"{untold:,} rows"
-            print(
-                f"{rows} can't be told: a document is invalid, or a getter raised; mend: boiler-beam check says which"
-            )
+            print(f"{rows} can't be told: a document is invalid, or a getter raised; fix: boiler-beam check says which")
     number = show_differences(Console(highlight=False), differences(plan, *opened))
     print(f"{number:,} rows differ" if number > 1 else "1 row differs" if number else "no row differs")
     return 1 if number else 0
@@ -253,7 +251,7 @@ def _list(uri: str, code: str | None, limit: int) -> int:
 @_views
 @options_of_a_run
 def _replay(options: RunOptions, views: tuple[str, ...], uri: str) -> int:
-    """Bring the inputs of dead letters into the state of a stream again, after the mend.
+    """Bring the inputs of dead letters into the state of a stream again, after the fix.
 
     The stream must not run meanwhile. --state and --sink are those of the stream.
     """
@@ -264,7 +262,7 @@ def _replay(options: RunOptions, views: tuple[str, ...], uri: str) -> int:
 
     for name in ("runner", "source"):
         if getattr(options, name):
-            raise UsageError(f"--{name}: expected the inputs of dead letters alone; mend: leave it out")
+            raise UsageError(f"--{name}: expected the inputs of dead letters alone; fix: leave it out")
     state = options.state or state_beside(options.sink, is_bounded=False)
     _path_of_state(state)
     source = (f"dead-letters:{uri}",)
@@ -337,8 +335,8 @@ def _check_state(uri: str) -> int:
 def _opened_state(uri: str) -> Iterator[Any]:
     from boiler_beam.engine.state import SqliteState
 
-    mend = "stop the stream; its /metrics tells while it runs (--metrics_port)"
-    with closing(SqliteState(_path_of_state(uri), mend)) as state:
+    fix = "stop the stream; its /metrics tells while it runs (--metrics_port)"
+    with closing(SqliteState(_path_of_state(uri), fix)) as state:
         yield state
 
 
@@ -348,8 +346,8 @@ def _path_of_state(uri: str) -> str:
 
     path = uri.removeprefix("sqlite:")
     if not uri.startswith("sqlite:") or not os.path.exists(path):
-        mend = "check the path" if ":" in uri else f"write sqlite:{uri}"
-        raise UsageError(f"{uri}: expected the state of a stream at sqlite:PATH, got none; mend: {mend}")
+        fix = "check the path" if ":" in uri else f"write sqlite:{uri}"
+        raise UsageError(f"{uri}: expected the state of a stream at sqlite:PATH, got none; fix: {fix}")
     return path
 
 

@@ -58,7 +58,7 @@ def _emulators() -> Iterator[tuple[bool, str]]:
         address = os.environ.get(variable)
         if address:
             answers = _answers(address)
-            found = "answers" if answers else "does not answer; mend: start the emulator, or unset it"
+            found = "answers" if answers else "does not answer; fix: start the emulator, or unset it"
             yield answers, f"{variable}={address}: {found}"
 
 
@@ -92,7 +92,7 @@ def _sink(names: list[str]) -> str:
 def _state(names: list[str]) -> str:
     scheme, _, path = " ".join(names).partition(":")
     if scheme not in ("memory", "sqlite") or bool(path) != (scheme == "sqlite"):
-        raise UsageError("expected memory: or sqlite:PATH; mend: write one of the two")
+        raise UsageError("expected memory: or sqlite:PATH; fix: write one of the two")
     return "is there" if path and os.path.exists(path) else "will be made" if path else "nothing is kept"
 
 

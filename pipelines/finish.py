@@ -32,7 +32,7 @@ def finish(
 ) -> int:
     """Sums up a run on stdout; gives the exit code."""
     for refusal in refusals:
-        console.print(f"not pruned: {refusal}; mend: run with --prune all if they shall go", soft_wrap=True)
+        console.print(f"not pruned: {refusal}; fix: run with --prune all if they shall go", soft_wrap=True)
     if billed != Billed():
         print(f"Firestore: {billed}")
     written = " (dry run: nothing was written)" if options.dry_run else ""
@@ -56,5 +56,5 @@ def needs_beam(runner: str | None) -> Iterator[None]:
         if not (error.name or "").startswith("apache_beam"):
             raise
         raise UsageError(
-            f"--runner {runner}: expected Apache Beam to be installed, got none; mend: pip install 'boiler_beam[beam]'"
+            f"--runner {runner}: expected Apache Beam to be installed, got none; fix: pip install 'boiler_beam[beam]'"
         ) from None

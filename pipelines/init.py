@@ -43,14 +43,14 @@ def initialize(path: str, sources: Sequence[str], sample: int) -> Iterator[str]:
     folder, name = os.path.split(path)
     module = name.removesuffix(".py")
     if not name.endswith(".py") or not module.isidentifier():
-        raise UsageError(f"{path}: expected the file of a Python module, got {name!r}; mend: write my_views.py")
+        raise UsageError(f"{path}: expected the file of a Python module, got {name!r}; fix: write my_views.py")
     test = os.path.join(folder, f"test_{name}")
     for one in (path, test):
         if os.path.exists(one):
-            raise UsageError(f"{one}: expected no file, got one; mend: name another, or remove it")
+            raise UsageError(f"{one}: expected no file, got one; fix: name another, or remove it")
     documents, known = _sampled(sources, sample)
     if not documents:
-        raise UsageError(f"{' '.join(sources)}: expected documents, got none; mend: check the address")
+        raise UsageError(f"{' '.join(sources)}: expected documents, got none; fix: check the address")
     proposal = propose({path: decode_fields(change.fields) for path, change in documents.items()}, known)
     os.makedirs(folder or ".", exist_ok=True)
     with open(path, "w", encoding="utf-8") as file:

@@ -32,7 +32,7 @@ def serve_metrics(port: int) -> Iterator[Callable[[StreamReport], None]]:
     except ImportError:
         raise UsageError(
             "--metrics_port: expected prometheus_client to be installed, got none; "
-            "mend: pip install 'boiler_beam[metrics]'"
+            "fix: pip install 'boiler_beam[metrics]'"
         ) from None
     registry = CollectorRegistry()
     changes = Counter("boiler_beam_changes", "Changes that were read.", registry=registry)
@@ -82,7 +82,7 @@ def serve_metrics(port: int) -> Iterator[Callable[[StreamReport], None]]:
     try:
         server = make_server("", port, answer, handler_class=_Quiet)
     except OSError as error:
-        raise UsageError(f"--metrics_port {port}: expected a free port, got: {error}; mend: name another") from None
+        raise UsageError(f"--metrics_port {port}: expected a free port, got: {error}; fix: name another") from None
     print(f"figures at http://localhost:{server.server_port}/metrics", file=sys.stderr)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()

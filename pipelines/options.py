@@ -87,13 +87,13 @@ def configuration() -> dict[str, Any]:
         with open("pyproject.toml", "rb") as file:
             table = tomllib.load(file).get("tool", {}).get("boiler_beam", {})
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"pyproject.toml: expected TOML that can be read, got: {error}; mend: correct it") from None
+        raise UsageError(f"pyproject.toml: expected TOML that can be read, got: {error}; fix: correct it") from None
     for key, value in table.items():
         is_views = key == "views" and isinstance(value, list) and all(isinstance(one, str) for one in value)
         if key not in KEYS or not (isinstance(value, str) or is_views):
             raise UsageError(
                 f"pyproject.toml: expected [tool.boiler_beam] to hold {', '.join(KEYS)} as text, "
-                f"got {key} = {value!r}; mend: remove or correct it"
+                f"got {key} = {value!r}; fix: remove or correct it"
             )
     if isinstance(table.get("views"), str):
         table["views"] = [table["views"]]
@@ -115,7 +115,7 @@ def read_time_micros(text: str) -> int:
     if not isinstance(moment, datetime):
         raise UsageError(
             f"--read_time {text}: expected RFC 3339 (2026-01-01T00:00:00Z) or microseconds since the epoch; "
-            "mend: write one of the two"
+            "fix: write one of the two"
         )
     return micros_of(moment)
 

@@ -24,12 +24,12 @@ def run_relay(source: str, topic: str, state: str, collections: Sequence[str]) -
     """
     path = state.removeprefix("sqlite:")
     if not state.startswith("sqlite:") or not path:
-        raise UsageError(f"--state {state}: expected sqlite:PATH; mend: write sqlite:relay.db")
+        raise UsageError(f"--state {state}: expected sqlite:PATH; fix: write sqlite:relay.db")
     for text in collections:
         if (problem := CollectionPattern(text).problem()) is not None:
             raise UsageError(
                 f"--collection {text}: expected a collection as models declare it, got {problem}; "
-                "mend: write users, rooms/{room}/messages or **/comments"
+                "fix: write users, rooms/{room}/messages or **/comments"
             )
     opened = open_source(source).following()
     from boiler_beam.connectors.pubsub.publisher import Publisher

@@ -40,7 +40,7 @@ def run(views: Sequence[type[ViewModel]], options: RunOptions) -> int:
         explain_plan(plan, options.source)
         return DONE
     if not options.source:
-        raise UsageError("--source: expected where documents come from, got none; mend: add --source file:PATH")
+        raise UsageError("--source: expected where documents come from, got none; fix: add --source file:PATH")
     started = time.monotonic()
     console = Console(soft_wrap=False, highlight=False)
     dead_letters = options.dead_letter or dead_letters_beside(options.sink)
@@ -48,9 +48,9 @@ def run(views: Sequence[type[ViewModel]], options: RunOptions) -> int:
     if options.mode == "stream" or (options.mode == "auto" and not is_bounded):
         return run_stream(plan, options, dead_letters)
     if not is_bounded:
-        raise UsageError("--mode backfill: expected sources that end, got an unbounded one; mend: --mode stream")
+        raise UsageError("--mode backfill: expected sources that end, got an unbounded one; fix: --mode stream")
     for name in sorted(_OF_STREAMS & options.given):
-        print(f"--{name}: means nothing to a backfill; mend: add --mode stream, or leave it out", file=sys.stderr)
+        print(f"--{name}: means nothing to a backfill; fix: add --mode stream, or leave it out", file=sys.stderr)
     report = _on_beam(plan, options, dead_letters) if options.runner else _embedded(plan, options, dead_letters)
     if not options.dry_run:
         show_rows(console, plan, sink_of(options))

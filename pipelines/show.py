@@ -74,7 +74,7 @@ def show_report(console: Console, report: Report, dead_letters: str) -> None:
     if newer:
         message = f"{newer:,} rows stand with a newer version than this backfill's and were left as they are; "
         console.print(
-            f"{message}mend: if the documents are newer than that, say when they were read with --read_time",
+            f"{message}fix: if the documents are newer than that, say when they were read with --read_time",
             soft_wrap=True,
         )
     if report.touched:

@@ -71,12 +71,12 @@ def _on_beam(plan: Plan, options: RunOptions, dead_letters: str) -> StreamReport
     for name, value in (("state", options.state), ("metrics_port", options.metrics_port)):
         if value is not None:
             raise UsageError(
-                f"--{name}: expected the embedded engine, got --runner {options.runner}; mend: leave it out"
+                f"--{name}: expected the embedded engine, got --runner {options.runner}; fix: leave it out"
             )
     if options.dry_run and options.runner != "DataflowRunner":
         raise UsageError(
             f"--dry_run: expected the embedded engine, or DataflowRunner, got --runner {options.runner}; "
-            "mend: leave one of the two out"
+            "fix: leave one of the two out"
         )
     with needs_beam(options.runner):
         from pipelines.beam import LOCAL_RUNNERS
@@ -156,7 +156,7 @@ def asked_to_end() -> Iterator[Callable[[], bool]]:
     try:
         yield lambda: bool(asked)
     except KeyboardInterrupt:
-        raise BoilerBeamError("interrupted; mend: run it again, it goes on from its last transaction") from None
+        raise BoilerBeamError("interrupted; fix: run it again, it goes on from its last transaction") from None
     finally:
         for number, handler in old.items():
             signal.signal(number, handler)

@@ -74,7 +74,7 @@ def run_streaming(
     bounded = [source for source in sources if source.is_bounded]
     if live and not bounded and not options.from_empty:
         raise UsageError(
-            f"{live[0].uri}: expected a snapshot to begin with, got no bounded source; mend: add --source with the "
+            f"{live[0].uri}: expected a snapshot to begin with, got no bounded source; fix: add --source with the "
             "documents, or --from_empty if there are none yet"
         )
     pipeline = _pipeline(options, is_live=bool(live))
@@ -167,7 +167,7 @@ def _live(plan: Plan, live: Sequence[Source], options: RunOptions) -> beam.PTran
     for source in live:
         if source.scheme != "pubsub":
             raise UsageError(
-                f"{source.uri}: expected a source that {_DATAFLOW} follows, got another; mend: name a subscription, "
+                f"{source.uri}: expected a source that {_DATAFLOW} follows, got another; fix: name a subscription, "
                 "pubsub:projects/P/subscriptions/S, and a relay that publishes to its topic"
             )
     return ReadMessages(plan, [source.rest for source in live], is_timed=options.consistency == "commit")
@@ -184,7 +184,7 @@ def _pipeline(options: RunOptions, *, is_live: bool) -> beam.Pipeline:
             runner, found = "PrismRunner", shutil.which("prism") or os.environ.get("BOILER_BEAM_PRISM")
             if not found and not any(one.startswith("--prism_location") for one in arguments):
                 raise UsageError(
-                    f"--runner {options.runner}: expected sources that end, got one without an end; mend: leave "
+                    f"--runner {options.runner}: expected sources that end, got one without an end; fix: leave "
                     "--runner out: the embedded engine follows it; or --runner PrismRunner, with prism on the PATH"
                 )
             arguments = (*arguments, f"--prism_location={found}") if found else arguments
@@ -224,7 +224,7 @@ def refuse_at_least_once(options: PipelineOptions) -> None:
     if any("at_least_once" in one for one in asked):
         raise UsageError(
             "--dataflow_service_options: expected exactly-once streaming, because what stages send adds up, got "
-            "streaming_mode_at_least_once; mend: leave it out"
+            "streaming_mode_at_least_once; fix: leave it out"
         )
 
 

@@ -39,21 +39,21 @@ def _views_of(name: str) -> list[type[ViewModel]]:
     }
     if not classes:
         if not defined:
-            raise UsageError(f"--views {name}: expected view models defined in it, got none; mend: name another module")
+            raise UsageError(f"--views {name}: expected view models defined in it, got none; fix: name another module")
         return list(defined.values())
     views = []
     for wanted in classes.split(","):
         view = getattr(module, wanted, None)
         if not (isinstance(view, type) and issubclass(view, ViewModel)):
             known = ", ".join(defined) or "none"
-            raise UsageError(f"--views {name}: expected view models, got {wanted!r}; mend: the module defines {known}")
+            raise UsageError(f"--views {name}: expected view models, got {wanted!r}; fix: the module defines {known}")
         views.append(view)
     return views
 
 
 def _imported(name: str, module_name: str) -> ModuleType:
     if not module_name or module_name.endswith(".py") or "/" in module_name:
-        raise UsageError(f"--views {name}: expected package.module[:Class,...]; mend: write it as Python imports it")
+        raise UsageError(f"--views {name}: expected package.module[:Class,...]; fix: write it as Python imports it")
     try:
         return importlib.import_module(module_name)
     except BoilerBeamError:
@@ -62,7 +62,7 @@ def _imported(name: str, module_name: str) -> ModuleType:
         if error.name is not None and (module_name == error.name or module_name.startswith(f"{error.name}.")):
             raise UsageError(
                 f"--views {name}: expected a module in {os.getcwd()}, on PYTHONPATH or installed, got no {error.name}; "
-                "mend: check the name, or set PYTHONPATH"
+                "fix: check the name, or set PYTHONPATH"
             ) from None
         raise _refused(name, error) from error
     except Exception as error:  # the user's module: whatever it raises is told with its place
@@ -76,5 +76,5 @@ def _refused(name: str, error: Exception) -> UsageError:
         frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
         place = f"{frames[-1].filename}:{frames[-1].lineno}"
     return UsageError(
-        f"--views {name}: expected a module that can be imported, got {type(error).__name__}: {error}; mend: {place}"
+        f"--views {name}: expected a module that can be imported, got {type(error).__name__}: {error}; fix: {place}"
     )

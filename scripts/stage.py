@@ -55,13 +55,13 @@ def make_venv():
     try:
         made = subprocess.run([sys.executable, "-m", "venv", VENV], capture_output=True, text=True)
     except OSError as error:
-        fail("%s: expected a folder that can be written, got: %s; mend: free space or rights" % (VENV, error))
+        fail("%s: expected a folder that can be written, got: %s; fix: free space or rights" % (VENV, error))
     if made.returncode:
         said = (made.stdout + made.stderr).strip().splitlines() or ["nothing"]
         if any("ensurepip" in line or "No module named venv" in line for line in said):
-            mend = "install it (Debian: apt-get install python3-venv), or name another: make PYTHON=python3.12 meeting"
-            fail("%s: expected Python's venv module with pip, got none; mend: %s" % (sys.executable, mend))
-        fail("%s: expected to make %s, got: %s; mend: free space or rights" % (sys.executable, VENV, said[-1]))
+            fix = "install it (Debian: apt-get install python3-venv), or name another: make PYTHON=python3.12 meeting"
+            fail("%s: expected Python's venv module with pip, got none; fix: %s" % (sys.executable, fix))
+        fail("%s: expected to make %s, got: %s; fix: free space or rights" % (sys.executable, VENV, said[-1]))
     open(stamp, "w").close()
 
 
@@ -84,10 +84,10 @@ def install(stage):
         said = tail(path)
         sys.stderr.write(said)
         if "No space left" in said or "File too large" in said:
-            fail("%s: expected room on the disk, got none; mend: free space and run make again" % VENV)
+            fail("%s: expected room on the disk, got none; fix: free space and run make again" % VENV)
         if "Failed to establish a new connection" in said or "No matching distribution" in said or "Network" in said:
-            fail("pip: expected to reach a package index, got no answer; mend: check the network, then run make again")
-        fail("pip failed, see %s; mend: run make again, it goes on where it was" % os.path.relpath(path, ROOT))
+            fail("pip: expected to reach a package index, got no answer; fix: check the network, then run make again")
+        fail("pip failed, see %s; fix: run make again, it goes on where it was" % os.path.relpath(path, ROOT))
     with open(stamp, "w") as file:
         file.write(digest(stage))
 
@@ -108,15 +108,15 @@ def main():
         sys.exit(quiet(sys.argv[2], sys.argv[3:]))
     if not OLDEST <= sys.version_info[:2] <= NEWEST:
         found = "%d.%d" % sys.version_info[:2]
-        fail("%s: expected Python 3.10 to 3.13, got %s; mend: make PYTHON=python3.12 meeting" % (sys.executable, found))
+        fail("%s: expected Python 3.10 to 3.13, got %s; fix: make PYTHON=python3.12 meeting" % (sys.executable, found))
     try:
         make_venv()
         for stage in sys.argv[1:]:
             install(stage)
     except OSError as error:
-        fail("%s: expected to write there, got: %s; mend: free space or rights, then run make again" % (VENV, error))
+        fail("%s: expected to write there, got: %s; fix: free space or rights, then run make again" % (VENV, error))
     except KeyboardInterrupt:
-        fail("interrupted; mend: run make again, it goes on where it was")
+        fail("interrupted; fix: run make again, it goes on where it was")
 
 
 if __name__ == "__main__":

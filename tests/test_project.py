@@ -119,7 +119,7 @@ def test_no_network_is_one_clear_line(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1] == (
-        "error: pip: expected to reach a package index, got no answer; mend: check the network, then run make again"
+        "error: pip: expected to reach a package index, got no answer; fix: check the network, then run make again"
     )
     assert (folder / ".venv" / "venv.stamp").exists()
     assert not (folder / ".venv" / "base.stamp").exists()
@@ -131,7 +131,7 @@ def test_a_python_without_venv_is_one_clear_line(tmp_path: Path) -> None:
     done = stage(folder, sys.executable, "scripts/stage.py", "base", PYTHONPATH=str(folder))
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
-    assert "expected Python's venv module with pip, got none; mend: install it" in line
+    assert "expected Python's venv module with pip, got none; fix: install it" in line
 
 
 def test_no_disk_is_one_clear_line(tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ def test_no_disk_is_one_clear_line(tmp_path: Path) -> None:
     (folder / ".venv").write_text("a file in its place")
     done = stage(folder, sys.executable, "scripts/stage.py", "base")
     assert done.returncode == 2
-    assert "mend: free space or rights" in done.stderr.splitlines()[-1]
+    assert "fix: free space or rights" in done.stderr.splitlines()[-1]
 
 
 def old_python() -> str | None:

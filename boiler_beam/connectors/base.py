@@ -276,5 +276,5 @@ class Sink(abc.ABC):
         """
         raise UsageError(
             f"{self.uri}: expected a sink that can follow a stream, got one that backfills fill alone; "
-            "mend: jsonl:PATH, sqlite:PATH or firestore:PROJECT"
+            "fix: jsonl:PATH, sqlite:PATH or firestore:PROJECT"
         )

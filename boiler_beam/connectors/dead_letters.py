@@ -94,7 +94,7 @@ class DeadLetterWriter(abc.ABC):
                 self._opened = None
 
     def _failed(self, error: Exception) -> BoilerBeamError:
-        return BoilerBeamError(f"{self.uri}: expected a place for dead letters, got: {error}; mend: name another")
+        return BoilerBeamError(f"{self.uri}: expected a place for dead letters, got: {error}; fix: name another")
 
     @abc.abstractmethod
     def _open(self) -> Any: ...
@@ -151,9 +151,9 @@ _KINDS = {"jsonl": _Jsonl, "sqlite": _Sqlite}
 def _parsed(uri: str) -> tuple[str, str]:
     scheme, _, path = uri.partition(":")
     if scheme not in _KINDS or not path:
-        raise UsageError(f"{uri}: expected dead letters at jsonl:PATH or sqlite:PATH; mend: write one of the two")
+        raise UsageError(f"{uri}: expected dead letters at jsonl:PATH or sqlite:PATH; fix: write one of the two")
     if os.path.isdir(path):
-        raise UsageError(f"{uri}: expected a file, got a folder; mend: name a file in it")
+        raise UsageError(f"{uri}: expected a file, got a folder; fix: name a file in it")
     return scheme, path
 
 
@@ -176,7 +176,7 @@ def read_dead_letters(uri: str) -> Iterator[DeadLetter]:
     scheme, path = _parsed(uri)
     if not os.path.exists(path):
         raise UsageError(
-            f"{uri}: expected dead letters, got no file; mend: check the path (a run without any makes none)"
+            f"{uri}: expected dead letters, got no file; fix: check the path (a run without any makes none)"
         )
     try:
         if scheme == "jsonl":
@@ -188,4 +188,4 @@ def read_dead_letters(uri: str) -> Iterator[DeadLetter]:
                 for values in database.execute(f"SELECT {', '.join(_COLUMNS)} FROM dead_letters ORDER BY rowid"):
                     yield DeadLetter(**dict(zip(_COLUMNS, values, strict=True)))
     except (OSError, sqlite3.Error, msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise UsageError(f"{uri}: expected dead letters, got: {error}; mend: name a file that holds some") from None
+        raise UsageError(f"{uri}: expected dead letters, got: {error}; fix: name a file that holds some") from None

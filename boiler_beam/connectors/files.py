@@ -69,7 +69,7 @@ class FileSource(Source):
     def __init__(self, rest: str) -> None:
         super().__init__(rest)
         if not rest:
-            raise UsageError(f"{self.uri}: expected a path behind the scheme, got none; mend: write file:PATH")
+            raise UsageError(f"{self.uri}: expected a path behind the scheme, got none; fix: write file:PATH")
 
     def files(self) -> list[str]:
         """The files that the path means, sorted.
@@ -86,13 +86,13 @@ class FileSource(Source):
             found = [path for path in glob.glob(self.rest, recursive=True) if not os.path.isdir(path)]
             wanted = "a file, a folder or a glob that matches files"
         if not found:
-            raise UsageError(f"{self.uri}: expected {wanted}, got nothing there; mend: check the path")
+            raise UsageError(f"{self.uri}: expected {wanted}, got nothing there; fix: check the path")
         for path in found:
             try:
                 open(path, "rb").close()
             except OSError as error:
                 raise UsageError(
-                    f"{self.uri}: expected a readable file, got {path}: {error.strerror}; mend: check its rights"
+                    f"{self.uri}: expected a readable file, got {path}: {error.strerror}; fix: check its rights"
                 ) from None
         return sorted(found)
 
@@ -124,7 +124,7 @@ class FileSource(Source):
                     yield changes, msgspec.json.encode(known).decode()
             except (EOFError, gzip.BadGzipFile, zlib.error, OSError) as error:
                 raise UsageError(
-                    f"file:{path}: expected to read on, got: {error}; mend: make the file whole again"
+                    f"file:{path}: expected to read on, got: {error}; fix: make the file whole again"
                 ) from error
 
     def _continued(self, path: str, known: _Position) -> int:
@@ -132,7 +132,7 @@ class FileSource(Source):
         if _beginning(path, known.offset) != known.beginning:
             raise UsageError(
                 f"{self.uri}: expected {path} to begin as when it was read up to byte {known.offset:,}, got another "
-                "beginning; mend: append to the file, or start with another --state"
+                "beginning; fix: append to the file, or start with another --state"
             )
         return known.offset
 
@@ -151,7 +151,7 @@ class FileSource(Source):
                 number += chunk.count(b"\n")
         except (EOFError, gzip.BadGzipFile, zlib.error, OSError) as error:
             place = f"file:{path}:{number + _lines_before(path, int(begin)) + 1}"
-            raise UsageError(f"{place}: expected to read on, got: {error}; mend: make the file whole again") from error
+            raise UsageError(f"{place}: expected to read on, got: {error}; fix: make the file whole again") from error
 
 
 def _chunks(path: str, begin: int, end: int | None) -> Iterator[bytes]:
@@ -263,7 +263,7 @@ class SampleSource(FileSource):
         name = rest or "meeting"
         known = sorted(path.stem for path in folder.glob("*.jsonl"))
         if name not in known:
-            raise UsageError(f"sample:{rest}: expected one of {', '.join(known)}, got {name!r}; mend: name one of them")
+            raise UsageError(f"sample:{rest}: expected one of {', '.join(known)}, got {name!r}; fix: name one of them")
         super().__init__(str(folder / f"{name}.jsonl"))
         self.uri = f"sample:{rest}"
 
@@ -277,7 +277,7 @@ class TailSource(FileSource):
     def __init__(self, rest: str) -> None:
         super().__init__(rest)
         if rest.endswith(".gz") or os.path.isdir(rest):
-            raise UsageError(f"{self.uri}: expected one file that lines are appended to; mend: name it")
+            raise UsageError(f"{self.uri}: expected one file that lines are appended to; fix: name it")
 
     def files(self) -> list[str]:
         """The file, where it is there."""
@@ -308,6 +308,4 @@ class TailSource(FileSource):
                     end += len(lines)
                     yield changes, msgspec.json.encode(_Position(end, _beginning(path, end))).decode()
         except OSError as error:
-            raise UsageError(
-                f"{self.uri}: expected to read on, got: {error}; mend: make the file whole again"
-            ) from None
+            raise UsageError(f"{self.uri}: expected to read on, got: {error}; fix: make the file whole again") from None

@@ -47,7 +47,7 @@ class JsonlSink(Sink):
     def __init__(self, rest: str) -> None:
         super().__init__(rest)
         if not rest:
-            raise UsageError(f"{self.uri}: expected a path behind the scheme, got none; mend: write jsonl:PATH")
+            raise UsageError(f"{self.uri}: expected a path behind the scheme, got none; fix: write jsonl:PATH")
         self._known: tuple[object, frozenset[int]] | None = None
 
     @property
@@ -86,7 +86,7 @@ class JsonlSink(Sink):
                 except (msgspec.MsgspecError, UnicodeDecodeError) as error:
                     if not text.endswith(b"\n"):
                         break  # a writer was stopped in the middle of its last line
-                    message = f"expected a row, got: {error}; mend: name a file that holds rows, or a new one"
+                    message = f"expected a row, got: {error}; fix: name a file that holds rows, or a new one"
                     raise UsageError(f"{self.uri}:{number + 1}: {message}") from None
                 stamp = Stamp(line.generation, line.version, line.seq)
                 is_deleted = bytes(line.fields) == b"null"
@@ -99,9 +99,7 @@ class JsonlSink(Sink):
         try:
             return open(self.rest if os.path.exists(self.rest) else os.devnull, "rb")
         except OSError as error:
-            raise UsageError(
-                f"{self.uri}: expected a file that can be read, got: {error}; mend: name another"
-            ) from None
+            raise UsageError(f"{self.uri}: expected a file that can be read, got: {error}; fix: name another") from None
 
     @contextmanager
     def backfill(self, views: Sequence[View]) -> Iterator[BackfillWriter]:
@@ -117,7 +115,7 @@ class JsonlSink(Sink):
                 file = open(self.rest, "ab+", buffering=0)  # noqa: SIM115
             except OSError as error:
                 raise UsageError(
-                    f"{self.uri}: expected a file that can be written, got: {error}; mend: name another"
+                    f"{self.uri}: expected a file that can be written, got: {error}; fix: name another"
                 ) from None
             with file:
                 self._check_first(file)
@@ -134,7 +132,7 @@ class JsonlSink(Sink):
             elif not (first.startswith(_BEGIN) or _BEGIN.startswith(first)):
                 raise msgspec.ValidationError("text that no row begins with")
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            message = f"expected a row, got: {error}; mend: name a file that holds rows, or a new one"
+            message = f"expected a row, got: {error}; fix: name a file that holds rows, or a new one"
             raise UsageError(f"{self.uri}:1: {message}") from None
 
     def _commit(self, replacement: Replacement, going: set[str], controls: Mapping[str, Control]) -> None:
@@ -199,7 +197,7 @@ class _Appender(StreamWriter):
             os.fsync(self.file.fileno())
         except OSError as error:
             self.file.truncate(begin)
-            message = f"{self.sink.uri}: could not be written ({error}); nothing is lost; mend: free space, run again"
+            message = f"{self.sink.uri}: could not be written ({error}); nothing is lost; fix: free space, run again"
             raise BoilerBeamError(message) from error
 
     def control(self, controls: Mapping[str, Control]) -> None:

@@ -17,19 +17,19 @@ class Lock:
     Args:
         uri: Names what is locked in messages.
         path: The file that is written.
-        mend: What to do when another program holds it.
+        fix: What to do when another program holds it.
 
     Raises:
         UsageError: Another program holds it, or it can't be made.
     """
 
-    def __init__(self, uri: str, path: str, mend: str = "wait until it ends") -> None:
-        self._path, self._mend = f"{path}.lock", mend
+    def __init__(self, uri: str, path: str, fix: str = "wait until it ends") -> None:
+        self._path, self._fix = f"{path}.lock", fix
         try:
             os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
             self._file: BinaryIO = self._locked(uri)
         except OSError as error:
-            raise UsageError(f"{uri}: expected a place that can be written, got: {error}; mend: name another") from None
+            raise UsageError(f"{uri}: expected a place that can be written, got: {error}; fix: name another") from None
 
     def _locked(self, uri: str) -> BinaryIO:
         while True:
@@ -38,9 +38,7 @@ class Lock:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 file.close()
-                raise UsageError(
-                    f"{uri}: expected to be its only writer, got another one; mend: {self._mend}"
-                ) from None
+                raise UsageError(f"{uri}: expected to be its only writer, got another one; fix: {self._fix}") from None
             try:
                 if os.stat(self._path).st_ino == os.fstat(file.fileno()).st_ino:
                     return file

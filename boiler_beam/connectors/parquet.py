@@ -23,7 +23,7 @@ try:
     import pyarrow.parquet as pq
 except ImportError:
     raise UsageError(
-        "parquet: expected pyarrow to be installed, got none; mend: pip install 'boiler_beam[parquet]'"
+        "parquet: expected pyarrow to be installed, got none; fix: pip install 'boiler_beam[parquet]'"
     ) from None
 
 __all__ = ["ParquetSink"]
@@ -43,7 +43,7 @@ class ParquetSink(Sink):
     def __init__(self, rest: str) -> None:
         super().__init__(rest)
         if not rest:
-            raise UsageError(f"{self.uri}: expected a folder behind the scheme, got none; mend: write parquet:FOLDER")
+            raise UsageError(f"{self.uri}: expected a folder behind the scheme, got none; fix: write parquet:FOLDER")
 
     @property
     def _control_path(self) -> str:
@@ -55,7 +55,7 @@ class ParquetSink(Sink):
     def controls(self) -> dict[str, Control]:
         """See `Sink`."""
         if os.path.exists(self.rest) and not os.path.isdir(self.rest):
-            raise UsageError(f"{self.uri}: expected a folder, got a file; mend: name a folder")
+            raise UsageError(f"{self.uri}: expected a folder, got a file; fix: name a folder")
         return read_controls(self.uri, self._control_path)
 
     def standing(self, view: View) -> Iterator[Row]:
@@ -69,7 +69,7 @@ class ParquetSink(Sink):
                 for batch in file.iter_batches(_ROWS):
                     yield from _rows(batch, columns)
         except (pa.ArrowException, KeyError, OSError) as error:
-            raise UsageError(f"{self.uri}: expected rows in {path}, got: {error}; mend: name another folder") from None
+            raise UsageError(f"{self.uri}: expected rows in {path}, got: {error}; fix: name another folder") from None
 
     @contextmanager
     def backfill(self, views: Sequence[View]) -> Iterator[BackfillWriter]:

@@ -57,7 +57,7 @@ def register(connector: Connector) -> Connector:
     known = _registered.get(scheme)
     if scheme in _BUILT_IN or (known is not None and known.__qualname__ != connector.__qualname__):
         raise UsageError(
-            f"{connector.__qualname__}: expected a scheme of its own, got {scheme!r}, which is taken; mend: rename it"
+            f"{connector.__qualname__}: expected a scheme of its own, got {scheme!r}, which is taken; fix: rename it"
         )
     _registered[scheme] = connector
     return connector
@@ -131,14 +131,12 @@ def _open(uri: str, kind: Any, word: str) -> Any:
     scheme, colon, rest = uri.partition(":")
     if not colon or "/" in scheme:
         known = ", ".join(schemes(kind))
-        raise UsageError(
-            f"{uri}: expected a {word} as SCHEME:ADDRESS, got no scheme; mend: put one before it ({known})"
-        )
+        raise UsageError(f"{uri}: expected a {word} as SCHEME:ADDRESS, got no scheme; fix: put one before it ({known})")
     found = _class_of(scheme, kind)
     if not issubclass(found, kind):
         known = ", ".join(schemes(kind))
         other = "" if found is object else f" (it is one of a {'sink' if word == 'source' else 'source'})"
-        raise UsageError(f"{uri}: expected the scheme of a {word}, got {scheme!r}{other}; mend: use one of {known}")
+        raise UsageError(f"{uri}: expected the scheme of a {word}, got {scheme!r}{other}; fix: use one of {known}")
     return found(rest)
 
 
@@ -156,7 +154,7 @@ def _class_of(scheme: str, kind: Any) -> Any:
                 raise
             raise UsageError(
                 f"{scheme}: expected Google's client libraries to be installed, got no {error.name}; "
-                "mend: pip install 'boiler_beam[firestore]'"
+                "fix: pip install 'boiler_beam[firestore]'"
             ) from None
     for point in _installed():
         if point.name == scheme:

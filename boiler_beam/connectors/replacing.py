@@ -54,16 +54,16 @@ def replacing(uri: str, path: str) -> Iterator[Replacement]:
     """
     try:
         if os.path.isdir(path):
-            raise UsageError(f"{uri}: expected a file, got a folder; mend: name a file in it")
+            raise UsageError(f"{uri}: expected a file, got a folder; fix: name a file in it")
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
         file = _locked(uri, _beside(path))
     except OSError as error:
-        raise UsageError(f"{uri}: expected a file that can be written, got: {error}; mend: name another") from None
+        raise UsageError(f"{uri}: expected a file that can be written, got: {error}; fix: name another") from None
     inode = os.fstat(file.fileno()).st_ino
     try:
         yield Replacement(path, file)
     except OSError as error:
-        message = f"{uri}: could not be written ({error}); its rows stand as before; mend: free space"
+        message = f"{uri}: could not be written ({error}); its rows stand as before; fix: free space"
         raise BoilerBeamError(message) from error
     finally:
         if _inode_at(_beside(path)) == inode:
@@ -82,7 +82,7 @@ def _locked(uri: str, path: str) -> BinaryIO:
         except BlockingIOError:
             os.close(descriptor)
             raise UsageError(
-                f"{uri}: expected to be its only writer, got another one; mend: wait until it ends"
+                f"{uri}: expected to be its only writer, got another one; fix: wait until it ends"
             ) from None
         if _inode_at(path) == os.fstat(descriptor).st_ino:
             os.ftruncate(descriptor, 0)
@@ -117,7 +117,7 @@ def read_controls(uri: str, path: str) -> dict[str, Control]:
     except FileNotFoundError:
         return {}
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise UsageError(f"{uri}: expected control data in {path}, got: {error}; mend: name another sink") from None
+        raise UsageError(f"{uri}: expected control data in {path}, got: {error}; fix: name another sink") from None
     return {line.view: _control(line) for line in lines}
 
 

@@ -42,5 +42,5 @@ class DeadLetterSource(Source):
                 yield Change(letter.path, letter.version, msgspec.Raw(letter.input.encode()))
 
     def follow(self, position: str | None) -> Iterator[tuple[list[Change | DeadLetter], str]]:
-        """All of them, whenever it is asked: the models may have been mended since."""
+        """All of them, whenever it is asked: the models may have been fixed since."""
         yield list(self.read(self.rest)), ""

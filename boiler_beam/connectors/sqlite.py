@@ -41,7 +41,7 @@ class SqliteSink(Sink):
     def __init__(self, rest: str) -> None:
         super().__init__(rest)
         if not rest:
-            raise UsageError(f"{self.uri}: expected a path behind the scheme, got none; mend: write sqlite:PATH")
+            raise UsageError(f"{self.uri}: expected a path behind the scheme, got none; fix: write sqlite:PATH")
 
     def controls(self) -> dict[str, Control]:
         """See `Sink`."""
@@ -122,7 +122,7 @@ class SqliteSink(Sink):
         if names and names != _NAMES:
             raise UsageError(
                 f"{self.uri}: expected the table {view.name} to have the columns {', '.join(_NAMES)}, "
-                f"got {', '.join(names)}; mend: name another file"
+                f"got {', '.join(names)}; fix: name another file"
             )
         return bool(names)
 
@@ -130,15 +130,13 @@ class SqliteSink(Sink):
         text = str(error)
         if "locked" in text:
             return UsageError(
-                f"{self.uri}: expected to be its only writer, got: {text}; mend: wait until the other one ends"
+                f"{self.uri}: expected to be its only writer, got: {text}; fix: wait until the other one ends"
             )
         if "full" in text or "I/O" in text:
             return BoilerBeamError(
-                f"{self.uri}: could not be written ({text}); its rows stand as before; mend: free space"
+                f"{self.uri}: could not be written ({text}); its rows stand as before; fix: free space"
             )
-        return UsageError(
-            f"{self.uri}: expected a SQLite database that can be written, got: {text}; mend: name another"
-        )
+        return UsageError(f"{self.uri}: expected a SQLite database that can be written, got: {text}; fix: name another")
 
 
 def _quoted(path: str) -> str:

@@ -204,12 +204,12 @@ class Following:
         if was_new and self.unbounded and not (self._has_snapshot() or self.settings.from_empty):
             raise UsageError(
                 f"{self.unbounded[0].uri}: expected a snapshot to begin with, got an empty state and no bounded "
-                "source; mend: add --source with the documents, or --from_empty if there are none yet"
+                "source; fix: add --source with the documents, or --from_empty if there are none yet"
             )
         if missing and not was_new and not (unread or any(source.has_snapshot for source in self.unbounded)):
             raise UsageError(
                 f"--state: expected one that watched {', '.join(missing)}, got one whose views did not read them; "
-                "mend: add --source with a snapshot that has them and was not read yet, or start with another --state"
+                "fix: add --source with a snapshot that has them and was not read yet, or start with another --state"
             )
 
     def _check_replay(self) -> None:
@@ -218,14 +218,14 @@ class Following:
         if known != asked:
             raise UsageError(
                 f"--views: expected those of the stream whose state this is, {', '.join(known) or 'none yet'}, got "
-                f"{', '.join(asked)}; mend: --state, --views and --sink as the stream has them"
+                f"{', '.join(asked)}; fix: --state, --views and --sink as the stream has them"
             )
         controls = self.sink.controls() if self.sink.keeps_controls else {}
         for name, one in controls.items():
             if name in asked and one.holder != self.state.identity:
                 raise UsageError(
                     f"{self.sink.uri}: expected the rows of {name} that this state feeds, got those of another; "
-                    "mend: --state, --views and --sink as the stream has them"
+                    "fix: --state, --views and --sink as the stream has them"
                 )
 
     def _has_snapshot(self) -> bool:
@@ -241,7 +241,7 @@ class Following:
             if not self.bounded:
                 raise UsageError(
                     f"{source.uri}: expected a program that was down for at most {kept / 3600:,.0f} h, which is how "
-                    f"long changes are kept there, got {down_seconds / 3600:,.0f} h; mend: add --source with a snapshot"
+                    f"long changes are kept there, got {down_seconds / 3600:,.0f} h; fix: add --source with a snapshot"
                 )
             self._read_again(self.bounded)
 
@@ -433,7 +433,7 @@ class Following:
         except Exception as error:  # a bug of ours: users' functions are told where they are called
             if not self.state.roll_back():
                 raise BoilerBeamError(
-                    f"a step raised {type(error).__name__}: {error}; mend: with --state sqlite:PATH the change that "
+                    f"a step raised {type(error).__name__}: {error}; fix: with --state sqlite:PATH the change that "
                     "it raised for is a dead letter, and the others go on"
                 ) from error
             network.forget()

@@ -48,12 +48,12 @@ def fresh_row(view: type[ViewModel], row_id: str, source: str | Source, at: Mapp
     if any(copy.fields is None for copy in copies):
         why = "; ".join(f"{letter.path}: {letter.message}" for letter in letters) or "a document is invalid"
         raise BoilerBeamError(
-            f"{planned.name} {row_id}: expected documents that make a row, got: {why}; mend: correct it"
+            f"{planned.name} {row_id}: expected documents that make a row, got: {why}; fix: correct it"
         )
     if len(wanted) > 1:
         names = ", ".join(f"{name!r}: ..." for name in planned.paths.given)
         raise UsageError(
-            f"{planned.name} {row_id}: expected one row, got {len(wanted)} copies; mend: say which: at={{{names}}}"
+            f"{planned.name} {row_id}: expected one row, got {len(wanted)} copies; fix: say which: at={{{names}}}"
         )
     return decode_fields(wanted[0].fields) if wanted and wanted[0].fields is not None else None
 
@@ -115,7 +115,7 @@ class _Levels:
     def _members(self, edge: Group, row_id: str) -> list[Change]:
         parts = row_id.split(",") if edge.is_tuple else [row_id]
         if len(parts) != len(edge.by):
-            raise UsageError(f"{self.view.name}: expected the id of a row, got {row_id!r}; mend: join its parts by ','")
+            raise UsageError(f"{self.view.name}: expected the id of a row, got {row_id!r}; fix: join its parts by ','")
         filters = [self._filters(edge, path, _key(path, part)) for path, part in zip(edge.by, parts, strict=True)]
         return list(self._query(edge, filters))
 
@@ -130,7 +130,7 @@ class _Levels:
         if names is None or by.is_map:
             raise UsageError(
                 f"{self.view.name}.Store.{edge.name}: expected by= to name a stored field that Firestore finds, "
-                f"got {by.text!r}; mend: read the row from where it is written, or render it from a file"
+                f"got {by.text!r}; fix: read the row from where it is written, or render it from a file"
             )
         if isinstance(value, Ref):  # stored as any of what a Ref takes
             value = [value, value.path, value.doc_id]

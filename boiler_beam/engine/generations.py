@@ -52,7 +52,7 @@ class Generations:
             if control is not None and not is_ours and known.generation and in_sink > known.generation:
                 raise UsageError(
                     f"{self.sink.uri}: expected {view.name} of generation {known.generation}, which this state feeds, "
-                    f"got {in_sink} of another program; mend: use the state of that one, or start with an empty state"
+                    f"got {in_sink} of another program; fix: use the state of that one, or start with an empty state"
                 )
             is_same = is_ours and in_sink == known.generation and control is not None
             if not (is_same and control is not None and control.fingerprint == view.fingerprint and known.generation):

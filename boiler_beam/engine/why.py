@@ -31,7 +31,7 @@ def why(plan: Plan, versions: NewestVersions, row_path: str, letters: Sequence[D
     view = next((view for view in plan.views if view.target.matches(row_path)), None)
     if view is None:
         known = ", ".join(view.paths.template for view in plan.views)
-        raise UsageError(f"{row_path}: expected the path of a row, got none of a view; mend: rows are at {known}")
+        raise UsageError(f"{row_path}: expected the path of a row, got none of a view; fix: rows are at {known}")
     raised: list[DeadLetter] = []
     joined = ViewJoin(Join(plan, versions, raised.append), view)
     yield f"{row_path} of {view.name}"

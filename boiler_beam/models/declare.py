@@ -160,8 +160,8 @@ def _path_field(name: str, namespace: dict[str, Any], place: int, key: str, *, i
     if given is not None:
         mistakes.append(Mistake(where, "no default: its value is read from the path", repr(given), "leave it out"))
     if key in RESERVED:
-        mend = "rename the placeholder"
-        mistakes.append(Mistake(where, "a name that is free", f"{key!r}, which every model has", mend))
+        fix = "rename the placeholder"
+        mistakes.append(Mistake(where, "a name that is free", f"{key!r}, which every model has", fix))
     return mistakes
 
 

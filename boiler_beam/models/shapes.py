@@ -61,11 +61,11 @@ class FieldShape:
 
 
 class UnsupportedAnnotation(Exception):
-    """Says why an annotation is refused, and the mend."""
+    """Says why an annotation is refused, and the fix."""
 
-    def __init__(self, got: str, mend: str) -> None:
+    def __init__(self, got: str, fix: str) -> None:
         super().__init__(got)
-        self.got, self.mend = got, mend
+        self.got, self.fix = got, fix
 
 
 _REFUSED: dict[Any, tuple[str, str]] = {
@@ -132,9 +132,9 @@ def shape_of(annotation: Any, case: str) -> Shape:
             return _enum(annotation)
         if issubclass(annotation, msgspec.Struct) and not getattr(annotation, "__boiler_base__", False):
             return _struct(annotation, case)
-    for refused, (got, mend) in _REFUSED.items():
+    for refused, (got, fix) in _REFUSED.items():
         if annotation is refused or origin is refused:
-            raise UnsupportedAnnotation(got, mend)
+            raise UnsupportedAnnotation(got, fix)
     raise UnsupportedAnnotation(
         f"{getattr(annotation, '__qualname__', annotation)!s}, which no Firestore type fits",
         "write a Firestore type, a bb.Struct, or field(encode=, decode=)",
@@ -220,7 +220,7 @@ def struct_fields(model: type[msgspec.Struct], case: str, mistakes: list[Mistake
         )
         if mistakes is None:
             raise refused from None
-        mistakes.append(Mistake(name, "annotations that can be resolved", refused.got, refused.mend))
+        mistakes.append(Mistake(name, "annotations that can be resolved", refused.got, refused.fix))
         return []
     fields = []
     for key, encoded in zip(model.__struct_fields__, model.__struct_encode_fields__, strict=True):
@@ -239,7 +239,7 @@ def struct_fields(model: type[msgspec.Struct], case: str, mistakes: list[Mistake
         except UnsupportedAnnotation as refused:
             if mistakes is None:
                 raise
-            mistakes.append(Mistake(f"{name}.{key}", "a type that Firestore has", refused.got, refused.mend))
+            mistakes.append(Mistake(f"{name}.{key}", "a type that Firestore has", refused.got, refused.fix))
             continue
         was, encode = (declared.was, declared.encode) if declared else ((), None)
         fields.append(FieldShape(key, encoded, stored, was, shape, hints[key], encode))

@@ -54,9 +54,9 @@ class AggregateCompiler:
             kind = field_path(edge.model, declared.of).annotation
             if is_never_number(kind):
                 known = ", ".join(number_fields(edge.model))
-                mend = f"name one of: {known}" if known else "write of=lambda document: ..."
+                fix = f"name one of: {known}" if known else "write of=lambda document: ..."
                 got = f"of={declared.of!r}, a field of {getattr(kind, '__name__', kind)}"
-                self.mistake(name, "a field of numbers", got, mend)
+                self.mistake(name, "a field of numbers", got, fix)
                 return None
         match declared.kind:
             case "count":
@@ -74,8 +74,8 @@ class AggregateCompiler:
             case "custom":
                 custom = declared.options["custom"]
                 if not isinstance(custom, Custom):
-                    mend = "pass an object of a class that derives from aggregate.Custom"
-                    self.mistake(name, "an aggregate of your own", repr(custom), mend)
+                    fix = "pass an object of a class that derives from aggregate.Custom"
+                    self.mistake(name, "an aggregate of your own", repr(custom), fix)
                     return None
                 return of and Aggregate(name, edge.name, CustomFold(custom), declared.where, of)
         folds: dict[str, Fold] = {"sum": Sum(), "mean": Mean(), "min": Extreme(False), "max": Extreme(True)}
@@ -97,7 +97,7 @@ class AggregateCompiler:
         try:
             order = ordering(edge.model, declared.options["order_by"])
         except FieldError as error:
-            self.mistake(name, error.expected, f"order_by={error.got}", error.mend)
+            self.mistake(name, error.expected, f"order_by={error.got}", error.fix)
             return None
 
         def sorted_by(document: Any) -> Any:
@@ -115,7 +115,7 @@ class AggregateCompiler:
             try:
                 return value_reader(edge.model, of, f"write {word}=lambda document: ...")
             except FieldError as error:
-                self.mistake(name, error.expected, f"{word}={error.got}", error.mend)
+                self.mistake(name, error.expected, f"{word}={error.got}", error.fix)
                 return None
         if not callable(of):
             self.mistake(

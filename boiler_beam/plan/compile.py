@@ -66,8 +66,8 @@ def _check_places(plans: Sequence[ViewPlan], families: Sequence[type[DomainModel
             collection = model.__boiler__.collection
             if collection is not None and collection.holds(tuple(view.paths.template.split("/")[::2])):
                 got = f"{view.paths.template!r}, where the documents of {model.__name__} are"
-                mend = "give the view a collection of its own"
-                mistakes.append(Mistake(view.name, "rows beside the documents, not over them", got, mend))
+                fix = "give the view a collection of its own"
+                mistakes.append(Mistake(view.name, "rows beside the documents, not over them", got, fix))
 
 
 @functools.lru_cache(maxsize=16)
@@ -85,7 +85,7 @@ def load_plan(references: tuple[str, ...]) -> Plan:
         for part in class_name.split("."):
             found = getattr(found, part, None)
         if not (isinstance(found, type) and issubclass(found, ViewModel)):
-            raise UsageError(f"{reference}: expected a view model, got {found!r}; mend: define it at module level")
+            raise UsageError(f"{reference}: expected a view model, got {found!r}; fix: define it at module level")
         views.append(found)
     return compile_plan(views)
 
@@ -100,8 +100,8 @@ class _ViewCompiler:
         self.mistakes = mistakes
         self.edges = EdgeCompiler(view.declared_store(), family_of, self.mistake)
 
-    def mistake(self, where: str, expected: str, got: str, mend: str) -> None:
-        self.mistakes.append(Mistake(f"{self.view.__name__}{where and '.'}{where}", expected, got, mend))
+    def mistake(self, where: str, expected: str, got: str, fix: str) -> None:
+        self.mistakes.append(Mistake(f"{self.view.__name__}{where and '.'}{where}", expected, got, fix))
 
     def compile(self) -> ViewPlan | None:
         before = len(self.mistakes)
@@ -162,8 +162,8 @@ class _ViewCompiler:
         options = self.view.__boiler__
         if (options.collection is None) == (options.path is None):
             got = "neither" if options.collection is None else "both"
-            mend = 'write class ...(bb.ViewModel, collection="rows")'
-            self.mistake("", "collection= or path= on the class", got, mend)
+            fix = 'write class ...(bb.ViewModel, collection="rows")'
+            self.mistake("", "collection= or path= on the class", got, fix)
             return RowPath("", None)
         root = next((edge for edge in self.edges.edges.values() if isinstance(edge, Root)), None)
         pattern = root.model.__boiler__.collection if root is not None else None
@@ -184,13 +184,13 @@ class _ViewCompiler:
         ]
         if wrong or len(paths.placeholders) != sum("{" in one for one in segments):
             got = repr(wrong[0]) if wrong else f"{template!r}, which has one twice"
-            mend = 'write path="users/{user}/inbox/{id}"'
-            self.mistake("", "placeholders that are whole document ids, each once", got, mend)
+            fix = 'write path="users/{user}/inbox/{id}"'
+            self.mistake("", "placeholders that are whole document ids, each once", got, fix)
         elif pattern is not None and options.path is None:
             wanted = "/".join([options.collection or "", *pattern.segments[1:], "{id}"])
-            mend = f'write path="{wanted}"'
+            fix = f'write path="{wanted}"'
             self.mistake(
-                "", "path=, because its root lies in a subcollection", f"collection={options.collection!r}", mend
+                "", "path=, because its root lies in a subcollection", f"collection={options.collection!r}", fix
             )
         else:
             self._check_given(paths)
@@ -280,5 +280,5 @@ def refuse_main(plan: Plan) -> None:
                 file = getattr(sys.modules["__main__"], "__file__", None) or "views.py"
                 raise UsageError(
                     f"{one.__qualname__}: expected a class in a module that workers can import, got one in __main__; "
-                    f"mend: move it from {file} into a module of its own and import it from there"
+                    f"fix: move it from {file} into a module of its own and import it from there"
                 )

@@ -19,7 +19,7 @@ from boiler_beam.views import EdgeDeclaration, Store
 __all__ = ["EdgeCompiler", "Tell"]
 
 Tell = Callable[[str, str, str, str], None]
-"""Takes a mistake: where in the view, expected, got, mend."""
+"""Takes a mistake: where in the view, expected, got, fix."""
 
 
 class EdgeCompiler:
@@ -131,7 +131,7 @@ class EdgeCompiler:
         try:
             return field_path(model, text)
         except FieldError as error:
-            self.mistake(f"Store.{name}", error.expected, error.got, error.mend)
+            self.mistake(f"Store.{name}", error.expected, error.got, error.fix)
         except (NameError, TypeError) as error:
             self.mistake(
                 f"Store.{name}",
@@ -160,7 +160,7 @@ class EdgeCompiler:
             try:
                 order = ordering(model, order_by)
             except FieldError as error:
-                self.mistake(where, error.expected, f"order_by={error.got}", error.mend)
+                self.mistake(where, error.expected, f"order_by={error.got}", error.fix)
         if only is not None:
             only = (only,) if isinstance(only, str) else tuple(only)
             names = [one for one in model.__struct_fields__ if one not in ("path", "version")]

@@ -28,11 +28,11 @@ Values = Callable[[Any], list[tuple[str | None, Any]]]
 
 
 class FieldError(Exception):
-    """A field path names nothing: what was expected there, what was found, and the mend."""
+    """A field path names nothing: what was expected there, what was found, and the fix."""
 
-    def __init__(self, expected: str, got: str, mend: str) -> None:
+    def __init__(self, expected: str, got: str, fix: str) -> None:
         super().__init__(f"expected {expected}, got {got}")
-        self.expected, self.got, self.mend = expected, got, mend
+        self.expected, self.got, self.fix = expected, got, fix
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def field_path(model: type, text: str) -> FieldPath:
     return FieldPath(text, annotation, bool(kinds), is_map, is_optional, _reader(steps, kinds, is_map))
 
 
-def value_reader(model: type, text: str, mend: str = "name a field with one value") -> Callable[[Any], Any]:
+def value_reader(model: type, text: str, fix: str = "name a field with one value") -> Callable[[Any], Any]:
     """Reads the one value that a field path leads to, as a Firestore value; None where there is none.
 
     Raises:
@@ -95,7 +95,7 @@ def value_reader(model: type, text: str, mend: str = "name a field with one valu
     """
     path = field_path(model, text)
     if path.is_many:
-        raise FieldError("a field with one value", f"{text!r}, a list or map", mend)
+        raise FieldError("a field with one value", f"{text!r}, a list or map", fix)
     if "." not in text:
         return lambda document: as_value(getattr(document, text))
     read = path.read

@@ -182,7 +182,7 @@ class _Rendering:
         try:
             for number, yielded in enumerate(self.row.paths()):  # type: ignore[attr-defined]
                 if number >= view.max_paths:
-                    message = f"{where}: expected at most {view.max_paths:,} copies, got more; mend: raise max_paths="
+                    message = f"{where}: expected at most {view.max_paths:,} copies, got more; fix: raise max_paths="
                     raise _Raised("too_many_paths", message)
                 try:
                     found[view.paths.fill(row_id, view.paths.yielded(view.name, yielded))] = None

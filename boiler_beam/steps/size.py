@@ -43,8 +43,8 @@ def check_size(view: str, path: str, fields: bytes) -> None:
     entries = {name: index_entries(value) for name, value in values.items()}
     if sum(entries.values()) > MAX_INDEX_ENTRIES:
         message = f"{view}: expected at most {MAX_INDEX_ENTRIES:,} index entries, got {sum(entries.values()):,}"
-        mend = "mend: store what nobody queries by as one text"
-        raise RenderError("too_many_index_entries", f"{message}; the biggest: {_biggest(entries)}; {mend}")
+        fix = "fix: store what nobody queries by as one text"
+        raise RenderError("too_many_index_entries", f"{message}; the biggest: {_biggest(entries)}; {fix}")
 
 
 def _biggest(sizes: dict[str, int]) -> str:

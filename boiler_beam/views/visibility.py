@@ -38,11 +38,11 @@ def named(yielded: Iterable[Any]) -> list[str]:
     for one in yielded:
         if not isinstance(one, str):
             raise TypeError(
-                f"expected a user id, 'anyone', 'signed in' or role(...), got {one!r}; mend: yield its doc_id"
+                f"expected a user id, 'anyone', 'signed in' or role(...), got {one!r}; fix: yield its doc_id"
             )
         if not one:
             raise ValueError("expected a user id, got an empty text")
         found.add(one)
         if len(found) > MAX_NAMED:
-            raise ValueError(f"expected at most {MAX_NAMED:,} user ids, got more; mend: yield role(name, of=...)")
+            raise ValueError(f"expected at most {MAX_NAMED:,} user ids, got more; fix: yield role(name, of=...)")
     return sorted(found)

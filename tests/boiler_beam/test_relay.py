@@ -171,7 +171,7 @@ def test_a_state_is_of_one_source_and_one_topic(tmp_path: Path) -> None:
         UsageError, match="a relay with topic projects/p/topics/other, got one with projects/p/topics/s"
     ):
         RelayState(path, "script:", "projects/p/topics/other")
-    with pytest.raises(UsageError, match="a relay with source firestore:p, got one with script:; mend: name another"):
+    with pytest.raises(UsageError, match="a relay with source firestore:p, got one with script:; fix: name another"):
         RelayState(path, "firestore:p", TOPIC)
     (tmp_path / "text").write_text("not a database, but long enough to be looked at as one")
     with pytest.raises(UsageError, match="expected the state of a relay, got: file is not a database"):

@@ -101,4 +101,4 @@ def structured(path: str) -> tuple[bytes, dict[str, str]]:
 def test_an_event_that_cannot_be_published_is_given_again(pubsub_emulator: str, project: str, tmp_path: Path) -> None:
     with served(f"projects/{project}/topics/none", tmp_path / "log") as address:
         assert post(address, written("users/u1", 7), headers("written", "users/u1")) == 500
-    assert "mend: gcloud pubsub topics create" in (tmp_path / "log").read_text()
+    assert "fix: gcloud pubsub topics create" in (tmp_path / "log").read_text()

@@ -200,7 +200,7 @@ def generations(seed: int, *, step: int = 1) -> None:
 
 
 def backfills(seed: int, *, is_live: bool = True) -> None:
-    """The sink was changed by somebody; a backfill mends it: by touches, or itself where no stream is live (S16)."""
+    """The sink was changed by somebody; a backfill fixes it: by touches, or itself where no stream is live (S16)."""
     simulation = Simulation(seed % len(PLAN.views), seed)
     for change in changes(events(simulation.order, 10)):
         simulation.observe(change)

@@ -193,11 +193,11 @@ WRONG = {
     "no module": (["--views", "nowhere"], "--views nowhere: expected a module in"),
     "no class": (
         ["--views", "mine:Nobody"],
-        "--views mine:Nobody: expected view models, got 'Nobody'; mend: the module defines Shout, Topic",
+        "--views mine:Nobody: expected view models, got 'Nobody'; fix: the module defines Shout, Topic",
     ),
     "no views": (["--views", "json"], "--views json: expected view models defined in it, got none"),
     "a file's name": (["--views", "mine.py"], "--views mine.py: expected package.module[:Class,...]"),
-    "broken module": (["--views", "broken"], "got ZeroDivisionError: division by zero; mend: "),
+    "broken module": (["--views", "broken"], "got ZeroDivisionError: division by zero; fix: "),
     "broken syntax": (["--views", "unreadable"], "got SyntaxError"),
     "missing inside": (["--views", "incomplete"], "got ModuleNotFoundError: No module named 'nothing_of_that_name'"),
     "unknown runner": (["--runner", "SlowRunner"], "SlowRunner"),
@@ -237,8 +237,8 @@ def test_mistakes_in_views_are_told_all_at_once(notes: Path) -> None:
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
         "error: 2 mistakes in the declared classes:",
-        "  Topic.Store.notes: expected a field of Note, got 'topik'; mend: name one of: text, topic",
-        "  Topic.num_notes: expected an edge of the store, got 'nodes'; mend: name one of: notes",
+        "  Topic.Store.notes: expected a field of Note, got 'topik'; fix: name one of: text, topic",
+        "  Topic.num_notes: expected an edge of the store, got 'nodes'; fix: name one of: notes",
     ]
 
 
@@ -268,7 +268,7 @@ def test_a_snapshot_that_lost_half_is_not_pruned(notes: Path) -> None:
     (notes / "notes.jsonl").write_text("".join(map(note, range(20))))
     done = run(notes, *MAIN, *NOTES)
     assert done.returncode == 3
-    assert "not pruned: Shout: 20 of 40 rows would go, more than 10; mend: run with --prune all" in done.stdout
+    assert "not pruned: Shout: 20 of 40 rows would go, more than 10; fix: run with --prune all" in done.stdout
     assert len(rows(notes / "rows.jsonl")) == 41
     assert run(notes, *MAIN, *NOTES, "--prune", "none").returncode == 0
     assert len(rows(notes / "rows.jsonl")) == 41
@@ -330,7 +330,7 @@ def test_diff(notes: Path) -> None:
     wrong = run(notes, *CLI, "diff", "--views", "mine", "jsonl:rows.jsonl", "sqlite:nothing.db")
     assert (wrong.returncode, wrong.stderr) == (
         2,
-        "error: sqlite:nothing.db: expected rows, got none; mend: check the address\n",
+        "error: sqlite:nothing.db: expected rows, got none; fix: check the address\n",
     )
 
 
@@ -366,7 +366,7 @@ def test_init_proposes_a_view_that_runs_and_its_test(tmp_path: Path) -> None:
     assert last_line(made).startswith("24 documents, 24 changes, 4 rows, 0 dead letters, ")
     again = run(tmp_path, *CLI, "init", "my_views.py", "--source", "sample:")
     assert again.returncode == 2
-    assert again.stderr == "error: my_views.py: expected no file, got one; mend: name another, or remove it\n"
+    assert again.stderr == "error: my_views.py: expected no file, got one; fix: name another, or remove it\n"
 
 
 def test_init_takes_no_notice_of_rows(notes: Path) -> None:
@@ -380,8 +380,8 @@ def test_init_takes_no_notice_of_rows(notes: Path) -> None:
 def test_init_of_nothing(notes: Path) -> None:
     (notes / "empty.jsonl").write_text("")
     for arguments, said in (
-        (["init", "my-views.py", "--source", "sample:"], "error: my-views.py: expected the file of a Python module, got 'my-views.py'; mend: write my_views.py\n"),
-        (["init", "new.py", "--source", "file:empty.jsonl"], "error: file:empty.jsonl: expected documents, got none; mend: check the address\n"),
+        (["init", "my-views.py", "--source", "sample:"], "error: my-views.py: expected the file of a Python module, got 'my-views.py'; fix: write my_views.py\n"),
+        (["init", "new.py", "--source", "file:empty.jsonl"], "error: file:empty.jsonl: expected documents, got none; fix: check the address\n"),
     ):  # fmt: skip
         done = run(notes, *CLI, *arguments)
         assert (done.returncode, done.stderr) == (2, said)
@@ -414,7 +414,7 @@ def test_why(tmp_path: Path) -> None:
     assert nobody.stdout.splitlines()[1:] == ["no document of meeting makes it"]
     wrong = run(tmp_path, *CLI, "why", *sample, "elsewhere/m9")
     assert wrong.returncode == 2
-    assert "expected the path of a row, got none of a view; mend: rows are at meeting_sessions/{id}" in wrong.stderr
+    assert "expected the path of a row, got none of a view; fix: rows are at meeting_sessions/{id}" in wrong.stderr
 
 
 def test_why_a_row_is_missing_or_cannot_be_told(notes: Path) -> None:
@@ -473,7 +473,7 @@ def test_configuration(notes: Path) -> None:
     (notes / "pyproject.toml").write_text("[tool.boiler_beam]\nsing = 1\n")
     done = run(notes, *MAIN, *NOTES)
     assert done.returncode == 2
-    assert "got sing = 1; mend: remove or correct it" in done.stderr
+    assert "got sing = 1; fix: remove or correct it" in done.stderr
 
 
 def test_doctor(notes: Path) -> None:
@@ -491,7 +491,7 @@ def test_doctor(notes: Path) -> None:
     ill = run(notes, *CLI, "doctor", BOILER_BEAM_SINK="ftp:x", BOILER_BEAM_VIEWS="nowhere")
     assert ill.returncode == 1
     assert "FAIL views: nowhere (BOILER_BEAM_VIEWS): --views nowhere: expected a module in " in ill.stdout
-    assert "FAIL sink: ftp:x (BOILER_BEAM_SINK): ftp:x: expected the scheme of a sink, got 'ftp'; mend: " in ill.stdout
+    assert "FAIL sink: ftp:x (BOILER_BEAM_SINK): ftp:x: expected the scheme of a sink, got 'ftp'; fix: " in ill.stdout
 
 
 def test_doctor_asks_the_emulators(notes: Path) -> None:
@@ -500,7 +500,7 @@ def test_doctor_asks_the_emulators(notes: Path) -> None:
         done = run(notes, *CLI, "doctor", FIRESTORE_EMULATOR_HOST=there, PUBSUB_EMULATOR_HOST=nowhere)
     assert done.returncode == 1
     assert f"ok   FIRESTORE_EMULATOR_HOST={there}: answers\n" in done.stdout
-    said = f"FAIL PUBSUB_EMULATOR_HOST={nowhere}: does not answer; mend: start the emulator, or unset it\n"
+    said = f"FAIL PUBSUB_EMULATOR_HOST={nowhere}: does not answer; fix: start the emulator, or unset it\n"
     assert said in done.stdout
     assert "EMULATOR" not in run(notes, *CLI, "doctor", FIRESTORE_EMULATOR_HOST="", PUBSUB_EMULATOR_HOST="").stdout
 
@@ -518,7 +518,7 @@ def test_doctor_looks_at_the_state(notes: Path, state: str, said: str) -> None:
 
 def test_a_backfill_takes_no_notice_of_what_streams_are_told_and_says_so(notes: Path) -> None:
     done = run(notes, *MAIN, *NOTES, "--state", "sqlite:state.db", BOILER_BEAM_STATE="sqlite:other.db")
-    said = "--state: means nothing to a backfill; mend: add --mode stream, or leave it out"
+    said = "--state: means nothing to a backfill; fix: add --mode stream, or leave it out"
     assert (done.returncode, said in done.stderr, (notes / "state.db").exists()) == (0, True, False)
     assert "--state" not in run(notes, *MAIN, *NOTES, BOILER_BEAM_STATE="sqlite:other.db").stderr
 

@@ -363,7 +363,7 @@ def test_s17_a_zombie_writes_late(
             zombie.process.send_signal(signal.SIGCONT)
             assert zombie.ended() == 1, zombie.said
             assert "expected to go on as the writer of" in zombie.said
-            assert "of another program, which took over; mend: let one of the two run" in zombie.said
+            assert "of another program, which took over; fix: let one of the two run" in zombie.said
             assert "Traceback" not in zombie.said
             wait_for(application, follower)
             follower.stop()
@@ -447,7 +447,7 @@ def test_s13_an_old_generation_comes_back(application: Application, project: str
         assert old.ended() == 2
     assert old.said.splitlines()[-1] == (
         f"error: {database}: expected Card of generation 1, which this state feeds, got 2 of another program; "
-        "mend: use the state of that one, or start with an empty state"
+        "fix: use the state of that one, or start with an empty state"
     )
     assert (application.documents("cards"), application.documents("tables")) == before
 
@@ -464,7 +464,7 @@ def test_s18_two_programs_on_one_sink(application: Application, project: str, tm
         with program(tmp_path / "other", *given) as second:
             assert second.ended() == 2
         assert f"error: {database}: expected to be the only writer of Card, got a stream that writes it" in second.said
-        assert "mend: stop it, or wait until it ends" in second.said
+        assert "fix: stop it, or wait until it ends" in second.said
         write(application, moves(60, seed=12, players=20))
         wait_for(application, first)
     write(application, moves(60, seed=13, players=20))

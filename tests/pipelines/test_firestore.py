@@ -178,7 +178,7 @@ def test_who_asks_twice_to_end_need_not_wait(tmp_path: Path, monkeypatch: pytest
         process.kill()
     assert (process.returncode, said[-1]) == (
         1,
-        "error: interrupted; mend: run it again, it goes on from its last transaction",
+        "error: interrupted; fix: run it again, it goes on from its last transaction",
     )
 
 

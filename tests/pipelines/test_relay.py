@@ -142,14 +142,14 @@ class Database:
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"state": "memory:"}, "--state memory:: expected sqlite:PATH; mend: write sqlite:relay.db"),
+        ({"state": "memory:"}, "--state memory:: expected sqlite:PATH; fix: write sqlite:relay.db"),
         (
             {"collections": ["users/u1"]},
             "--collection users/u1: expected a collection as models declare it, got 2 segments",
         ),
         ({"topic": "some"}, "expected pubsub:projects/PROJECT/topics/NAME, got 'some'"),
         ({"source": "nobody:p"}, "expected the scheme of a source, got 'nobody'"),
-        ({}, "got NOT_FOUND: .*; mend: gcloud pubsub topics create"),
+        ({}, "got NOT_FOUND: .*; fix: gcloud pubsub topics create"),
     ],
 )
 def test_wrong_use(pubsub_emulator: str, project: str, tmp_path: Path, changed: dict[str, Any], said: str) -> None:

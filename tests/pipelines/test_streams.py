@@ -240,12 +240,12 @@ def test_two_programs_on_one_state_or_one_sink(tmp_path: Path) -> None:
         )
         assert same.returncode == 2
         assert same.stderr.splitlines()[-1] == (
-            "error: --state sqlite:state.db: expected to be its only writer, got another one; mend: wait until it ends"
+            "error: --state sqlite:state.db: expected to be its only writer, got another one; fix: wait until it ends"
         )
         beside = cli(tmp_path, "state", "show", "sqlite:state.db")
         assert beside.returncode == 2
         assert beside.stderr.endswith(
-            "got another one; mend: stop the stream; its /metrics tells while it runs (--metrics_port)\n"
+            "got another one; fix: stop the stream; its /metrics tells while it runs (--metrics_port)\n"
         )
         sink = run(
             tmp_path,
@@ -281,7 +281,7 @@ def test_a_full_disk_loses_nothing(tmp_path: Path, what: str) -> None:
     full = run(tmp_path, *arguments, limit_bytes=200_000 if what == "state" else 20_000)
     assert full.returncode == 1, full.stderr
     assert "could not be written" in full.stderr.splitlines()[-1]
-    assert "mend: free space" in full.stderr.splitlines()[-1]
+    assert "fix: free space" in full.stderr.splitlines()[-1]
     assert "Traceback" not in full.stderr
     if what == "sink":
         assert (tmp_path / "rows.jsonl").read_bytes()[-1:] in (b"\n", b""), "no line that is half written"
@@ -329,7 +329,7 @@ def test_a_state_of_another_version(tmp_path: Path) -> None:
         database.execute("UPDATE facts SET value = 99 WHERE name = 'schema'")
     line = refused(tmp_path, arguments)
     assert (
-        "expected a state of schema 2, got 99; nothing was changed; mend: run the version of boiler_beam that made it"
+        "expected a state of schema 2, got 99; nothing was changed; fix: run the version of boiler_beam that made it"
         in line
     )
 
@@ -376,10 +376,10 @@ def test_the_state_by_the_command_line(tmp_path: Path) -> None:
     missing = cli(tmp_path, "state", "show", "sqlite:nothing.db")
     assert (missing.returncode, missing.stderr) == (
         2,
-        "error: sqlite:nothing.db: expected the state of a stream at sqlite:PATH, got none; mend: check the path\n",
+        "error: sqlite:nothing.db: expected the state of a stream at sqlite:PATH, got none; fix: check the path\n",
     )
     assert cli(tmp_path, "state", "show", "state.db").stderr == (
-        "error: state.db: expected the state of a stream at sqlite:PATH, got none; mend: write sqlite:state.db\n"
+        "error: state.db: expected the state of a stream at sqlite:PATH, got none; fix: write sqlite:state.db\n"
     )
 
 
@@ -394,7 +394,7 @@ def test_appended_lines_are_read_and_another_beginning_is_refused(tmp_path: Path
     done = run(tmp_path, *arguments)
     assert done.returncode == 2
     assert "to begin as when it was read up to byte" in done.stderr
-    assert "mend: append to the file, or start with another --state" in done.stderr
+    assert "fix: append to the file, or start with another --state" in done.stderr
 
 
 def test_s23_a_torn_last_line_of_the_sink_is_cut(tmp_path: Path) -> None:
@@ -410,7 +410,7 @@ def test_s23_a_torn_last_line_of_the_sink_is_cut(tmp_path: Path) -> None:
     assert (done.returncode, (tmp_path / "poem.jsonl").read_text()) == (2, "roses are red")
 
 
-def test_dead_letters_are_replayed_after_the_mend(tmp_path: Path) -> None:
+def test_dead_letters_are_replayed_after_the_fix(tmp_path: Path) -> None:
     table = [*history(40), ("players/p1", 90, {"team": "teams/t1", "points": -1})]
     (tmp_path / "changes.jsonl").write_text(lines(table) + '{"path": "players/p2", "version": 91}\n')
     arguments = [
@@ -427,14 +427,14 @@ def test_dead_letters_are_replayed_after_the_mend(tmp_path: Path) -> None:
     assert "2 dead letters in jsonl:rows.jsonl.dead_letters.jsonl" in done.stdout
     letters = [json.loads(text) for text in (tmp_path / "rows.jsonl.dead_letters.jsonl").read_text().splitlines()]
     assert [letter["code"] for letter in letters] == ["malformed_line", "getter_raised"]
-    mended = (
+    fixed = (
         (tmp_path / "rows.jsonl.dead_letters.jsonl")
         .read_text()
         .replace('\\"version\\": 91', '\\"version\\": 91, \\"fields\\": null')
     )
-    (tmp_path / "mended.jsonl").write_text(mended)
+    (tmp_path / "fixed.jsonl").write_text(fixed)
     replayed = cli(
-        tmp_path, "dead-letters", "replay", "jsonl:mended.jsonl", "--views", "tests.pipelines.streaming_views",
+        tmp_path, "dead-letters", "replay", "jsonl:fixed.jsonl", "--views", "tests.pipelines.streaming_views",
         "--sink", "jsonl:rows.jsonl", "--state", "sqlite:state.db",
     )  # fmt: skip
     assert replayed.returncode == 0, replayed.stderr
@@ -459,25 +459,25 @@ def test_a_replay_needs_the_state_of_the_stream(tmp_path: Path) -> None:
     before = (tmp_path / "rows.jsonl.control.jsonl").read_bytes()
     given = ["dead-letters", "replay", "jsonl:rows.jsonl.dead_letters.jsonl", "--views", "tests.pipelines.streaming_views", "--sink", "jsonl:rows.jsonl"]  # fmt: skip
     refused = {
-        "sqlite:rows.jsonl.state.db: expected the state of a stream at sqlite:PATH, got none; mend: check the path": [],
-        "memory:: expected the state of a stream at sqlite:PATH, got none; mend: check the path": [
+        "sqlite:rows.jsonl.state.db: expected the state of a stream at sqlite:PATH, got none; fix: check the path": [],
+        "memory:: expected the state of a stream at sqlite:PATH, got none; fix: check the path": [
             "--state",
             "memory:",
         ],
-        "--runner: expected the inputs of dead letters alone; mend: leave it out": ["--runner", "DirectRunner"],
-        "--source: expected the inputs of dead letters alone; mend: leave it out": ["--source", "sample:"],
+        "--runner: expected the inputs of dead letters alone; fix: leave it out": ["--runner", "DirectRunner"],
+        "--source: expected the inputs of dead letters alone; fix: leave it out": ["--source", "sample:"],
     }
     for said, more in refused.items():
         done = cli(tmp_path, *given, *more)
         assert (done.returncode, done.stderr) == (2, f"error: {said}\n")
     less = [one.replace("views", "views:Table") if one.startswith("tests") else one for one in given]
     done = cli(tmp_path, *less, "--state", "sqlite:s.db")
-    said = "--views: expected those of the stream whose state this is, Card, Table, got Table; mend: --state, --views"
+    said = "--views: expected those of the stream whose state this is, Card, Table, got Table; fix: --state, --views"
     assert (done.returncode, said in done.stderr) == (2, True), done.stderr
     ours = ["--mode", "stream", "--source", "file:changes.jsonl", "--sink", "jsonl:ours.jsonl"]
     run(tmp_path, *ours, "--state", "sqlite:ours.db")
     done = cli(tmp_path, *given, "--state", "sqlite:ours.db")  # another stream feeds the sink
-    said = "jsonl:rows.jsonl: expected the rows of Card that this state feeds, got those of another; mend: --state"
+    said = "jsonl:rows.jsonl: expected the rows of Card that this state feeds, got those of another; fix: --state"
     assert (done.returncode, said in done.stderr) == (2, True), done.stderr
     assert (tmp_path / "rows.jsonl.control.jsonl").read_bytes() == before
     shown = cli(tmp_path, "dead-letters", "replay", "--help").stdout
@@ -576,7 +576,7 @@ def test_a_live_stream_on_a_local_runner_needs_prism_and_a_snapshot(
     given = ["--source", "tail:live.jsonl", "--sink", "jsonl:rows.jsonl", "--runner", "DirectRunner"]
     done = run(tmp_path, *given, "--from_empty")
     assert done.returncode == 2
-    assert "expected sources that end, got one without an end; mend: leave --runner out" in done.stderr
+    assert "expected sources that end, got one without an end; fix: leave --runner out" in done.stderr
     done = run(tmp_path, *given)
     assert done.returncode == 2
-    assert "expected a snapshot to begin with, got no bounded source; mend: add --source" in done.stderr
+    assert "expected a snapshot to begin with, got no bounded source; fix: add --source" in done.stderr

@@ -72,16 +72,16 @@ def test_s4_whatever_the_view(data: st.DataObject) -> None:
 
 
 def readings(table: list[Any], path: str, version: int) -> Iterator[list[Any]]:
-    """The history with an invalid document absent, and with it as it would be if it were mended."""
+    """The history with an invalid document absent, and with it as it would be if it were fixed."""
     yield [event for event in table if event[0] != path]
     if len({repr(event) for event in table if event[:2] == (path, version)}) > 1:
-        return  # which of them stands is said by the encoding (S1), which mending changes
-    mended: dict[str, Any] = {
+        return  # which of them stands is said by the encoding (S1), which fixing changes
+    fixed: dict[str, Any] = {
         "tags": {"name": "red"}, "items": {"label": "a"}, "people": {"name": "Bo"}, "orders": {"status": "open"},
         "guests": {"name": "Ann"}, "rooms": {"topic": "u"}, "messages": {"sent": 1}, "notes": {"text": "p"},
         "comments": {"stars": 1}, "config": {"factor": 9, "featured": []},
     }  # fmt: skip
-    values = mended[path.split("/")[-2]]
+    values = fixed[path.split("/")[-2]]
     yield [(*event[:2], event[2] | values) if event[:2] == (path, version) and event[2] else event for event in table]
 
 

@@ -96,7 +96,7 @@ def test_too_many_copies() -> None:
     for outcome in outcomes(INBOX, inbox([f"guests/{number}" for number in range(4)], *guests)):
         assert not outcome.rows
         (letter,) = outcome.letters
-        assert letter.message == "Inbox.paths: expected at most 3 copies, got more; mend: raise max_paths="
+        assert letter.message == "Inbox.paths: expected at most 3 copies, got more; fix: raise max_paths="
         assert letter.code == "too_many_paths"
 
 
@@ -178,9 +178,9 @@ RAISED: list[tuple[str, type[bb.ViewModel], str]] = [
     ("another name", pathless(lambda self: [{"plce": "a"}]), "View.paths: expected to yield {'place': ...}, got {'plce': 'a'}"),
     ("nothing", pathless(lambda self: None), "View.paths raised TypeError: 'NoneType' object is not iterable"),
     ("at", pathless(lambda self: [self.at]), "View.paths raised AttributeError: self.at is known while a copy of the row is rendered, not in paths()"),
-    ("a user", pathless(lambda self: [{"place": 7}], viewers=lambda self: [bb.Ref("users/u1")]), "View.viewers raised TypeError: expected a user id, 'anyone', 'signed in' or role(...), got Ref('users/u1'); mend: yield its doc_id"),
+    ("a user", pathless(lambda self: [{"place": 7}], viewers=lambda self: [bb.Ref("users/u1")]), "View.viewers raised TypeError: expected a user id, 'anyone', 'signed in' or role(...), got Ref('users/u1'); fix: yield its doc_id"),
     ("nobody", pathless(lambda self: [{"place": "a"}], viewers=lambda self: [""]), "View.viewers raised ValueError: expected a user id, got an empty text"),
-    ("a crowd", pathless(lambda self: [{"place": "a"}], editors=lambda self: map(str, range(1001))), "View.editors raised ValueError: expected at most 1,000 user ids, got more; mend: yield role(name, of=...)"),
+    ("a crowd", pathless(lambda self: [{"place": "a"}], editors=lambda self: map(str, range(1001))), "View.editors raised ValueError: expected at most 1,000 user ids, got more; fix: yield role(name, of=...)"),
 ]  # fmt: skip
 
 

@@ -72,7 +72,7 @@ class Client:
         if found is None:
             raise UsageError(
                 f"{self.uri}: expected firestore:PROJECT or firestore:PROJECT/DATABASE, got {address!r}; "
-                "mend: write the project's id (gcloud config get project)"
+                "fix: write the project's id (gcloud config get project)"
             )
         self.database = f"projects/{found[1]}/databases/{found[2] or '(default)'}"
         self.root = f"{self.database}/documents/"
@@ -163,7 +163,7 @@ def open_channel(uri: str, emulator: str, variable: str, host: str, scopes: Sequ
         credentials, _ = google.auth.default(scopes=scopes)
     except google.auth.exceptions.DefaultCredentialsError as error:
         raise UsageError(
-            f"{uri}: expected credentials, got none ({error}); mend: gcloud auth application-default login, "
+            f"{uri}: expected credentials, got none ({error}); fix: gcloud auth application-default login, "
             f"or {variable}=HOST:PORT for an emulator"
         ) from None
     request = google.auth.transport.requests.Request()
@@ -172,7 +172,7 @@ def open_channel(uri: str, emulator: str, variable: str, host: str, scopes: Sequ
     return channel
 
 
-_MENDS: Mapping[grpc.StatusCode, str] = {
+_FIXES: Mapping[grpc.StatusCode, str] = {
     grpc.StatusCode.PERMISSION_DENIED: "grant the role roles/datastore.user to the account of this program",
     grpc.StatusCode.UNAUTHENTICATED: "gcloud auth application-default login",
     grpc.StatusCode.NOT_FOUND: "check the project's id and the database (gcloud firestore databases list)",
@@ -183,14 +183,14 @@ _WRONG_USE = frozenset([grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUT
 
 
 def failure(
-    uri: str, error: grpc.RpcError, expected: str, mends: Mapping[grpc.StatusCode, str] = _MENDS
+    uri: str, error: grpc.RpcError, expected: str, fixes: Mapping[grpc.StatusCode, str] = _FIXES
 ) -> BoilerBeamError:
     """What a server's refusal means for the person who runs the program."""
     code: Any = error.code() if isinstance(error, grpc.Call) else grpc.StatusCode.UNKNOWN
     details = error.details() if isinstance(error, grpc.Call) else str(error)
     kind = UsageError if code in _WRONG_USE else BoilerBeamError
-    mend = mends.get(code, "see what it says, and run again")
-    return kind(f"{uri}: expected {expected}, got {code.name}: {details}; mend: {mend}")
+    fix = fixes.get(code, "see what it says, and run again")
+    return kind(f"{uri}: expected {expected}, got {code.name}: {details}; fix: {fix}")
 
 
 @contextmanager

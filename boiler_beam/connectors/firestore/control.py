@@ -200,14 +200,14 @@ class Lease:
             if one.control.generation > controls[name].generation:
                 raise UsageError(
                     f"{self.client.uri}: expected {name} of generation {controls[name].generation} at most, got "
-                    f"{one.control.generation}, which another program began; mend: run it again, or stop the older one"
+                    f"{one.control.generation}, which another program began; fix: run it again, or stop the older one"
                 )
 
     def _refused(self, name: str, one: Standing) -> UsageError:
         kind = "stream" if one.is_streamed else "backfill"
         return UsageError(
             f"{self.client.uri}: expected to be the only writer of {name}, got a {kind} that writes it "
-            f"(renewed {one.age:.0f} s ago); mend: stop it, or wait until it ends"
+            f"(renewed {one.age:.0f} s ago); fix: stop it, or wait until it ends"
         )
 
     def _put(self, controls: Mapping[str, Control], times: Mapping[str, int], holder: str) -> bool:
@@ -272,7 +272,7 @@ class Lease:
             if self.clock() > deadline:
                 raise BoilerBeamError(
                     f"{self.client.uri}: expected to renew the lease, got no answer for {_RENEW_SECONDS:.0f} s; "
-                    "mend: check the network, then run again"
+                    "fix: check the network, then run again"
                 )
             self.wait(back_off(attempts, 1.0, most_seconds=2.0))
 
@@ -310,7 +310,7 @@ class Lease:
         got = "no control document" if one is None else f"generation {one.control.generation} of another program"
         self._lost = BoilerBeamError(
             f"{self.client.uri}: expected to go on as the writer of {view}, got {got}, which took over; "
-            "mend: let one of the two run"
+            "fix: let one of the two run"
         )
         return self._lost
 

@@ -205,7 +205,7 @@ class Guard:
     def _never_stands(self, rows: Sequence[Row]) -> BoilerBeamError:
         return BoilerBeamError(
             f"{self.client.uri}: expected {rows[0].path} to stand still while it is written, got a new version of it "
-            f"each of {_ROUNDS} times; mend: find out who else writes it"
+            f"each of {_ROUNDS} times; fix: find out who else writes it"
         )
 
     # One attempt ------------------------------------------------------------------------------------------------------
@@ -383,7 +383,7 @@ def _letter(row: Row, reason: str) -> DeadLetter:
     return DeadLetter(
         stage="write",
         code="row_refused",
-        message=f"expected a row that Firestore takes, got {reason}; mend: change the view",
+        message=f"expected a row that Firestore takes, got {reason}; fix: change the view",
         path=row.path,
         version=row.stamp.version,
     )

@@ -132,7 +132,7 @@ class ListenSource(FirestoreSource):
         if is_resumed:
             self._start_over(watch, lost.message)
             return 0.0
-        raise BoilerBeamError(f"{self.uri}: expected {retry.expected}, got: {lost.message}; mend: see what it says")
+        raise BoilerBeamError(f"{self.uri}: expected {retry.expected}, got: {lost.message}; fix: see what it says")
 
     def _start_over(self, watch: Watch, why: str) -> None:
         _log.warning("%s: the server does not go on from where listening was (%s); reads all anew", self.uri, why)

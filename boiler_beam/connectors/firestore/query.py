@@ -141,12 +141,12 @@ def queries_of(
         if problem := CollectionPattern(text).problem():
             raise UsageError(
                 f"{text!r}: expected a collection (users, rooms/{{room}}/messages, **/comments), got {problem}; "
-                "mend: write it as a model's collection= is written"
+                "fix: write it as a model's collection= is written"
             )
     for field, operator, _ in where:
         if operator not in _FIELD_OPERATORS:
             raise UsageError(
-                f"where {field!r}: expected one of {' '.join(_FIELD_OPERATORS)}, got {operator!r}; mend: write one"
+                f"where {field!r}: expected one of {' '.join(_FIELD_OPERATORS)}, got {operator!r}; fix: write one"
             )
     named: dict[str, list[str]] = {}
     for text in dict.fromkeys(patterns):

@@ -66,8 +66,8 @@ def check_read_time(uri: str, read_time: int, now: int) -> None:
         _refuse(uri, f"{read_time}, {age / _HOUR:,.1f} hours ago", f"write a whole minute, such as {whole}")
 
 
-def _refuse(uri: str, got: str, mend: str) -> None:
-    raise UsageError(f"{uri}: expected --read_time to be {_TIMES}, got {got}; mend: {mend}")
+def _refuse(uri: str, got: str, fix: str) -> None:
+    raise UsageError(f"{uri}: expected --read_time to be {_TIMES}, got {got}; fix: {fix}")
 
 
 class Reader:
@@ -294,8 +294,8 @@ class Reader:
         """Raises when it is the time that a server refuses to read at."""
         details = str(error.details() if isinstance(error, grpc.Call) else error)
         if read_time is not None and _code(error) in _CODES and _OF_TIME.search(details):
-            mend = "write such a time; a read of more than an hour needs a whole minute, and point-in-time recovery"
-            _refuse(self.client.uri, f"{read_time}, which the server refuses: {details}", mend)
+            fix = "write such a time; a read of more than an hour needs a whole minute, and point-in-time recovery"
+            _refuse(self.client.uri, f"{read_time}, which the server refuses: {details}", fix)
 
 
 def _code(error: grpc.RpcError) -> Any:

@@ -227,7 +227,7 @@ class _Backfill(BackfillWriter):
                 ended = "; --no_touches, if it ended for good" if topics[name] else ""
                 raise UsageError(
                     f"{self.sink.uri}: expected the stream that writes {name} to run the same view as this backfill, "
-                    f"got another version of it; mend: stop the stream, run this, start the stream anew{ended}"
+                    f"got another version of it; fix: stop the stream, run this, start the stream anew{ended}"
                 )
         own = {name: control for name, control in controls.items() if name not in live}
         letters: list[DeadLetter] = []
@@ -263,12 +263,12 @@ class _Backfill(BackfillWriter):
         deadline = time.monotonic() + patience
         while not self._is_answered(topics):
             if time.monotonic() > deadline:
-                mend = "look whether it still runs"
+                fix = "look whether it still runs"
                 if any(topics.values()):
-                    mend += "; --no_touches, if it ended for good"
+                    fix += "; --no_touches, if it ended for good"
                 raise BoilerBeamError(
                     f"{self.sink.uri}: expected the stream to write {self.touched} rows again, got no answer for "
-                    f"{patience:.0f} s; mend: {mend}"
+                    f"{patience:.0f} s; fix: {fix}"
                 )
             attempts += 1
             self.sink.wait(back_off(attempts, 1.0, _TOUCHED_LOOK_SECONDS))

@@ -318,7 +318,7 @@ class _Run:
     def _gave_up(self, said: str) -> BoilerBeamError:
         return BoilerBeamError(
             f"{self.writer.client.uri}: expected writes to be taken within {self.writer.limits.retry_seconds:.0f} s, "
-            f"got {said}; mend: look at the project's quota and status, then run again"
+            f"got {said}; fix: look at the project's quota and status, then run again"
         )
 
     def _done(self, item: Item, times: Sequence[Any]) -> Outcome:

@@ -33,7 +33,7 @@ def resource_name(uri: str, rest: str, kind: str) -> str:
     Traceback (most recent call last):
         ...
     boiler_beam.errors.UsageError: pubsub:projects/p/topics/rows: expected pubsub:projects/PROJECT/topics/NAME, \
-got 'projects/p/topics/rows'; mend: write the name as the list says it (gcloud pubsub topics list)
+got 'projects/p/topics/rows'; fix: write the name as the list says it (gcloud pubsub topics list)
 
     Args:
         uri: Names it in messages.
@@ -47,7 +47,7 @@ got 'projects/p/topics/rows'; mend: write the name as the list says it (gcloud p
     if found is None or found[1] != kind:
         raise UsageError(
             f"{uri}: expected pubsub:projects/PROJECT/{kind}/NAME, got {rest!r}; "
-            f"mend: write the name as the list says it (gcloud pubsub {kind} list)"
+            f"fix: write the name as the list says it (gcloud pubsub {kind} list)"
         )
     return rest
 
@@ -116,11 +116,11 @@ def failure(client: Client, error: grpc.RpcError, expected: str) -> BoilerBeamEr
     create = f"{kind} create {short}{'' if is_topic else ' --topic=TOPIC'} --project={project}"
     if client.emulator:
         create += f" (gcloud needs CLOUDSDK_API_ENDPOINT_OVERRIDES_PUBSUB=http://{client.emulator}/)"
-    mends = {
+    fixes = {
         grpc.StatusCode.PERMISSION_DENIED: f"grant {role} to the account of this program",
         grpc.StatusCode.UNAUTHENTICATED: "gcloud auth application-default login",
         grpc.StatusCode.NOT_FOUND: f"gcloud pubsub {create}",
         grpc.StatusCode.UNAVAILABLE: "check the network, and PUBSUB_EMULATOR_HOST if it is set; then run again",
         grpc.StatusCode.RESOURCE_EXHAUSTED: "look at the project's quota; then run again",
     }
-    return firestore.failure(client.uri, error, expected, mends)
+    return firestore.failure(client.uri, error, expected, fixes)

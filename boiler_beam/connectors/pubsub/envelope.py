@@ -298,7 +298,7 @@ def _decode_other(data: bytes, attributes: Mapping[str, str], problem: Exception
     if head.boiler_beam is msgspec.UNSET:
         raise _UnknownMessageError("expected an object with boiler_beam or specversion, got neither")
     if head.boiler_beam != 1:
-        message = f"expected boiler_beam 1, got {head.boiler_beam!r}; mend: update this program"
+        message = f"expected boiler_beam 1, got {head.boiler_beam!r}; fix: update this program"
         raise _UnknownMessageError(message)
     if head.touch is msgspec.UNSET:
         raise problem

@@ -37,7 +37,7 @@ class PubsubSink(Sink):
     def backfill(self, views: Sequence[View]) -> AbstractContextManager[BackfillWriter]:
         """Refused: what stands, and what must go, can't be told from a topic."""
         raise UsageError(
-            f"{self.uri}: expected a sink that keeps rows, got a topic; mend: --mode stream, or another --sink"
+            f"{self.uri}: expected a sink that keeps rows, got a topic; fix: --mode stream, or another --sink"
         )
 
     @contextmanager

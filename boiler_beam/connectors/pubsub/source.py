@@ -61,7 +61,7 @@ class PubsubSource(Source):
         for kind in ("push_config", "bigquery_config", "cloud_storage_config"):
             if getattr(found, kind).ByteSize():
                 raise UsageError(
-                    f"{self.uri}: expected a subscription that is pulled, got one with a {kind}; mend: create another: "
+                    f"{self.uri}: expected a subscription that is pulled, got one with a {kind}; fix: create another: "
                     f"gcloud pubsub subscriptions create NAME --topic={found.topic}"
                 )
         self.topic = "" if found.topic == "_deleted-topic_" else found.topic
@@ -71,11 +71,11 @@ class PubsubSource(Source):
 
     def splits(self) -> Sequence[str]:
         """None: it has no end."""
-        raise UsageError(f"{self.uri}: expected a source that ends, got a subscription; mend: --mode stream")
+        raise UsageError(f"{self.uri}: expected a source that ends, got a subscription; fix: --mode stream")
 
     def read(self, split: str) -> Iterator[Change | DeadLetter]:
         """Nothing: it has no end."""
-        raise UsageError(f"{self.uri}: expected a source that ends, got a subscription; mend: --mode stream")
+        raise UsageError(f"{self.uri}: expected a source that ends, got a subscription; fix: --mode stream")
 
     def follow(self, position: str | None) -> Iterator[tuple[Sequence[Event], str]]:
         """What is published, in any order, some of it twice. The server knows the position: that given is not read."""

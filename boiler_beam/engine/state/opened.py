@@ -21,4 +21,4 @@ def open_state(uri: str) -> State:
         return MemoryState()
     if scheme == "sqlite" and rest:
         return SqliteState(rest)
-    raise UsageError(f"--state {uri}: expected memory: or sqlite:PATH; mend: write one of the two")
+    raise UsageError(f"--state {uri}: expected memory: or sqlite:PATH; fix: write one of the two")

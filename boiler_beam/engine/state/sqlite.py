@@ -50,7 +50,7 @@ class SqliteState(State):
 
     Args:
         path: The file; it is made where there is none.
-        mend: What to do when another program uses it.
+        fix: What to do when another program uses it.
 
     Raises:
         UsageError: Another program uses it, or it holds something else, or that of another version.
@@ -59,13 +59,13 @@ class SqliteState(State):
     is_durable = True
     _has_read = False
 
-    def __init__(self, path: str, mend: str = "wait until it ends") -> None:
+    def __init__(self, path: str, fix: str = "wait until it ends") -> None:
         self.path, self.uri = path, f"sqlite:{path}"
         is_there = os.path.exists(path) and os.path.getsize(path) > 0
         if is_there and not os.access(path, os.W_OK):
             raise UsageError(f"--state {self.uri}: expected a file that can be written, got a read-only one")
         with ExitStack() as opened:
-            opened.callback(Lock(f"--state {self.uri}", path, mend).close)
+            opened.callback(Lock(f"--state {self.uri}", path, fix).close)
             if not is_there:
                 opened.callback(self._leave_nothing)
             self._open(is_there, opened)
@@ -96,7 +96,7 @@ class SqliteState(State):
             ]
         except (sqlite3.Error, msgspec.MsgspecError) as error:
             raise UsageError(
-                f"--state {self.uri}: expected a state, got: {error}; nothing was changed; mend: name another file"
+                f"--state {self.uri}: expected a state, got: {error}; nothing was changed; fix: name another file"
             ) from None
         self.identity = facts.pop("identity")
         facts.pop("schema")
@@ -128,7 +128,7 @@ class SqliteState(State):
         if found != (SCHEMA,):
             raise UsageError(
                 f"--state {self.uri}: expected a state of schema {SCHEMA}, got {found and found[0]}; "
-                "nothing was changed; mend: run the version of boiler_beam that made it, or start with another file"
+                "nothing was changed; fix: run the version of boiler_beam that made it, or start with another file"
             )
 
     def open(self, plan: Plan) -> StoredCells:
@@ -196,7 +196,7 @@ class SqliteState(State):
                 self._write(database, progress)
         except sqlite3.Error as error:
             raise BoilerBeamError(
-                f"--state {self.uri}: could not be written ({error}); it stands as before; mend: free space, run again"
+                f"--state {self.uri}: could not be written ({error}); it stands as before; fix: free space, run again"
             ) from error
         self.is_new = False
         self._outbox = [*self._outbox, *progress.entries]

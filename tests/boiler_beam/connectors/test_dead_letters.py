@@ -64,7 +64,7 @@ def test_reading_something_else_is_refused(tmp_path: Path, scheme: str) -> None:
     with pytest.raises(UsageError, match="got no file"):
         list(read_dead_letters(f"{scheme}:{tmp_path}/dead"))
     (tmp_path / "dead").write_text('{"other": 1}\n' * 100)
-    with pytest.raises(UsageError, match="mend: name a file that holds some"):
+    with pytest.raises(UsageError, match="fix: name a file that holds some"):
         list(read_dead_letters(f"{scheme}:{tmp_path}/dead"))
 
 

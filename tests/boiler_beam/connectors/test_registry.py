@@ -22,9 +22,9 @@ def _nothing_registered(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (
             "nobody:p",
-            r"nobody:p: expected the scheme of a source, got 'nobody'; mend: use one of dead-letters, file, ",
+            r"nobody:p: expected the scheme of a source, got 'nobody'; fix: use one of dead-letters, file, ",
         ),
-        ("data.jsonl", r"data.jsonl: expected a source as SCHEME:ADDRESS, got no scheme; mend: put one before it"),
+        ("data.jsonl", r"data.jsonl: expected a source as SCHEME:ADDRESS, got no scheme; fix: put one before it"),
         ("./a:b", r"got no scheme"),
         ("sqlite:x", r"got 'sqlite' \(it is one of a sink\)"),
     ],
@@ -36,7 +36,7 @@ def test_sources_that_are_refused(uri: str, said: str) -> None:
 
 def test_sinks_that_are_refused() -> None:
     with pytest.raises(
-        UsageError, match=r"got 'file' \(it is one of a source\); mend: use one of firestore, jsonl, parquet, "
+        UsageError, match=r"got 'file' \(it is one of a source\); fix: use one of firestore, jsonl, parquet, "
     ):
         open_sink("file:x")
 
@@ -69,5 +69,5 @@ def test_client_libraries_that_are_missing(monkeypatch: pytest.MonkeyPatch) -> N
     for name in [name for name in sys.modules if name.startswith("boiler_beam.connectors.pubsub.")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "grpc", None)
-    with pytest.raises(UsageError, match=r"got no grpc; mend: pip install 'boiler_beam\[firestore\]'"):
+    with pytest.raises(UsageError, match=r"got no grpc; fix: pip install 'boiler_beam\[firestore\]'"):
         open_source("pubsub:projects/some/subscriptions/one")

@@ -135,7 +135,7 @@ def test_a_read_only_folder_is_refused(uri: str) -> None:
         if user == 0:
             os.seteuid(NOBODY)  # root's rights are not looked at
         try:
-            with pytest.raises(UsageError, match="mend"):
+            with pytest.raises(UsageError, match="fix"):
                 put(open_sink(f"{scheme}:{folder}/{Path(path).name}"), [row("ones/1", a=1)])
         finally:
             os.seteuid(user)
@@ -231,7 +231,7 @@ def test_parquet_has_typed_columns(tmp_path: Path) -> None:
     assert len(standing(open_sink(f"parquet:{tmp_path}"))) == 2
 
 
-def test_a_crash_between_control_and_rows_is_mended_by_the_next_run(tmp_path: Path) -> None:
+def test_a_crash_between_control_and_rows_is_fixed_by_the_next_run(tmp_path: Path) -> None:
     """The control data is written first: then the rows are of an older generation, and are written again."""
     from boiler_beam.connectors import jsonl
 

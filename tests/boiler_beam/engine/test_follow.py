@@ -221,7 +221,7 @@ def test_s13_others_go_on_while_a_view_is_rebuilt(tmp_path: Path, monkeypatch: p
     assert fields(sink)["book_cards/b1"] == '{"headline":"ONE!"}'
 
 
-def test_s2_a_mended_model_takes_what_was_invalid_from_the_state(tmp_path: Path) -> None:
+def test_s2_a_fixed_model_takes_what_was_invalid_from_the_state(tmp_path: Path) -> None:
     def ages(model: Any) -> type[bb.ViewModel]:
         class Ages(bb.ViewModel, collection="ages"):
             class Store(bb.Store):
@@ -307,7 +307,7 @@ def test_s13_an_invalid_root_keeps_what_it_may_have_made(tmp_path: Path) -> None
     _, report = run(plan, tmp_path / "two.db", sink, batches("one", dead))
     assert report.refusals == ["Names: 1 rows were not computed, and a document that makes rows is dead or unreadable"]
     assert set(sink.written) == {"names/a1", "names/a2"}
-    _, report = run(plan, tmp_path / "two.db", sink, batches("mended", [("authors/a1", 3, None)]))
+    _, report = run(plan, tmp_path / "two.db", sink, batches("fixed", [("authors/a1", 3, None)]))
     assert report.refusals == []
     assert set(sink.written) == {"names/a2"}
 
@@ -507,7 +507,7 @@ def test_s21_a_step_that_raises_undoes_its_own_change_alone(tmp_path: Path, monk
         ("step_raised", "books/b2"),
     ]
     assert letters.letters[1].message == "a step raised RuntimeError: a bug"
-    with pytest.raises(BoilerBeamError, match="a step raised RuntimeError: a bug; mend: with --state sqlite:PATH"):
+    with pytest.raises(BoilerBeamError, match="a step raised RuntimeError: a bug; fix: with --state sqlite:PATH"):
         followed(plan, [Batches("one", [changes(BOOKS)])])
 
 

@@ -188,7 +188,7 @@ def test_a_row_of_a_group_with_its_members() -> None:
     assert Level.get("Rome%2C%20IT,3", source=Known(DOCUMENTS)) == {"numPeople": 2, "numTasks": 3}
     assert Level.get("Rome%2C%20IT,5", source=Known(DOCUMENTS)) is None
     assert Skill.get("sql", source=Known(DOCUMENTS)) == {"numPeople": 2}
-    with pytest.raises(UsageError, match=r"Level: expected the id of a row, got 'Rome'; mend: join its parts by ','"):
+    with pytest.raises(UsageError, match=r"Level: expected the id of a row, got 'Rome'; fix: join its parts by ','"):
         Level.get("Rome", source=Known(DOCUMENTS))
 
 
@@ -243,7 +243,7 @@ def test_one_of_several_copies() -> None:
     assert Inbox.get("b", source=Known(DOCUMENTS), at={"member": "p3"}) == {"title": "b"}
     assert Inbox.get("b", source=Known(DOCUMENTS), at={"member": "p1"}) is None
     with pytest.raises(
-        UsageError, match=r"Inbox b: expected one row, got 2 copies; mend: say which: at={'member': \.\.\.}"
+        UsageError, match=r"Inbox b: expected one row, got 2 copies; fix: say which: at={'member': \.\.\.}"
     ):
         Inbox.get("b", source=Known(DOCUMENTS))
 

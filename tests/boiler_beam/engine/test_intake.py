@@ -432,7 +432,7 @@ def test_s22_a_program_that_was_down_too_long_needs_a_snapshot(tmp_path: Path) -
 
     _, _, sink = lives([snapshot(1, "Ann"), source()], tmp_path / "s")
     lives([source()], tmp_path / "s", sink=sink, now=4_500)
-    with pytest.raises(UsageError, match=r"expected a program that was down for at most 1 h, .*, got 2 h; mend: add"):
+    with pytest.raises(UsageError, match=r"expected a program that was down for at most 1 h, .*, got 2 h; fix: add"):
         lives([source()], tmp_path / "s", sink=sink, now=4_500 + 7_200)
     rows, _, _ = lives([snapshot(5, "Bob"), source()], tmp_path / "s", sink=sink, now=4_500 + 7_200)
     assert rows == {"names/a": BOB}, "the snapshot was read again"

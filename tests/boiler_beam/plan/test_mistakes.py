@@ -1,4 +1,4 @@
-"""Every kind of mistake in a declaration: told when the classes are compiled, all at once, each with its mend."""
+"""Every kind of mistake in a declaration: told when the classes are compiled, all at once, each with its fix."""
 
 from __future__ import annotations
 
@@ -137,96 +137,96 @@ class Alone(bb.ViewModel, collection="rows"):
 
 
 CASES: dict[str, tuple[Callable[[], Any], list[str]]] = {
-    "no store": (lambda: Untold, ["Untold: expected a class Store(bb.Store) in it, got none; mend: declare which documents a row is made of"]),
-    "no root": (lambda: view(a=reference("a.b")), ["View.Store: expected one root(...) or group(...), got none; mend: say with one edge which documents make a row"]),
-    "two roots": (lambda: view(a=root(User), b=group(User, by="organization")), ["View.Store: expected one root(...) or group(...), got a, b; mend: say with one edge which documents make a row"]),
-    "a cycle": (lambda: view(**MEETING, a=reference("b.user"), b=reference("a.user")), ["View.Store.a: expected edges that lead away from the root, got a cycle: a -> b -> a; mend: let one of them hang on another edge"]),
-    "where is no function": (lambda: view(a=root(User, where="x")), ["View.Store.a: expected where= to be a function of the document, got 'x'; mend: write where=lambda document: ..."]),  # type: ignore[arg-type]
-    "no model": (lambda: view(a=root("User")), ["View.Store.a: expected a domain model, got 'User'; mend: pass a class that derives from bb.DomainModel"]),  # type: ignore[type-var]
-    "no collection": (lambda: view(a=root(Homeless)), ['View.Store.a: expected Homeless to have a collection, got none; mend: write class Homeless(bb.DomainModel, collection="...")']),
+    "no store": (lambda: Untold, ["Untold: expected a class Store(bb.Store) in it, got none; fix: declare which documents a row is made of"]),
+    "no root": (lambda: view(a=reference("a.b")), ["View.Store: expected one root(...) or group(...), got none; fix: say with one edge which documents make a row"]),
+    "two roots": (lambda: view(a=root(User), b=group(User, by="organization")), ["View.Store: expected one root(...) or group(...), got a, b; fix: say with one edge which documents make a row"]),
+    "a cycle": (lambda: view(**MEETING, a=reference("b.user"), b=reference("a.user")), ["View.Store.a: expected edges that lead away from the root, got a cycle: a -> b -> a; fix: let one of them hang on another edge"]),
+    "where is no function": (lambda: view(a=root(User, where="x")), ["View.Store.a: expected where= to be a function of the document, got 'x'; fix: write where=lambda document: ..."]),  # type: ignore[arg-type]
+    "no model": (lambda: view(a=root("User")), ["View.Store.a: expected a domain model, got 'User'; fix: pass a class that derives from bb.DomainModel"]),  # type: ignore[type-var]
+    "no collection": (lambda: view(a=root(Homeless)), ['View.Store.a: expected Homeless to have a collection, got none; fix: write class Homeless(bb.DomainModel, collection="...")']),
     "a document as collection": (lambda: view(a=root(Bad)), ["Bad: expected a collection, which has an odd number of segments: 'a' or 'a/{b}/c', got 'bad/{id}': "]),
-    "a root in a subcollection": (lambda: view(a=root(Deep)), ["View: expected path=, because its root lies in a subcollection, got collection='rows'; mend: write path=\"rows/{room}/messages/{id}\""]),
-    "no such field": (lambda: view(**MEETING, a=reference("meeting.place")), ["View.Store.a: expected a field of Meeting, got 'place'; mend: name one of: location, users, tickets, status"]),
-    "no such edge": (lambda: view(**MEETING, a=reference("meating.location")), ["View.Store.a: expected an edge of the store, got 'meating.location'; mend: begin with one of: meeting"]),
-    "an edge alone": (lambda: view(**MEETING, a=reference("meeting")), ["View.Store.a: expected an edge and a field: \"edge.field\", got 'meeting'; mend: name a field of Meeting"]),
+    "a root in a subcollection": (lambda: view(a=root(Deep)), ["View: expected path=, because its root lies in a subcollection, got collection='rows'; fix: write path=\"rows/{room}/messages/{id}\""]),
+    "no such field": (lambda: view(**MEETING, a=reference("meeting.place")), ["View.Store.a: expected a field of Meeting, got 'place'; fix: name one of: location, users, tickets, status"]),
+    "no such edge": (lambda: view(**MEETING, a=reference("meating.location")), ["View.Store.a: expected an edge of the store, got 'meating.location'; fix: begin with one of: meeting"]),
+    "an edge alone": (lambda: view(**MEETING, a=reference("meeting")), ["View.Store.a: expected an edge and a field: \"edge.field\", got 'meeting'; fix: name a field of Meeting"]),
     "through a scalar": (lambda: view(**MEETING, a=reference("meeting.status.x")), ["View.Store.a: expected Meeting.status to hold fields, got "]),
     "no reference": (lambda: view(**MEETING, a=reference("meeting.status")), ["View.Store.a: expected a field that holds references, got 'status', a "]),
-    "a text without to=": (lambda: view(a=root(Fine), b=reference("a.meeting_id")), ["View.Store.b: expected a Ref, or an id with to=, got 'meeting_id', a str; mend: annotate the field Ref[Model], or pass to=Model"]),
-    "a bare Ref": (lambda: view(a=root(Fine), b=reference("a.anyone")), ["View.Store.b: expected a Ref[Model], got 'anyone', a bare Ref; mend: annotate the field Ref[Model], or pass to=Model"]),
-    "to= of another family": (lambda: view(a=root(Fine), b=reference("a.user", to=Ticket)), ["View.Store.b: expected to= to be User or a subclass, got Ticket; mend: leave to= out"]),
-    "group by a float": (lambda: view(a=group(Fine, by="score")), ["View.Store.a: expected by= to name a text, an int, an Enum or a Ref, got 'score', a float; mend: group by another field, or by a property that returns text"]),
-    "by= is no reference": (lambda: view(a=root(User), b=referrers(Fine, by="score")), ["View.Store.b: expected by= to name a Ref[...], got 'score', a float; mend: name the field of Fine that refers to User"]),
-    "by= refers elsewhere": (lambda: view(**MEETING, b=referrers(Fine, by="user")), ["View.Store.b: expected by= to refer to Meeting, the model of 'meeting', got 'user', which refers to User; mend: name another field, or another edge with of="]),
-    "of= is no edge": (lambda: view(**MEETING, b=referrers(Fine, by="user", of="people")), ["View.Store.b: expected an edge of the store, got 'people'; mend: begin with one of: meeting"]),
-    "a fixed document elsewhere": (lambda: view(**MEETING, b=document(User, "config/rates")), ["View.Store.b: expected the path of a document in 'users', got 'config/rates'; mend: name one document of the model's collection"]),
-    "another annotation": (lambda: annotated(dict[str, Location], reference("meeting.location")), ["View.Store.edge: expected the annotation Location, got dict[str, Location]; mend: annotate it so, or leave the annotation out"]),
-    "an optional one": (lambda: annotated(Location, reference("meeting.location", optional=True)), ["View.Store.edge: expected the annotation Location | None, got Location; mend: annotate it so, or leave the annotation out"]),
-    "an annotation alone": (lambda: Alone, ["Alone.Store.location: expected an edge, got an annotation alone; mend: write location: ... = reference(...)"]),
-    "a reserved name": (lambda: view(**MEETING, p_path=view_property(lambda self: "")), ["View.path: expected a name that is free, got 'path', which every view has; mend: rename the property"]),
-    "one stored name twice": (lambda: view(**MEETING, p_a_b=view_property(lambda self: ""), p_aB=view_property(lambda self: "")), ["View.aB: expected a stored name of its own, got 'aB', which a_b has; mend: rename one of them"]),
-    "a reserved edge": (lambda: view(get=root(Meeting)), ["View.Store.get: expected a name that is free, got 'get'; mend: rename the edge"]),
-    "nothing in a row": (lambda: type("View", (bb.ViewModel,), {"Store": type("Store", (bb.Store,), {"a": root(User)})}, collection="rows"), ["View: expected at least one @view_property or aggregate, got none; mend: declare what a row holds"]),
-    "no collection of rows": (lambda: view(collection=None, **MEETING), ['View: expected collection= or path= on the class, got neither; mend: write class ...(bb.ViewModel, collection="rows")']),
-    "rows at a collection's path": (lambda: view(collection="rows/more", **MEETING), ["View: expected rows at document paths, which have an even number of segments, got 'rows/more/{id}'; mend: name a collection with an odd number of segments"]),
-    "an aggregate of no edge": (lambda: view(**MEETING, p_n=aggregate.count("users")), ["View.n: expected an edge of the store, got 'users'; mend: name one of: meeting"]),
-    "an aggregate's where": (lambda: view(a=group(User, by="organization"), p_n=aggregate.count("a", where="x")), ["View.n: expected where= to be a function of the document, got 'x'; mend: write where=lambda document: ..."]),  # type: ignore[arg-type]
-    "an aggregate's field": (lambda: view(a=group(User, by="organization"), p_n=aggregate.sum("a", of="age")), ["View.n: expected a field of User, got of='age'; mend: name one of: first_name, last_name, organization, hearing_aid_requested"]),
-    "an aggregate of a list": (lambda: view(a=group(Fine, by="meeting_id"), p_n=aggregate.sum("a", of="tags")), ["View.n: expected a field with one value, got of='tags', a list or map; mend: write of=lambda document: ..."]),
-    "of= is neither": (lambda: view(a=group(User, by="organization"), p_n=aggregate.sum("a", of=7)), ["View.n: expected of= to be a field's name or a function of the document, got 7; mend: write of='field'"]),  # type: ignore[arg-type]
-    "a limit of nothing": (lambda: view(a=group(User, by="organization"), p_n=aggregate.collect("a", limit=0)), ["View.n: expected limit= to be an int from 1, got 0; mend: write a positive int"]),
-    "a placeholder that nobody tells": (lambda: pathed("users/{user}/inbox/{id}"), ["View: expected each placeholder of 'users/{user}/inbox/{id}' to be told, got no paths() for user; mend: write def paths(self): yield {\"user\": ...}"]),
-    "one path for all rows": (lambda: pathed("config/summary"), ["View: expected a path of its own for each row, got 'config/summary'; mend: put {id} into the path"]),
-    "half a placeholder": (lambda: pathed("rows/x-{id}"), ["View: expected placeholders that are whole document ids, each once, got 'x-{id}'; mend: write path=\"users/{user}/inbox/{id}\""]),
+    "a text without to=": (lambda: view(a=root(Fine), b=reference("a.meeting_id")), ["View.Store.b: expected a Ref, or an id with to=, got 'meeting_id', a str; fix: annotate the field Ref[Model], or pass to=Model"]),
+    "a bare Ref": (lambda: view(a=root(Fine), b=reference("a.anyone")), ["View.Store.b: expected a Ref[Model], got 'anyone', a bare Ref; fix: annotate the field Ref[Model], or pass to=Model"]),
+    "to= of another family": (lambda: view(a=root(Fine), b=reference("a.user", to=Ticket)), ["View.Store.b: expected to= to be User or a subclass, got Ticket; fix: leave to= out"]),
+    "group by a float": (lambda: view(a=group(Fine, by="score")), ["View.Store.a: expected by= to name a text, an int, an Enum or a Ref, got 'score', a float; fix: group by another field, or by a property that returns text"]),
+    "by= is no reference": (lambda: view(a=root(User), b=referrers(Fine, by="score")), ["View.Store.b: expected by= to name a Ref[...], got 'score', a float; fix: name the field of Fine that refers to User"]),
+    "by= refers elsewhere": (lambda: view(**MEETING, b=referrers(Fine, by="user")), ["View.Store.b: expected by= to refer to Meeting, the model of 'meeting', got 'user', which refers to User; fix: name another field, or another edge with of="]),
+    "of= is no edge": (lambda: view(**MEETING, b=referrers(Fine, by="user", of="people")), ["View.Store.b: expected an edge of the store, got 'people'; fix: begin with one of: meeting"]),
+    "a fixed document elsewhere": (lambda: view(**MEETING, b=document(User, "config/rates")), ["View.Store.b: expected the path of a document in 'users', got 'config/rates'; fix: name one document of the model's collection"]),
+    "another annotation": (lambda: annotated(dict[str, Location], reference("meeting.location")), ["View.Store.edge: expected the annotation Location, got dict[str, Location]; fix: annotate it so, or leave the annotation out"]),
+    "an optional one": (lambda: annotated(Location, reference("meeting.location", optional=True)), ["View.Store.edge: expected the annotation Location | None, got Location; fix: annotate it so, or leave the annotation out"]),
+    "an annotation alone": (lambda: Alone, ["Alone.Store.location: expected an edge, got an annotation alone; fix: write location: ... = reference(...)"]),
+    "a reserved name": (lambda: view(**MEETING, p_path=view_property(lambda self: "")), ["View.path: expected a name that is free, got 'path', which every view has; fix: rename the property"]),
+    "one stored name twice": (lambda: view(**MEETING, p_a_b=view_property(lambda self: ""), p_aB=view_property(lambda self: "")), ["View.aB: expected a stored name of its own, got 'aB', which a_b has; fix: rename one of them"]),
+    "a reserved edge": (lambda: view(get=root(Meeting)), ["View.Store.get: expected a name that is free, got 'get'; fix: rename the edge"]),
+    "nothing in a row": (lambda: type("View", (bb.ViewModel,), {"Store": type("Store", (bb.Store,), {"a": root(User)})}, collection="rows"), ["View: expected at least one @view_property or aggregate, got none; fix: declare what a row holds"]),
+    "no collection of rows": (lambda: view(collection=None, **MEETING), ['View: expected collection= or path= on the class, got neither; fix: write class ...(bb.ViewModel, collection="rows")']),
+    "rows at a collection's path": (lambda: view(collection="rows/more", **MEETING), ["View: expected rows at document paths, which have an even number of segments, got 'rows/more/{id}'; fix: name a collection with an odd number of segments"]),
+    "an aggregate of no edge": (lambda: view(**MEETING, p_n=aggregate.count("users")), ["View.n: expected an edge of the store, got 'users'; fix: name one of: meeting"]),
+    "an aggregate's where": (lambda: view(a=group(User, by="organization"), p_n=aggregate.count("a", where="x")), ["View.n: expected where= to be a function of the document, got 'x'; fix: write where=lambda document: ..."]),  # type: ignore[arg-type]
+    "an aggregate's field": (lambda: view(a=group(User, by="organization"), p_n=aggregate.sum("a", of="age")), ["View.n: expected a field of User, got of='age'; fix: name one of: first_name, last_name, organization, hearing_aid_requested"]),
+    "an aggregate of a list": (lambda: view(a=group(Fine, by="meeting_id"), p_n=aggregate.sum("a", of="tags")), ["View.n: expected a field with one value, got of='tags', a list or map; fix: write of=lambda document: ..."]),
+    "of= is neither": (lambda: view(a=group(User, by="organization"), p_n=aggregate.sum("a", of=7)), ["View.n: expected of= to be a field's name or a function of the document, got 7; fix: write of='field'"]),  # type: ignore[arg-type]
+    "a limit of nothing": (lambda: view(a=group(User, by="organization"), p_n=aggregate.collect("a", limit=0)), ["View.n: expected limit= to be an int from 1, got 0; fix: write a positive int"]),
+    "a placeholder that nobody tells": (lambda: pathed("users/{user}/inbox/{id}"), ["View: expected each placeholder of 'users/{user}/inbox/{id}' to be told, got no paths() for user; fix: write def paths(self): yield {\"user\": ...}"]),
+    "one path for all rows": (lambda: pathed("config/summary"), ["View: expected a path of its own for each row, got 'config/summary'; fix: put {id} into the path"]),
+    "half a placeholder": (lambda: pathed("rows/x-{id}"), ["View: expected placeholders that are whole document ids, each once, got 'x-{id}'; fix: write path=\"users/{user}/inbox/{id}\""]),
     "a placeholder for a collection": (lambda: pathed("{kind}/{id}"), ["View: expected placeholders that are whole document ids, each once, got '{kind}'"]),
     "a placeholder twice": (lambda: pathed("a/{id}/b/{id}"), ["View: expected placeholders that are whole document ids, each once, got 'a/{id}/b/{id}', which has one twice"]),
-    "path and collection": (lambda: pathed("rows/{id}", "rows"), ["View: expected collection= or path= on the class, got both; mend: "]),
-    "no copies": (lambda: pathed("rows/{id}", max_paths=0), ["View: expected max_paths= to be an int from 1, got 0; mend: write how many copies a row may have"]),
-    "rows over documents": (lambda: pathed("users/{id}"), ["View: expected rows beside the documents, not over them, got 'users/{id}', where the documents of User are; mend: give the view a collection of its own"]),
+    "path and collection": (lambda: pathed("rows/{id}", "rows"), ["View: expected collection= or path= on the class, got both; fix: "]),
+    "no copies": (lambda: pathed("rows/{id}", max_paths=0), ["View: expected max_paths= to be an int from 1, got 0; fix: write how many copies a row may have"]),
+    "rows over documents": (lambda: pathed("users/{id}"), ["View: expected rows beside the documents, not over them, got 'users/{id}', where the documents of User are; fix: give the view a collection of its own"]),
     "path fields of other models": (
         lambda: view(a=group(Misplaced, by="colour")),
         [
-            "Misplaced.room: expected a Ref to the model of 'rooms', which the path names there, got Ref[User]; mend: name that model, or annotate it str",
-            "Misplaced.desk: expected str or Ref[Parent]: it is read from the path, got int; mend: annotate it so",
+            "Misplaced.room: expected a Ref to the model of 'rooms', which the path names there, got Ref[User]; fix: name that model, or annotate it str",
+            "Misplaced.desk: expected str or Ref[Parent]: it is read from the path, got int; fix: annotate it so",
         ],
     ),
-    "a path field with a default": (lambda: view(a=root(Given)), ["Given.room: expected no default: its value is read from the path, got 'here'; mend: leave it out"]),
-    "a reserved path field": (lambda: view(a=root(Taken)), ["Taken.path: expected a name that is free, got 'path', which every model has; mend: rename the placeholder"]),
+    "a path field with a default": (lambda: view(a=root(Given)), ["Given.room: expected no default: its value is read from the path, got 'here'; fix: leave it out"]),
+    "a reserved path field": (lambda: view(a=root(Taken)), ["Taken.path: expected a name that is free, got 'path', which every model has; fix: rename the placeholder"]),
     "one path field twice": (lambda: view(a=root(Doubled)), ["Doubled: expected a collection, which has an odd number of segments: 'a' or 'a/{b}/c', got 'rooms/{room}/a/{room}/b': one placeholder twice"]),
-    "a group by nothing": (lambda: view(a=group(User, by=())), ["View.Store.a: expected by= to name a field, got an empty tuple; mend: name what the documents share"]),
-    "a group by a property without a type": (lambda: view(a=group(Unclear, by="untold")), ["View.Store.a: expected by= to name a text, an int, an Enum or a Ref, got 'untold', a property without a return annotation; mend: group by another field, or by a property that returns text (-> str)"]),
-    "a group by a tuple with a float": (lambda: view(a=group(Unclear, by=("doc_id", "rank"))), ["View.Store.a: expected by= to name a text, an int, an Enum or a Ref, got 'rank', a float; mend: "]),
-    "an order of one document": (lambda: view(**MEETING, a=reference("meeting.location", order_by="address")), ["View.Store.a: expected order_by= on an edge to many documents, got an edge to one; mend: leave order_by= out"]),
-    "a limit of one document": (lambda: view(**MEETING, a=reference("meeting.location", limit=1)), ["View.Store.a: expected limit= on an edge to many documents, got an edge to one; mend: leave limit= out"]),
-    "an edge's limit of nothing": (lambda: view(**MEETING, a=reference("meeting.users", limit=0)), ["View.Store.a: expected limit= to be an int from 1, got 0; mend: write a positive int"]),
-    "a sum of text": (lambda: view(a=group(Typed, by="meeting_id"), p_n=aggregate.sum("a", of="meeting_id")), ["View.n: expected a field of numbers, got of='meeting_id', a field of str; mend: name one of: score"]),
-    "a mean where there are no numbers": (lambda: view(a=group(User, by="organization"), p_n=aggregate.mean("a", of="last_name")), ["View.n: expected a field of numbers, got of='last_name', a field of str; mend: write of=lambda document: ..."]),
-    "an order by no field": (lambda: view(**MEETING, a=reference("meeting.users", order_by="-age")), ["View.Store.a: expected a field of User, got order_by='age'; mend: name one of: first_name, last_name, organization, hearing_aid_requested"]),
-    "an order by a list": (lambda: view(a=group(Fine, by="meeting_id", order_by="tags")), ["View.Store.a: expected a field with one value, got order_by='tags', a list or map; mend: name a field with one value"]),
-    "only= of no field": (lambda: view(**MEETING, a=reference("meeting.users", only=("first_name", "age"))), ["View.Store.a: expected fields of User in only=, got 'age'; mend: name: first_name, last_name, organization, hearing_aid_requested"]),
-    "no aggregate of one's own": (lambda: view(a=group(User, by="organization"), p_n=aggregate.custom(len, "a", of="first_name")), ["View.n: expected an aggregate of your own, got <built-in function len>; mend: pass an object of a class that derives from aggregate.Custom"]),  # type: ignore[arg-type]
-    "viewers as a property": (lambda: view(**MEETING, p_viewers=view_property(lambda self: "")), ["View.viewers: expected a name that is free, got 'viewers', which every view has; mend: rename the property"]),
+    "a group by nothing": (lambda: view(a=group(User, by=())), ["View.Store.a: expected by= to name a field, got an empty tuple; fix: name what the documents share"]),
+    "a group by a property without a type": (lambda: view(a=group(Unclear, by="untold")), ["View.Store.a: expected by= to name a text, an int, an Enum or a Ref, got 'untold', a property without a return annotation; fix: group by another field, or by a property that returns text (-> str)"]),
+    "a group by a tuple with a float": (lambda: view(a=group(Unclear, by=("doc_id", "rank"))), ["View.Store.a: expected by= to name a text, an int, an Enum or a Ref, got 'rank', a float; fix: "]),
+    "an order of one document": (lambda: view(**MEETING, a=reference("meeting.location", order_by="address")), ["View.Store.a: expected order_by= on an edge to many documents, got an edge to one; fix: leave order_by= out"]),
+    "a limit of one document": (lambda: view(**MEETING, a=reference("meeting.location", limit=1)), ["View.Store.a: expected limit= on an edge to many documents, got an edge to one; fix: leave limit= out"]),
+    "an edge's limit of nothing": (lambda: view(**MEETING, a=reference("meeting.users", limit=0)), ["View.Store.a: expected limit= to be an int from 1, got 0; fix: write a positive int"]),
+    "a sum of text": (lambda: view(a=group(Typed, by="meeting_id"), p_n=aggregate.sum("a", of="meeting_id")), ["View.n: expected a field of numbers, got of='meeting_id', a field of str; fix: name one of: score"]),
+    "a mean where there are no numbers": (lambda: view(a=group(User, by="organization"), p_n=aggregate.mean("a", of="last_name")), ["View.n: expected a field of numbers, got of='last_name', a field of str; fix: write of=lambda document: ..."]),
+    "an order by no field": (lambda: view(**MEETING, a=reference("meeting.users", order_by="-age")), ["View.Store.a: expected a field of User, got order_by='age'; fix: name one of: first_name, last_name, organization, hearing_aid_requested"]),
+    "an order by a list": (lambda: view(a=group(Fine, by="meeting_id", order_by="tags")), ["View.Store.a: expected a field with one value, got order_by='tags', a list or map; fix: name a field with one value"]),
+    "only= of no field": (lambda: view(**MEETING, a=reference("meeting.users", only=("first_name", "age"))), ["View.Store.a: expected fields of User in only=, got 'age'; fix: name: first_name, last_name, organization, hearing_aid_requested"]),
+    "no aggregate of one's own": (lambda: view(a=group(User, by="organization"), p_n=aggregate.custom(len, "a", of="first_name")), ["View.n: expected an aggregate of your own, got <built-in function len>; fix: pass an object of a class that derives from aggregate.Custom"]),  # type: ignore[arg-type]
+    "viewers as a property": (lambda: view(**MEETING, p_viewers=view_property(lambda self: "")), ["View.viewers: expected a name that is free, got 'viewers', which every view has; fix: rename the property"]),
     "types that Firestore lacks": (
         lambda: view(a=root(Typed)),
         [
-            "Typed.version: expected a name that is free, got 'version', which every model has; mend: rename the field and write field(name='version')",
-            "Typed.money: expected a type that Firestore has, got Decimal, which Firestore has no type for (a double would lose digits); mend: store it as text: field(encode=str, decode=Decimal)",
-            "Typed.names: expected a type that Firestore has, got set, which Firestore has no type for (an array keeps order and duplicates); mend: write list[...]",
+            "Typed.version: expected a name that is free, got 'version', which every model has; fix: rename the field and write field(name='version')",
+            "Typed.money: expected a type that Firestore has, got Decimal, which Firestore has no type for (a double would lose digits); fix: store it as text: field(encode=str, decode=Decimal)",
+            "Typed.names: expected a type that Firestore has, got set, which Firestore has no type for (an array keeps order and duplicates); fix: write list[...]",
             "Typed.by_number: expected a type that Firestore has, got a map with keys of ",
         ],
     ),
-    "an obj_type twice": (lambda: view(a=root(One)), ["Two: expected an obj_type of its own, got 'One', which is One's; mend: give one of them another obj_type="]),
-    "case": (lambda: view(a=root(Four)), ["Four: expected case='camel' or 'snake', got case='kebab'; mend: write one of the two"]),
+    "an obj_type twice": (lambda: view(a=root(One)), ["Two: expected an obj_type of its own, got 'One', which is One's; fix: give one of them another obj_type="]),
+    "case": (lambda: view(a=root(Four)), ["Four: expected case='camel' or 'snake', got case='kebab'; fix: write one of the two"]),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(("make", "said"), CASES.values(), ids=CASES.keys())
-def test_a_mistake_is_told_with_its_mend(make: Callable[[], Any], said: list[str]) -> None:
+def test_a_mistake_is_told_with_its_fix(make: Callable[[], Any], said: list[str]) -> None:
     with pytest.raises(DeclarationError) as caught:
         compile_plan([make()])
     told = [str(mistake) for mistake in caught.value.mistakes]
     for expected in said:
         assert any(one.startswith(expected) for one in told), told
-    assert all("; mend: " in one for one in told)
+    assert all("; fix: " in one for one in told)
 
 
 class Around(bb.ViewModel, collection="around"):
@@ -277,7 +277,7 @@ def test_a_cycle_of_properties_is_told_once() -> None:
     with pytest.raises(DeclarationError) as caught:
         compile_plan([Around])
     assert [str(one) for one in caught.value.mistakes] == [
-        "Around.one: expected properties that do not need themselves, got a cycle: one -> two -> three -> one; mend: compute one of them from the store"
+        "Around.one: expected properties that do not need themselves, got a cycle: one -> two -> three -> one; fix: compute one of them from the store"
     ]
 
 
@@ -304,7 +304,7 @@ def test_two_views_on_one_path_and_of_one_name() -> None:
     path, name = map(str, caught.value.mistakes)
     assert (
         path
-        == "View: expected a row path of its own, got 'rows/{id}', where View writes; mend: give one of them another collection="
+        == "View: expected a row path of its own, got 'rows/{id}', where View writes; fix: give one of them another collection="
     )
     assert "View: expected a class name of its own, which names its table, got 'View', which " in name
 

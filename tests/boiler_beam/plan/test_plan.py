@@ -197,7 +197,7 @@ def test_classes_in_main_are_refused_for_workers(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(MeetingSession, "__module__", "__main__")
     with pytest.raises(
         UsageError,
-        match="MeetingSession: expected a class in a module that workers can import, got one in __main__; mend: move it",
+        match="MeetingSession: expected a class in a module that workers can import, got one in __main__; fix: move it",
     ):
         refuse_main(plan)
 

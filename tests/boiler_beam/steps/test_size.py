@@ -70,7 +70,7 @@ def test_the_limit_of_index_entries_is_exact(extra: int) -> None:
     assert caught.value.code == "too_many_index_entries"
     assert str(caught.value) == (
         "Card: expected at most 40,000 index entries, got 40,001; the biggest: a 39,999, b 2; "
-        "mend: store what nobody queries by as one text"
+        "fix: store what nobody queries by as one text"
     )
 
 

@@ -93,7 +93,7 @@ def test_another_program_waits_and_is_refused_when_the_lease_is_renewed(
         if len(waited) == 3:
             first.renew()
 
-    with pytest.raises(UsageError, match=r"only writer of One, got a stream that writes it .* mend: stop it, or wait"):
+    with pytest.raises(UsageError, match=r"only writer of One, got a stream that writes it .* fix: stop it, or wait"):
         lease(wait=wait).take(SECOND, "s2")
     assert len(waited) == 3
     assert max(waited) <= 5

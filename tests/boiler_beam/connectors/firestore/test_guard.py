@@ -229,7 +229,7 @@ def test_rows_that_firestore_never_takes_are_dead_letters(client: Client, proxy:
     for letter in letters:
         assert isinstance(letter, DeadLetter)
         assert (letter.stage, letter.code, letter.version) == ("write", "row_refused", 7)
-        assert "mend" in letter.message
+        assert "fix" in letter.message
     assert len(rows(client, *[one.path for one in batch])) == 17
 
 
@@ -413,7 +413,7 @@ def test_a_row_that_never_stands_still(client: Client, proxy: Proxy) -> None:
     fault = Fault(grpc.StatusCode.FAILED_PRECONDITION)
     proxy.policy = lambda call: fault if call.method == "Commit" else None
     one = guard(client)
-    with pytest.raises(BoilerBeamError, match=r"expected rows/a to stand still .* mend: find out who else writes it"):
+    with pytest.raises(BoilerBeamError, match=r"expected rows/a to stand still .* fix: find out who else writes it"):
         one.write([row(A, 1, x=1)])
     assert one.counts.conflicts == 51
 

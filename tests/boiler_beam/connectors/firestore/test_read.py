@@ -248,9 +248,7 @@ def test_what_does_not_pass_is_told(client: Client, monkeypatch: pytest.MonkeyPa
         source.reader._sleep = slept.append
         source.read_time = source.reader.now()
         proxy.rule = lambda call: grpc.StatusCode.UNAVAILABLE if call.number < 5 else grpc.StatusCode.PERMISSION_DENIED
-        with pytest.raises(
-            UsageError, match=r"expected to read users, got PERMISSION_DENIED: .*; mend: grant the role"
-        ):
+        with pytest.raises(UsageError, match=r"expected to read users, got PERMISSION_DENIED: .*; fix: grant the role"):
             list(source.read_all())
         assert [0.05 * 2**number <= seconds <= 0.1 * 2**number for number, seconds in enumerate(slept)] == [True] * 5
         proxy.rule = lambda call: grpc.StatusCode.DATA_LOSS
@@ -262,9 +260,9 @@ def test_what_does_not_pass_is_told(client: Client, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     ("age", "said"),
     [
-        (-120 * 10**6, r"got one that is 120 s in the future; mend: write a time that is past"),
-        (8 * 24 * HOUR, r"got one of 8\.0 days ago; mend: write a later one"),
-        (2 * HOUR + 1, r"2\.0 hours ago; mend: write a whole minute, such as 1799992740000000"),
+        (-120 * 10**6, r"got one that is 120 s in the future; fix: write a time that is past"),
+        (8 * 24 * HOUR, r"got one of 8\.0 days ago; fix: write a later one"),
+        (2 * HOUR + 1, r"2\.0 hours ago; fix: write a whole minute, such as 1799992740000000"),
     ],
 )
 def test_a_time_at_which_nothing_can_be_read(age: int, said: str) -> None:
@@ -282,7 +280,7 @@ def test_the_server_refuses_a_time(client: Client) -> None:
     put(client, {"users/u1": {}})
     source = source_of(client, "users")
     query = queries_of(["users"])[0]
-    with pytest.raises(UsageError, match=r"got 1000000, which the server refuses: .*; mend: write such a time"):
+    with pytest.raises(UsageError, match=r"got 1000000, which the server refuses: .*; fix: write such a time"):
         list(source.reader.read(query, 10**6))
     source.read_time = 10**6
     with pytest.raises(UsageError, match=r"expected --read_time to be a time within the last hour, .* days ago"):

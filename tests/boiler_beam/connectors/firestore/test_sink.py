@@ -154,7 +154,7 @@ def test_many_rows_are_read_in_pages_that_may_break(
 
 def test_rows_that_cannot_be_read_are_told(proxy: Proxy, project: str) -> None:
     proxy.policy = lambda call: Fault(grpc.StatusCode.PERMISSION_DENIED)
-    with pytest.raises(UsageError, match=r"to read the rows of One, .* mend: grant the role"):
+    with pytest.raises(UsageError, match=r"to read the rows of One, .* fix: grant the role"):
         list(opened(project).standing(ONE))
 
 
@@ -296,7 +296,7 @@ def backfilled_at(read_time: int) -> Control:
 def test_a_backfill_of_another_version_of_the_view_is_refused_beside_a_stream(proxy: Proxy, project: str) -> None:
     with opened(project).stream([ONE]) as writer:
         writer.control({"One": STREAMED})
-        with pytest.raises(UsageError, match=r"expected the stream that writes One to run the same view .* mend: stop"):
+        with pytest.raises(UsageError, match=r"expected the stream that writes One to run the same view .* fix: stop"):
             put(opened(project), [row("ones/1", 1, a=1)], controls={"One": Control(generation=2, fingerprint="g")})
     assert list(opened(project).standing(ONE)) == []
 

@@ -55,7 +55,7 @@ def test_an_address_that_is_none(address: str) -> None:
 
 def test_a_server_that_is_not_there() -> None:
     client = Client("some-project", {"FIRESTORE_EMULATOR_HOST": "127.0.0.1:1"})
-    said = pytest.raises(BoilerBeamError, match=r"expected to write, got UNAVAILABLE: .*; mend: check the network")
+    said = pytest.raises(BoilerBeamError, match=r"expected to write, got UNAVAILABLE: .*; fix: check the network")
     with said, explained(client.uri, "to write"):
         client.call("BatchWrite", BatchWriteRequest(database=client.database), timeout=5)
     client.close()

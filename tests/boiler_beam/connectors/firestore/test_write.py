@@ -198,7 +198,7 @@ def test_a_budget_is_kept(client: Client, proxy: Proxy) -> None:
 def test_the_server_may_stay_away_only_so_long(client: Client, proxy: Proxy) -> None:
     proxy.policy = lambda call: Fault(grpc.StatusCode.UNAVAILABLE, details="gone fishing")
     one = writer(client, limits=Limits(retry_seconds=3))
-    with pytest.raises(BoilerBeamError, match=r"within 3 s, got UNAVAILABLE: gone fishing; mend"):
+    with pytest.raises(BoilerBeamError, match=r"within 3 s, got UNAVAILABLE: gone fishing; fix"):
         kinds(one, items(client, 3))
 
 

@@ -216,7 +216,7 @@ BAD = [
     (b"\xff", {}, "malformed_message", "JSON is malformed"),
     (b"[]", {}, "unknown_message", "expected an object, got other JSON"),
     (b"{}", {}, "unknown_message", "expected an object with boiler_beam or specversion, got neither"),
-    (b'{"boiler_beam": 2, "path": "users/u1"}', {}, "unknown_message", "expected boiler_beam 1, got 2; mend: update"),
+    (b'{"boiler_beam": 2, "path": "users/u1"}', {}, "unknown_message", "expected boiler_beam 1, got 2; fix: update"),
     (DOCUMENT.replace(b"7", b"-7") % b"{}", {}, "malformed_message", r"Expected `int` >= 0 - at `\$.version`"),
     (DOCUMENT.replace(b"/u1", b"") % b"{}", {}, "malformed_message", "expected a document's path, got 'users'"),
     (DOCUMENT.replace(b"/u1", b"/") % b"{}", {}, "malformed_message", "expected a document's path, got 'users/'"),
@@ -284,9 +284,9 @@ def test_dead_letters_of_messages_are_replayed(tmp_path: Path) -> None:
     kind = {"ce-type": "google.cloud.firestore.document.v1.updated"}
     unknown = decode(base64.b64decode(RECORDED), {"ce-type": "another"})
     assert isinstance(unknown, DeadLetter)
-    mended = msgspec.structs.replace(unknown, input=str(unknown.input).replace("another", kind["ce-type"]))
+    fixed = msgspec.structs.replace(unknown, input=str(unknown.input).replace("another", kind["ce-type"]))
     writer = open_dead_letters(f"jsonl:{tmp_path}/dead")
-    for letter in (unknown, mended):
+    for letter in (unknown, fixed):
         writer.write(letter)
     writer.close()
     source = open_source(f"dead-letters:jsonl:{tmp_path}/dead")

@@ -100,7 +100,7 @@ def test_s16_touches_come_to_the_source(channel: Channel) -> None:
 
 
 def test_a_backfill_is_refused(channel: Channel) -> None:
-    with pytest.raises(UsageError, match="expected a sink that keeps rows, got a topic; mend: --mode stream"):
+    with pytest.raises(UsageError, match="expected a sink that keeps rows, got a topic; fix: --mode stream"):
         open_sink(channel.sink).backfill([VIEW])
 
 
@@ -108,7 +108,7 @@ def test_a_topic_that_is_not_there(pubsub_emulator: str, project: str) -> None:
     topic = f"projects/{project}/topics/none"
     create = f"gcloud pubsub topics create none --project={project}"
     override = f"gcloud needs CLOUDSDK_API_ENDPOINT_OVERRIDES_PUBSUB=http://{pubsub_emulator}/"
-    said = rf"got NOT_FOUND: .*; mend: {create} \({override}\)"
+    said = rf"got NOT_FOUND: .*; fix: {create} \({override}\)"
     with pytest.raises(UsageError, match=said), open_sink(f"pubsub:{topic}").stream([VIEW]):
         pass
     with pytest.raises(UsageError, match=said):

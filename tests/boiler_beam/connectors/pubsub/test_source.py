@@ -153,12 +153,12 @@ def test_addresses_that_are_none(rest: str) -> None:
 def test_a_subscription_that_is_not_there(pubsub_emulator: str, project: str) -> None:
     opened = open_source(f"pubsub:projects/{project}/subscriptions/none")
     create = f"subscriptions create none --topic=TOPIC --project={project}"
-    with pytest.raises(UsageError, match=f"got NOT_FOUND: .*mend: gcloud pubsub {create} "):
+    with pytest.raises(UsageError, match=f"got NOT_FOUND: .*fix: gcloud pubsub {create} "):
         opened.prepare([])
     with pytest.raises(UsageError, match="got NOT_FOUND"):
         next(iter(opened.follow(None)))
     for read in (opened.splits, partial(opened.read, "")):
-        with pytest.raises(UsageError, match="expected a source that ends, got a subscription; mend: --mode stream"):
+        with pytest.raises(UsageError, match="expected a source that ends, got a subscription; fix: --mode stream"):
             read()  # type: ignore[operator]
 
 
@@ -178,7 +178,7 @@ def test_no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_no_permission(fake: FakePubsub) -> None:
     fake.answers["GetSubscription"] = lambda request: grpc.StatusCode.PERMISSION_DENIED
-    with pytest.raises(UsageError, match=r"mend: grant roles/pubsub.subscriber and roles/pubsub.viewer to the account"):
+    with pytest.raises(UsageError, match=r"fix: grant roles/pubsub.subscriber and roles/pubsub.viewer to the account"):
         open_source(f"pubsub:{NAME}").prepare([])
 
 
