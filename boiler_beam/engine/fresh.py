@@ -145,7 +145,7 @@ def _key(by: FieldPath, part: str) -> Any:
     kind: Any = by.annotation
     text = "" if part == "%" else unquote(part)
     if isinstance(kind, type) and issubclass(kind, Enum):
-        return next((one.value for one in kind if str(one.value) == text), text)
+        return {str(one.value): one.value for one in kind}.get(text, text)
     if kind is int:
         return int(text)
     return Ref(text) if getattr(kind, "__origin__", None) is Ref else text

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from boiler_beam.compare import same_value
 from boiler_beam.events import DeadLetter
 
 __all__ = [
@@ -98,8 +99,8 @@ class Link(_Message, tag="l"):
     paths: list[str]
 
 
-class Role(_Message, tag="r"):
-    """What a document is at one edge that shows it.
+class Role(_Message, tag="r", eq=False):
+    """What a document is at one edge that shows it. Two are compared by `is_as`, which tells 1 from 1.0.
 
     Attributes:
         edge: The edge.
@@ -112,6 +113,14 @@ class Role(_Message, tag="r"):
     contributions: list[tuple[int, Any]]
     links: list[Link]
     ranks: list[Any]
+
+    def is_as(self, other: Role | None) -> bool:
+        """Whether another state of the document adds and refers to the same."""
+        return other is not None and (
+            self.links == other.links
+            and same_value(self.contributions, other.contributions)
+            and same_value(self.ranks, other.ranks)
+        )
 
 
 class Document(_AtPath, tag="d"):
@@ -184,7 +193,7 @@ class Claim(_AtPath, tag="p"):
     fields: bytes | None
 
 
-class State(_Message, tag="s"):
+class State(_Message, tag="s", eq=False):
     """Accumulators of one aggregate, folded over a partition, by row."""
 
     view: int
@@ -196,7 +205,7 @@ class State(_Message, tag="s"):
         return [(p, State(self.view, self.aggregate, some)) for p, some in _by_row(self.states, partitions, salt)]
 
 
-class Contribution(_ToRows, tag="a"):
+class Contribution(_ToRows, tag="a", eq=False):
     """What one document adds to an aggregate of rows that it may reach by several ways, to be added once."""
 
     view: int
@@ -206,7 +215,7 @@ class Contribution(_ToRows, tag="a"):
     rows: Rows
 
 
-class Own(_Message, tag="o"):
+class Own(_Message, tag="o", eq=False):
     """Rows of groups that have a member: their keys by id."""
 
     view: int

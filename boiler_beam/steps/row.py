@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from boiler_beam.compare import path_key
 from boiler_beam.errors import RenderError
 from boiler_beam.events import DeadLetter
 from boiler_beam.models import DomainModel, Narrowed, wire_of
@@ -46,7 +47,7 @@ def store_value(edge: Edge, reached: Reached, parents: Callable[[], Reached]) ->
         shown = reached
     if not edge.is_many:
         return next(iter(shown.values()), None)
-    paths: Any = sorted(reached)
+    paths: Any = sorted(reached, key=path_key)
     if edge.order is not None:
         paths = [one.path for one in edge.order.first(reached.values())]
     elif isinstance(edge, Reference) and edge.field.is_many and (edge.keyed_by == "map" or len(reached) > 1):

@@ -15,12 +15,10 @@ from __future__ import annotations
 
 import abc
 from dataclasses import dataclass, field
-from datetime import datetime
-from math import copysign
 from typing import Any, ClassVar, Literal
 
-from boiler_beam.values import GeoPoint, Ref, encode_wire
-from boiler_beam.views.sortkey import sort_key
+from boiler_beam.compare import comes_before, equality_key, sort_key
+from boiler_beam.values import encode_wire
 
 __all__ = [
     "Collect",
@@ -31,7 +29,6 @@ __all__ = [
     "Fold",
     "Mean",
     "Sum",
-    "order_key",
     "sort_entries",
 ]
 
@@ -123,7 +120,7 @@ class Sum(Fold):
         return [0, 0, 0, 0, 0, 0, 0]
 
     def check(self, value: Any) -> None:
-        if not isinstance(value, (int, float)):
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise TypeError(f"expected a number, got {value!r}")
 
     def add(self, state: State, path: str, value: Any) -> None:
@@ -201,8 +198,7 @@ class Extreme(Fold):
         if not state:
             state.append(value)
             return
-        mine, other = order_key(state[0]), order_key(value)
-        if (other > mine) if self.largest else (other < mine):
+        if comes_before(state[0], value) if self.largest else comes_before(value, state[0]):
             state[0] = value
 
     def merge(self, state: State, other: State) -> None:
@@ -215,18 +211,21 @@ class Extreme(Fold):
 
 @dataclass(frozen=True)
 class CountDistinct(Fold):
-    """How many different values: a dict from a value's canonical JSON to the number of documents that have it."""
+    """How many different values, as Firestore's queries tell them apart: 1 and 1.0 are one.
+
+    The accumulator is a dict from what the values are told apart by to the number of documents.
+    """
 
     keeps: ClassVar[Literal["state", "distinct", "ranking"]] = "distinct"
 
     def rank(self, path: str, value: Any) -> bytes:
-        return encode_wire(value)
+        return equality_key(value)
 
     def empty(self) -> State:
         return {}
 
     def add(self, state: State, path: str, value: Any) -> None:
-        self._count(state, encode_wire(value).decode(), 1)
+        self._count(state, equality_key(value).decode("latin-1"), 1)
 
     @staticmethod
     def _count(state: State, key: str, weight: int) -> None:
@@ -329,39 +328,4 @@ class CustomFold(Fold):
 
 def sort_entries(entries: list[Any], descending: tuple[bool, ...]) -> None:
     """Sorts `[[sort values, path, anything], ...]` in place: each value its own way, nulls last, ties by path."""
-    entries.sort(key=lambda entry: entry[1])
-    for place in reversed(range(len(descending))):  # stable sorts, from the last value to the first
-        known = [entry for entry in entries if entry[0][place] is not None]
-        nulls = [entry for entry in entries if entry[0][place] is None]
-        known.sort(key=lambda entry: order_key(entry[0][place]), reverse=descending[place])
-        entries[:] = known + nulls
-
-
-def order_key(value: Any) -> tuple[Any, ...]:
-    """Sorts any two Firestore values, in Firestore's order of types and, within one, of values.
-
-    Source: https://firebase.google.com/docs/firestore/manage-data/data-types#value_type_ordering
-
-    >>> sorted([2, "a", None, 1.5, True], key=order_key)
-    [None, True, 1.5, 2, 'a']
-    """
-    if value is None:
-        return (0,)
-    if isinstance(value, bool):
-        return (1, value)
-    if isinstance(value, (int, float)):
-        # Zeros of both signs and an int beside its double are told apart, so that ties never depend on the order.
-        return (2, 0) if value != value else (2, 1, value, isinstance(value, float), copysign(1.0, value))
-    if isinstance(value, datetime):
-        return (3, value)
-    if isinstance(value, str):
-        return (4, value.encode("utf-8", "surrogatepass"))
-    if isinstance(value, bytes):
-        return (5, value)
-    if isinstance(value, Ref):
-        return (6, tuple(value.path.split("/")))
-    if isinstance(value, GeoPoint):
-        return (7, value.latitude, value.longitude)
-    if isinstance(value, (list, tuple)):
-        return (8, tuple(order_key(item) for item in value))
-    return (9, tuple((key, order_key(value[key])) for key in sorted(value)))
+    entries.sort(key=lambda entry: sort_key(entry[0], descending, entry[1]))

@@ -37,18 +37,20 @@ KEYS: dict[type, list[Any]] = {
     Comment: ["stars", ("stars", "by")],
 }
 ORDERS: dict[type, list[Any]] = {
-    Guest: ["name", "-initial", ("-nick", "name")],
+    Guest: ["name", "-initial", ("-nick", "name"), "-mark"],
     Room: ["-topic", "host"],
-    Message: ["-sent", ("sent", "-author")],
-    Note: ["text", "-doc_id"],
-    Comment: ["-stars"],
+    Message: ["-sent", ("sent", "-author"), ("mark", "-sent")],
+    Note: ["text", "-doc_id", "mark"],
+    Comment: ["-stars", ("-mark",)],
     Board: [],
 }
 FIELDS: dict[type, tuple[str, ...]] = {
-    Guest: ("name", "nick"), Room: ("topic", "host"), Message: ("author", "sent"), Note: ("text",), Comment: ("stars",),
-    Board: ("featured",),
+    Guest: ("name", "nick", "mark"), Room: ("topic", "host"), Message: ("author", "sent", "mark"), Note: ("text", "mark"),
+    Comment: ("stars", "mark"), Board: ("featured",),
 }  # fmt: skip
 NUMBERS: dict[type, str] = {Message: "sent", Comment: "stars"}
+MARKED = (Guest, Message, Note, Comment)
+"""They have a field that may hold anything."""
 
 
 def odd(one: Any) -> bool:
@@ -174,5 +176,9 @@ def aggregates(edge: str, model: Any) -> st.SearchStrategy[str]:
     ]  # fmt: skip
     if number is not None:
         found += ["sum({edge}, of={number})", "mean({edge}, of={number})", "custom(Spread(), {edge}, of={number})"]
+    if model in MARKED:
+        found += [
+            one.replace("{field}", "'mark'").replace("{number}", "'mark'") for one in found if "custom" not in one
+        ]
     names = {"edge": repr(edge), "field": repr(field), "number": repr(number)}
     return st.sampled_from([f"aggregate.{one.format(**names)}" for one in found])

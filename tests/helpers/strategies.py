@@ -6,7 +6,12 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from boiler_beam.values import to_wire
+from tests.helpers.values import LOOK_ALIKES, look_alikes
+
 IDS = ("1", "2")
+marks = st.one_of(st.sampled_from(LOOK_ALIKES), look_alikes).map(to_wire)
+"""What a field of any type may hold, as JSON has it: often a value that looks like another."""
 
 
 def ref(collection: str) -> st.SearchStrategy[Any]:
@@ -74,7 +79,8 @@ def town_fields(collection: str) -> st.SearchStrategy[dict[str, Any]]:
     guests = ref("guests")
     if collection == "guests":
         optional = {
-            "nick": st.sampled_from(["a", "b", "", "x/y", "bad"]), "level": st.sampled_from(["new", "old", None])
+            "nick": st.sampled_from(["a", "b", "", "x/y", "bad"]), "level": st.sampled_from(["new", "old", None]),
+            "mark": marks,
         }  # fmt: skip
         return st.fixed_dictionaries({"name": st.sampled_from(["Ann", "Bo", "a", "boom", ""])}, optional=optional)
     if collection == "rooms":
@@ -82,12 +88,12 @@ def town_fields(collection: str) -> st.SearchStrategy[dict[str, Any]]:
         return st.fixed_dictionaries({}, optional=optional)
     if collection == "messages":
         tags = st.lists(st.sampled_from(["x", "y,z"]), max_size=2)
-        optional = {"sent": st.one_of(st.none(), st.integers(1, 4)), "tags": tags}
+        optional = {"sent": st.one_of(st.none(), st.integers(1, 4)), "tags": tags, "mark": marks}
         return st.fixed_dictionaries({"author": guests}, optional=optional)
     if collection == "notes":
-        return st.fixed_dictionaries({"text": st.sampled_from(["p", "q"])})
+        return st.fixed_dictionaries({"text": st.sampled_from(["p", "q"])}, optional={"mark": marks})
     if collection == "comments":
-        return st.fixed_dictionaries({"stars": st.integers(0, 3)}, optional={"by": guests})
+        return st.fixed_dictionaries({"stars": st.integers(0, 3)}, optional={"by": guests, "mark": marks})
     return st.fixed_dictionaries({"featured": st.lists(guests, max_size=3)})
 
 
@@ -133,6 +139,26 @@ def histories(*, is_invalid: bool = True, is_town: bool = False) -> st.SearchStr
     if not is_town:
         return st.lists(events(is_invalid=is_invalid), max_size=25)
     there = st.sampled_from([[], TOWN, TOWN]).flatmap(lambda town: st.permutations(town))
-    return st.tuples(there, st.lists(town_events(is_invalid=is_invalid), max_size=12)).map(
-        lambda parts: [*parts[0], *parts[1]]
-    )
+    return st.tuples(
+        there, st.lists(town_events(is_invalid=is_invalid), max_size=12), st.lists(retouches, max_size=4)
+    ).map(lambda parts: retouched([*parts[0], *parts[1]], parts[2]))
+
+
+TWINS: list[tuple[Any, Any]] = [
+    (1, 1.0), (1, True), (0, False), (0.0, {"doubleValue": "NaN"}), (0.0, -0.0), (2**53, float(2**53)), (2**53, 2**53 + 1),
+    ([1], [1.0]), ({"a": 0}, {"a": False}), (None, ""), ({}, []), (1, "1"),
+]  # fmt: skip
+"""Pairs of values, as JSON has them, that look alike."""
+
+retouches = st.tuples(st.integers(0, 99), st.integers(0, 99), st.sampled_from(TWINS), st.booleans())
+
+
+def retouched(table: list[tuple[str, int, Any]], more: list[tuple[int, int, Any, bool]]) -> list[tuple[str, int, Any]]:
+    """A history with later versions of some of its documents in which the mark alone changes, to one that looks alike."""
+    found = list(table)
+    for which, place, twins, is_reversed in more:
+        path, version, fields = table[which % len(table)] if table else ("", 0, None)
+        if fields is not None and path.split("/")[-2] in ("guests", "messages", "notes", "comments"):
+            for later, mark in enumerate(twins[::-1] if is_reversed else twins, start=1):
+                found.insert(max(place % (len(found) + 1), later - 1), (path, version + later, fields | {"mark": mark}))
+    return found

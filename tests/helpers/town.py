@@ -19,6 +19,7 @@ class Guest(bb.DomainModel, collection="guests"):
     name: str
     nick: str = "n"
     level: Level | None = Level.NEW
+    mark: Any = None
 
     @property
     def initial(self) -> str:
@@ -36,16 +37,19 @@ class Message(bb.DomainModel, collection="rooms/{room}/messages"):
     author: Ref[Guest]
     sent: int | None = None
     tags: list[str] = bb.field(default_factory=list)
+    mark: Any = None
 
 
 class Note(bb.DomainModel, collection="rooms/{room}/messages/{message}/notes"):
     message: Ref[Message]
     text: str
+    mark: Any = None
 
 
 class Comment(bb.DomainModel, collection="**/comments"):
     stars: int
     by: Ref[Guest] | None = None
+    mark: Any = None
 
 
 class Board(bb.DomainModel, collection="config"):
@@ -167,6 +171,7 @@ class TagDay(bb.ViewModel, collection="tag_days"):
 
     num_messages = aggregate.count("messages")
     texts = aggregate.collect("notes", of="text", order_by="-text", limit=1)
+    marks = aggregate.count_distinct("notes", of="mark")
 
     @view_property
     def label(self) -> str:
@@ -228,6 +233,8 @@ class LevelCard(bb.ViewModel, collection="level_cards"):
 
     num_messages = aggregate.count("messages")
     stars = aggregate.max("comments", of="stars")
+    marks = aggregate.collect("messages", of="mark", order_by="-mark")
+    least = aggregate.min("messages", of="mark")
 
     @view_property
     def names(self) -> list[Any]:

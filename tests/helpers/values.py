@@ -31,6 +31,22 @@ values: st.SearchStrategy[Any] = st.recursive(
 )
 
 
+LOOK_ALIKES: list[Any] = [
+    1, 1.0, True, "1", 0, 0.0, -0.0, False, float("nan"), 2**53, 2**53 + 1, float(2**53), "", None, {}, [],
+]  # fmt: skip
+"""Values that Python, or a careless eye, takes for one another."""
+
+look_alikes: st.SearchStrategy[Any] = st.recursive(
+    st.sampled_from(LOOK_ALIKES),
+    lambda inner: st.one_of(st.lists(inner, max_size=2), st.dictionaries(st.sampled_from("ab"), inner, max_size=2)),
+    max_leaves=3,
+)
+numeric_refs = st.sampled_from(["__id7__", "__id12__", "7", "a", "a-"]).map(lambda name: Ref(f"things/{name}"))
+vectors = st.lists(st.floats(-1, 1), max_size=2).map(lambda items: {"__type__": "__vector__", "value": items})
+firestore_values: st.SearchStrategy[Any] = st.one_of(look_alikes, values, numeric_refs, vectors)
+"""Any value, often one that looks like another."""
+
+
 def fields() -> st.SearchStrategy[dict[str, Any]]:
     """Fields of a document or row."""
     return st.dictionaries(st.one_of(texts, typed_names), values, max_size=4)

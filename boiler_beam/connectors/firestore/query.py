@@ -9,7 +9,6 @@ lines True orders/{order}/lines archive/{year}/lines
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
@@ -21,7 +20,7 @@ from boiler_beam.errors import UsageError
 from boiler_beam.models.collection import CollectionPattern
 from boiler_beam.values import to_wire
 
-__all__ = ["Query", "name_key", "put_cursor", "put_order", "queries_of", "query_of"]
+__all__ = ["Query", "put_cursor", "put_order", "queries_of", "query_of"]
 
 _FIELD_OPERATORS = {
     "<": 1, "<=": 2, ">": 3, ">=": 4, "==": 5, "!=": 6, "array-contains": 7, "in": 8, "array-contains-any": 9,
@@ -30,7 +29,6 @@ _FIELD_OPERATORS = {
 _COMPARING = frozenset(["<", "<=", ">", ">=", "!=", "not-in"])
 _AND, _ASCENDING = 1, 1
 _UNARY = {("==", "NaN"): 2, ("==", None): 3, ("!=", "NaN"): 4, ("!=", None): 5}
-_NUMERIC_ID = re.compile(r"__id(-?\d+)__")
 
 
 class Query(msgspec.Struct, frozen=True, dict=True):
@@ -153,15 +151,3 @@ def queries_of(
         named.setdefault(CollectionPattern(text).segments[-1], []).append(text)
     filters = tuple((field, operator, to_wire(value)) for field, operator, value in where)
     return [Query(last, tuple(some), tuple(select), filters) for last, some in named.items()]
-
-
-def name_key(path: str) -> list[tuple[int, int, bytes]]:
-    """What orders paths as Firestore orders names: by segment, numeric ids (`__id7__`) first.
-
-    Source: https://firebase.google.com/docs/firestore/manage-data/data-types#value_type_ordering
-    """
-    key = []
-    for segment in path.split("/"):
-        found = _NUMERIC_ID.fullmatch(segment)
-        key.append((0, int(found[1]), b"") if found else (1, 0, segment.encode()))
-    return key

@@ -18,6 +18,7 @@ from typing import Any
 import grpc
 import msgspec
 
+from boiler_beam.compare import path_key
 from boiler_beam.connectors.billed import Billed
 from boiler_beam.connectors.firestore.client import Client
 from boiler_beam.connectors.firestore.protos import (
@@ -27,7 +28,7 @@ from boiler_beam.connectors.firestore.protos import (
     PartitionQueryRequest,
     RunQueryRequest,
 )
-from boiler_beam.connectors.firestore.query import Query, name_key, put_cursor, put_order
+from boiler_beam.connectors.firestore.query import Query, put_cursor, put_order
 from boiler_beam.connectors.firestore.retry import Retry
 from boiler_beam.connectors.firestore.values import fields_of, micros_of_proto, put_micros
 from boiler_beam.errors import UsageError
@@ -128,7 +129,7 @@ class Reader:
         names = self._partitions(query, most, read_time)
         if names is None:
             names = self._doubled(query, most, read_time)
-        bounds = ["", *sorted(names, key=name_key), ""]
+        bounds = ["", *sorted(names, key=path_key), ""]
         return list(pairwise(bounds))
 
     def _partitions(self, query: Query, most: int, read_time: int) -> list[str] | None:

@@ -244,15 +244,15 @@ class SqliteState(State):
         )
         with self._transaction() as database:
             while found := database.execute(select, last).fetchall():
-                for space, key, item, value in found:
-                    left = forgotten(space, value, horizon)
+                for space, key, item, data in found:
+                    left = forgotten(space, data, horizon)
                     place = (space, key, item)
                     if left is None:
                         database.execute("DELETE FROM cells WHERE space = ? AND key = ? AND item = ?", place)
-                    elif left != value:
+                    elif left != data:
                         update = "UPDATE cells SET value = ? WHERE space = ? AND key = ? AND item = ?"
                         database.execute(update, (left, *place))
-                    number += left != value
+                    number += left != data
                 last = found[-1][:2]
             self.facts["horizon"] = max(horizon, self.facts.get("horizon", 0))
             database.execute("INSERT OR REPLACE INTO facts VALUES ('horizon', ?)", [self.facts["horizon"]])

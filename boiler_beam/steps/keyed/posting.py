@@ -93,7 +93,7 @@ def address(plan: StreamPlan, message: Message) -> Address:
             return Address(f"{name}/First", message.row)
         case Counted():
             name = _aggregate(plan, message).name
-            return Address(f"{name}/Distinct", f"{message.row}\0{message.value.decode('utf-8', 'surrogatepass')}")
+            return Address(f"{name}/Distinct", f"{message.row}\0{message.value.decode('latin-1')}")
         case Added():
             return Address(f"{_aggregate(plan, message).name}/Rank", message.row)
         case Shown() | Ranked():

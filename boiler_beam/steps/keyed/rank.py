@@ -6,12 +6,13 @@ from typing import Any
 
 import msgspec
 
+from boiler_beam.compare import same_value
 from boiler_beam.steps.stream.cells import Ranking
 
 __all__ = ["RankHead", "rank"]
 
 
-class RankHead(msgspec.Struct, array_like=True):
+class RankHead(msgspec.Struct, array_like=True, eq=False):
     """What was given last."""
 
     sequence: int = 0
@@ -27,7 +28,7 @@ def rank(head: RankHead, ranking: Ranking[Any], limit: int | None, version: int)
     Added(largest, c1, -7, +6)      [6]
     """
     values = list(ranking.first(limit))
-    if values == head.values:
+    if same_value(values, head.values):
         return False
     head.sequence, head.values = max(head.sequence + 1, version), values
     return True

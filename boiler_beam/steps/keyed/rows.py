@@ -34,7 +34,7 @@ class _RankHead(msgspec.Struct, array_like=True):
     bounds: Bounds = msgspec.field(default_factory=Bounds)
 
 
-class _RowHead(msgspec.Struct, array_like=True):
+class _RowHead(msgspec.Struct, array_like=True, eq=False):
     version: int = 0
     members: int = 0
     key: Any = None

@@ -76,7 +76,7 @@ class Claims(Protocol):
         """The rows that want the path, with their fields."""
 
 
-class Said(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class Said(msgspec.Struct, frozen=True, array_like=True, gc=False, eq=False):
     """What a document said that it is at one edge.
 
     Attributes:
@@ -153,7 +153,7 @@ class Emitted(msgspec.Struct, frozen=True, array_like=True, gc=False):
     epoch: int
 
 
-class RowCell(msgspec.Struct, gc=False):
+class RowCell(msgspec.Struct, gc=False, eq=False):
     """What is kept of one row, beside the documents that it has.
 
     Attributes:

@@ -7,6 +7,7 @@ from typing import Any
 
 from typing_extensions import assert_never
 
+from boiler_beam.compare import same_value
 from boiler_beam.errors import InvalidDocument
 from boiler_beam.events import Change, DeadLetter
 from boiler_beam.models import DomainModel
@@ -164,4 +165,4 @@ class Down(Showing):
 
 def _is_as(old: Said, new: Said) -> bool:
     """Whether a document that no row reads adds and refers to what it did."""
-    return old.state.role == new.state.role and old.keys == new.keys
+    return old.state.role is not None and old.state.role.is_as(new.state.role) and same_value(old.keys, new.keys)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from boiler_beam.compare import sort_key
 from boiler_beam.steps.stream.cells import FirstCell
 from boiler_beam.steps.stream.messages import State
 from boiler_beam.steps.stream.show import Showing
 from boiler_beam.values import from_wire
-from boiler_beam.views.sortkey import sort_key
 
 __all__ = ["First"]
 
@@ -37,6 +37,6 @@ class First(Showing):
             self.show(edge, row, one, cell.shown.pop(one), None, 1, version)
         for one, there in after.items():
             old = cell.shown.get(one)
-            if old != there:
+            if old is None or old.sequence != there.sequence:
                 self.show(edge, row, one, old, there, 1, version)
                 cell.shown[one] = there

@@ -18,8 +18,10 @@ __all__ = ["Added", "Candidate", "Claimed", "Counted", "Doubted", "Held", "Lies"
 __all__ += ["Shown", "State", "Wanted"]
 
 
-class State(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class State(msgspec.Struct, frozen=True, array_like=True, gc=False, eq=False):
     """What a document is at a key of an edge: `role` None where it is not there, or is hidden.
+
+    Two of one document are compared by their sequences.
 
     Attributes:
         sequence: Which of the document's states this is: the larger one stands.
@@ -97,7 +99,7 @@ class Candidate(_Message, tag="c", frozen=True):
     version: int
 
 
-class Shown(_Message, tag="s", frozen=True):
+class Shown(_Message, tag="s", frozen=True, eq=False):
     """What changes for a row by one document at one edge, all of it at once.
 
     Attributes:
@@ -131,7 +133,7 @@ class Counted(_Message, tag="d", frozen=True):
     version: int
 
 
-class Added(_Message, tag="a", frozen=True):
+class Added(_Message, tag="a", frozen=True, eq=False):
     """What a document adds to an aggregate that needs its values in order: values, and how many times more or less."""
 
     edge: int
@@ -142,7 +144,7 @@ class Added(_Message, tag="a", frozen=True):
     version: int
 
 
-class Ranked(_Message, tag="k", frozen=True):
+class Ranked(_Message, tag="k", frozen=True, eq=False):
     """The first values of an aggregate that needs them in order; of two the larger sequence stands."""
 
     aggregate: int

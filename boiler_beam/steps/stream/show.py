@@ -45,7 +45,7 @@ class Showing:
         parts: list[Part] = []
         if self._hangs[edge]:
             was, now = old.role if old is not None else None, new.role if new is not None else None
-            if was != now:
+            if not (was is now or (was is not None and was.is_as(now))):
                 parts = self._parts(edge, row, path, was, now, weight, version)
                 if self._is_wanting[edge]:
                     self._want(edge, row, path, was, now, weight, version)

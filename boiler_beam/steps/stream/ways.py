@@ -29,7 +29,7 @@ class CountWays(Showing):
         number = sum(times for times, _ in cell.states.values())
         there = [one for times, one in cell.states.values() if times > 0]
         new = max(there, key=lambda one: one.sequence) if number > 0 else None
-        if new == cell.told:
+        if (new and new.sequence) == (cell.told and cell.told.sequence):
             return
         self.show(edge, row, path, cell.told, new, 1, version)
         cell.told = new

@@ -12,11 +12,12 @@ import grpc
 import msgspec
 import pytest
 
+from boiler_beam.compare import path_key
 from boiler_beam.connectors import open_source
 from boiler_beam.connectors.firestore import read
 from boiler_beam.connectors.firestore.client import Client
 from boiler_beam.connectors.firestore.protos import METHODS, PartitionQueryRequest
-from boiler_beam.connectors.firestore.query import name_key, queries_of
+from boiler_beam.connectors.firestore.query import queries_of
 from boiler_beam.connectors.firestore.read import check_read_time
 from boiler_beam.connectors.firestore.source import FirestoreSource
 from boiler_beam.errors import BoilerBeamError, UsageError
@@ -135,9 +136,9 @@ def test_names_are_ordered_as_firestore_orders_them(client: Client) -> None:
     some = ["__id9__", "__id10__", "a", "B", "\U0001f600", "\ufffd", "ä", "a\x01", "aa"]
     written = [f"users/{name}" for name in some if not name.startswith("__")]
     put(client, {path: {} for path in written})
-    assert [change.path for change in source_of(client, "users").read_all()] == sorted(written, key=name_key)
-    assert sorted(some, key=name_key)[:2] == ["__id9__", "__id10__"]
-    assert sorted(["a/b/c/d", "a/b!/c/d"], key=name_key) == ["a/b/c/d", "a/b!/c/d"]
+    assert [change.path for change in source_of(client, "users").read_all()] == sorted(written, key=path_key)
+    assert sorted(some, key=path_key)[:2] == ["__id9__", "__id10__"]
+    assert sorted(["a/b/c/d", "a/b!/c/d"], key=path_key) == ["a/b/c/d", "a/b!/c/d"]
 
 
 def test_selected_fields_and_filters(client: Client) -> None:

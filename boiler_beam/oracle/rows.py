@@ -1,27 +1,28 @@
-"""The oracle: the rows by definition, computed from scratch and without an index (S4 to S6). The only naive code.
-
-Every executor is compared with it. It scans all documents for each edge of each row: for tests, not for data.
-"""
+"""The rows of a plan, computed by scanning all documents for each edge of each row: for tests, not for data."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cmp_to_key
 from typing import Any
 
 from typing_extensions import assert_never
 
 from boiler_beam.events import Change, DeadLetter
-from boiler_beam.models import DomainModel
-from boiler_beam.plan import Fixed, Group, Plan, Reference, Referrers, Root, ViewPlan
+from boiler_beam.models import DomainModel, Narrowed
+from boiler_beam.oracle.compare import compare, compare_paths, compare_ties
+from boiler_beam.oracle.newest import newest_documents
+from boiler_beam.plan import Aggregate, Fixed, Group, Plan, Reference, Referrers, Root, ViewPlan
 from boiler_beam.plan.tree import Edge
 from boiler_beam.steps.functions import NOTHING, FunctionRaised, contribution, group_ids, is_shown, references, targets
-from boiler_beam.steps.newest import NewestVersions
 from boiler_beam.steps.row import is_missing, render
+from boiler_beam.views.fold import Collect, CountDistinct, Extreme
 
 __all__ = ["Truth", "compute"]
 
 Documents = dict[str, DomainModel]
+_by_path = cmp_to_key(compare_paths)
 
 
 @dataclass
@@ -42,10 +43,9 @@ class Truth:
 def compute(plan: Plan, changes: Iterable[Change | DeadLetter]) -> Truth:
     """The rows of a plan over the newest valid-or-deleted version of every document in `changes`."""
     truth = Truth()
-    versions = NewestVersions(plan, truth.dead_letters.append)
-    versions.add_all(changes)
+    documents = newest_documents(plan, changes, truth.dead_letters.append)
     for view in plan.views:
-        _View(view, versions.documents, truth).compute()
+        _View(view, documents, truth).compute()
     return truth
 
 
@@ -77,14 +77,14 @@ class _View:
 
         def aggregate(place: int) -> Any:
             one = self.view.aggregates[place]
-            state = one.fold.empty()
-            for member in reached[one.edge].values():
-                value = self.quietly(contribution, one, member)
-                if value is not None and value is not NOTHING:
-                    one.fold.add(state, member.path, value)
-            return one.fold.result(state)
+            return self.aggregate(one, reached[one.edge])
 
-        for copy in render(self.view, row_id, key, reached.__getitem__, aggregate, self.truth.dead_letters.append):
+        def value(edge: Edge) -> Any:
+            return self.value(edge, reached[edge.name], reached.get(edge.parent or "", {}))
+
+        for copy in render(
+            self.view, row_id, key, reached.__getitem__, aggregate, self.truth.dead_letters.append, value
+        ):
             if copy.path in claimed and not copy.is_mask:
                 message = f"{self.view.name}: another row has this path"
                 letter = DeadLetter(stage="claim", code="contested_path", message=message, path=copy.path)
@@ -97,9 +97,51 @@ class _View:
 
     def first(self, edge: Edge, documents: Documents) -> Documents:
         """What a row has of the documents that it reached over an edge."""
-        if edge.order is None or edge.limit is None:
-            return documents
-        return {one.path: one for one in edge.order.first(documents.values(), edge.limit)}
+        return documents if edge.limit is None else dict(self.ordered(edge, documents)[: edge.limit])
+
+    def ordered(self, edge: Edge, documents: Documents) -> list[tuple[str, DomainModel]]:
+        """Documents by path, or as `order_by` says."""
+        found = sorted(documents.items(), key=lambda item: _by_path(item[0]))
+        if edge.order is None:
+            return found
+        return [
+            item for _, item in _sorted([(edge.order.ranks(item[1]), item) for item in found], edge.order.descending)
+        ]
+
+    def value(self, edge: Edge, reached: Documents, parents: Documents) -> Any:
+        """What a getter reads of an edge: one document or None, or a dict in the order that the declaration says."""
+        shown: Any = (
+            reached if edge.only is None else {path: Narrowed(reached[path], edge.name, edge.only) for path in reached}
+        )
+        if not edge.is_many:
+            return next(iter(shown.values()), None)
+        paths = [path for path, _ in self.ordered(edge, reached)]
+        if edge.order is None and isinstance(edge, Reference) and edge.field.is_many and len(parents) == 1:
+            (parent,) = parents.values()
+            found = [(key, path) for key, path in self.quietly(references, edge, parent) or () if path in reached]
+            if edge.keyed_by == "map":
+                return {key: shown[path] for key, path in found}
+            paths = list(dict.fromkeys(path for _, path in found))
+        return {path if edge.keyed_by == "path" else path.rpartition("/")[2]: shown[path] for path in paths}
+
+    def aggregate(self, one: Aggregate, members: Documents) -> Any:
+        """The value of an aggregate."""
+        counted = [(path, self.quietly(contribution, one, members[path])) for path in sorted(members, key=_by_path)]
+        known = [(path, value) for path, value in counted if value is not None and value is not NOTHING]
+        match one.fold:
+            case CountDistinct():
+                values = sorted((value for _, value in known), key=cmp_to_key(compare))
+                return sum(place == 0 or compare(values[place - 1], value) != 0 for place, value in enumerate(values))
+            case Extreme():
+                values = sorted((value for _, value in known), key=cmp_to_key(compare_ties))
+                return values[-1 if one.fold.largest else 0] if values else None
+            case Collect():
+                items = _sorted([(by, item) for _, (by, item) in known], one.fold.descending)
+                return [item for _, item in items][: one.fold.limit]
+        state = one.fold.empty()
+        for path, value in known:
+            one.fold.add(state, path, value)
+        return one.fold.result(state)
 
     def reach(self, edge: Edge, reached: dict[str, Documents]) -> Documents:
         shown, parents = self.shown(edge), reached[edge.parent or ""]
@@ -132,3 +174,13 @@ class _View:
                 DeadLetter(stage="down", code=error.code, message=str(error), path=document.path)
             )
             return None
+
+
+def _sorted(items: list[tuple[Any, Any]], descending: tuple[bool, ...]) -> list[tuple[Any, Any]]:
+    """Pairs of sort values and anything: each value its own way, nulls last; ties stay in the order that they have."""
+    for place in reversed(range(len(descending))):
+        known = [item for item in items if item[0][place] is not None]
+        nulls = [item for item in items if item[0][place] is None]
+        known.sort(key=lambda item: cmp_to_key(compare_ties)(item[0][place]), reverse=descending[place])
+        items = known + nulls
+    return items

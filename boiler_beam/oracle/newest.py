@@ -1,0 +1,51 @@
+"""The newest valid-or-deleted version of every document, written naively (S1, S2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from boiler_beam.errors import InvalidDocument
+from boiler_beam.events import Change, DeadLetter
+from boiler_beam.models import DomainModel
+from boiler_beam.plan import Plan
+from boiler_beam.values import decode_wire, encode_wire
+
+__all__ = ["newest_documents"]
+
+
+def newest_documents(
+    plan: Plan, changes: Iterable[Change | DeadLetter], refuse: Callable[[DeadLetter], None]
+) -> list[dict[str, DomainModel]]:
+    """For each family of the plan the documents that stand, by path.
+
+    Of a document's valid versions and deletions the one with the largest version stands; at one version a deletion,
+    and of two that differ the one with the greater canonical encoding.
+    """
+    standing: list[dict[str, Any]] = [{} for _ in plan.families]
+    for change in changes:
+        if isinstance(change, DeadLetter):
+            refuse(change)
+            continue
+        for family in plan.families_of(change.path):
+            try:
+                document = None if change.is_deleted else _decoded(plan, family, change)
+            except InvalidDocument as error:
+                refuse(DeadLetter(stage="decode", code=error.code, message=str(error), path=change.path))
+                continue
+            candidate = (change.version, change.is_deleted, _canonical(change)), document
+            known = standing[family].setdefault(change.path, candidate)
+            if candidate[0] > known[0]:
+                standing[family][change.path] = candidate
+    return [{path: one for path, (_, one) in some.items() if one is not None} for some in standing]
+
+
+def _decoded(plan: Plan, family: int, change: Change) -> DomainModel:
+    return plan.families[family].decode(change.path, change.version, change.fields)
+
+
+def _canonical(change: Change) -> bytes:
+    try:
+        return encode_wire(decode_wire(bytes(change.fields)))
+    except (ValueError, RecursionError):  # a malformed value in a field that the model does not read
+        return bytes(change.fields)
