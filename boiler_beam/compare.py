@@ -8,7 +8,8 @@
 
 Values of different types come in this order: null, booleans, numbers, timestamps, strings, bytes, references, geo
 points, arrays, vectors, maps. NaN is the smallest number. References are ordered segment by segment, numeric ids
-(`__id7__`) as numbers before all others. A vector is the map `{"__type__": "__vector__", "value": [...]}`.
+(`__id7__`) as numbers before all others; those into other databases come after the local ones. A vector is the map
+`{"__type__": "__vector__", "value": [...]}`.
 
 Source: https://firebase.google.com/docs/firestore/manage-data/data-types#value_type_ordering
 """
@@ -148,7 +149,8 @@ def _encoded(value: Any, *, breaks_ties: bool = True) -> bytes:
     if isinstance(value, bytes):
         return _BYTES + _terminated(value)
     if isinstance(value, Ref):
-        return _REFERENCE + _terminated(path_key(value.path).encode("utf-8", "surrogatepass"))
+        place = b"\0" if value.is_local else b"\1"
+        return _REFERENCE + place + _terminated(path_key(value.path).encode("utf-8", "surrogatepass"))
     if isinstance(value, GeoPoint):
         return _GEO_POINT + b"".join(_number(float(one), breaks_ties) for one in (value.latitude, value.longitude))
     if isinstance(value, (list, tuple)):

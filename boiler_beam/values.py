@@ -21,13 +21,14 @@ import math
 import re
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
-from typing import Any, Generic, NoReturn, TypeVar
+from typing import Any, Generic, NamedTuple, NoReturn, TypeVar
 
 import msgspec
 
 __all__ = [
     "INT64_MAX",
     "INT64_MIN",
+    "Database",
     "GeoPoint",
     "Ref",
     "decode_fields",
@@ -35,6 +36,7 @@ __all__ = [
     "encode_fields",
     "encode_wire",
     "from_wire",
+    "localized",
     "to_wire",
 ]
 
@@ -42,23 +44,82 @@ T_co = TypeVar("T_co", covariant=True)
 
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-_RESOURCE_NAME = re.compile(r"^projects/[^/]+/databases/[^/]+/documents/")
+_RESOURCE_NAME = re.compile(r"projects/([^/]+)/databases/([^/]+)/documents/(.+)", re.DOTALL)
+_DEFAULT = "(default)"
+
+
+class Database(NamedTuple):
+    """The database whose documents are read: a reference into it is local, and written by its relative path.
+
+    >>> Database("p").relative("projects/p/databases/(default)/documents/users/u1")
+    'users/u1'
+    >>> Database("p").relative("projects/p/databases/archive/documents/users/u1")
+    'projects/p/databases/archive/documents/users/u1'
+
+    Attributes:
+        project: The project's id; None: any project.
+        name: The database's id.
+    """
+
+    project: str | None = None
+    name: str = _DEFAULT
+
+    @property
+    def root(self) -> str:
+        """What the full names of its documents begin with; empty where the project is not known."""
+        return f"projects/{self.project}/databases/{self.name}/documents/" if self.project is not None else ""
+
+    def relative(self, path: str) -> str:
+        """The relative path of a document in this database; any other name as it is."""
+        found = _full_name(path)
+        if found is None or found[2] != self.name or self.project not in (None, found[1]):
+            return path
+        return found[3]
+
+
+def _full_name(path: str) -> re.Match[str] | None:
+    """The parts of a full resource name. A relative path may begin alike, but has an even number of segments."""
+    if not path.startswith("projects/") or path.count("/") % 2:
+        return None
+    return _RESOURCE_NAME.fullmatch(path)
 
 
 class Ref(Generic[T_co]):
-    """A reference to a document: its path relative to the database, e.g. `Ref("users/u1")`.
+    """A reference to a document: its path relative to the database, `Ref("users/u1")`.
 
-    Compares and hashes by path. Accepts full resource names
-    (`projects/p/databases/(default)/documents/users/u1`) and keeps the relative part.
+    Compares and hashes by path. A full resource name is taken as well: of a project's `(default)` database the relative
+    part is kept, of any other one the whole name.
+
+    >>> Ref("projects/p/databases/(default)/documents/users/u1")
+    Ref('users/u1')
+
+    Attributes:
+        path: The relative path; the full resource name of a document in another database.
     """
 
     __slots__ = ("path",)
     path: str
 
     def __init__(self, path: str) -> None:
-        if path.startswith("projects/"):
-            path = _RESOURCE_NAME.sub("", path)
-        object.__setattr__(self, "path", path)
+        object.__setattr__(self, "path", Database().relative(path))
+
+    @staticmethod
+    def at(path: str) -> Ref[Any]:
+        """The reference to exactly this path, even if it is the full name of a document in a `(default)` database."""
+        ref: Ref[Any] = Ref.__new__(Ref)
+        object.__setattr__(ref, "path", path)
+        return ref
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the document is in the database that is read, not in another one."""
+        return _full_name(self.path) is None
+
+    @property
+    def relative_path(self) -> str:
+        """The path relative to the document's own database."""
+        found = _full_name(self.path)
+        return self.path if found is None else found[3]
 
     @property
     def doc_id(self) -> str:
@@ -77,8 +138,17 @@ class Ref(Generic[T_co]):
     def __repr__(self) -> str:
         return f"Ref({self.path!r})"
 
-    def __reduce__(self) -> tuple[type[Ref[Any]], tuple[str]]:
-        return Ref, (self.path,)
+    def __reduce__(self) -> tuple[Callable[[str], Ref[Any]], tuple[str]]:
+        return Ref.at, (self.path,)
+
+
+def localized(value: Any, database: Database) -> Any:
+    """A Firestore value in which the full names of documents in a database have become relative paths."""
+    if isinstance(value, Ref):
+        return Ref.at(database.relative(value.path))
+    if isinstance(value, dict):
+        return {key: localized(item, database) for key, item in value.items()}
+    return [localized(item, database) for item in value] if isinstance(value, list) else value
 
 
 class GeoPoint(msgspec.Struct, frozen=True, order=True):
@@ -126,7 +196,7 @@ def _decode_double(number: object) -> float:
 def _decode_reference(path: object) -> Ref[Any]:
     if not isinstance(path, str) or not path:
         raise ValueError(f"expected a document path, got {path!r}")
-    return Ref(path)
+    return Ref.at(path)
 
 
 def _decode_geo_point(point: object) -> GeoPoint:

@@ -63,7 +63,7 @@ def run_backfill(
     sizes = [source.size_bytes() for source in opened]
     is_local = runner in LOCAL_RUNNERS
     partitions = max(1 if is_local else WORKER_PARTITIONS, sum(size or 0 for size in sizes) // PARTITION_BYTES)
-    views = tuple(view.reference_name for view in plan.views)
+    views = plan.name
     pipeline = pipeline_on(runner, beam_arguments)
     destination = replace(destination, is_remote=workers_are_elsewhere(runner, destination.dead_letters))
     pipeline | "Backfill" >> Backfill(views, splits, destination, partitions=partitions)

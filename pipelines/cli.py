@@ -16,7 +16,7 @@ import click
 
 from pipelines.command import execute
 from pipelines.main import run_command
-from pipelines.options import RunOptions, options_of_a_run
+from pipelines.options import RunOptions, options_of_a_database, options_of_a_run
 
 __all__ = ["main"]
 
@@ -40,36 +40,39 @@ _cli.add_command(run_command)
 @click.option(
     "--source", metavar="URI", multiple=True, help="Count over these documents how many rows a change writes."
 )
-def _explain(views: tuple[str, ...], source: tuple[str, ...]) -> int:
+@options_of_a_database
+def _explain(views: tuple[str, ...], source: tuple[str, ...], project: str | None, database: str | None) -> int:
     """Print the plan of views: tree, collections, and what one change touches."""
-    from boiler_beam.plan import compile_plan
     from pipelines.run import explain_plan
-    from pipelines.views import load_views
+    from pipelines.views import load_views, plan_of
 
-    explain_plan(compile_plan(load_views(views)), source)
+    explain_plan(plan_of(load_views(views), source, project, database), source)
     return 0
 
 
 @_cli.command("diff")
 @_views
 @click.option("--source", metavar="URI", multiple=True, help="Compute the new rows from these documents.")
+@options_of_a_database
 @click.argument("sinks", metavar="OLD [NEW]", nargs=-1)
-def _diff(views: tuple[str, ...], source: tuple[str, ...], sinks: tuple[str, ...]) -> int:
+def _diff(
+    views: tuple[str, ...], source: tuple[str, ...], sinks: tuple[str, ...], project: str | None, database: str | None
+) -> int:
     """Compare the rows of two sinks, or those of one with what --source gives now. Exits with 1 if they differ."""
     from rich.console import Console
 
     from boiler_beam.connectors import open_sink, open_source
+    from boiler_beam.connectors.firestore.options import WriteOptions
     from boiler_beam.engine import backfill
     from boiler_beam.engine.diff import differences
     from boiler_beam.engine.memory import MemorySink
-    from boiler_beam.plan import compile_plan
     from pipelines.show import show_differences
-    from pipelines.views import load_views
+    from pipelines.views import load_views, plan_of
 
     if len(sinks) != (1 if source else 2):
         raise click.UsageError("expected OLD and NEW sinks, or --source and one sink")
-    plan = compile_plan(load_views(views))
-    opened = [open_sink(uri) for uri in sinks]
+    plan = plan_of(load_views(views), source, project, database)
+    opened = [open_sink(uri, WriteOptions(references=plan.database.root)) for uri in sinks]
     for sink in opened:
         if not sink.controls():
             raise click.UsageError(f"{sink.uri}: expected rows, got none; fix: check the address")
@@ -114,17 +117,19 @@ def _doctor() -> int:
 @_cli.command("why")
 @_views
 @click.option("--source", metavar="URI", multiple=True, required=True, help="The documents.")
+@options_of_a_database
 @click.argument("row_path")
-def _why(views: tuple[str, ...], source: tuple[str, ...], row_path: str) -> int:
+def _why(
+    views: tuple[str, ...], source: tuple[str, ...], row_path: str, project: str | None, database: str | None
+) -> int:
     """Show the documents and versions behind a row, and what each contributed."""
     from boiler_beam.connectors import read_sources
     from boiler_beam.engine.why import why
     from boiler_beam.events import DeadLetter
-    from boiler_beam.plan import compile_plan
     from boiler_beam.steps.newest import NewestVersions
-    from pipelines.views import load_views
+    from pipelines.views import load_views, plan_of
 
-    plan = compile_plan(load_views(views))
+    plan = plan_of(load_views(views), source, project, database)
     letters: list[DeadLetter] = []
     versions = NewestVersions(plan, letters.append)
     versions.add_all(read_sources(source, plan.collections))
@@ -158,16 +163,18 @@ def _init(source: tuple[str, ...], sample: int, module: str) -> int:
 @click.option(
     "--sample", type=click.IntRange(min=1), help="Look at so many documents of each collection.  [default: all]"
 )
-def _check(views: tuple[str, ...], source: tuple[str, ...], sample: int | None) -> int:
+@options_of_a_database
+def _check(
+    views: tuple[str, ...], source: tuple[str, ...], sample: int | None, project: str | None, database: str | None
+) -> int:
     """Check models against documents: what is invalid, which references lead nowhere. Exits with 1 if any."""
     from boiler_beam.connectors import read_sources
     from boiler_beam.engine.check import check
     from boiler_beam.events import Change, DeadLetter
-    from boiler_beam.plan import compile_plan
     from boiler_beam.propose import pattern_of
-    from pipelines.views import load_views
+    from pipelines.views import load_views, plan_of
 
-    plan = compile_plan(load_views(views))
+    plan = plan_of(load_views(views), source, project, database)
     unread: dict[str, set[str]] = {}
 
     def noted(changes: Iterable[Change | DeadLetter]) -> Iterator[Change | DeadLetter]:

@@ -15,6 +15,7 @@ from click.core import ParameterSource
 from boiler_beam.connectors import Sink, open_sink
 from boiler_beam.connectors.firestore.options import WriteOptions
 from boiler_beam.errors import UsageError
+from boiler_beam.plan import Plan
 from boiler_beam.values import INT64_MAX, from_wire, micros_of
 
 if sys.version_info >= (3, 11):
@@ -22,7 +23,16 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["KEYS", "RunOptions", "configuration", "options_of_a_run", "read_time_micros", "sink_of", "write_options"]
+__all__ = [
+    "KEYS",
+    "RunOptions",
+    "configuration",
+    "options_of_a_database",
+    "options_of_a_run",
+    "read_time_micros",
+    "sink_of",
+    "write_options",
+]
 
 KEYS = ("views", "project", "database", "sink", "state")
 
@@ -51,26 +61,29 @@ class RunOptions:
     row_seconds: float
     touches: bool
     beam_arguments: tuple[str, ...]
+    project: str | None = None
+    database: str | None = None
     given: frozenset[str] = frozenset()
     """Which of them the command line gives."""
 
 
-def sink_of(options: RunOptions) -> Sink:
-    """The sink, told how to write.
+def sink_of(options: RunOptions, plan: Plan) -> Sink:
+    """The sink, told how to write the rows of a plan.
 
     Raises:
         UsageError: The URI is malformed, or its scheme is none of a sink.
     """
-    return open_sink(options.sink, write_options(options))
+    return open_sink(options.sink, write_options(options, plan))
 
 
-def write_options(options: RunOptions) -> WriteOptions:
-    """How rows are written to Firestore."""
+def write_options(options: RunOptions, plan: Plan) -> WriteOptions:
+    """How the rows of a plan are written to Firestore."""
     is_together = options.consistency == "commit"
     return WriteOptions(
         ramp_up=options.ramp_up,
         pace_seconds=options.row_seconds,
         is_together=is_together,
+        references=plan.database.root,
         asks_topics=options.touches,
     )
 
@@ -118,6 +131,27 @@ def read_time_micros(text: str) -> int:
             "fix: write one of the two"
         )
     return micros_of(moment)
+
+
+_database_options: list[Callable[[Any], Any]] = [
+    click.option(
+        "--project", metavar="PROJECT", envvar="BOILER_BEAM_PROJECT",
+        help="The project of the documents, where no source names one: full names of its documents are local.  "
+        "[default: any]",
+    ),
+    click.option(
+        "--database", metavar="DATABASE", envvar="BOILER_BEAM_DATABASE",
+        help="The database of the documents, where no source names one.  [default: (default)]",
+    ),
+]  # fmt: skip
+
+
+def options_of_a_database(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Gives a command `--project` and `--database`: into which database references are local."""
+    decorated: Any = command
+    for option in reversed(_database_options):
+        decorated = option(decorated)
+    return decorated  # type: ignore[no-any-return]
 
 
 _OPTIONS = [
@@ -188,6 +222,7 @@ _OPTIONS = [
         "no_touches: that stream has ended for good.  [default: touches]",
     ),
     click.option("--dry_run", is_flag=True, help="Compute and report; write nothing."),
+    *_database_options,
 ]  # fmt: skip
 
 
@@ -202,6 +237,8 @@ def options_of_a_run(command: Callable[..., Any]) -> Callable[..., Any]:
         micros = None if read_time is None else read_time_micros(read_time)
         source = click.get_current_context().get_parameter_source
         typed = frozenset(name for name in known if source(name) is ParameterSource.COMMANDLINE)
+        if runner is not None and "project" in typed:  # Beam has an option of that name
+            beam_arguments = (*beam_arguments, f"--project={known['project']}")
         options = RunOptions(**known, read_time=micros, beam_arguments=beam_arguments, given=typed)
         return command(options, **rest)
 

@@ -15,7 +15,7 @@ from boiler_beam.engine.cost import writes_per_change
 from boiler_beam.engine.memory import MemorySink
 from boiler_beam.errors import UsageError
 from boiler_beam.events import DeadLetter
-from boiler_beam.plan import Plan, compile_plan
+from boiler_beam.plan import Plan
 from boiler_beam.plan.explain import explain
 from boiler_beam.steps.newest import NewestVersions
 from boiler_beam.views import ViewModel
@@ -23,6 +23,7 @@ from pipelines.finish import DONE, FAILED, finish, needs_beam
 from pipelines.options import RunOptions, sink_of, write_options
 from pipelines.show import show_report, show_rows, where
 from pipelines.stream import run_stream
+from pipelines.views import plan_of
 
 __all__ = ["explain_plan", "run"]
 
@@ -35,7 +36,7 @@ def run(views: Sequence[type[ViewModel]], options: RunOptions) -> int:
     Raises:
         UsageError, DeclarationError: Nothing was written.
     """
-    plan = compile_plan(views)
+    plan = plan_of(views, options.source, options.project, options.database)
     if options.explain:
         explain_plan(plan, options.source)
         return DONE
@@ -53,7 +54,7 @@ def run(views: Sequence[type[ViewModel]], options: RunOptions) -> int:
         print(f"--{name}: means nothing to a backfill; fix: add --mode stream, or leave it out", file=sys.stderr)
     report = _on_beam(plan, options, dead_letters) if options.runner else _embedded(plan, options, dead_letters)
     if not options.dry_run:
-        show_rows(console, plan, sink_of(options))
+        show_rows(console, plan, sink_of(options, plan))
     show_report(console, report, "no file: this was a dry run" if options.dry_run else where(dead_letters))
     code = finish(
         console,
@@ -82,7 +83,7 @@ def explain_plan(plan: Plan, sources: Sequence[str]) -> None:
 
 def _embedded(plan: Plan, options: RunOptions, dead_letters: str) -> Report:
     sources = [open_source(uri) for uri in options.source]
-    sink = sink_of(options)
+    sink = sink_of(options, plan)
     writer = open_dead_letters(dead_letters)
 
     def drop(letter: DeadLetter) -> None:
@@ -115,7 +116,7 @@ def _on_beam(plan: Plan, options: RunOptions, dead_letters: str) -> Report:
         prune=options.prune,
         read_time=options.read_time,
         dry_run=options.dry_run,
-        options=write_options(options),
+        options=write_options(options, plan),
     )
     arguments = options.beam_arguments
     return run_backfill(plan, options.source, destination, runner=options.runner or "", beam_arguments=arguments)

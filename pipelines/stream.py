@@ -49,7 +49,7 @@ def run_stream(plan: Plan, options: RunOptions, dead_letters: str) -> int:
     started = time.monotonic()
     console = Console(soft_wrap=False, highlight=False)
     if options.runner:
-        report, sink = _on_beam(plan, options, dead_letters), sink_of(options)
+        report, sink = _on_beam(plan, options, dead_letters), sink_of(options, plan)
     else:
         report, sink = _embedded(plan, options, dead_letters)
     show_rows(console, plan, sink)
@@ -100,7 +100,7 @@ def _embedded(plan: Plan, options: RunOptions, dead_letters: str) -> tuple[Strea
         sources = [source.following() for source in sources]
     for source in sources:
         source.read_time = options.read_time
-    sink, letters = sink_of(options), open_dead_letters(dead_letters)
+    sink, letters = sink_of(options, plan), open_dead_letters(dead_letters)
     address = options.state or state_beside(options.sink, is_bounded=all(source.is_bounded for source in sources))
     lateness = options.allowed_lateness_seconds if options.consistency == "commit" else None
     settings = Settings(options.coalesce_seconds, lateness, options.prune, options.from_empty)

@@ -82,7 +82,7 @@ def run_streaming(
         source.read_time = options.read_time
         source.prepare(plan.collections)
     splits = [(source.uri, split) for source in bounded for split in source.splits()]
-    sink = sink_of(options)
+    sink = sink_of(options, plan)
     controls = _next_generations(plan, sink, next((source.topic for source in live if source.topic), ""))
     is_commit, began = options.consistency == "commit", time.time_ns() // 1000
     behavior = Behavior(
@@ -148,10 +148,10 @@ def _write(streamed: dict[str, Any], plan: Plan, sink: Sink, options: RunOptions
     """Brings rows and dead letters to where they go."""
     if _takes_many(sink):
         rows = streamed.pop("rows")
-        how = replace(write_options(options), writers=_workers(rows.pipeline.options))
+        how = replace(write_options(options, plan), writers=_workers(rows.pipeline.options))
         refused = rows | "WriteRows" >> WriteToFirestore(sink.rest, how)
         streamed["dead_letters"] = [streamed["dead_letters"], refused] | "AllDeadLetters" >> beam.Flatten()
-    streamed | "Write" >> AppendRows(tuple(view.reference_name for view in plan.views), outlet)
+    streamed | "Write" >> AppendRows(plan.name, outlet)
 
 
 def _workers(options: PipelineOptions) -> int:

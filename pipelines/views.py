@@ -6,13 +6,33 @@ import importlib
 import os
 import sys
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from types import ModuleType
 
+from boiler_beam.connectors import database_of, open_source
 from boiler_beam.errors import BoilerBeamError, UsageError
+from boiler_beam.plan import Plan, compile_plan
 from boiler_beam.views import ViewModel
 
-__all__ = ["load_views"]
+__all__ = ["load_views", "plan_of"]
+
+
+def plan_of(
+    views: Sequence[type[ViewModel]], sources: Iterable[str], project: str | None = None, database: str | None = None
+) -> Plan:
+    """The plan of some views over the documents of some sources.
+
+    Args:
+        views: The classes.
+        sources: URIs; the first whose address names a database says into which one references are local.
+        project: The project of that database, where no source names one; None: any.
+        database: Its name, where no source names one; None: `(default)`.
+
+    Raises:
+        UsageError: A URI is malformed, or its scheme is none of a source.
+        DeclarationError: The classes can't be compiled.
+    """
+    return compile_plan(views, database_of(map(open_source, sources), project, database))
 
 
 def load_views(names: Iterable[str]) -> list[type[ViewModel]]:

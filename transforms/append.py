@@ -14,7 +14,7 @@ from apache_beam.metrics import Metrics
 from apache_beam.transforms.userstate import ReadModifyWriteStateSpec
 
 from boiler_beam.connectors import open_sink
-from boiler_beam.plan import load_plan
+from boiler_beam.plan import PlanName, load_plan
 from boiler_beam.steps.keyed.wire import decode_letter, decode_row
 from transforms.letters import letters_of_a_worker
 from transforms.stateful import KEYED, LEFT, LETTERS, ROWS
@@ -48,11 +48,11 @@ class AppendRows(beam.PTransform):  # type: ignore[misc]
     """Appends rows, bundle by bundle, by one writer: all of it goes through one key.
 
     Args:
-        views: The views as `module:Class`.
+        views: The plan of the views.
         outlet: Where it goes.
     """
 
-    def __init__(self, views: tuple[str, ...], outlet: Outlet) -> None:
+    def __init__(self, views: PlanName, outlet: Outlet) -> None:
         super().__init__()
         self.views, self.outlet = views, outlet
 
@@ -79,7 +79,7 @@ class _Append(beam.DoFn):  # type: ignore[misc]
 
     ONE = ReadModifyWriteStateSpec("one", VarIntCoder())
 
-    def __init__(self, views: tuple[str, ...], outlet: Outlet) -> None:
+    def __init__(self, views: PlanName, outlet: Outlet) -> None:
         self.views, self.outlet = views, outlet
 
     def start_bundle(self) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import apache_beam as beam
 
-from boiler_beam.plan import load_plan
+from boiler_beam.plan import PlanName, load_plan
 from boiler_beam.steps.partition import (
     CLAIMS,
     ROWS,
@@ -37,7 +37,7 @@ MEMORY_BYTES = 128 << 20
 
 
 @lru_cache(maxsize=4)
-def _partitioned(views: tuple[str, ...]) -> PartitionedPlan:
+def _partitioned(views: PlanName) -> PartitionedPlan:
     return PartitionedPlan(load_plan(views))
 
 
@@ -45,7 +45,7 @@ class Backfill(beam.PTransform):  # type: ignore[misc]
     """Computes the rows of some views from bounded sources and writes them to a sink.
 
     Args:
-        views: The views as `module:Class`, importable on the workers.
+        views: The plan of the views, importable on the workers.
         splits: URI and split of each part of the sources.
         destination: Where rows and dead letters go.
         partitions: How many partitions documents and rows lie in.
@@ -54,7 +54,7 @@ class Backfill(beam.PTransform):  # type: ignore[misc]
 
     def __init__(
         self,
-        views: tuple[str, ...],
+        views: PlanName,
         splits: Sequence[tuple[str, str]],
         destination: Destination,
         *,
@@ -97,7 +97,7 @@ class Backfill(beam.PTransform):  # type: ignore[misc]
 class _Stage(beam.DoFn):  # type: ignore[misc]
     """One function of `boiler_beam.steps.partition` over a partition's messages."""
 
-    def __init__(self, views: tuple[str, ...], place: int, partitions: int, memory_bytes: int) -> None:
+    def __init__(self, views: PlanName, place: int, partitions: int, memory_bytes: int) -> None:
         self.views, self.place, self.partitions, self.memory_bytes = views, place, partitions, memory_bytes
 
     def process(self, element: tuple[int, Iterable[bytes]]) -> Iterator[Any]:

@@ -13,7 +13,7 @@ from apache_beam.utils.timestamp import Timestamp
 
 from boiler_beam.connectors import open_source
 from boiler_beam.events import DeadLetter
-from boiler_beam.plan import Plan, load_plan
+from boiler_beam.plan import Plan, PlanName, load_plan
 from boiler_beam.steps.keyed.wire import encode, encode_letter
 from boiler_beam.steps.newest import families_lost
 from transforms.stateful import LETTERS
@@ -36,7 +36,7 @@ class ReadStream(beam.PTransform):  # type: ignore[misc]
 
     def __init__(self, plan: Plan, splits: Sequence[tuple[str, str]], *, is_timed: bool) -> None:
         super().__init__()
-        self.views = tuple(view.reference_name for view in plan.views)
+        self.views = plan.name
         self.splits, self.is_timed = list(splits), is_timed
 
     def expand(self, pipeline: Any) -> dict[str, Any]:
@@ -53,7 +53,7 @@ class ReadStream(beam.PTransform):  # type: ignore[misc]
 
 
 class _Read(beam.DoFn):  # type: ignore[misc]
-    def __init__(self, views: tuple[str, ...], *, is_timed: bool) -> None:
+    def __init__(self, views: PlanName, *, is_timed: bool) -> None:
         self.views, self.is_timed = views, is_timed
 
     def process(self, element: tuple[str, str]) -> Iterator[Any]:

@@ -17,7 +17,7 @@ from apache_beam.utils.timestamp import Timestamp
 
 from boiler_beam.connectors.pubsub.envelope import decode
 from boiler_beam.events import Change, DeadLetter
-from boiler_beam.plan import Plan, load_plan
+from boiler_beam.plan import Plan, PlanName, load_plan
 from boiler_beam.steps.keyed.wire import encode_event, encode_letter
 from transforms.stateful import LETTERS
 from transforms.write import NAMESPACE
@@ -41,7 +41,7 @@ class ReadMessages(beam.PTransform):  # type: ignore[misc]
 
     def __init__(self, plan: Plan, subscriptions: Sequence[str], *, is_timed: bool) -> None:
         super().__init__()
-        self.views = tuple(view.reference_name for view in plan.views)
+        self.views = plan.name
         self.subscriptions, self.is_timed = list(subscriptions), is_timed
 
     def expand(self, pipeline: Any) -> dict[str, Any]:
@@ -62,7 +62,7 @@ class ReadMessages(beam.PTransform):  # type: ignore[misc]
 
 
 class _Decode(beam.DoFn):  # type: ignore[misc]
-    def __init__(self, views: tuple[str, ...], *, is_timed: bool) -> None:
+    def __init__(self, views: PlanName, *, is_timed: bool) -> None:
         self.views, self.is_timed = views, is_timed
 
     def process(self, element: PubsubMessage) -> Iterator[Any]:

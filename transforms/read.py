@@ -9,7 +9,7 @@ import apache_beam as beam
 
 from boiler_beam.connectors import open_source
 from boiler_beam.events import DeadLetter
-from boiler_beam.plan import load_plan
+from boiler_beam.plan import PlanName, load_plan
 from boiler_beam.steps.messages import Failure, Observed, Statistics
 from boiler_beam.steps.newest import families_lost
 from boiler_beam.steps.partition import WRITE
@@ -33,7 +33,7 @@ class ReadChanges(beam.PTransform):  # type: ignore[misc]
         A tuple of PCollections of `(partition, pack)`: tag `level0` holds changes, `write` dead letters and counts.
     """
 
-    def __init__(self, views: tuple[str, ...], splits: Sequence[tuple[str, str]], partitions: int) -> None:
+    def __init__(self, views: PlanName, splits: Sequence[tuple[str, str]], partitions: int) -> None:
         super().__init__()
         self.views, self.splits, self.partitions = views, list(splits), partitions
 
@@ -47,7 +47,7 @@ class ReadChanges(beam.PTransform):  # type: ignore[misc]
 
 
 class _Read(beam.DoFn):  # type: ignore[misc]
-    def __init__(self, views: tuple[str, ...], partitions: int) -> None:
+    def __init__(self, views: PlanName, partitions: int) -> None:
         self.views, self.partitions = views, partitions
 
     def process(self, element: tuple[str, str]) -> Iterator[Any]:

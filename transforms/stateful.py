@@ -20,7 +20,7 @@ from apache_beam.transforms.userstate import BagStateSpec, ReadModifyWriteStateS
 from apache_beam.utils.timestamp import Timestamp
 
 from boiler_beam.events import DeadLetter, Row
-from boiler_beam.plan import load_plan
+from boiler_beam.plan import PlanName, load_plan
 from boiler_beam.steps.keyed.posting import address, is_going
 from boiler_beam.steps.keyed.rows import RowStage
 from boiler_beam.steps.keyed.stage import Stage
@@ -65,9 +65,9 @@ class Behavior:
 
 
 @lru_cache(maxsize=16)
-def numbered(view: str) -> StreamPlan:
-    """The plan of a view that is known as `module:Class`."""
-    return StreamPlan(load_plan((view,)))
+def numbered(view: PlanName) -> StreamPlan:
+    """The plan of one view."""
+    return StreamPlan(load_plan(view))
 
 
 class Outputs:
@@ -177,7 +177,7 @@ def _timer(what: str, stage: str, domain: str = TimeDomain.WATERMARK) -> TimerSp
 class _Stateful(beam.DoFn):  # type: ignore[misc]
     """Base: one stage over Beam's state."""
 
-    def __init__(self, view: str, label: str, level: int, behavior: Behavior, *, is_counting: bool) -> None:
+    def __init__(self, view: PlanName, label: str, level: int, behavior: Behavior, *, is_counting: bool) -> None:
         self.view, self.label, self.level, self.behavior = view, label, level, behavior
         self.is_counting = is_counting
 
@@ -464,7 +464,7 @@ def _of_commits(name: str) -> type[_Stateful]:
     return OfCommits
 
 
-def stateful(stage: Stage, view: str, level: int, behavior: Behavior, *, is_counting: bool) -> beam.DoFn:
+def stateful(stage: Stage, view: PlanName, level: int, behavior: Behavior, *, is_counting: bool) -> beam.DoFn:
     """What carries a stage."""
     name = f"{stage.plan.plan.views[0].name}/{stage.label}"
     kind: type[_Stateful]

@@ -14,7 +14,7 @@ import apache_beam as beam
 from apache_beam import pvalue
 
 from boiler_beam.events import Change
-from boiler_beam.plan import Fixed, Plan, Reference
+from boiler_beam.plan import Fixed, Plan, PlanName, Reference
 from boiler_beam.steps.keyed.posting import CLAIM, ROW, address, addresses_of_change
 from boiler_beam.steps.keyed.stages import stages
 from boiler_beam.steps.keyed.wire import decode_event, encode, key_bytes
@@ -39,15 +39,15 @@ class FollowViews(beam.PTransform):  # type: ignore[misc]
 
     def __init__(self, plan: Plan, behaviors: dict[str, Behavior]) -> None:
         super().__init__()
-        self.views = [(view.name, view.reference_name) for view in plan.views]
+        self.views = [(view.name, PlanName((view.reference_name,), plan.database)) for view in plan.views]
         self.behaviors = behaviors
 
     def expand(self, changes: Any) -> dict[str, Any]:
         """Builds it on a PCollection of bytes of changes."""
         counted: set[str] = set()
         outcomes = []
-        for name, reference in self.views:
-            follow = FollowView(reference, self.behaviors[name], _counting(numbered(reference), counted))
+        for name, one in self.views:
+            follow = FollowView(one, self.behaviors[name], _counting(numbered(one), counted))
             outcomes.append(changes | name >> follow)
         return {name: [one[name] for one in outcomes] | name >> beam.Flatten() for name in (ROWS, LETTERS, LEFT)}
 
@@ -67,12 +67,12 @@ class FollowView(beam.PTransform):  # type: ignore[misc]
     """Follows a stream of changes with one view.
 
     Args:
-        view: As `module:Class`, importable on the workers.
+        view: The plan of one view, importable on the workers.
         behavior: See there.
         counting: The stages that count documents.
     """
 
-    def __init__(self, view: str, behavior: Behavior, counting: frozenset[str] = frozenset()) -> None:
+    def __init__(self, view: PlanName, behavior: Behavior, counting: frozenset[str] = frozenset()) -> None:
         super().__init__()
         self.view, self.behavior, self.counting = view, behavior, counting
 
@@ -107,7 +107,7 @@ def _outputs(function: beam.DoFn, tags: Iterable[str]) -> Any:
 class _Route(beam.DoFn):  # type: ignore[misc]
     """From a change to all stages that it goes to."""
 
-    def __init__(self, view: str) -> None:
+    def __init__(self, view: PlanName) -> None:
         self.view = view
 
     def process(self, element: bytes) -> Iterator[Any]:

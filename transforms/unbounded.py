@@ -22,7 +22,7 @@ from apache_beam.utils.timestamp import Duration, Timestamp
 
 from boiler_beam.connectors import open_source
 from boiler_beam.events import Change, DeadLetter, Event, Touch
-from boiler_beam.plan import Plan, load_plan
+from boiler_beam.plan import Plan, PlanName, load_plan
 from boiler_beam.steps.keyed.wire import encode_event, encode_letter
 from transforms.stateful import LETTERS
 from transforms.write import NAMESPACE
@@ -47,7 +47,7 @@ class FollowSources(beam.PTransform):  # type: ignore[misc]
 
     def __init__(self, plan: Plan, uris: Sequence[str], lateness_seconds: float) -> None:
         super().__init__()
-        self.views = tuple(view.reference_name for view in plan.views)
+        self.views = plan.name
         self.uris, self.lateness_seconds = list(uris), lateness_seconds
 
     def expand(self, pipeline: Any) -> dict[str, Any]:
@@ -67,7 +67,7 @@ class FollowSources(beam.PTransform):  # type: ignore[misc]
 class _Following:
     """A source that one process follows, from bundle to bundle."""
 
-    def __init__(self, uri: str, views: tuple[str, ...]) -> None:
+    def __init__(self, uri: str, views: PlanName) -> None:
         self.plan, self.source = load_plan(views), open_source(uri)
         self.source.prepare(self.plan.collections)
         self.batches = iter(self.source.follow(None))
@@ -82,7 +82,7 @@ class _Following:
 
 
 @lru_cache(maxsize=16)
-def _following(uri: str, views: tuple[str, ...]) -> _Following:
+def _following(uri: str, views: PlanName) -> _Following:
     return _Following(uri, views)
 
 
@@ -112,7 +112,7 @@ class _Endless(RestrictionProvider):  # type: ignore[misc]
 
 @beam.DoFn.unbounded_per_element()
 class _Follow(beam.DoFn):  # type: ignore[misc]
-    def __init__(self, views: tuple[str, ...], lateness_seconds: float) -> None:
+    def __init__(self, views: PlanName, lateness_seconds: float) -> None:
         self.views, self.lateness_seconds = views, lateness_seconds
 
     def process(

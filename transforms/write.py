@@ -13,7 +13,7 @@ from boiler_beam.connectors import open_sink
 from boiler_beam.connectors.firestore.options import WriteOptions
 from boiler_beam.engine.memory import MemorySink
 from boiler_beam.engine.write import Prune, RowWriter
-from boiler_beam.plan import load_plan
+from boiler_beam.plan import PlanName, load_plan
 from boiler_beam.steps.messages import Failure, Rendered, Statistics, Unknown, decode_pack
 from transforms.letters import letters_of_a_worker
 from transforms.packs import PACKED
@@ -51,11 +51,11 @@ class WriteRows(beam.PTransform):  # type: ignore[misc]
     """Writes computed rows, prunes what was not computed, and keeps the dead letters: one transaction of the sink.
 
     Args:
-        views: The views as `module:Class`.
+        views: The plan of the views.
         destination: Where they go.
     """
 
-    def __init__(self, views: tuple[str, ...], destination: Destination) -> None:
+    def __init__(self, views: PlanName, destination: Destination) -> None:
         super().__init__()
         self.views, self.destination = views, destination
 
@@ -69,7 +69,7 @@ class WriteRows(beam.PTransform):  # type: ignore[misc]
 
 
 class _Write(beam.DoFn):  # type: ignore[misc]
-    def __init__(self, views: tuple[str, ...], destination: Destination) -> None:
+    def __init__(self, views: PlanName, destination: Destination) -> None:
         self.views, self.destination = views, destination
 
     def process(self, element: tuple[int, Iterable[bytes]]) -> Iterator[Any]:

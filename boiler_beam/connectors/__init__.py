@@ -7,7 +7,15 @@ from boiler_beam.connectors.dead_letters import (
     open_dead_letters,
     read_dead_letters,
 )
-from boiler_beam.connectors.registry import open_sink, open_source, open_sources, read_sources, register, schemes
+from boiler_beam.connectors.registry import (
+    database_of,
+    open_sink,
+    open_source,
+    open_sources,
+    read_sources,
+    register,
+    schemes,
+)
 
 __all__ = [
     "BackfillWriter",
@@ -17,6 +25,7 @@ __all__ = [
     "Sink",
     "Source",
     "StreamWriter",
+    "database_of",
     "dead_letters_beside",
     "open_dead_letters",
     "open_sink",

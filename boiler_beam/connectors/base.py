@@ -17,6 +17,7 @@ import msgspec
 from boiler_beam.connectors.billed import Billed
 from boiler_beam.errors import UsageError
 from boiler_beam.events import Change, DeadLetter, Event, Row, Stamp, Touch, View
+from boiler_beam.values import Database
 
 __all__ = ["BackfillWriter", "Control", "KeyedSource", "Sink", "Source", "StreamWriter", "View"]
 
@@ -58,6 +59,7 @@ class Source(abc.ABC):
             ask for a time.
         retention_seconds: How long it keeps what was not acknowledged; None: for ever.
         topic: The topic whose messages it gives, once `prepare` was called; empty where it is none.
+        database: The database whose documents it gives, where its address names one.
     """
 
     scheme: ClassVar[str]
@@ -68,6 +70,7 @@ class Source(abc.ABC):
     read_time: int | None = None
     retention_seconds: float | None = None
     topic: str = ""
+    database: Database | None = None
 
     def __init__(self, rest: str) -> None:
         """Takes the URI behind `scheme:`.

@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from boiler_beam.connectors.base import Sink, Source
 from boiler_beam.errors import UsageError
 from boiler_beam.events import Change, DeadLetter
+from boiler_beam.values import Database
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
     from boiler_beam.connectors.firestore.options import WriteOptions
 
-__all__ = ["open_sink", "open_source", "open_sources", "read_sources", "register", "schemes"]
+__all__ = ["database_of", "open_sink", "open_source", "open_sources", "read_sources", "register", "schemes"]
 
 Connector = TypeVar("Connector", bound="type[Source] | type[Sink]")
 
@@ -96,6 +97,18 @@ def open_sources(uris: Iterable[str], collections: Sequence[str], read_time: int
         source.read_time = read_time
         source.prepare(collections)
     return sources
+
+
+def database_of(sources: Iterable[Source], project: str | None = None, name: str | None = None) -> Database:
+    """The database whose documents some sources give.
+
+    Args:
+        sources: The first of them whose address names a database decides.
+        project: The project, where none does; None: any.
+        name: The database, where none does; None: `(default)`.
+    """
+    named = next((source.database for source in sources if source.database is not None), None)
+    return named or (Database(project, name) if name is not None else Database(project))
 
 
 def read_sources(uris: Iterable[str], collections: Sequence[str]) -> Iterator[Change | DeadLetter]:

@@ -12,6 +12,7 @@ from boiler_beam.events import Change, DeadLetter
 from boiler_beam.plan import Plan, Reference, Referrers
 from boiler_beam.steps.functions import FunctionRaised, is_shown, references, targets
 from boiler_beam.steps.newest import NewestVersions
+from boiler_beam.values import Ref
 
 __all__ = ["Checked", "Finding", "check"]
 
@@ -21,7 +22,7 @@ class Finding:
     """One kind of problem in a collection.
 
     Attributes:
-        code: A dead letter's code, or `dangling_reference`.
+        code: A dead letter's code, `dangling_reference` or `foreign_reference`.
         message: What is wrong.
         number: How many documents (or references) have it.
         example: The path of one, or where its line stands.
@@ -117,7 +118,9 @@ def _find_dangling(plan: Plan, versions: NewestVersions, seen: list[set[str]], c
             except FunctionRaised:
                 continue  # a run tells it as a dead letter
             for wanted in found:
-                if wanted not in seen[target]:
-                    checked[holder.family].add(
-                        "dangling_reference", f"{text} leads to no document", f"{path} -> {wanted}"
-                    )
+                if not Ref.at(wanted).is_local:
+                    message = f"{text} leads into another database, whose documents are not read"
+                    checked[holder.family].add("foreign_reference", message, f"{path} -> {wanted}")
+                elif wanted not in seen[target]:
+                    message = f"{text} leads to no document"
+                    checked[holder.family].add("dangling_reference", message, f"{path} -> {wanted}")

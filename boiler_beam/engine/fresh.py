@@ -15,7 +15,7 @@ from urllib.parse import unquote
 from typing_extensions import assert_never
 
 from boiler_beam.connectors.base import KeyedSource, Source
-from boiler_beam.connectors.registry import open_source
+from boiler_beam.connectors.registry import database_of, open_source
 from boiler_beam.engine.join import Join, ViewJoin
 from boiler_beam.errors import BoilerBeamError, UsageError
 from boiler_beam.events import Change, DeadLetter
@@ -24,7 +24,7 @@ from boiler_beam.plan import Edge, Fixed, Group, Reference, Referrers, Root, Vie
 from boiler_beam.plan.fieldpath import FieldPath
 from boiler_beam.steps.functions import FunctionRaised, references
 from boiler_beam.steps.newest import NewestVersions
-from boiler_beam.values import Ref, decode_fields
+from boiler_beam.values import Database, Ref, decode_fields
 from boiler_beam.views import ViewModel
 
 __all__ = ["fresh_row"]
@@ -33,7 +33,7 @@ __all__ = ["fresh_row"]
 def fresh_row(view: type[ViewModel], row_id: str, source: str | Source, at: Mapping[str, str]) -> dict[str, Any] | None:
     """Computes one row; see `ViewModel.get`."""
     opened = open_source(source) if isinstance(source, str) else source
-    plan = compile_plan([view])
+    plan = compile_plan([view], database_of([opened]))
     (planned,) = plan.views
     letters: list[DeadLetter] = []
     versions = NewestVersions(plan, letters.append)
@@ -91,7 +91,7 @@ class _Levels:
         return found
 
     def _get(self, paths: Iterable[str]) -> list[Change]:
-        return list(self.source.get(sorted(set(paths))))
+        return list(self.source.get(sorted({path for path in paths if Ref.at(path).is_local})))
 
     def _parents(self, edge: Edge) -> Iterator[Any]:
         parent = self.view.by_name[edge.parent or ""]
@@ -110,7 +110,7 @@ class _Levels:
             segments = self.families[edge.family].pattern.segments
             begin = parent.split("/")
             return self.source.query("/".join([*begin, *segments[len(begin) :]]), [])
-        return self._query(edge, [self._filters(edge, edge.by, Ref(parent))])
+        return self._query(edge, [self._filters(edge, edge.by, Ref.at(parent))])
 
     def _members(self, edge: Group, row_id: str) -> list[Change]:
         parts = row_id.split(",") if edge.is_tuple else [row_id]
@@ -133,7 +133,8 @@ class _Levels:
                 f"got {by.text!r}; fix: read the row from where it is written, or render it from a file"
             )
         if isinstance(value, Ref):  # stored as any of what a Ref takes
-            value = [value, value.path, value.doc_id]
+            database = self.source.database or Database()
+            value = [value, value.path, value.doc_id, *([f"{database.root}{value.path}"] if database.root else [])]
             word = "array-contains-any" if by.is_many else "in"
         else:
             word = "array-contains" if by.is_many else "=="
@@ -148,4 +149,4 @@ def _key(by: FieldPath, part: str) -> Any:
         return {str(one.value): one.value for one in kind}.get(text, text)
     if kind is int:
         return int(text)
-    return Ref(text) if getattr(kind, "__origin__", None) is Ref else text
+    return Ref.at(text) if getattr(kind, "__origin__", None) is Ref else text

@@ -17,35 +17,42 @@ from boiler_beam.models.declare import DomainModel, ModelMeta, options_of, store
 from boiler_beam.models.narrow import Narrowed, Partial, known_fields
 from boiler_beam.models.pathfield import path_fields
 from boiler_beam.models.shapes import CHECKED, PLAIN, FieldShape, _by_names, resolve_annotations, struct_fields
-from boiler_beam.values import GeoPoint, Ref, decode_fields, from_wire, to_wire, to_wire_map
+from boiler_beam.values import Database, GeoPoint, Ref, decode_fields, from_wire, localized, to_wire, to_wire_map
 
 __all__ = ["FamilyCodec", "ModelCodec", "family_base", "resolve_ref", "wire_of"]
 
 _set = msgspec.structs.force_setattr
+_ANY_PROJECT = Database()
 
 
-def resolve_ref(target: type[DomainModel] | None, value: Any) -> Ref[Any]:
+def resolve_ref(target: type[DomainModel] | None, value: Any, database: Database = _ANY_PROJECT) -> Ref[Any]:
     """The reference that a stored value means: a Firestore reference, a resource name, a path or a bare id.
+
+    Args:
+        target: The model of the documents that it may point to; None for any.
+        value: What is stored.
+        database: The database whose documents are read.
 
     Raises:
         ValueError: It points into another collection than the target's.
     """
     if type(value) is str and value:
-        ref: Ref[Any] = Ref(value)
+        ref = Ref.at(database.relative(value))
     elif isinstance(value, Ref):
         ref = value
     else:
         raise ValueError(f"expected a reference, got {value!r}")
+    path = ref.relative_path
     pattern = target.__boiler__.collection if target is not None else None
     if pattern is None:
         return ref
     if pattern.is_flat:
-        head, slash, tail = ref.path.partition("/")
+        head, slash, tail = path.partition("/")
         if not slash:
-            return Ref(f"{pattern.text}/{head}")
+            return Ref.at(f"{pattern.text}/{head}")
         if head == pattern.text and tail and "/" not in tail:
             return ref
-    elif pattern.match(ref.path) is not None:
+    elif pattern.match(path) is not None:
         return ref
     raise ValueError(f"expected a reference into {pattern.text!r}, got {ref.path!r}")
 
@@ -53,7 +60,7 @@ def resolve_ref(target: type[DomainModel] | None, value: Any) -> Ref[Any]:
 _REFS_KEPT = 1 << 17
 
 
-def _ref_reader() -> Callable[[type, Any], Any]:
+def _ref_reader(database: Database) -> Callable[[type, Any], Any]:
     """A `dec_hook` for msgspec that reads references and knows their targets.
 
     Those into flat collections are kept for a while: many documents refer to one, and read faster and smaller for it.
@@ -74,7 +81,7 @@ def _ref_reader() -> Callable[[type, Any], Any]:
             found = known[id(kind)] = {}, f"{pattern.text}/" if pattern is not None and pattern.is_flat else "\0"
         refs, prefix = found
         if type(value) is not str:
-            return resolve_ref(_target_of(kind), value)
+            return resolve_ref(_target_of(kind), value, database)
         ref = refs.get(value)
         if ref is None:
             value = sys.intern(value)
@@ -82,7 +89,7 @@ def _ref_reader() -> Callable[[type, Any], Any]:
                 ref = new(Ref)
                 set_path(ref, value)
             else:
-                ref = resolve_ref(_target_of(kind), value)
+                ref = resolve_ref(_target_of(kind), value, database)
             if len(refs) >= _REFS_KEPT:
                 refs.clear()
             refs[value] = ref
@@ -102,10 +109,11 @@ class ModelCodec:
     Args:
         model: The class.
         mistakes: Takes what can't be compiled in it.
+        database: The database whose documents are read.
     """
 
-    def __init__(self, model: type[DomainModel], mistakes: list[Mistake]) -> None:
-        self.model = model
+    def __init__(self, model: type[DomainModel], mistakes: list[Mistake], database: Database) -> None:
+        self.model, self.database = model, database
         mistakes.extend(model.__boiler__.mistakes)
         case = model.__boiler__.case or "camel"
         self.path_fields = path_fields(model)
@@ -115,7 +123,7 @@ class ModelCodec:
         is_renamed = any(one.encoded != one.stored or one.was for one in self.fields)
         self.speed = max([PLAIN, *(one.shape.speed for one in self.fields)]) if not is_renamed else CHECKED + 1
         self._normalize = _by_names([(one.encoded, one.stored, one.was, one.shape.normalize) for one in self.fields])
-        self._hook = _ref_reader()
+        self._hook = _ref_reader(database)
         self._decode: Callable[[bytes | msgspec.Raw], DomainModel] = self._decode_slowly
         try:
             self._decode = msgspec.json.Decoder(model, dec_hook=self._hook).decode
@@ -166,19 +174,23 @@ class ModelCodec:
 
     def _decode_slowly(self, data: bytes | msgspec.Raw) -> DomainModel:
         try:
-            value = self._normalize(decode_fields(data))
+            value = self._normalize(self._localized(decode_fields(data), data))
             return _convert(value, self.model, self._hook)  # type: ignore[no-any-return]
         except (msgspec.MsgspecError, ValueError, NotImplementedError) as error:
             raise InvalidDocument("invalid_document", f"{self.model.__name__}: {error}") from error
         except RecursionError:
             raise InvalidDocument("invalid_document", "expected at most 20 levels of nesting, got more") from None
 
+    def _localized(self, values: Any, data: bytes | msgspec.Raw) -> Any:
+        text = bytes(data)
+        return localized(values, self.database) if b"projects" in text or b"\\u00" in text else values
+
     def partial(self, path: str, version: int, data: bytes | msgspec.Raw) -> Partial:
         """What can be read of an invalid or narrowed document: those of its fields that are there and valid (S5)."""
         known = Partial(path=path, version=version, doc_id=path.rpartition("/")[2], model__=self.model)
         vars(known).update({name: one.read(path) for name, one in self.path_fields.items()})
         try:
-            values = self._normalize(from_wire_leniently(data))
+            values = self._normalize(self._localized(from_wire_leniently(data), data))
         except (msgspec.MsgspecError, ValueError, RecursionError):
             return known
         if type(values) is dict:
@@ -248,21 +260,26 @@ class _Tag(msgspec.Struct, gc=False):
 class FamilyCodec:
     """Reads every document of one collection: the base model's and its subclasses', told apart by `obj_type`.
 
+    Args:
+        base: The base of the family.
+        mistakes: Takes what can't be compiled in its classes.
+        database: The database whose documents are read.
+
     Attributes:
         base: The family's base.
         pattern: Its collection.
         codecs: The codec of each class in the family.
     """
 
-    def __init__(self, base: type[DomainModel], mistakes: list[Mistake]) -> None:
+    def __init__(self, base: type[DomainModel], mistakes: list[Mistake], database: Database = _ANY_PROJECT) -> None:
         assert base.__boiler__.collection is not None
         self.base = base
         self.pattern: CollectionPattern = base.__boiler__.collection
-        self.codecs: dict[type[DomainModel], ModelCodec] = {base: ModelCodec(base, mistakes)}
+        self.codecs: dict[type[DomainModel], ModelCodec] = {base: ModelCodec(base, mistakes, database)}
         self._by_tag: dict[str, ModelCodec] = {base.__boiler__.obj_type or base.__name__: self.codecs[base]}
         for model in dict.fromkeys(_descendants(base)):
             tag = model.__boiler__.obj_type or model.__name__
-            codec = self.codecs[model] = ModelCodec(model, mistakes)
+            codec = self.codecs[model] = ModelCodec(model, mistakes, database)
             if model.__boiler__.collection != self.pattern:
                 mistakes.append(
                     Mistake(

@@ -49,7 +49,7 @@ class PathField:
         """Its value for the document at a path."""
         segments = path.split("/")
         end = 2 * self.place + 2
-        return Ref("/".join(segments[:end])) if self.is_reference else segments[end - 1]
+        return Ref.at("/".join(segments[:end])) if self.is_reference else segments[end - 1]
 
     def __get__(self, document: Any, owner: type) -> Any:
         return self if document is None else self.read(document.path)

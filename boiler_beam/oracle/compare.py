@@ -25,7 +25,7 @@ def compare(one: Any, other: Any) -> int:
         case int() | float():
             return _in_order(_number(one), _number(other))
         case Ref():
-            return compare_paths(one.path, other.path)
+            return other.is_local - one.is_local or compare_paths(one.path, other.path)
         case GeoPoint():
             return compare([one.latitude, one.longitude], [other.latitude, other.longitude])
         case dict() if kind == _VECTOR:

@@ -1,7 +1,7 @@
 """Plans: what the declared classes compile to."""
 
 from boiler_beam.plan.compile import compile_plan, load_plan, refuse_main
-from boiler_beam.plan.tree import Aggregate, Edge, Fixed, Group, Plan, Reference, Referrers, Root, ViewPlan
+from boiler_beam.plan.tree import Aggregate, Edge, Fixed, Group, Plan, PlanName, Reference, Referrers, Root, ViewPlan
 
 __all__ = [
     "Aggregate",
@@ -9,6 +9,7 @@ __all__ = [
     "Fixed",
     "Group",
     "Plan",
+    "PlanName",
     "Reference",
     "Referrers",
     "Root",

@@ -17,18 +17,24 @@ from boiler_beam.plan.edges import EdgeCompiler
 from boiler_beam.plan.fingerprint import code_of, fingerprint
 from boiler_beam.plan.reads import attributes_read, edges_read
 from boiler_beam.plan.rowpath import RowPath, overlap
-from boiler_beam.plan.tree import Aggregate, Edge, Plan, Root, ViewPlan
+from boiler_beam.plan.tree import Aggregate, Edge, Plan, PlanName, Root, ViewPlan
+from boiler_beam.values import Database
 from boiler_beam.views import ViewModel
 from boiler_beam.views.aggregate import AggregateDeclaration, Custom
 
 __all__ = ["compile_plan", "load_plan", "refuse_main"]
 
 _PLACE = re.compile(r"\{[A-Za-z_][A-Za-z0-9_]*\}")
+_ANY_PROJECT = Database()
 RESERVED = frozenset({"store", "key", "at", "path", "paths", "doc_id", "version", "viewers", "editors", "get", "new"})
 
 
-def compile_plan(views: Sequence[type[ViewModel]]) -> Plan:
+def compile_plan(views: Sequence[type[ViewModel]], database: Database = _ANY_PROJECT) -> Plan:
     """The plan of these views.
+
+    Args:
+        views: The classes.
+        database: The database whose documents are read; by default the `(default)` database of any project.
 
     Raises:
         DeclarationError: With every mistake in the classes.
@@ -39,14 +45,14 @@ def compile_plan(views: Sequence[type[ViewModel]]) -> Plan:
     def family_of(model: type[DomainModel]) -> int:
         base = family_base(model)
         if base not in families:
-            families[base] = FamilyCodec(base, mistakes)
+            families[base] = FamilyCodec(base, mistakes, database)
         return list(families).index(base)
 
     plans = [found for view in views if (found := _ViewCompiler(view, family_of, mistakes).compile()) is not None]
     _check_places(plans, list(families), mistakes)
     if mistakes:
         raise DeclarationError(list(dict.fromkeys(mistakes)))
-    return Plan(tuple(plans), tuple(families.values()))
+    return Plan(tuple(plans), tuple(families.values()), database)
 
 
 def _check_places(plans: Sequence[ViewPlan], families: Sequence[type[DomainModel]], mistakes: list[Mistake]) -> None:
@@ -71,15 +77,15 @@ def _check_places(plans: Sequence[ViewPlan], families: Sequence[type[DomainModel
 
 
 @functools.lru_cache(maxsize=16)
-def load_plan(references: tuple[str, ...]) -> Plan:
-    """The plan of views known as `module:Class`: what a worker makes of the names that it is sent.
+def load_plan(name: PlanName) -> Plan:
+    """The plan of a name: what a worker makes of what it is sent.
 
     Raises:
         UsageError: There is no such module or class.
         DeclarationError: The classes can't be compiled.
     """
     views = []
-    for reference in references:
+    for reference in name.views:
         module_name, _, class_name = reference.partition(":")
         found: Any = importlib.import_module(module_name)
         for part in class_name.split("."):
@@ -87,7 +93,7 @@ def load_plan(references: tuple[str, ...]) -> Plan:
         if not (isinstance(found, type) and issubclass(found, ViewModel)):
             raise UsageError(f"{reference}: expected a view model, got {found!r}; fix: define it at module level")
         views.append(found)
-    return compile_plan(views)
+    return compile_plan(views, name.database)
 
 
 class _ViewCompiler:

@@ -388,7 +388,7 @@ def _as_ids(path: FieldPath, target: type[DomainModel]) -> FieldPath:
     """The path of ids, read as references into a flat collection."""
     assert target.__boiler__.collection is not None
     prefix, read = target.__boiler__.collection.text, path.read
-    return replace(path, read=lambda document: [(key, Ref(f"{prefix}/{value}")) for key, value in read(document)])
+    return replace(path, read=lambda document: [(key, Ref.at(f"{prefix}/{value}")) for key, value in read(document)])
 
 
 def _shown(annotation: Any) -> str:

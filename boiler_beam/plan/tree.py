@@ -10,17 +10,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from boiler_beam.events import View
 from boiler_beam.models import DomainModel, FamilyCodec
 from boiler_beam.plan.fieldpath import FieldPath
 from boiler_beam.plan.ordering import Ordering
 from boiler_beam.plan.rowpath import RowPath
+from boiler_beam.values import Database
 from boiler_beam.views import Store, ViewModel
 from boiler_beam.views.fold import Fold
 
-__all__ = ["Aggregate", "Edge", "Fixed", "Group", "Plan", "Reference", "Referrers", "Root", "ViewPlan"]
+__all__ = ["Aggregate", "Edge", "Fixed", "Group", "Plan", "PlanName", "Reference", "Referrers", "Root", "ViewPlan"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,12 +211,36 @@ class ViewPlan:
         return f"{self.model.__module__}:{self.model.__qualname__}"
 
 
+class PlanName(NamedTuple):
+    """What another process makes a plan of.
+
+    Attributes:
+        views: The views as `module:Class`.
+        database: The database whose documents are read.
+    """
+
+    views: tuple[str, ...]
+    database: Database = Database()
+
+
 @dataclass(frozen=True, repr=False)
 class Plan:
-    """The views of one run, and the collections that they read, each document of which is decoded once."""
+    """The views of one run, and the collections that they read, each document of which is decoded once.
+
+    Attributes:
+        views: The views.
+        families: The models of each collection that they read.
+        database: The database whose documents are read: references into it are joined, others are kept as they are.
+    """
 
     views: tuple[ViewPlan, ...]
     families: tuple[FamilyCodec, ...] = field(compare=False)
+    database: Database = field(default_factory=Database)
+
+    @property
+    def name(self) -> PlanName:
+        """What another process makes this plan of."""
+        return PlanName(tuple(view.reference_name for view in self.views), self.database)
 
     def __repr__(self) -> str:
         return f"Plan({', '.join(view.name for view in self.views)})"

@@ -62,9 +62,10 @@ def test_how_values_are_written(value: Any, text: str) -> None:
     assert same(decode_wire(text.encode()), value)
 
 
+ROOT = "projects/p/databases/(default)/documents/"
 READ = [
     ('{"timestampValue": "2026-01-01T02:00:00+02:00"}', datetime(2026, 1, 1, tzinfo=timezone.utc)),
-    ('{"referenceValue": "projects/p/databases/(default)/documents/users/u1"}', Ref("users/u1")),
+    ('{"referenceValue": "projects/p/databases/(default)/documents/users/u1"}', Ref.at(f"{ROOT}users/u1")),
     ('{"geoPointValue": {"latitude": 1}}', GeoPoint(1.0, 0.0)),
     ('{"doubleValue": 3}', 3.0),
     ('{"mapValue": {}}', {}),

@@ -13,7 +13,7 @@ from pathlib import Path
 from boiler_beam.engine.follow import Settings
 from boiler_beam.events import Change, DeadLetter
 from boiler_beam.oracle import compute
-from boiler_beam.plan import Plan, compile_plan, load_plan
+from boiler_beam.plan import Plan, PlanName, compile_plan, load_plan
 from tests.helpers.engine import Batches, Letters, cut, followed, lived
 from tests.helpers.executors import Outcome, embedded, partitioned, streamed_on_beam, told
 from tests.helpers.histories import Event, changes, lines
@@ -113,7 +113,7 @@ def prove(executor: str, source: str, table: list[Event], seed: int) -> None:
     view = view_of(source)
     if executor == "beam":  # its workers import the view
         view = published(view)
-        plan = load_plan((f"{view.__module__}:{view.__qualname__}",))
+        plan = load_plan(PlanName((f"{view.__module__}:{view.__qualname__}",)))
     else:
         plan = compile_plan([view])
     assert_right(plan, EXECUTORS[executor](plan, table, random.Random(seed)), table)

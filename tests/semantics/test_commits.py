@@ -14,7 +14,7 @@ from boiler_beam import aggregate, group, view_property
 from boiler_beam.engine.follow import Settings
 from boiler_beam.events import Row
 from boiler_beam.oracle import compute
-from boiler_beam.plan import compile_plan, load_plan
+from boiler_beam.plan import PlanName, compile_plan, load_plan
 from tests.helpers.engine import Batches, WatchedSink, cut, followed, lived
 from tests.helpers.executors import streamed_on_beam
 from tests.helpers.histories import Event, changes, lines
@@ -95,7 +95,7 @@ def test_s19_nor_does_one_of_an_engine_that_was_killed(tmp_path: Path) -> None:
 def test_s19_no_row_of_a_pipeline_holds_half_a_transfer(tmp_path: Path) -> None:
     """FnApiRunner brings the changes in any order, and moves its watermark when all are in."""
     pytest.importorskip("apache_beam", reason="Beam is an extra: other Pythons run without it")
-    plan, table = load_plan((f"{__name__}:Total",)), transfers(50)
+    plan, table = load_plan(PlanName((f"{__name__}:Total",))), transfers(50)
     arriving = late(table, random.Random(1))
     outcome = streamed_on_beam(plan, lines(arriving), tmp_path, consistency="commit")
     assert outcome.rows == compute(plan, changes(table)).rows

@@ -16,11 +16,12 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner  # noqa: E
 
 from boiler_beam.connectors import read_dead_letters  # noqa: E402
 from boiler_beam.events import DeadLetter  # noqa: E402
+from boiler_beam.plan import PlanName  # noqa: E402
 from boiler_beam.steps.keyed.wire import encode_letter  # noqa: E402
 from tests.transforms.test_backfill import splits  # noqa: E402
 from transforms import AppendRows, Backfill, Destination, Outlet  # noqa: E402
 
-VIEWS = ("boiler_beam.samples.meeting:MeetingSession",)
+VIEWS = PlanName(("boiler_beam.samples.meeting:MeetingSession",))
 LETTER = DeadLetter(stage="decode", code="malformed_message", message="expected JSON", path="users/u1", input="x")
 
 

@@ -28,13 +28,13 @@ from boiler_beam.connectors.sqlite import SqliteSink  # noqa: E402
 from boiler_beam.engine import backfill  # noqa: E402
 from boiler_beam.engine.memory import MemorySink  # noqa: E402
 from boiler_beam.events import Change, DeadLetter, Row, Stamp, View  # noqa: E402
-from boiler_beam.plan import load_plan  # noqa: E402
+from boiler_beam.plan import PlanName, load_plan  # noqa: E402
 from boiler_beam.steps.messages import decode_pack, partition_of  # noqa: E402
 from pipelines.beam import run_backfill  # noqa: E402
 from transforms import Backfill, Destination, ReadChanges  # noqa: E402
 
-VIEWS = tuple(
-    f"boiler_beam.samples.meeting:{name}" for name in ("MeetingSession", "UserMeetings", "OrganizationSummary")
+VIEWS = PlanName(
+    tuple(f"boiler_beam.samples.meeting:{name}" for name in ("MeetingSession", "UserMeetings", "OrganizationSummary"))
 )
 
 

@@ -17,13 +17,13 @@ from apache_beam.options.pipeline_options import PipelineOptions  # noqa: E402
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner  # noqa: E402
 from apache_beam.testing.util import assert_that, equal_to  # noqa: E402
 
-from boiler_beam.plan import compile_plan  # noqa: E402
+from boiler_beam.plan import PlanName, compile_plan  # noqa: E402
 from boiler_beam.samples.meeting import MeetingSession  # noqa: E402
 from boiler_beam.steps.keyed.wire import decode_event, decode_letter  # noqa: E402
 from transforms import ReadMessages  # noqa: E402
 from transforms.messages import _Decode  # noqa: E402
 
-VIEWS = ("boiler_beam.samples.meeting:MeetingSession",)
+VIEWS = PlanName(("boiler_beam.samples.meeting:MeetingSession",))
 MESSAGES = [
     b'{"boiler_beam": 1, "path": "users/u1", "version": 7, "fields": {"name": "Ann"}}',
     b'{"boiler_beam": 1, "path": "others/o1", "version": 8, "fields": {}}',

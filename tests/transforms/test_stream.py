@@ -23,7 +23,7 @@ import boiler_beam as bb  # noqa: E402
 from boiler_beam import Ref, aggregate, group, root, view_property  # noqa: E402
 from boiler_beam.errors import UsageError  # noqa: E402
 from boiler_beam.events import Touch  # noqa: E402
-from boiler_beam.plan import compile_plan, load_plan  # noqa: E402
+from boiler_beam.plan import PlanName, compile_plan, load_plan  # noqa: E402
 from boiler_beam.steps.keyed.stage import Stage  # noqa: E402
 from boiler_beam.steps.keyed.stages import stages  # noqa: E402
 from boiler_beam.steps.keyed.wire import decode_row, encode, encode_event  # noqa: E402
@@ -124,10 +124,10 @@ def test_s19_no_row_holds_a_part_of_a_commit() -> None:
 
 def test_s19_later_stages_wait_longer() -> None:
     """A stage's watermark is held at the time that the timers of the stage before fire, so it must be past that."""
-    plan, behavior = numbered(MEETING), Behavior(is_commit=True)
+    plan, behavior = numbered(PlanName((MEETING,))), Behavior(is_commit=True)
     known = list(stages(plan, Outputs(plan)).values())
     ripe = [
-        stateful(stage, MEETING, level, behavior, is_counting=False)._ripe_at(1_234_567)
+        stateful(stage, PlanName((MEETING,)), level, behavior, is_counting=False)._ripe_at(1_234_567)
         for level, stage in enumerate(known)
     ]
     assert ripe == [1_235_000 + 1_000 * level for level in range(len(known))]
@@ -198,7 +198,7 @@ def test_s3_what_went_long_before_the_program_began_is_forgotten(
 def graph(view: str, behavior: Behavior, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What Dataflow would be sent of a view: each stage with its coder, state and timers."""
     monkeypatch.setenv("NO_GCE_CHECK", "true")
-    plan = load_plan((view,))
+    plan = load_plan(PlanName((view,)))
     arguments = ["--runner=DataflowRunner", "--dry_run=True", "--project=project", "--region=r", "--streaming"]
     options = PipelineOptions([*arguments, "--temp_location=gs://bucket/temp", "--no_auth"])
     pipeline = beam.Pipeline(options=options)

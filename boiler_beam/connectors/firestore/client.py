@@ -16,6 +16,7 @@ import grpc
 
 from boiler_beam.connectors.firestore.protos import METHODS
 from boiler_beam.errors import BoilerBeamError, UsageError
+from boiler_beam.values import Database
 
 __all__ = ["PASSING", "Client", "emulator_hint", "explained"]
 
@@ -58,6 +59,7 @@ class Client:
 
     Attributes:
         uri: Names it in messages.
+        location: Its project and name.
         database: Its resource name, `projects/p/databases/(default)`.
         root: What stands before every document's path, `projects/p/databases/(default)/documents/`.
         emulator: HOST:PORT of the emulator, or empty.
@@ -74,8 +76,9 @@ class Client:
                 f"{self.uri}: expected firestore:PROJECT or firestore:PROJECT/DATABASE, got {address!r}; "
                 "fix: write the project's id (gcloud config get project)"
             )
-        self.database = f"projects/{found[1]}/databases/{found[2] or '(default)'}"
-        self.root = f"{self.database}/documents/"
+        self.location = Database(found[1], found[2]) if found[2] else Database(found[1])
+        self.root = self.location.root
+        self.database = self.root.removesuffix("/documents/")
         self.emulator = environ.get("FIRESTORE_EMULATOR_HOST", "")
         self._metadata = [("google-cloud-resource-prefix", self.database)]
         self._metadata.append(("x-goog-request-params", f"database={self.database}"))

@@ -74,18 +74,24 @@ def _stamp_in(fields: Any) -> Stamp:
     return Stamp(*(fields[name].integer_value if name in fields else 0 for name in Stamp._fields))
 
 
-def row_of(client: Client, document: Any) -> Row:
-    """The row that a protobuf document holds; one that nobody stamped is older than any."""
-    fields = wire_of_fields(document.fields)
+def row_of(client: Client, document: Any, references: str = "") -> Row:
+    """The row that a protobuf document holds; one that nobody stamped is older than any.
+
+    Args:
+        client: The database that holds it.
+        document: The document.
+        references: What the names of local documents begin with (see `WriteOptions`).
+    """
+    fields = wire_of_fields(document.fields, references or client.root)
     stamp = fields.pop(STAMP, None)
     numbers = [stamp.get(name, 0) if isinstance(stamp, dict) else 0 for name in Stamp._fields]
     return Row(client.path_of(document.name), Stamp(*numbers), _encode(fields))
 
 
-def standing_of(client: Client, document: Any) -> Row:
-    """What stands: the row that a protobuf document holds, or the deletion that a tombstone tells of."""
+def standing_of(client: Client, document: Any, references: str = "") -> Row:
+    """What stands: the row that a protobuf document holds (see `row_of`), or the deletion that a tombstone tells of."""
     if not client.path_of(document.name).startswith(f"{TOMBSTONES}/"):
-        return row_of(client, document)
+        return row_of(client, document, references)
     return Row(document.fields["path"].string_value, _stamp_in(document.fields), None)
 
 
@@ -129,6 +135,7 @@ class Guard:
             wait the newest goes.
         retention_seconds: How long tombstones stay, where the database has a TTL policy on `expireAt`.
         now: Seconds since the epoch, for that.
+        references: What stands before the paths of references in rows; see `WriteOptions`.
         permit: What says whether this program may write; None: it may.
 
     Attributes:
@@ -143,11 +150,12 @@ class Guard:
         pace_seconds: float = 1.0,
         retention_seconds: float = RETENTION_SECONDS,
         now: Callable[[], float] = time.time,
+        references: str = "",
         permit: Permit | None = None,
     ) -> None:
         self.writer, self.client, self.counts = writer, writer.client, writer.counts
         self.cached, self.pace_seconds, self.retention_seconds = cached, pace_seconds, retention_seconds
-        self.now, self.permit = now, permit
+        self.now, self.references, self.permit = now, references or writer.client.root, permit
         self.held: dict[str, Row] = {}
         self._known: OrderedDict[str, _Known] = OrderedDict()
         self._late: list[tuple[Row, int]] = []  # created after the permit may have lapsed
@@ -259,7 +267,7 @@ class Guard:
             put_micros(fields["expireAt"].timestamp_value, round((self.now() + self.retention_seconds) * 1e6))
             return [_following(written, known.tombstone), self._deletion(row.path, known.row)]
         written.update.name = self.client.root + row.path
-        put_fields(written.update.fields, row.fields, self.client.root)
+        put_fields(written.update.fields, row.fields, self.references)
         put_stamp(written.update.fields[STAMP].map_value.fields, row.stamp)
         if known.row and not known.tombstone:
             return [_following(written, known.row)]
@@ -324,7 +332,10 @@ class Guard:
                 stamp = (
                     _stamp_in(document.fields[STAMP].map_value.fields) if STAMP in document.fields else Stamp(0, 0, 0)
                 )
-                if stamp == asked[path].stamp and row_of(self.client, document).fields == asked[path].fields:
+                if (
+                    stamp == asked[path].stamp
+                    and row_of(self.client, document, self.references).fields == asked[path].fields
+                ):
                     same.add(path)
                 known = self._known[path]
                 self._known[path] = known._replace(row=micros, stamp=max(known.stamp, stamp))

@@ -41,6 +41,8 @@ class WriteOptions:
         is_together: Whether the rows of one `write` go in as few Commits as can be (consistency `commit`).
         cached: How many rows' stamps a writer remembers.
         retention_seconds: How long tombstones stay.
+        references: What stands before the paths of references in rows, which are relative to the database that the
+            documents are read from: `projects/p/databases/(default)/documents/`; empty for the sink's own database.
         asks_topics: Whether a backfill asks a stream on many machines, which renews no lease, to write what differs;
             else such a stream has ended, and the backfill writes.
         lapse_seconds: After which a lease that was not renewed is anybody's.
@@ -54,6 +56,7 @@ class WriteOptions:
     is_together: bool = False
     cached: int = 100_000
     retention_seconds: float = RETENTION_SECONDS
+    references: str = ""
     asks_topics: bool = True
     lapse_seconds: float = 60.0
     renew_seconds: float = 15.0

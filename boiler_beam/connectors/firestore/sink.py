@@ -60,6 +60,7 @@ def guarded(client: Client, options: WriteOptions, lease: Lease | None = None) -
         cached=options.cached,
         pace_seconds=options.pace_seconds,
         retention_seconds=options.retention_seconds,
+        references=options.references,
         permit=lease,
     )
 
@@ -97,7 +98,7 @@ class FirestoreSink(Sink):
             last, number = None, 0
             for document in self._page(request, view):
                 last, number = document.name, number + 1
-                row = row_of(self.client, document)
+                row = row_of(self.client, document, self.options.references)
                 if view.matches(row.path):
                     yield row
             if last is None or number < _PAGE:
@@ -296,7 +297,11 @@ class _Backfill(BackfillWriter):
         for chunk in islice(self._chunks(), begin, None):
             asked = {row.path: row for name, row in chunk if name in views}
             answers = self.guard.documents(list(asked))
-            there = [standing_of(client, answer.found) for answer in answers if answer.HasField("found")]
+            there = [
+                standing_of(client, answer.found, self.sink.options.references)
+                for answer in answers
+                if answer.HasField("found")
+            ]
             stands = {row.path: row for row in there}
             compared = []
             for path, wanted in asked.items():

@@ -83,6 +83,7 @@ class FirestoreSource(KeyedSource):
     def __init__(self, rest: str) -> None:
         super().__init__(rest)
         self.client = Client(rest)
+        self.database = self.client.location
         self.reader = Reader(self.client)
         self.billed = self.reader.billed
         self.read_time: int | None = None

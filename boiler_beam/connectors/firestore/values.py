@@ -6,6 +6,7 @@ import base64
 import math
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
+from functools import lru_cache
 from operator import attrgetter
 from typing import Any
 
@@ -55,7 +56,9 @@ def _geo_point(value: Any) -> dict[str, Any]:
     return {"geoPointValue": {"latitude": _number(point.latitude), "longitude": _number(point.longitude)}}
 
 
-_WIRE: dict[str | None, Callable[[Any], Any]] = {
+_KIND = "value_type"
+_Readers = dict[str | None, Callable[[Any], Any]]
+_SCALARS: _Readers = {
     None: lambda value: None,
     "null_value": lambda value: None,
     "boolean_value": attrgetter("boolean_value"),
@@ -64,26 +67,45 @@ _WIRE: dict[str | None, Callable[[Any], Any]] = {
     "double_value": _double,
     "timestamp_value": _timestamp,
     "bytes_value": lambda value: {"bytesValue": base64.b64encode(value.bytes_value).decode("ascii")},
-    "reference_value": lambda value: {"referenceValue": value.reference_value.split("/", 5)[5]},
     "geo_point_value": _geo_point,
-    "array_value": lambda value: [_WIRE[one.WhichOneof(_KIND)](one) for one in value.array_value.values],
-    "map_value": lambda value: to_wire_map(dict(value.map_value.fields), _wire),
 }
-_KIND = "value_type"
 
 
-def _wire(value: Any) -> Any:
-    return _WIRE[value.WhichOneof(_KIND)](value)
+@lru_cache(maxsize=64)
+def _readers(root: str) -> _Readers:
+    """What reads each kind of value, where references to documents below a root are local."""
+
+    def wire(value: Any) -> Any:
+        return readers[value.WhichOneof(_KIND)](value)
+
+    def reference(value: Any) -> dict[str, str]:
+        return {"referenceValue": value.reference_value.removeprefix(root)}
+
+    readers: _Readers = {
+        **_SCALARS,
+        "reference_value": reference,
+        "array_value": lambda value: [readers[one.WhichOneof(_KIND)](one) for one in value.array_value.values],
+        "map_value": lambda value: to_wire_map(dict(value.map_value.fields), wire),
+    }
+    return readers
 
 
-def wire_of_fields(fields: Any) -> dict[str, Any]:
-    """What msgspec writes as the JSON of a protobuf map's fields."""
-    return {name: _WIRE[value.WhichOneof(_KIND)](value) for name, value in fields.items()}
+def wire_of_fields(fields: Any, root: str) -> dict[str, Any]:
+    """What msgspec writes as the JSON of a protobuf map's fields.
+
+    Args:
+        fields: The map.
+        root: What the names of local documents begin with, `projects/p/databases/(default)/documents/`: references to
+            these are written by relative paths, others by full names.
+    """
+    readers = _readers(root)
+    return {name: readers[value.WhichOneof(_KIND)](value) for name, value in fields.items()}
 
 
 def fields_of(document: Any) -> msgspec.Raw:
-    """The JSON bytes of a protobuf document's fields, as `Change.fields` has them."""
-    return msgspec.Raw(_encode(wire_of_fields(document.fields)))
+    """The JSON bytes of a protobuf document's fields, as `Change.fields` has them; local is its own database."""
+    root = "/".join([*document.name.split("/", 5)[:5], ""])
+    return msgspec.Raw(_encode(wire_of_fields(document.fields, root)))
 
 
 def put_fields(fields: Any, data: bytes, root: str) -> None:
@@ -92,7 +114,7 @@ def put_fields(fields: Any, data: bytes, root: str) -> None:
     Args:
         fields: They are put beside those that are there.
         data: An object as `boiler_beam.values.encode_fields` writes it.
-        root: What stands before the path of a reference, `projects/p/databases/(default)/documents/`.
+        root: What stands before the path of a local reference, `projects/p/databases/(default)/documents/`.
 
     Raises:
         ValueError: A typed value is malformed.
@@ -143,7 +165,8 @@ def _put_double(value: Any, item: Any, root: str) -> None:
 
 
 def _put_reference(value: Any, item: Any, root: str) -> None:
-    value.reference_value = root + from_wire(item).path
+    ref = from_wire(item)
+    value.reference_value = root + ref.path if ref.is_local else ref.path
 
 
 def _put_geo_point(value: Any, item: Any, root: str) -> None:

@@ -14,7 +14,7 @@ import pytest
 import boiler_beam as bb
 from boiler_beam import Ref, Store, aggregate, group, reference, root, view_property
 from boiler_beam.errors import UsageError
-from boiler_beam.plan import Group, Reference, Referrers, Root, compile_plan, load_plan, refuse_main
+from boiler_beam.plan import Group, PlanName, Reference, Referrers, Root, compile_plan, load_plan, refuse_main
 from boiler_beam.plan.explain import explain
 from boiler_beam.plan.reads import edges_read
 from boiler_beam.samples.meeting import MeetingSession, OrganizationSummary, User, UserMeetings
@@ -104,8 +104,8 @@ class Chained(bb.DomainModel, collection="chained"):
 
 
 FINGERPRINT = (
-    "from boiler_beam.plan import load_plan; "
-    "views = load_plan(('tests.helpers.shop:PersonCard', 'tests.helpers.town:MessageCard')).views; "
+    "from boiler_beam.plan import PlanName, load_plan; "
+    "views = load_plan(PlanName(('tests.helpers.shop:PersonCard', 'tests.helpers.town:MessageCard'))).views; "
     "print(*[view.fingerprint for view in views])"
 )
 
@@ -203,9 +203,9 @@ def test_classes_in_main_are_refused_for_workers(monkeypatch: pytest.MonkeyPatch
 
 
 def test_views_are_found_by_name() -> None:
-    assert load_plan(("tests.helpers.shop:TeamCard",)).views[0].model is TeamCard
+    assert load_plan(PlanName(("tests.helpers.shop:TeamCard",))).views[0].model is TeamCard
     with pytest.raises(UsageError, match=r"tests.helpers.shop:Nobody: expected a view model, got None"):
-        load_plan(("tests.helpers.shop:Nobody",))
+        load_plan(PlanName(("tests.helpers.shop:Nobody",)))
 
 
 def test_explain_names_fixed_documents_and_unlimited_collects() -> None:

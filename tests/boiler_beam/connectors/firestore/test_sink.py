@@ -74,7 +74,7 @@ def touches(sink: FirestoreSink, view: str) -> list[dict[str, Any]]:
     request = RunQueryRequest(parent=f"{client.root}_boiler/{view}")
     request.structured_query.from_.add(collection_id="touches")
     answers = client.call("RunQuery", request)
-    found = [wire_of_fields(one.document.fields) for one in answers if one.HasField("document")]
+    found = [wire_of_fields(one.document.fields, client.root) for one in answers if one.HasField("document")]
     return sorted(found, key=lambda one: one["path"])
 
 

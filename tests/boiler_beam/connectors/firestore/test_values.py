@@ -18,7 +18,7 @@ ROOT = "projects/p/databases/(default)/documents/"
 
 @given(fields())
 def test_fields_survive_protobuf(given_fields: dict[str, object]) -> None:
-    document, data = Document(), encode_fields(given_fields)
+    document, data = Document(name=f"{ROOT}things/one"), encode_fields(given_fields)
     put_fields(document.fields, data, ROOT)
     assert encode_fields(decode_fields(fields_of(document))) == data
 
