@@ -10,7 +10,7 @@ import apache_beam as beam
 from boiler_beam.connectors import open_source
 from boiler_beam.events import DeadLetter
 from boiler_beam.plan import PlanName, load_plan
-from boiler_beam.steps.messages import Failure, Observed, Statistics
+from boiler_beam.steps.messages import Failure, Observed, Statistics, Unreadable
 from boiler_beam.steps.newest import families_lost
 from boiler_beam.steps.partition import WRITE
 from transforms.packs import Packer, packing
@@ -60,6 +60,8 @@ class _Read(beam.DoFn):  # type: ignore[misc]
             if isinstance(change, DeadLetter):
                 packer.send(WRITE, Failure(change))
                 lost.update(families_lost(plan, change))
+                if change.path is not None:
+                    packer.send(OBSERVED, Unreadable(change.path))
                 continue
             number += 1
             newest = max(newest, change.version)

@@ -13,8 +13,10 @@ from boiler_beam.connectors import open_sink
 from boiler_beam.connectors.firestore.options import WriteOptions
 from boiler_beam.engine.memory import MemorySink
 from boiler_beam.engine.write import Prune, RowWriter
+from boiler_beam.events import DeadLetter
 from boiler_beam.plan import PlanName, load_plan
-from boiler_beam.steps.messages import Failure, Rendered, Statistics, Unknown, decode_pack
+from boiler_beam.steps import taint
+from boiler_beam.steps.messages import Failure, MayBelong, Rendered, Statistics, Unknown, decode_pack
 from transforms.letters import letters_of_a_worker
 from transforms.packs import PACKED
 
@@ -75,15 +77,29 @@ class _Write(beam.DoFn):  # type: ignore[misc]
     def process(self, element: tuple[int, Iterable[bytes]]) -> Iterator[Any]:
         _, packs = element
         plan = load_plan(self.views)
-        # Counts are wanted before the first row is written: the packs are gone through twice.
+        # Counts, and what may belong to any row, are wanted before the first row: the packs are gone through twice.
         total = Statistics(0, 0, 0, [])
+        may_belong: list[list[taint.MayBelong]] = [[] for _ in plan.views]
+        unknown: list[Unknown] = []
         for message in _messages(packs):
-            if isinstance(message, Statistics):
-                total.changes += message.changes
-                total.documents += message.documents
-                total.newest_version = max(total.newest_version, message.newest_version)
-                total.invalid_families += message.invalid_families
+            match message:
+                case Statistics():
+                    total.changes += message.changes
+                    total.documents += message.documents
+                    total.newest_version = max(total.newest_version, message.newest_version)
+                    total.invalid_families += message.invalid_families
+                case MayBelong():
+                    may_belong[message.view].append(taint.MayBelong(message.document, message.known))
+                case Unknown():
+                    unknown.append(message)
         destination, letters = self.destination, 0
+
+        def refuse(letter: DeadLetter) -> None:
+            nonlocal letters
+            letters += 1
+            if not destination.dry_run:
+                dead_letters.write(letter)
+
         sink = open_sink(destination.sink, destination.options)
         dead_letters = letters_of_a_worker(destination.dead_letters, is_remote=destination.is_remote)
         if destination.dry_run:
@@ -91,21 +107,20 @@ class _Write(beam.DoFn):  # type: ignore[misc]
         read_time = total.newest_version if destination.read_time is None else destination.read_time
         try:
             with sink.backfill([view.target for view in plan.views]) as writer:
-                rows = RowWriter(plan.views, sink, writer, read_time)
+                rows = RowWriter(plan.views, sink, writer, read_time, refuse)
+                for place, some in enumerate(may_belong):
+                    rows.may_belong(place, some)
+                for one in unknown:
+                    rows.unknown(one.view, one.path, one.tainted_by)
                 for message in _messages(packs):
                     match message:
                         case Rendered():
-                            rows.write(message.view, message.path, message.fields)
-                        case Unknown():
-                            rows.taint(message.view, message.path)
+                            rows.write(message.view, message.path, message.fields, message.tainted_by)
                         case Failure():
-                            letters += 1
-                            if not destination.dry_run:
-                                dead_letters.write(message.letter)
+                            refuse(message.letter)
                 dead_roots = [view.root.family in total.invalid_families for view in plan.views]
                 for letter in rows.finish(destination.prune, dead_roots):
-                    letters += 1
-                    dead_letters.write(letter)
+                    refuse(letter)
         finally:
             dead_letters.close()
         counts = {"changes": total.changes, "documents": total.documents, "dead_letters": letters}

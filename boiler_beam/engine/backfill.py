@@ -105,15 +105,17 @@ def backfill(
         report.changes = versions.number_of_changes
         report.documents = sum(map(len, versions.documents))
         as_of = max([source.read_time or 0 for source in sources]) or versions.newest_version
-        rows = RowWriter(plan.views, sink, writer, as_of if read_time is None else read_time)
+        rows = RowWriter(plan.views, sink, writer, as_of if read_time is None else read_time, count)
         join = Join(plan, versions, count)
         done = 0
         for place, view in enumerate(plan.views):
-            for row in join.rows(view):
+            may_belong, computed = join.of_view(view)
+            rows.may_belong(place, may_belong)
+            for row in computed:
                 if row.fields is not None:
-                    rows.write(place, row.path, row.fields)
+                    rows.write(place, row.path, row.fields, row.tainted_by)
                 else:
-                    rows.taint(place, row.path)
+                    rows.unknown(place, row.path, row.tainted_by)
                 done += 1
                 if done % _BATCH == 0:
                     progress("rows", done)

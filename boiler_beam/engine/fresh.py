@@ -45,7 +45,7 @@ def fresh_row(view: type[ViewModel], row_id: str, source: str | Source, at: Mapp
     joined = ViewJoin(Join(plan, versions, letters.append), planned)
     copies = [copy for own in joined.own() if own.row_id == row_id for copy in joined.copies(own)]
     wanted = [copy for copy in copies if at.items() <= planned.paths.at(copy.path).items()]
-    if any(copy.fields is None for copy in copies):
+    if any(copy.fields is None or copy.tainted_by for copy in copies):
         why = "; ".join(f"{letter.path}: {letter.message}" for letter in letters) or "a document is invalid"
         raise BoilerBeamError(
             f"{planned.name} {row_id}: expected documents that make a row, got: {why}; fix: correct it"

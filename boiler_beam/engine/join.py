@@ -7,7 +7,7 @@ is built once for each edge.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -22,10 +22,13 @@ from boiler_beam.steps.claims import Claims
 from boiler_beam.steps.functions import NOTHING, FunctionRaised, contribution, group_ids, is_shown, references, targets
 from boiler_beam.steps.newest import NewestVersions, dead_letter_of
 from boiler_beam.steps.row import Copy, is_missing, render
+from boiler_beam.steps.taint import MayBelong, marked, suspicion
 
 __all__ = ["Join", "Own", "ViewJoin"]
 
 _NONE: dict[str, DomainModel] = {}
+Taints = dict[str, tuple[str, ...]]
+"""Invalid documents by where they may be at an edge."""
 
 
 class Join:
@@ -40,9 +43,16 @@ class Join:
     def __init__(self, plan: Plan, versions: NewestVersions, refuse: Callable[[DeadLetter], None]) -> None:
         self.plan, self.versions, self.refuse = plan, versions, refuse
 
-    def rows(self, view: ViewPlan) -> Iterator[Copy]:
-        """The rows of a view; without fields where they can't be told from here: tainted, or a getter raised."""
+    def of_view(self, view: ViewPlan) -> tuple[Sequence[MayBelong], Iterator[Copy]]:
+        """The invalid documents that may belong to any row of a view, and its rows.
+
+        Rows have no fields where they can't be known from here: a getter raised, or an invalid document may make them.
+        """
         joined = ViewJoin(self, view)
+        return joined.may_belong, self._rows(joined)
+
+    def _rows(self, joined: ViewJoin) -> Iterator[Copy]:
+        view = joined.view
         if view.paths.is_unique:
             for own in joined.own():
                 yield from joined.copies(own)
@@ -57,7 +67,7 @@ class Join:
 
 
 class Own(NamedTuple):
-    """What makes a row: its id, its key, the root or the members, and whether one of these is invalid.
+    """What makes a row: its id, its key, the root or the members, and the invalid documents that may be among these.
 
     A row that only an invalid document would make has no documents.
     """
@@ -65,7 +75,7 @@ class Own(NamedTuple):
     row_id: str
     key: Any
     documents: dict[str, DomainModel]
-    is_tainted: bool
+    tainted_by: tuple[str, ...]
 
 
 class ViewJoin:
@@ -77,9 +87,14 @@ class ViewJoin:
         self.index = {edge.name: self._index(edge) for edge in view.edges}
         self.contributions = [self._contributions(place) for place in range(len(view.aggregates))]
         self.is_anything_invalid = any(self.versions.invalid[edge.family] for edge in view.edges)
-        self.taints: dict[str, frozenset[str]] = {}
-        if self.is_anything_invalid:
-            self.taints = {edge.name: self._taints(edge, self.versions.invalid[edge.family]) for edge in view.edges}
+        self.may_belong: list[MayBelong] = []
+        self.taints: dict[str, Taints] = {edge.name: self._taints(edge) for edge in view.edges}
+        shared = _shared(view)
+        self._own_edges = [edge for edge in view.edges[1:] if edge.name not in shared]
+        reach = self.reacher({})
+        for edge in view.edges[1:]:
+            if edge.name in shared:
+                self.may_belong += [MayBelong(path) for path in self._tainting(edge, reach)]
 
     # What is made once for each edge ----------------------------------------------------------------------------------
 
@@ -131,43 +146,38 @@ class ViewJoin:
                 self._raised(edge, document, error)
         return found
 
-    def _taints(self, edge: Edge, invalid: Iterable[str]) -> frozenset[str]:
-        """The paths (or row ids, or targets) by which invalid documents may reach a row over this edge (S5)."""
-        if not isinstance(edge, (Referrers, Group)):
-            return frozenset(invalid)
-        found: set[str] = set()
-        for path in invalid:
+    def _taints(self, edge: Edge) -> Taints:
+        """By each path, row id or target the invalid documents that may be there at an edge (S5)."""
+        found: defaultdict[str, list[str]] = defaultdict(list)
+        for path in self.versions.invalid[edge.family]:
             standing = self.versions.documents[edge.family].get(path)
-            for reading in (standing, self.versions.partial(edge.family, path)):
-                try:
-                    if isinstance(edge, Referrers):
-                        found.update(targets(edge, reading) if reading is not None else ())
-                    else:
-                        found.update(one for one, _ in group_ids(edge, reading)) if reading is not None else None
-                except FunctionRaised:
-                    continue  # the field that would say it is invalid itself
-        return frozenset(found)
+            keys, unknown = suspicion(edge, path, standing, self.versions.partial(edge.family, path))
+            for key in keys:
+                found[key].append(path)
+            if unknown is not None:
+                self.may_belong.append(MayBelong(path, unknown))
+        return {key: tuple(paths) for key, paths in found.items()}
 
     # What is made for each row ----------------------------------------------------------------------------------------
 
     def own(self) -> Iterator[Own]:
         """What makes each row of the view."""
         root = self.view.root
-        taints = self.taints.get(root.name, frozenset())
+        taints = self.taints[root.name]
         match root:
             case Root():
                 documents = self.documents[root.name]
                 for path, document in documents.items():
-                    yield Own(self.view.row_id(path), document.doc_id, {path: document}, path in taints)
-                for path in taints - documents.keys():
-                    yield Own(self.view.row_id(path), "", {}, True)
+                    yield Own(self.view.row_id(path), document.doc_id, {path: document}, taints.get(path, ()))
+                for path in taints.keys() - documents.keys():
+                    yield Own(self.view.row_id(path), "", {}, taints[path])
             case Group():
                 index = self.index[root.name]
                 for row_id, members in index.items():
                     key = next(key for one, key in group_ids(root, members[0]) if one == row_id)
-                    yield Own(row_id, key, {document.path: document for document in members}, row_id in taints)
-                for row_id in taints - index.keys():
-                    yield Own(row_id, "", {}, True)
+                    yield Own(row_id, key, {one.path: one for one in members}, taints.get(row_id, ()))
+                for row_id in taints.keys() - index.keys():
+                    yield Own(row_id, "", {}, taints[row_id])
             case _:
                 assert_never(root)
 
@@ -185,10 +195,18 @@ class ViewJoin:
         return reached_over
 
     def copies(self, own: Own) -> Sequence[Copy]:
-        """The copies of a row."""
+        """The copies of a row; of one that an invalid document may belong to also the mask of copies not known."""
         view, reach = self.view, self.reacher(own.documents)
-        if own.is_tainted or (self.is_anything_invalid and self._is_tainted(reach, self.taints)):
-            return [Copy(view.paths.mask(own.row_id), None)]
+        tainted_by = self.tainted_by(own, reach) if self.is_anything_invalid else ()
+        copies = self._rendered(own, reach)
+        if tainted_by:
+            return marked(view, own.row_id, copies, tainted_by)
+        return copies
+
+    def _rendered(self, own: Own, reach: Callable[[str], dict[str, DomainModel]]) -> Sequence[Copy]:
+        view = self.view
+        if not own.documents:
+            return ()
         for edge in view.edges:
             if is_missing(edge, _NONE) and is_missing(edge, reach(edge.name)):
                 return ()
@@ -227,37 +245,39 @@ class ViewJoin:
                 fold.add(state, path, value)
         return fold.result(state)
 
-    def is_tainted_by(self, own: Own, path: str) -> bool:
-        """Whether a row can't be told because of this document: it is invalid, and may be one of the row's."""
-        invalid, view = self.versions.invalid, self.view
-        taints = {edge.name: self._taints(edge, {path} & invalid[edge.family].keys()) for edge in view.edges}
-        roots = taints[view.root.name]
-        ids = roots if isinstance(view.root, Group) else map(view.row_id, roots)
-        return own.row_id in ids or self._is_tainted(self.reacher(own.documents), taints)
+    def tainted_by(self, own: Own, reach: Callable[[str], dict[str, DomainModel]]) -> tuple[str, ...]:
+        """The invalid documents that may be one of the row's, for all that is known of their keys."""
+        found = dict.fromkeys(own.tainted_by)
+        for edge in self._own_edges if own.documents else ():
+            found.update(dict.fromkeys(self._tainting(edge, reach)))
+        return tuple(sorted(found))
 
-    def _is_tainted(
-        self, reach: Callable[[str], dict[str, DomainModel]], tainting: Mapping[str, frozenset[str]]
-    ) -> bool:
-        for edge in self.view.edges[1:]:
-            taints = tainting[edge.name]
-            if not taints:
-                continue
-            match edge:
-                case Reference():
-                    if any(
-                        path in taints
-                        for parent in reach(edge.parent or "").values()
-                        for _, path in self._references(edge, parent)
-                    ):
-                        return True
-                case Referrers():
-                    if not taints.isdisjoint(reach(edge.parent or "")):
-                        return True
-                case Fixed():
-                    if edge.path in taints:
-                        return True
-                case Root() | Group():
-                    raise AssertionError("a row has one root")
-                case _:
-                    assert_never(edge)
-        return False
+    def _tainting(self, edge: Edge, reach: Callable[[str], dict[str, DomainModel]]) -> Iterator[str]:
+        """The invalid documents that may be reached over an edge."""
+        if taints := self.taints[edge.name]:
+            for key in self._keys(edge, reach):
+                yield from taints.get(key, ())
+
+    def _keys(self, edge: Edge, reach: Callable[[str], dict[str, DomainModel]]) -> Iterable[str]:
+        """Where a row looks for documents over an edge."""
+        match edge:
+            case Reference():
+                parents = reach(edge.parent or "").values()
+                return (path for parent in parents for _, path in self._references(edge, parent))
+            case Referrers():
+                return reach(edge.parent or "")
+            case Fixed():
+                return (edge.path,)
+            case Root() | Group():
+                raise AssertionError("a row has one root")
+            case _:
+                assert_never(edge)
+
+
+def _shared(view: ViewPlan) -> set[str]:
+    """The edges over which all rows of a view reach the same: a fixed document, and what hangs on it."""
+    found: set[str] = set()
+    for edge in view.edges:  # parents first
+        if isinstance(edge, Fixed) or edge.parent in found:
+            found.add(edge.name)
+    return found

@@ -59,8 +59,9 @@ def why(plan: Plan, versions: NewestVersions, row_path: str, letters: Sequence[D
 
 def _refused(joined: ViewJoin, own: Own, letters: Sequence[DeadLetter]) -> Iterator[str]:
     """The inputs that keep a row from being told."""
+    tainted_by = joined.tainted_by(own, joined.reacher(own.documents))
     for letter in letters:
-        if letter.stage != "render" and letter.path is not None and joined.is_tainted_by(own, letter.path):
+        if letter.stage != "render" and letter.path in tainted_by:
             yield f"dead letter {letter.code} of {letter.path}: {letter.message}"
 
 

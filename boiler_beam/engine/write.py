@@ -1,24 +1,33 @@
 """What a backfill writes: rows that differ from those that stand, with stamps; and which rows it may delete.
 
 A row is written when the sink lacks it, holds other fields or an older generation, and its own stamp is not older than
-the one that stands (rules 2 and 3, S13, S14). Rows that were not computed are pruned, if that is safe.
+the one that stands (rules 2 and 3, S13, S14). Rows that were not computed are pruned, if that is safe. A row that an
+invalid document may belong to is written only where none stands, and named in a dead letter (S5).
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from boiler_beam.connectors.base import BackfillWriter, Control, Sink
 from boiler_beam.events import DeadLetter, Row, Stamp
 from boiler_beam.plan import ViewPlan
+from boiler_beam.steps.taint import MayBelong
 
 __all__ = ["Prune", "RowWriter", "ViewReport", "allowed", "refusal_to_prune"]
 
 Prune = Literal["safe", "all", "none"]
 SAFE_ROWS, SAFE_SHARE = 10, 0.2
+_NAMED = 100
+"""Rows of a view that are named one by one when they are written though a document may belong to any of them."""
+_SHOWN = 3
+_LEFT = "the row that stands was left as it is"
+_WRITTEN = "no row stood, and it was written without it"
+_NOT_COMPUTED = "no row stands, and without it there is none"
+_OTHER_COPIES = "other copies of the row may be missing"
 
 
 @dataclass
@@ -31,7 +40,7 @@ class ViewReport:
         updated: Rows whose fields or generation changed.
         unchanged: Rows that stand as they were computed.
         deleted: Rows that were pruned.
-        tainted: Rows that can't be told, because a document or getter they need failed: left as they were.
+        tainted: Rows that were left as they were, because an invalid document may belong to them, or a getter raised.
         newer: Rows that stand with a stamp newer than this backfill's: left as they were.
         kept: Rows that were not computed, and not deleted either.
         kept_newer: Those of them that stand with a stamp newer than this backfill's.
@@ -66,14 +75,32 @@ class ViewReport:
 
 
 class _Standing:
-    """What the sink holds of a view: a stamp and a digest of the fields for each path."""
+    """What the sink holds of a view: a stamp and a digest of the fields for each path.
+
+    Attributes:
+        masks: The masks of rows whose copies can't all be known, each with the invalid documents that are the reason.
+        may_belong: Invalid documents that may belong to any row.
+        named: The masks of the rows that were named as tainted.
+        written: How many rows were written that documents of `may_belong` may belong to.
+    """
 
     def __init__(self, sink: Sink, view: ViewPlan, control: Control | None) -> None:
-        self.control, self.generation = control, 1
+        self.view, self.control, self.generation = view, control, 1
         if control is not None:
             self.generation = control.generation + (control.fingerprint != view.fingerprint)
         self.rows = {row.path: (row.stamp, _digest(row.fields or b"")) for row in sink.standing(view.target)}
-        self.tainted_masks: set[str] = set()
+        self.masks: dict[str, tuple[str, ...]] = {}
+        self.may_belong: list[MayBelong] = []
+        self.named: set[str] = set()
+        self.written = 0
+
+    def known_taints(self, path: str) -> tuple[str, ...]:
+        """The invalid documents that make some row of this path's mask unknown."""
+        return self.masks.get(self.view.paths.mask_of(path), ()) if self.masks else ()
+
+    def possible_taints(self, path: str) -> tuple[str, ...]:
+        """The invalid documents that may belong to any row, and so to that of a path."""
+        return tuple(dict.fromkeys(one.document for one in self.may_belong if one.includes_path(self.view, path)))
 
 
 def _digest(fields: bytes) -> bytes:
@@ -89,6 +116,7 @@ class RowWriter:
         sink: Where rows go.
         writer: The sink's open backfill.
         read_time: The version of every row written, in microseconds since the epoch (S16).
+        refuse: Takes the dead letters that name tainted rows.
         reports: One for each view, in the plan's order.
     """
 
@@ -96,6 +124,7 @@ class RowWriter:
     sink: Sink
     writer: BackfillWriter
     read_time: int
+    refuse: Callable[[DeadLetter], None]
     reports: list[ViewReport] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -104,29 +133,84 @@ class RowWriter:
         self._targets = [view.target for view in self.views]
         self.reports = [ViewReport(view.name) for view in self.views]
 
-    def write(self, place: int, path: str, fields: bytes) -> None:
-        """Takes a computed row of the view at this place."""
+    def may_belong(self, place: int, documents: Iterable[MayBelong]) -> None:
+        """Takes, before any row, the invalid documents that may belong to any row of the view at this place."""
+        self._standing[place].may_belong += sorted(set(documents), key=lambda one: one.document)
+
+    def unknown(self, place: int, path: str, tainted_by: tuple[str, ...]) -> None:
+        """Takes the path of a row that is not known, or the mask of its copies: what stands there stays.
+
+        Where several rows may want one path, these come before the rows that are known.
+
+        Args:
+            place: Of the view.
+            path: The path or mask.
+            tainted_by: The invalid documents that may make the row; none where a getter raised.
+        """
+        standing = self._standing[place]
+        standing.masks[path] = tainted_by
+        if not tainted_by:
+            self.reports[place].tainted += 1
+
+    def write(self, place: int, path: str, fields: bytes, tainted_by: tuple[str, ...] = ()) -> None:
+        """Takes a computed row of the view at this place, and the invalid documents that may belong to it."""
         report, standing = self.reports[place], self._standing[place]
         stamp = Stamp(standing.generation, self.read_time, 0)
         known = standing.rows.pop(path, None)
+        certain = tainted_by or standing.known_taints(path)
         if known is None:
             report.inserted += 1
+            if certain:
+                self._name(place, path, certain, _WRITTEN)
+            elif possible := standing.possible_taints(path):
+                standing.written += 1
+                if standing.written <= _NAMED:
+                    self._name(place, path, possible, _WRITTEN)
         else:
             old, digest = known
+            is_same = old.generation == stamp.generation and digest == _digest(fields)
+            if certain or (not is_same and (possible := standing.possible_taints(path))):
+                report.tainted += 1
+                self._name(place, path, certain or possible, _LEFT)
+                return
             if old > stamp:
                 report.newer += 1
                 return
-            if old.generation == stamp.generation and digest == _digest(fields):
+            if is_same:
                 report.unchanged += 1
                 return
             report.updated += 1
         self.writer.write(self._targets[place], Row(path, stamp, fields))
 
-    def taint(self, place: int, path: str) -> None:
-        """Takes the path of a row that can't be told, or the mask of its copies' paths: what stands there stays."""
-        self.reports[place].tainted += 1
-        self._standing[place].rows.pop(path, None)
-        self._standing[place].tainted_masks.add(path)
+    def _name(self, place: int, path: str, documents: tuple[str, ...], done: str) -> None:
+        """Names a tainted row in a dead letter."""
+        standing = self._standing[place]
+        standing.named.add(standing.view.paths.mask_of(path))
+        some = ", ".join(documents[:_SHOWN]) + (f" and {len(documents) - _SHOWN:,} more" * (len(documents) > _SHOWN))
+        are = "is an invalid document" if len(documents) == 1 else "are invalid documents"
+        message = f"{standing.view.name}: {some} {are} that may belong to this row; {done}"
+        self.refuse(DeadLetter(stage="write", code="row_tainted", message=message, path=path))
+
+    def _leave_tainted(self, place: int) -> None:
+        """Leaves the rows that were not computed where an invalid document may make them, and names them."""
+        report, standing = self.reports[place], self._standing[place]
+        for path in list(standing.rows):
+            certain = standing.known_taints(path)
+            documents = certain or standing.possible_taints(path)
+            is_unknown = standing.view.paths.mask_of(path) in standing.masks
+            if documents or is_unknown:
+                del standing.rows[path]
+            if documents:
+                report.tainted += 1
+                self._name(place, path, documents, _LEFT)
+        paths = standing.view.paths
+        for mask, documents in standing.masks.items():
+            if documents and (paths.given or mask not in standing.named):
+                self._name(place, paths.shown(mask), documents, _OTHER_COPIES if paths.given else _NOT_COMPUTED)
+        if standing.written > _NAMED:
+            template, documents = standing.view.paths.template, tuple(one.document for one in standing.may_belong)
+            more = f"{standing.written - _NAMED:,} more rows of the view were written without it"
+            self._name(place, template, documents, more)
 
     def finish(self, prune: Prune, has_dead_roots: Sequence[bool]) -> Sequence[DeadLetter]:
         """Deletes what was not computed, where that is safe, and makes all stand.
@@ -140,10 +224,7 @@ class RowWriter:
         """
         controls = {}
         for place, (view, standing, report) in enumerate(zip(self.views, self._standing, self.reports, strict=True)):
-            if view.paths.given:  # copies of rows that can't be told
-                untold = [path for path in standing.rows if view.paths.mask_of(path) in standing.tainted_masks]
-                for path in untold:
-                    del standing.rows[path]
+            self._leave_tainted(place)
             going = len(standing.rows)
             total = going + report.updated + report.unchanged + report.newer + report.tainted
             if prune == "safe" and going:

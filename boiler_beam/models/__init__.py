@@ -3,7 +3,7 @@
 from boiler_beam.models.codec import FamilyCodec, ModelCodec, family_base, wire_of
 from boiler_beam.models.collection import CollectionPattern
 from boiler_beam.models.declare import DomainModel, Struct, field, stored_name
-from boiler_beam.models.narrow import Narrowed, narrow_fields
+from boiler_beam.models.narrow import Narrowed, Partial, narrow_fields
 from boiler_beam.models.pathfield import PathField, path_fields
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "FamilyCodec",
     "ModelCodec",
     "Narrowed",
+    "Partial",
     "PathField",
     "Struct",
     "family_base",

@@ -331,10 +331,11 @@ class FamilyCodec:
     def partial(self, path: str, version: int, data: bytes | msgspec.Raw) -> Partial:
         """What can be read of an invalid or narrowed document: those of its fields that are there and valid (S5)."""
         try:
-            codec = self._codec_of(data)
+            return self._codec_of(data).partial(path, version, data)
         except InvalidDocument:
-            codec = self.codecs[self.base]
-        return codec.partial(path, version, data)
+            known = self.codecs[self.base].partial(path, version, data)
+            known.is_class_known__ = False
+            return known
 
     def stored_names(self, names: Iterable[str]) -> frozenset[str] | None:
         """What some attributes are, or were, stored as, in any class of the family; None where one is no field."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,11 +16,22 @@ _ALWAYS = frozenset({"path", "version", "doc_id"})
 class Partial(SimpleNamespace):
     """Some fields of a document, as attributes, beside `path`, `version`, `doc_id` and its path fields.
 
+    The properties and methods of its class work as far as they need no other field: else they raise `AttributeError`.
+
     Attributes:
         model__: The document's class.
+        is_class_known__: Whether it is surely of that class: else its `obj_type` can't be read.
     """
 
     model__: type[msgspec.Struct]
+    is_class_known__: bool = True
+
+    def __getattr__(self, name: str) -> Any:
+        model = self.__dict__["model__"]
+        described = inspect.getattr_static(model, name, None)
+        if not name.startswith("__") and name not in model.__struct_fields__ and described is not None:
+            return described.__get__(self, model) if hasattr(described, "__get__") else described
+        raise AttributeError(f"{model.__name__}.{name} can't be read of this document")
 
 
 class Narrowed:

@@ -119,6 +119,15 @@ class RowPath:
             segments[self.placeholders[name]] = ""
         return "/".join(segments)
 
+    def shown(self, mask: str) -> str:
+        """A mask for people: with the names of the placeholders that `paths()` yields.
+
+        >>> RowPath("users/{user}/inbox/{id}", None).shown("users//inbox/c1")
+        'users/{user}/inbox/c1'
+        """
+        pairs = zip(mask.split("/"), self._segments, strict=True)
+        return "/".join([one or placeholder for one, placeholder in pairs])
+
     def yielded(self, view: str, value: Any) -> dict[str, str]:
         """What `paths()` yielded for one copy, checked.
 

@@ -19,27 +19,34 @@ class Claims:
     >>> claims = Claims("Profile")
     >>> claims.add("u2", Copy("names/ann", b"{}"))
     >>> claims.add("u1", Copy("names/ann", None))
-    >>> list(claims.settled()), [letter.message for letter in claims.refused()]
-    ([Copy(path='names/ann', fields=None)], ["Profile: expected a row path of its own for 'u2', got that of 'u1'"])
+    >>> list(claims.settled())
+    [Copy(path='names/ann', fields=None, tainted_by=())]
+    >>> [letter.message for letter in claims.refused()]
+    ["Profile: expected a row path of its own for 'u2', got that of 'u1'"]
     """
 
     def __init__(self, view: str) -> None:
         self.view = view
         self._claims: dict[str, dict[str, Copy]] = {}
         self._masks: dict[str, Copy] = {}
+        self._taints: dict[str, dict[str, None]] = {}
 
     def add(self, row_id: str, copy: Copy) -> None:
-        """A row wants a path."""
-        if copy.is_mask:
+        """A row wants a path; one that may exist, and was not computed, only taints it."""
+        if copy.tainted_by:
+            self._taints.setdefault(copy.path, {}).update(dict.fromkeys(copy.tainted_by))
+        if copy.fields is None and (copy.is_mask or copy.tainted_by):
             self._masks[copy.path] = copy
         else:
             self._claims.setdefault(copy.path, {})[row_id] = copy
 
     def settled(self) -> Iterator[Copy]:
-        """The copies that have their paths."""
-        yield from self._masks.values()
-        for claims in self._claims.values():
-            yield claims[min(claims)]
+        """The copies that have their paths; first those, and the masks of those, that can't be known."""
+        for path, copy in self._masks.items():
+            if path not in self._claims:
+                yield copy._replace(tainted_by=tuple(self._taints.get(path, ())))
+        for path, claims in self._claims.items():
+            yield claims[min(claims)]._replace(tainted_by=tuple(self._taints.get(path, ())))
 
     def refused(self) -> Iterator[DeadLetter]:
         """The dead letters of the others."""

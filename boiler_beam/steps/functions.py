@@ -14,11 +14,22 @@ from urllib.parse import quote
 
 from boiler_beam.errors import BoilerBeamError
 from boiler_beam.plan import Aggregate, Group, Reference, Referrers
+from boiler_beam.plan.fieldpath import FieldPath
 from boiler_beam.plan.rowpath import MAX_ID_BYTES
 from boiler_beam.plan.tree import Edge
 from boiler_beam.values import Ref
 
-__all__ = ["NOTHING", "FunctionRaised", "contribution", "group_ids", "is_shown", "references", "row_id", "targets"]
+__all__ = [
+    "NOTHING",
+    "FunctionRaised",
+    "contribution",
+    "group_ids",
+    "is_shown",
+    "key_parts",
+    "references",
+    "row_id",
+    "targets",
+]
 
 NOTHING: Any = object()
 """What a document contributes that an aggregate does not count."""
@@ -91,6 +102,18 @@ def group_ids(edge: Group, document: Any) -> list[tuple[str, Any]]:
         return list({row_id(key): key for key in product(*parts)}.items())
     except Exception as error:
         raise FunctionRaised(f"by= of {edge.name} raised {type(error).__name__}: {error}") from error
+
+
+def key_parts(edge: Group, document: Any) -> tuple[tuple[str, ...] | None, ...]:
+    """Of each part of a group's key the texts that row ids have of it; None of one that can't be read."""
+    return tuple(_texts(path, document) for path in edge.by)
+
+
+def _texts(path: FieldPath, document: Any) -> tuple[str, ...] | None:
+    try:
+        return tuple(_part(_plain(key)) for _, key in path.read(document))
+    except Exception:  # a user's property: what it raises says that the part is not known
+        return None
 
 
 def _plain(key: Any) -> Any:

@@ -23,6 +23,7 @@ __all__ = [
     "Hang",
     "Invalid",
     "Link",
+    "MayBelong",
     "Message",
     "Observed",
     "Own",
@@ -31,6 +32,7 @@ __all__ = [
     "Statistics",
     "Taint",
     "Unknown",
+    "Unreadable",
     "Value",
     "Want",
     "decode_pack",
@@ -90,6 +92,10 @@ class Observed(_AtPath, tag="c"):
 
     version: int
     fields: bytes
+
+
+class Unreadable(_AtPath, tag="u"):
+    """Some version of a document that could not be read."""
 
 
 class Link(_Message, tag="l"):
@@ -186,11 +192,12 @@ class Candidate(_ToRows, tag="k"):
 
 
 class Claim(_AtPath, tag="p"):
-    """A computed copy of a row (None: not told), on its way to where all that want its path meet."""
+    """A copy of a row (see `boiler_beam.steps.row.Copy`), on its way to where all that want its path meet."""
 
     view: int
     row: str
     fields: bytes | None
+    tainted_by: tuple[str, ...]
 
 
 class State(_Message, tag="s", eq=False):
@@ -227,11 +234,20 @@ class Own(_Message, tag="o", eq=False):
 
 
 class Taint(_ToRows, tag="t"):
-    """Rows that can't be told; those of `is_root` whether or not they have a root."""
+    """Rows that an invalid document may belong to; those of `is_root` whether or not they have a root."""
 
     view: int
     is_root: bool
-    rows: Rows
+    document: str
+    rows: list[str]
+
+
+class MayBelong(_Message, tag="m"):
+    """An invalid document that may belong to any row of a view; see `boiler_beam.steps.taint.MayBelong`."""
+
+    view: int
+    document: str
+    known: tuple[tuple[str, ...] | None, ...]
 
 
 class Rendered(_Message, tag="R"):
@@ -240,13 +256,15 @@ class Rendered(_Message, tag="R"):
     view: int
     path: str
     fields: bytes
+    tainted_by: tuple[str, ...] = ()
 
 
 class Unknown(_Message, tag="U"):
-    """The path of a row that can't be told, on its way to the sink: what stands there stays."""
+    """The path of a row that is not known, on its way to the sink: what stands there stays."""
 
     view: int
     path: str
+    tainted_by: tuple[str, ...] = ()
 
 
 class Failure(_Message, tag="F"):
@@ -272,8 +290,8 @@ class Statistics(_Message, tag="S"):
 
 
 Message = (
-    Observed | Document | Invalid | Want | Hang | Value | Candidate | State | Contribution | Own | Taint | Claim
-    | Rendered | Unknown | Failure | Statistics
+    Observed | Unreadable | Document | Invalid | Want | Hang | Value | Candidate | State | Contribution | Own | Taint
+    | Claim | MayBelong | Rendered | Unknown | Failure | Statistics
 )  # fmt: skip
 
 MAX_PACK_BYTES = 4 << 20

@@ -21,7 +21,7 @@ from boiler_beam.errors import InvalidDocument
 from boiler_beam.events import Change, DeadLetter
 from boiler_beam.models import DomainModel
 from boiler_beam.plan import Plan
-from boiler_beam.values import decode_wire, encode_wire
+from boiler_beam.values import INT64_MAX, decode_wire, encode_wire
 
 __all__ = ["NewestVersions", "dead_letter_of", "families_lost", "is_newest_invalid", "replaces"]
 
@@ -121,6 +121,8 @@ class NewestVersions:
             if isinstance(change, DeadLetter):
                 self.refuse(change)
                 self.lost.update(families_lost(self.plan, change))
+                if change.path is not None:
+                    self.add_unreadable(change.path)
                 continue
             number += 1
             path, version = change.path, change.version
@@ -140,6 +142,11 @@ class NewestVersions:
                 standing[path] = change
         self.number_of_changes += number
         self.newest_version = newest
+
+    def add_unreadable(self, path: str) -> None:
+        """Takes that some version of a document could not be read: nothing is known of it, not even which it was."""
+        for place in self.plan.families_of(path):
+            self.invalid[place][path] = Change(path, INT64_MAX, msgspec.Raw(b"null"))
 
     def _refuse(self, place: int, change: Change, error: InvalidDocument) -> None:
         self.refuse(dead_letter_of("decode", error.code, str(error), change))

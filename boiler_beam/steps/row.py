@@ -69,10 +69,12 @@ class Copy(NamedTuple):
     Attributes:
         path: Its path; where it can't be told which copies there are, the mask that their paths have (`RowPath.mask`).
         fields: Its fields as canonical JSON bytes; None where they can't be told, and what stands there stays.
+        tainted_by: The invalid documents that may belong to the row: the fields are what the others make (S5).
     """
 
     path: str
     fields: bytes | None
+    tainted_by: tuple[str, ...] = ()
 
     @property
     def is_mask(self) -> bool:

@@ -151,7 +151,7 @@ def followed(
 def outcome(plan: Plan, sink: Sink, letters: list[DeadLetter]) -> Outcome:
     """What stands in a sink."""
     rows = {row.path: row.fields or b"" for view in plan.views for row in sink.standing(view.target)}
-    return Outcome(rows, set(), letters)
+    return Outcome(rows, letters=letters)
 
 
 def lived(

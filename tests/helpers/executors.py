@@ -10,6 +10,7 @@ from typing import Any
 from boiler_beam.engine.join import Join
 from boiler_beam.events import Change, DeadLetter
 from boiler_beam.plan import Plan
+from boiler_beam.steps import messages
 from boiler_beam.steps.messages import Failure, Observed, Rendered, Unknown, encode_packs
 from boiler_beam.steps.newest import NewestVersions
 from boiler_beam.steps.partition import (
@@ -22,16 +23,51 @@ from boiler_beam.steps.partition import (
     render_rows,
     settle_claims,
 )
+from boiler_beam.steps.row import Copy
 from boiler_beam.steps.spill import messages_within
+from boiler_beam.steps.taint import MayBelong
 
 
 @dataclass
 class Outcome:
-    """Rows by path, the paths of rows that can't be told, the codes of the dead letters."""
+    """What an executor gave.
+
+    Attributes:
+        rows: The fields of each row by its path.
+        unknown: The paths, or masks of paths, of rows that are not known because a getter raised.
+        tainted: The invalid documents that may belong to a row, by the path of each, or by the mask of its copies.
+        may_belong: Those that may belong to any row of a view, with the view's place.
+        letters: The dead letters.
+        copies: All copies of rows as they came, each with its view's place.
+    """
 
     rows: dict[str, bytes] = field(default_factory=dict)
-    tainted: set[str] = field(default_factory=set)
+    unknown: set[str] = field(default_factory=set)
+    tainted: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    may_belong: set[tuple[int, MayBelong]] = field(default_factory=set)
     letters: list[DeadLetter] = field(default_factory=list)
+    copies: list[tuple[int, Copy]] = field(default_factory=list)
+
+    def add(self, place: int, copy: Copy) -> None:
+        """Takes a copy of a row."""
+        self.copies.append((place, copy))
+        path, fields, tainted_by = copy
+        assert path not in self.rows or fields is None, f"{path} came twice"
+        if tainted_by:
+            self.tainted[path] = tainted_by
+        if fields is not None:
+            self.rows[path] = fields
+        elif not tainted_by:
+            self.unknown.add(path)
+
+    def is_tainted(self, plan: Plan, path: str) -> bool:
+        """Whether an invalid document may belong to the row at a path."""
+        for place, view in enumerate(plan.views):
+            if view.target.matches(path):
+                suspects = [one for where, one in self.may_belong if where == place]
+                known = {path, view.paths.mask_of(path)} & self.tainted.keys()
+                return bool(known) or any(one.includes_path(view, path) for one in suspects)
+        raise AssertionError(f"{path} is of no view")
 
 
 def embedded(plan: Plan, changes: Iterable[Change]) -> Outcome:
@@ -40,13 +76,11 @@ def embedded(plan: Plan, changes: Iterable[Change]) -> Outcome:
     versions = NewestVersions(plan, outcome.letters.append)
     versions.add_all(changes)
     join = Join(plan, versions, outcome.letters.append)
-    for view in plan.views:
-        for row in join.rows(view):
-            if row.fields is not None:
-                assert row.path not in outcome.rows, f"{row.path} came twice"
-                outcome.rows[row.path] = row.fields
-            else:
-                outcome.tainted.add(row.path)
+    for place, view in enumerate(plan.views):
+        may_belong, copies = join.of_view(view)
+        outcome.may_belong.update((place, one) for one in may_belong)
+        for copy in copies:
+            outcome.add(place, copy)
     return outcome
 
 
@@ -65,22 +99,23 @@ def partitioned(plan: Plan, changes: Sequence[Change], partitions: int = 3, limi
     for place in [*range(numbered.depth + 1), ROWS, CLAIMS]:
         for partition in range(partitions):
             packs = list(encode_packs(inbox.pop((place, partition), [])))
-            for messages in messages_within(packs, limit_bytes):
+            for some in messages_within(packs, limit_bytes):
                 if place == 0:
-                    ask_documents(numbered, messages, send)
+                    ask_documents(numbered, some, send)
                 elif place == ROWS:
-                    render_rows(numbered, messages, send)
+                    render_rows(numbered, some, send)
                 elif place == CLAIMS:
-                    settle_claims(numbered, messages, send)
+                    settle_claims(numbered, some, send)
                 else:
-                    join_level(numbered, place, messages, send)
+                    join_level(numbered, place, some, send)
     for message in inbox.pop((WRITE, 0), []):
         match message:
             case Rendered():
-                assert message.path not in outcome.rows, f"{message.path} came twice"
-                outcome.rows[message.path] = message.fields
+                outcome.add(message.view, Copy(message.path, message.fields, message.tainted_by))
             case Unknown():
-                outcome.tainted.add(message.path)
+                outcome.add(message.view, Copy(message.path, None, message.tainted_by))
+            case messages.MayBelong():
+                outcome.may_belong.add((message.view, MayBelong(message.document, message.known)))
             case Failure():
                 outcome.letters.append(message.letter)
     assert not inbox, f"messages were left at {list(inbox)}"
@@ -98,9 +133,10 @@ def on_beam(plan: Plan, text: str, folder: Path) -> Outcome:
     report = run_backfill(plan, [f"file:{folder}/documents.jsonl"], Destination(sink, dead), runner="DirectRunner")
     rows = {row.path: row.fields or b"" for view in plan.views for row in open_sink(sink).standing(view.target)}
     letters = list(read_dead_letters(dead)) if report.dead_letters else []
-    assert report.rows == len(rows)
+    left = sum(view.tainted + view.kept for view in report.views)
+    assert report.rows <= len(rows) <= report.rows + left
     assert report.dead_letters == len(letters)
-    return Outcome(rows, {f"{sum(view.tainted for view in report.views)} rows"}, letters)
+    return Outcome(rows, letters=letters)
 
 
 def run_options(**given: Any) -> Any:
@@ -132,7 +168,7 @@ def streamed_on_beam(
     letters = list(read_dead_letters(dead)) if report.dead_letters else []
     assert sum(report.rows.values()) == len(rows)
     assert report.dead_letters == len(letters)
-    return Outcome(rows, set(), letters)
+    return Outcome(rows, letters=letters)
 
 
 def told(plan: Plan, unknown: set[str], rows: dict[str, bytes]) -> dict[str, bytes]:

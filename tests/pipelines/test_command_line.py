@@ -246,11 +246,14 @@ def test_dead_letters_are_counted_and_kept(notes: Path) -> None:
     (notes / "notes.jsonl").write_text(note(1) + "torn\n" + note(2, text=7))
     done = run(notes, *MAIN, *NOTES)
     assert done.returncode == 0
-    assert "2 dead letters in jsonl:rows.jsonl.dead_letters.jsonl" in done.stdout
+    assert "4 dead letters in jsonl:rows.jsonl.dead_letters.jsonl" in done.stdout
+    assert ": Topic: notes/n2 is an invalid document that may belong to this row; no row stood" in done.stdout
     letters = [json.loads(line) for line in (notes / "rows.jsonl.dead_letters.jsonl").read_text().splitlines()]
     assert [(letter["stage"], letter["code"]) for letter in letters] == [
         ("read", "malformed_line"),
         ("decode", "invalid_document"),
+        ("write", "row_tainted"),
+        ("write", "row_tainted"),
     ]
     assert letters[0]["source"] == "file:notes.jsonl:2"
     assert (letters[1]["path"], letters[1]["version"], letters[1]["input"]) == ("notes/n2", 3, '{"text": 7}')
@@ -260,7 +263,7 @@ def test_dead_letters_are_counted_and_kept(notes: Path) -> None:
     assert "decode invalid_document notes/n2: Note: Expected `str`, got `int`" in listed.stdout
     assert last_line(listed) == "1 invalid_document"
     assert run(notes, *MAIN, *NOTES, "--strict").returncode == 4
-    assert set(rows(notes / "rows.jsonl")) == {"shouts/n1"}
+    assert set(rows(notes / "rows.jsonl")) == {"shouts/n1", "topics/none"}
 
 
 def test_a_snapshot_that_lost_half_is_not_pruned(notes: Path) -> None:
@@ -604,4 +607,4 @@ def test_the_first_dead_letter_of_each_code_is_shown(notes: Path) -> None:
         out = run(notes, *MAIN, *NOTES, *more, "--sink", f"jsonl:{len(more)}.jsonl").stdout
         assert "  invalid_document: notes/n1: Note: Expected `str`, got `int` - at `$.text`" in out
         assert "  malformed_line: file:notes.jsonl:3: " in out
-        assert "notes/n2" not in out
+        assert "invalid_document: notes/n2" not in out

@@ -65,13 +65,13 @@ def test_what_makes_no_path_is_a_dead_letter_and_the_other_copies_stand(nick: st
         assert told(outcome.letters) == [
             ("bad_path", "nicks//about/profile", f"Profile.paths: expected nick to be {problem}")
         ]
-        assert not outcome.tainted
+        assert not outcome.unknown
 
 
 def test_s6_a_copy_whose_getter_raises_is_left_alone_and_the_others_are_written() -> None:
     for outcome in outcomes(NICKS, [guest(1, nick="bad", level="old")]):
         assert list(outcome.rows) == ["nicks/n1/about/profile"]
-        assert outcome.tainted == {"nicks/bad/about/profile"}
+        assert outcome.unknown == {"nicks/bad/about/profile"}
         message = "Profile.topics raised ValueError: bad"
         assert told(outcome.letters) == [("getter_raised", "nicks/bad/about/profile", message)]
 
@@ -84,7 +84,7 @@ def test_s6_paths_that_raise_leave_all_copies_alone() -> None:
     table = inbox(["guests/1", "guests/2"], guest(1), guest(2, name="boom"))
     for outcome in outcomes(INBOX, table):
         assert not outcome.rows
-        assert outcome.tainted == {"guests//inbox/1"}
+        assert outcome.unknown == {"guests//inbox/1"}
         (letter,) = outcome.letters
         assert (letter.code, letter.path, letter.message) == (
             "getter_raised", "guests/{guest}/inbox/1", "Inbox.paths raised ValueError: boom",
@@ -188,7 +188,7 @@ RAISED: list[tuple[str, type[bb.ViewModel], str]] = [
 def test_what_paths_and_viewers_may_not_yield(view: type[bb.ViewModel], message: str) -> None:
     for outcome in outcomes(compile_plan([view]), [("rooms/1", 1, {})]):
         assert [letter.message for letter in outcome.letters] == [message]
-        assert outcome.tainted == {"rows//x/1"}
+        assert outcome.unknown == {"rows//x/1"}
 
 
 def test_only_says_what_it_lacks() -> None:

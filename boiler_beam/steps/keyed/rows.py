@@ -188,7 +188,7 @@ class RowStage(Stage):
         copies = self._step.render(row, 0, key, holding)
         head.read = -1 if any(copy.fields is None for copy in copies) else holding.read
         head.is_dirty = False
-        for path in {path for path, fields in copies if fields is None} - head.emitted.keys():
+        for path in {copy.path for copy in copies if copy.fields is None} - head.emitted.keys():
             self.output.leave(path)
         now = self.clock() if self.clock is not None else None
         for path, _, new, fields in self._step.emissions(row, 0, copies, head.version, 0, now):

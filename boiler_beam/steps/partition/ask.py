@@ -10,35 +10,51 @@ from typing_extensions import assert_never
 
 from boiler_beam.events import Change, DeadLetter
 from boiler_beam.models import DomainModel
-from boiler_beam.plan import Edge, Fixed, Group, Reference, Referrers, Root
+from boiler_beam.plan import Fixed, Group, Reference, Referrers, Root
 from boiler_beam.steps.functions import NOTHING, FunctionRaised, contribution, group_ids, is_shown, references, targets
-from boiler_beam.steps.messages import Document, Failure, Hang, Invalid, Link, Observed, Own, Role, Statistics, Taint
+from boiler_beam.steps.messages import (
+    Document,
+    Failure,
+    Hang,
+    Invalid,
+    Link,
+    MayBelong,
+    Observed,
+    Own,
+    Role,
+    Statistics,
+    Taint,
+    Unreadable,
+)
 from boiler_beam.steps.newest import NewestVersions, dead_letter_of
 from boiler_beam.steps.partition.levels import ROWS, WRITE, PartitionedPlan, Send
 from boiler_beam.steps.partition.reached import Reached
+from boiler_beam.steps.taint import suspicion
 from boiler_beam.values import to_wire
 
 __all__ = ["Asking", "ask_documents"]
 
 
-def ask_documents(plan: PartitionedPlan, observed: Iterable[Observed], send: Send) -> None:
+def ask_documents(plan: PartitionedPlan, observed: Iterable[Observed | Unreadable], send: Send) -> None:
     """Of one partition's changes: the newest versions, and what each document says at every edge."""
 
     def refuse(letter: DeadLetter) -> None:
         send(WRITE, Failure(letter))
 
     versions = NewestVersions(plan.plan, refuse)
-    versions.add_all(Change(one.path, one.version, msgspec.Raw(one.fields)) for one in observed)
+    for one in observed:
+        if isinstance(one, Unreadable):
+            versions.add_unreadable(one.path)
+        else:
+            versions.add(Change(one.path, one.version, msgspec.Raw(one.fields)))
     asking = Asking(plan, send)
     for family, documents in enumerate(versions.documents):
         changes = versions.changes[family]
         for path, document in documents.items():
             asking.ask(plan.of_family[family], document, changes[path])
         for path in versions.invalid[family]:
-            readings = [
-                reading for reading in (documents.get(path), versions.partial(family, path)) if reading is not None
-            ]
-            _tell_invalid(plan, plan.of_family[family], path, readings, send)
+            standing, partial = documents.get(path), versions.partial(family, path)
+            _tell_invalid(plan, plan.of_family[family], path, standing, partial, send)
     asking.finish()
     invalid = [family for family, some in enumerate(versions.invalid) if some]
     send(WRITE, Statistics(0, sum(map(len, versions.documents)), 0, invalid))
@@ -136,39 +152,34 @@ class Asking:
             return None
 
 
-def _tell_invalid(plan: PartitionedPlan, numbers: list[int], path: str, readings: list[Any], send: Send) -> None:
-    """Taints what an invalid document may reach (S5)."""
+def _tell_invalid(
+    plan: PartitionedPlan, numbers: list[int], path: str, standing: Any, partial: Any, send: Send
+) -> None:
+    """Tells the rows that an invalid document may belong to (S5)."""
     waiting: dict[int, list[int]] = {}
     for number in numbers:
         view, edge = plan.edges[number]
+        keys, unknown = suspicion(edge, path, standing, partial)
+        if unknown is not None:
+            send(WRITE, MayBelong(view, path, unknown))
+        level, row_id = plan.reach_level[number], plan.plan.views[view].row_id
         match edge:
+            case _ if not keys:
+                continue
             case Root():
-                send(ROWS, Taint(view, True, [plan.plan.views[view].row_id(path)]))
-            case Fixed():
-                if path == edge.path:
-                    send(ROWS, Taint(view, False, None))
-            case Reference():
-                waiting.setdefault(plan.reach_level[number], []).append(number)
+                send(ROWS, Taint(view, True, path, [row_id(path)]))
             case Group():
-                rows = dict.fromkeys(row for reading in readings for row, _ in _known(group_ids, edge, reading))
-                if rows:
-                    send(ROWS, Taint(view, True, list(rows)))
+                send(ROWS, Taint(view, True, path, list(keys)))
+            case Reference():
+                waiting.setdefault(level, []).append(number)
+            case Referrers() if level == 0:
+                send(ROWS, Taint(view, False, path, [row_id(parent) for parent in keys]))
             case Referrers():
-                parents = list(dict.fromkeys(one for reading in readings for one in _known(targets, edge, reading)))
-                if plan.reach_level[number] == 0:
-                    if parents:
-                        send(ROWS, Taint(view, False, [plan.plan.views[view].row_id(parent) for parent in parents]))
-                else:
-                    for parent in parents:
-                        send(plan.reach_level[number], Hang(number, parent, path, 0, b"", None))
+                for parent in keys:
+                    send(level, Hang(number, parent, path, 0, b"", None))
+            case Fixed():
+                raise AssertionError("a fixed document has no keys")
             case _:
                 assert_never(edge)
     for level, edges in waiting.items():
         send(level, Invalid(path, edges))
-
-
-def _known(function: Callable[[Any, Any], Any], edge: Edge, reading: Any) -> Any:
-    try:
-        return function(edge, reading)
-    except FunctionRaised:  # the field that would say it is the invalid one
-        return ()

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from boiler_beam.plan import Reference, Referrers
-from boiler_beam.steps.messages import Candidate, Document, Hang, Invalid, Role, Taint, Want
+from boiler_beam.steps.messages import Candidate, Document, Hang, Invalid, MayBelong, Role, Taint, Want
 from boiler_beam.steps.partition.first import First
-from boiler_beam.steps.partition.levels import ROWS, PartitionedPlan, Send
+from boiler_beam.steps.partition.levels import ROWS, WRITE, PartitionedPlan, Send
 from boiler_beam.steps.partition.reached import Reached, RowIds, Wants, add_rows
 
 __all__ = ["join_level"]
@@ -65,7 +65,7 @@ class _Join:
         documents, invalid, tell = self.documents[number], self.invalid[number], self.reached.tell
         for path, rows in self.wants[number].items():
             if path in invalid:
-                self._taint(view, rows)
+                self._taint(view, path, rows)
             if (found := documents.get(path)) is not None:
                 document, role = found
                 tell(role, path, document.version, document.fields, rows)
@@ -83,9 +83,12 @@ class _Join:
                 continue
             rows = parents[hang.parent]
             if hang.role is None:
-                self._taint(view, rows)
+                self._taint(view, hang.path, rows)
             else:
                 self.reached.tell(hang.role, hang.path, hang.version, hang.fields, rows)
 
-    def _taint(self, view: int, rows: RowIds) -> None:
-        self.send(ROWS, Taint(view, False, None if rows is None else list(rows)))
+    def _taint(self, view: int, document: str, rows: RowIds) -> None:
+        if rows is None:
+            self.send(WRITE, MayBelong(view, document, ()))
+        else:
+            self.send(ROWS, Taint(view, False, document, list(rows)))

@@ -11,6 +11,7 @@ from boiler_beam.steps.claims import Claims
 from boiler_beam.steps.messages import Claim, Contribution, Failure, Own, Rendered, State, Taint, Unknown, Value
 from boiler_beam.steps.partition.levels import CLAIMS, WRITE, PartitionedPlan, Send
 from boiler_beam.steps.row import Copy, is_missing, render
+from boiler_beam.steps.taint import marked
 from boiler_beam.values import from_wire
 
 __all__ = ["render_rows", "settle_claims"]
@@ -37,8 +38,7 @@ def render_rows(plan: PartitionedPlan, messages: Iterable[Any], send: Send) -> N
                     row.has_own, row.key = True, from_wire(key)
             case Taint():
                 for row in views[message.view].addressed(message.rows):
-                    row.is_tainted = True
-                    row.is_root_tainted = row.is_root_tainted or message.is_root
+                    row.tainted_by[message.document] = row.tainted_by.get(message.document, False) or message.is_root
     for view in views:
         view.render()
 
@@ -46,14 +46,16 @@ def render_rows(plan: PartitionedPlan, messages: Iterable[Any], send: Send) -> N
 class _Row:
     """What came to one row."""
 
-    __slots__ = ("contributions", "has_own", "is_root_tainted", "is_tainted", "key", "states", "values")
+    __slots__ = ("contributions", "has_own", "key", "states", "tainted_by", "values")
 
     def __init__(self) -> None:
         self.values: dict[str, dict[str, Value]] = {}
         self.states: dict[int, Any] = {}
         self.contributions: dict[int, dict[str, Any]] = {}
         self.key: Any = None
-        self.has_own = self.is_tainted = self.is_root_tainted = False
+        self.has_own = False
+        self.tainted_by: dict[str, bool] = {}
+        """The invalid documents that may belong to the row, each with whether it may make it."""
 
 
 class _Rows:
@@ -102,15 +104,14 @@ class _Rows:
     def render(self) -> None:
         """Runs the getters of every row that exists."""
         for row_id, row in self.rows.items():
-            if row.is_root_tainted or (row.has_own and (row.is_tainted or self.shared.is_tainted)):
-                self._send(row_id, Copy(self.view.paths.mask(row_id), None))
-            elif row.has_own:
-                for copy in self._copies(row_id, row):
-                    self._send(row_id, copy)
+            tainted_by = tuple(sorted(one for one, is_root in row.tainted_by.items() if row.has_own or is_root))
+            copies = self._copies(row_id, row) if row.has_own else ()
+            for copy in marked(self.view, row_id, copies, tainted_by) if tainted_by else copies:
+                self._send(row_id, copy)
 
     def _send(self, row_id: str, copy: Copy) -> None:
         if not self.view.paths.is_unique:
-            self.send(CLAIMS, Claim(copy.path, self.place, row_id, copy.fields))
+            self.send(CLAIMS, Claim(copy.path, self.place, row_id, copy.fields, copy.tainted_by))
         else:
             send_copy(self.place, copy, self.send)
 
@@ -160,14 +161,15 @@ class _Rows:
 
 def send_copy(view: int, copy: Copy, send: Send) -> None:
     """A copy goes to the sink."""
-    send(WRITE, Unknown(view, copy.path) if copy.fields is None else Rendered(view, copy.path, copy.fields))
+    path, fields, tainted_by = copy
+    send(WRITE, Unknown(view, path, tainted_by) if fields is None else Rendered(view, path, fields, tainted_by))
 
 
 def settle_claims(plan: PartitionedPlan, messages: Iterable[Any], send: Send) -> None:
     """Of one partition of row paths: says which row has each path (S11)."""
     claims = [Claims(view.name) for view in plan.plan.views]
     for message in messages:
-        claims[message.view].add(message.row, Copy(message.path, message.fields))
+        claims[message.view].add(message.row, Copy(message.path, message.fields, message.tainted_by))
     for place, some in enumerate(claims):
         for copy in some.settled():
             send_copy(place, copy, send)

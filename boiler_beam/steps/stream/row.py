@@ -114,7 +114,7 @@ class Row:
         """What is to be given of a row's copies: path, last and new stamp, and fields or None where there is none."""
         paths, emitted = self.plan.plan.views[place].paths, cell.emitted
         untold: set[str] = set()
-        for path, fields in copies:
+        for path, fields, _ in copies:
             if fields is None:
                 untold.add(path)
                 if path not in emitted:
@@ -127,7 +127,7 @@ class Row:
                 yield path, last, new, fields
         if len(emitted) == len(copies):  # each of them is in it now
             return
-        wanted = {path for path, _ in copies}
+        wanted = {copy.path for copy in copies}
         for path in [path for path in emitted if path not in wanted]:
             if untold and paths.mask_of(path) in untold:
                 continue

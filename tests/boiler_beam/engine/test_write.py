@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -120,13 +121,17 @@ def test_nothing_is_pruned_where_a_root_document_is_dead() -> None:
     assert len(sink.written) == 3
 
 
-@pytest.mark.parametrize(("path", "deleted"), [(None, 0), ("notes/2", 0), ("others/2", 1)])
-def test_nothing_is_pruned_where_an_unreadable_input_may_be_a_root_document(path: str | None, deleted: int) -> None:
+@pytest.mark.parametrize(
+    ("path", "deleted", "kept", "tainted"), [(None, 0, 1, 0), ("notes/2", 0, 0, 1), ("others/2", 1, 0, 0)]
+)
+def test_nothing_is_pruned_where_an_unreadable_input_may_be_a_root_document(
+    path: str | None, deleted: int, kept: int, tainted: int
+) -> None:
     sink = MemorySink()
     run(sink, notes(range(3)))
     torn = DeadLetter(stage="read", code="malformed_line", message="torn", path=path)
     (view,) = run(sink, [*notes(range(2)), torn]).views
-    assert (view.deleted, view.kept, len(sink.written)) == (deleted, 1 - deleted, 3 - deleted)
+    assert (view.deleted, view.kept, view.tainted, len(sink.written)) == (deleted, kept, tainted, 3 - deleted)
 
 
 def test_a_deleted_document_deletes_its_row() -> None:
@@ -140,8 +145,9 @@ def test_a_deleted_document_deletes_its_row() -> None:
 def test_a_hundred_thousand_dead_letters() -> None:
     letters: list[Any] = []
     report = backfill(plan_of(), [Table(notes(range(100_000), text=None))], MemorySink(), letters.append)
-    assert (report.dead_letters, len(letters), report.documents, report.rows) == (100_000, 100_000, 0, 0)
-    assert {letter.code for letter in letters} == {"invalid_document"}
+    assert (report.dead_letters, len(letters), report.documents, report.rows) == (200_000, 200_000, 0, 0)
+    counts = Counter(letter.code for letter in letters)
+    assert counts == {"invalid_document": 100_000, "row_tainted": 100_000}, "each document, and each row without it"
 
 
 def test_a_row_beyond_a_mebibyte_is_a_dead_letter_and_the_old_row_stands() -> None:

@@ -1,0 +1,123 @@
+"""Which rows an invalid document may belong to: those that a backfill must not replace or delete (S5).
+
+A backfill does not know the last valid version of an invalid document, unless its sources hold it. Of the invalid
+version those fields count that can be read, and what properties make of them. Where the key of a group, or the
+reference to a parent, can't be read, the document may belong to any row of the view.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+from urllib.parse import unquote
+
+from typing_extensions import assert_never
+
+from boiler_beam.models import DomainModel, Partial
+from boiler_beam.plan import Edge, Fixed, Group, Reference, Referrers, Root, ViewPlan
+from boiler_beam.steps.functions import FunctionRaised, group_ids, key_parts, targets
+from boiler_beam.steps.row import Copy
+
+__all__ = ["MayBelong", "Suspicion", "marked", "suspicion"]
+
+Parts = tuple[tuple[str, ...] | None, ...]
+"""Of each part of a row's id the texts that it may be, or None where it may be any."""
+
+
+class MayBelong(NamedTuple):
+    """An invalid document that may belong to any row of a view, as far as its key is known.
+
+    >>> MayBelong("sales/s1", (("north",), None)).includes("north,2026-01"), MayBelong("sales/s1").includes("x")
+    (True, True)
+
+    Attributes:
+        document: Its path.
+        known: What is known of the row's id; empty where nothing is.
+    """
+
+    document: str
+    known: Parts = ()
+
+    def includes(self, row_id: str) -> bool:
+        """Whether it may belong to a row."""
+        texts = row_id.split(",")
+        return not self.known or (
+            len(texts) == len(self.known)
+            and all(
+                some is None or _plain(text) in map(_plain, some) for text, some in zip(texts, self.known, strict=True)
+            )
+        )
+
+    def includes_path(self, view: ViewPlan, path: str) -> bool:
+        """Whether it may belong to the row that has a copy at a path."""
+        return not self.known or not view.paths.is_unique or self.includes(view.paths.row_id_of(path))
+
+
+def _plain(text: str) -> str:
+    return "" if text == "%" else unquote(text)
+
+
+class Suspicion(NamedTuple):
+    """Where an invalid document may be at an edge.
+
+    Attributes:
+        keys: Row ids of a group, parents of referrers, else its own path.
+        unknown: None where these are all; else what is known of the id of any other row that it may belong to.
+    """
+
+    keys: tuple[str, ...] = ()
+    unknown: Parts | None = None
+
+
+def marked(view: ViewPlan, row_id: str, copies: Sequence[Copy], tainted_by: tuple[str, ...]) -> list[Copy]:
+    """The copies of a row that invalid documents may belong to, and the mask of all that it may have else."""
+    found = [copy if copy.fields is None else copy._replace(tainted_by=tainted_by) for copy in copies]
+    mask = view.paths.mask(row_id)
+    return found if any(copy.path == mask for copy in found) else [*found, Copy(mask, None, tainted_by)]
+
+
+def suspicion(edge: Edge, path: str, standing: DomainModel | None, partial: Partial) -> Suspicion:
+    """Where a document whose newest version is invalid may be at an edge.
+
+    Args:
+        edge: The edge, which shows documents of this collection.
+        path: The document's path.
+        standing: Its newest valid version, where one is known.
+        partial: What can be read of the invalid one.
+    """
+    readings = [one for one in (standing, partial) if one is not None and _may_be_shown(edge, one)]
+    if not readings:
+        return Suspicion()
+    match edge:
+        case Root() | Reference():
+            return Suspicion((path,))
+        case Fixed():
+            return Suspicion((), ()) if path == edge.path else Suspicion()
+        case Group():
+            return _of_keys(
+                readings, lambda one: [row for row, _ in group_ids(edge, one)], lambda one: key_parts(edge, one)
+            )
+        case Referrers():
+            return _of_keys(readings, lambda one: targets(edge, one), lambda one: ())
+        case _:
+            assert_never(edge)
+
+
+def _of_keys(readings: list[Any], keys_of: Any, parts_of: Any) -> Suspicion:
+    """The keys of all readings; where the only one has keys that can't be read, what is known of them."""
+    found: dict[str, None] = {}
+    unknown: Parts | None = None
+    for reading in readings:
+        try:
+            found.update(dict.fromkeys(keys_of(reading)))
+        except FunctionRaised:
+            unknown = parts_of(reading) if len(readings) == 1 else None
+    return Suspicion(tuple(found), unknown)
+
+
+def _may_be_shown(edge: Edge, reading: Any) -> bool:
+    """Whether a reading may be of the edge's class; what `where=` would say of the valid version nobody knows."""
+    if not isinstance(reading, Partial):
+        return isinstance(reading, edge.model)
+    model = reading.model__
+    return issubclass(model, edge.model) or (not reading.is_class_known__ and issubclass(edge.model, model))
