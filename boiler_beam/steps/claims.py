@@ -44,9 +44,9 @@ class Claims:
         """The copies that have their paths; first those, and the masks of those, that can't be known."""
         for path, copy in self._masks.items():
             if path not in self._claims:
-                yield copy._replace(tainted_by=tuple(self._taints.get(path, ())))
+                yield copy._replace(tainted_by=tuple(sorted(self._taints.get(path, ()))))
         for path, claims in self._claims.items():
-            yield claims[min(claims)]._replace(tainted_by=tuple(self._taints.get(path, ())))
+            yield claims[min(claims)]._replace(tainted_by=tuple(sorted(self._taints.get(path, ()))))
 
     def refused(self) -> Iterator[DeadLetter]:
         """The dead letters of the others."""
