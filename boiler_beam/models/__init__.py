@@ -1,6 +1,6 @@
 """Domain models: Python classes for the documents of a collection, read and written without loss."""
 
-from boiler_beam.models.codec import FamilyCodec, ModelCodec, family_base, wire_of
+from boiler_beam.models.codec import FamilyCodec, ModelCodec, family_base, wire_of, wire_of_document
 from boiler_beam.models.collection import CollectionPattern
 from boiler_beam.models.declare import DomainModel, Struct, field, stored_name
 from boiler_beam.models.narrow import Narrowed, narrow_fields
@@ -20,4 +20,5 @@ __all__ = [
     "path_fields",
     "stored_name",
     "wire_of",
+    "wire_of_document",
 ]

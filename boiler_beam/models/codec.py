@@ -19,7 +19,7 @@ from boiler_beam.models.pathfield import path_fields
 from boiler_beam.models.shapes import CHECKED, PLAIN, FieldShape, _by_names, resolve_annotations, struct_fields
 from boiler_beam.values import GeoPoint, Ref, decode_fields, from_wire, to_wire, to_wire_map
 
-__all__ = ["FamilyCodec", "ModelCodec", "family_base", "resolve_ref", "wire_of"]
+__all__ = ["FamilyCodec", "ModelCodec", "family_base", "resolve_ref", "wire_of", "wire_of_document"]
 
 _set = msgspec.structs.force_setattr
 
@@ -115,6 +115,7 @@ class ModelCodec:
         is_renamed = any(one.encoded != one.stored or one.was for one in self.fields)
         self.speed = max([PLAIN, *(one.shape.speed for one in self.fields)]) if not is_renamed else CHECKED + 1
         self._normalize = _by_names([(one.encoded, one.stored, one.was, one.shape.normalize) for one in self.fields])
+        self._names = frozenset(name for one in self.fields for name in (one.stored, *one.was))
         self._hook = _ref_reader()
         self._decode: Callable[[bytes | msgspec.Raw], DomainModel] = self._decode_slowly
         try:
@@ -166,7 +167,7 @@ class ModelCodec:
 
     def _decode_slowly(self, data: bytes | msgspec.Raw) -> DomainModel:
         try:
-            value = self._normalize(decode_fields(data))
+            value = self._normalize(decode_fields(data, self._names))
             return _convert(value, self.model, self._hook)  # type: ignore[no-any-return]
         except (msgspec.MsgspecError, ValueError, NotImplementedError) as error:
             raise InvalidDocument("invalid_document", f"{self.model.__name__}: {error}") from error
@@ -291,7 +292,9 @@ class FamilyCodec:
             return self._only
         try:
             tag = self._read_tag(data).obj_type
-        except (msgspec.MsgspecError, RecursionError) as error:
+            if type(tag) is dict:
+                tag = from_wire(tag)
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             raise InvalidDocument("invalid_document", f"{self.base.__name__}: {error}") from error
         if tag is None:
             return self.codecs[self.base]
@@ -376,11 +379,21 @@ def wire_of(value: Any, case: str = "camel") -> Any:
     return to_wire(value)
 
 
+def wire_of_document(document: DomainModel) -> dict[str, Any]:
+    """What JSON holds for a document's fields: the outermost object is always the map of fields."""
+    return _fields_of(document, *_written(type(document), "camel"))
+
+
 def _wire_of_fields(value: Any, case: str, rows: Iterable[tuple[str, str, Any]]) -> Any:
     """The map that a struct or model is stored as."""
+    fields = _fields_of(value, case, rows)
+    return fields if len(fields) != 1 else to_wire_map(fields, lambda item: item)
+
+
+def _fields_of(value: Any, case: str, rows: Iterable[tuple[str, str, Any]]) -> dict[str, Any]:
     fields = {}
     for key, stored, encode in rows:
         item = getattr(value, key) if encode is None else encode(getattr(value, key))
         kind = type(item)
         fields[stored] = item if kind is str or kind is bool else wire_of(item, case)
-    return fields if len(fields) != 1 else to_wire_map(fields, lambda item: item)
+    return fields

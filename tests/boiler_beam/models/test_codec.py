@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 import boiler_beam as bb
 from boiler_beam import GeoPoint, Ref
 from boiler_beam.errors import InvalidDocument, Mistake
-from boiler_beam.models import FamilyCodec, wire_of
+from boiler_beam.models import FamilyCodec, wire_of, wire_of_document
 from boiler_beam.samples.cities import Capital, City, StandardCity, StateCapital
-from tests.helpers.values import values
+from tests.helpers.values import rest_of, values
 
 
 class Color(enum.Enum):
@@ -172,6 +172,26 @@ def test_subclasses_are_told_apart_by_obj_type_several_levels_deep() -> None:
         assert caught.value.code == "unknown_subclass"
 
 
+def test_obj_type_as_the_rest_api_writes_it() -> None:
+    fields = {"name": "n", "country": "c", "cityState": "CA", "obj_type": {"stringValue": "state_capital"}}
+    assert type(decode(City, fields, "cities/x")) is StateCapital
+    assert type(decode(City, {"name": "n", "country": "c", "obj_type": {"nullValue": None}}, "cities/x")) is City
+    for tag in ({"integerValue": "7"}, {"stringValue": 7}):
+        with pytest.raises(InvalidDocument):
+            decode(City, fields | {"obj_type": tag}, "cities/x")
+
+
+class Lone(bb.DomainModel, collection="lone"):
+    text: str = bb.field(name="stringValue")
+
+
+def test_a_document_whose_only_field_is_named_like_a_type() -> None:
+    document = decode(Lone, {"stringValue": "x"}, "lone/l")
+    assert document.text == "x"
+    assert wire_of_document(document) == {"stringValue": "x"}
+    assert wire_of(document) == {"mapValue": {"fields": {"stringValue": "x"}}}
+
+
 class Plain(bb.DomainModel, collection="plain"):
     number: int
     names: dict[str, str] = bb.field(default_factory=dict)
@@ -191,12 +211,13 @@ class Slow(Plain, obj_type="slow"):
             ),
             "maybe": st.one_of(st.none(), st.integers(), st.floats(allow_nan=False, allow_infinity=False)),
         },
-    )
+    ),
+    st.booleans(),
 )
-def test_the_fast_and_the_long_way_of_reading_agree(fields: dict[str, Any]) -> None:
+def test_the_fast_and_the_long_way_of_reading_agree(fields: dict[str, Any], is_typed: bool) -> None:
     """The subclass has a field that may hold anything, so it is read the long way."""
     try:
-        data = msgspec.json.encode(wire_of(fields))
+        data = msgspec.json.encode({name: (rest_of if is_typed else wire_of)(value) for name, value in fields.items()})
     except (TypeError, ValueError):
         return
     found = []
