@@ -58,9 +58,11 @@ def _check_places(plans: Sequence[ViewPlan], families: Sequence[type[DomainModel
                 mistakes.append(
                     Mistake(view.name, "a row path of its own", got, "give one of them another collection=")
                 )
-            if view.name == other.name:
+            if view.name.casefold() == other.name.casefold():
                 expected = "a class name of its own, which names its table"
                 got = f"{view.name!r}, which {other.reference_name} has"
+                if view.name != other.name:  # tables of SQLite and files of many systems are found whatever the case
+                    got = f"{view.name!r}, which differs from {other.reference_name} by case alone"
                 mistakes.append(Mistake(view.reference_name, expected, got, "rename one of them"))
         for model in families:
             collection = model.__boiler__.collection

@@ -169,6 +169,27 @@ def test_one_class_of_a_module(notes: Path) -> None:
     assert ", 1 rows, " in last_line(done)
 
 
+@pytest.mark.parametrize("runner", [(), pytest.param(("--runner", "DirectRunner"), marks=pytest.mark.beam)])
+@pytest.mark.parametrize("mode", ["backfill", "stream"])
+def test_views_whose_names_differ_by_case_do_not_share_a_table(notes: Path, mode: str, runner: tuple[str, ...]) -> None:
+    (notes / "mine.py").write_text(
+        VIEWS + VIEWS.partition("\n\n")[2].replace("shouts", "more").replace("Shout", "SHOUT")
+    )
+    given = ["--source", "file:notes.jsonl", "--sink", "sqlite:rows.db", "--mode", mode, *runner]
+    done = run(notes, *MAIN, "--views", "mine", *given)
+    assert done.returncode == 2
+    assert "mine:SHOUT: expected a class name of its own, which names its table, got 'SHOUT', which diff" in done.stderr
+    assert run(notes, *MAIN, "--views", "mine:Shout", *given).returncode == 0
+    done = run(notes, *MAIN, "--views", "mine:SHOUT", *given)
+    assert done.returncode == 2
+    said = (
+        "sqlite:rows.db: expected the table SHOUT to be told apart from what is there, got Shout, which differs by case"
+    )
+    assert said in done.stderr
+    with closing(sqlite3.connect(notes / "rows.db")) as database:
+        assert database.execute("SELECT count(*) FROM Shout").fetchone() == (40,)
+
+
 @pytest.mark.beam
 def test_a_bad_gzip_on_beam_is_one_line(notes: Path) -> None:
     (notes / "bad.jsonl.gz").write_bytes(b"\x1f\x8b not a gzip file")

@@ -309,6 +309,17 @@ def test_two_views_on_one_path_and_of_one_name() -> None:
     assert "View: expected a class name of its own, which names its table, got 'View', which " in name
 
 
+@pytest.mark.parametrize(("one", "other"), [("Url", "URL"), ("Url", "url"), ("Größe", "GRÖSSE")])
+def test_two_views_whose_names_differ_by_case(one: str, other: str) -> None:
+    places = [("rows", one), ("others", other)]
+    with pytest.raises(DeclarationError) as caught:
+        compile_plan([type(name, (view(**MEETING),), {}, collection=place) for place, name in places])
+    (name,) = map(str, caught.value.mistakes)
+    said = f"expected a class name of its own, which names its table, got {other!r}, which differs from "
+    assert said in name
+    assert name.endswith(f":{one} by case alone; fix: rename one of them")
+
+
 def test_two_views_whose_paths_may_meet() -> None:
     with pytest.raises(DeclarationError, match=r"a row path of its own, got 'rows/{id}/x/{kind}', where View writes"):
         compile_plan([pathed("rows/{id}/x/summary"), pathed("rows/{id}/x/{kind}", paths=lambda self: [])])
