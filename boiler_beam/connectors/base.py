@@ -150,7 +150,8 @@ class KeyedSource(Source):
 
         Args:
             collection: Its pattern (`users`, `**/comments`), or one collection's path.
-            filters: A field's stored name, exactly as it is stored; `==`, `in`, `array-contains` or `array-contains-any`; a Firestore value, or a list.
+            filters: A field's stored name, exactly as it is stored; `==`, `in`, `array-contains` or
+                `array-contains-any`; a Firestore value, or a list.
         """
 
 

@@ -2,9 +2,10 @@
 
 from boiler_beam.models.codec import FamilyCodec, ModelCodec, family_base, wire_of, wire_of_document
 from boiler_beam.models.collection import CollectionPattern
-from boiler_beam.models.declare import DomainModel, Struct, field, stored_name
+from boiler_beam.models.declare import DomainModel, Struct, field, name_problem, stored_name
 from boiler_beam.models.narrow import Narrowed, narrow_fields
 from boiler_beam.models.pathfield import PathField, path_fields
+from boiler_beam.models.shapes import mistakes_in
 
 __all__ = [
     "CollectionPattern",
@@ -16,6 +17,8 @@ __all__ = [
     "Struct",
     "family_base",
     "field",
+    "mistakes_in",
+    "name_problem",
     "narrow_fields",
     "path_fields",
     "stored_name",

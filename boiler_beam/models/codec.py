@@ -13,10 +13,18 @@ import msgspec
 
 from boiler_beam.errors import InvalidDocument, Mistake
 from boiler_beam.models.collection import CollectionPattern
-from boiler_beam.models.declare import DomainModel, ModelMeta, options_of, stored_name
+from boiler_beam.models.declare import DomainModel, ModelMeta, options_of, shown_names, stored_as
 from boiler_beam.models.narrow import Narrowed, Partial, known_fields
 from boiler_beam.models.pathfield import path_fields
-from boiler_beam.models.shapes import CHECKED, PLAIN, FieldShape, _by_names, resolve_annotations, struct_fields
+from boiler_beam.models.shapes import (
+    CHECKED,
+    PLAIN,
+    FieldShape,
+    _by_names,
+    mistakes_in,
+    resolve_annotations,
+    struct_fields,
+)
 from boiler_beam.values import GeoPoint, Ref, decode_fields, from_wire, to_wire, to_wire_map
 
 __all__ = ["FamilyCodec", "ModelCodec", "family_base", "resolve_ref", "wire_of", "wire_of_document"]
@@ -111,6 +119,9 @@ class ModelCodec:
         self.path_fields = path_fields(model)
         mistakes.extend(self._wrong_path_fields())
         self.fields: list[FieldShape] = struct_fields(model, case, mistakes)
+        seen: set[Any] = set()
+        for one in self.fields:
+            mistakes.extend(mistakes_in(one.shape.native, seen))
         resolve_annotations(model, self.fields)
         is_renamed = any(one.encoded != one.stored or one.was for one in self.fields)
         self.speed = max([PLAIN, *(one.shape.speed for one in self.fields)]) if not is_renamed else CHECKED + 1
@@ -170,7 +181,8 @@ class ModelCodec:
             value = self._normalize(decode_fields(data, self._names))
             return _convert(value, self.model, self._hook)  # type: ignore[no-any-return]
         except (msgspec.MsgspecError, ValueError, NotImplementedError) as error:
-            raise InvalidDocument("invalid_document", f"{self.model.__name__}: {error}") from error
+            message = shown_names(f"{self.model.__name__}: {error}")
+            raise InvalidDocument("invalid_document", message) from error
         except RecursionError:
             raise InvalidDocument("invalid_document", "expected at most 20 levels of nesting, got more") from None
 
@@ -348,8 +360,7 @@ def _written(model: type[msgspec.Struct], case: str) -> tuple[str, tuple[tuple[s
         if is_document and key in ("path", "version"):
             continue
         declared = options.fields.get(key) if options else None
-        fixed = options is None or (declared is not None and declared.name is not None)
-        rows.append((key, encoded if fixed else stored_name(key, own_case), declared.encode if declared else None))
+        rows.append((key, stored_as(model, key, encoded, own_case), declared.encode if declared else None))
     return case, tuple(rows)
 
 

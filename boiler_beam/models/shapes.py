@@ -15,17 +15,17 @@ import decimal
 import enum
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import msgspec
 
 from boiler_beam.errors import Mistake
-from boiler_beam.models.declare import options_of, stored_name
+from boiler_beam.models.declare import name_problem, options_of, stored_as
 from boiler_beam.values import INT64_MAX, INT64_MIN, GeoPoint, Ref
 
-__all__ = ["CHECKED", "PLAIN", "SLOW", "FieldShape", "Shape", "shape_of", "struct_fields"]
+__all__ = ["CHECKED", "PLAIN", "SLOW", "FieldShape", "Shape", "mistakes_in", "shape_of", "struct_fields"]
 
 PLAIN, CHECKED, SLOW = 0, 1, 2
 Normalize = Callable[[Any], Any]
@@ -227,10 +227,7 @@ def struct_fields(model: type[msgspec.Struct], case: str, mistakes: list[Mistake
         if key in ("path", "version") and getattr(model, "__boiler_base__", False):
             continue
         declared = options.fields.get(key) if options else None
-        if options is None or (declared is not None and declared.name is not None):
-            stored = encoded
-        else:
-            stored = stored_name(key, own_case)
+        stored = stored_as(model, key, encoded, own_case)
         try:
             if declared is not None and declared.decode is not None:
                 shape = Shape(Any, SLOW, _decoding(f"{name}.{key}", declared.decode))
@@ -244,6 +241,34 @@ def struct_fields(model: type[msgspec.Struct], case: str, mistakes: list[Mistake
         was, encode = (declared.was, declared.encode) if declared else ((), None)
         fields.append(FieldShape(key, encoded, stored, was, shape, hints[key], encode))
     return fields
+
+
+def mistakes_in(annotation: Any, seen: set[Any] | None = None) -> Iterator[Mistake]:
+    """The mistakes in the declarations of structs (and models) whose fields an annotation holds, at any depth."""
+    seen = set() if seen is None else seen
+    if get_origin(annotation) is Ref:
+        return
+    if isinstance(annotation, typing.NewType):
+        annotation = annotation.__supertype__
+    for part in get_args(annotation):
+        yield from mistakes_in(part, seen)
+    if not (isinstance(annotation, type) and issubclass(annotation, msgspec.Struct)) or annotation in seen:
+        return
+    seen.add(annotation)
+    options = options_of(annotation)
+    if options is not None:
+        yield from options.mistakes
+    else:
+        for key, encoded in zip(annotation.__struct_fields__, annotation.__struct_encode_fields__, strict=True):
+            if problem := name_problem(encoded):
+                where, fix = f"{annotation.__name__}.{key}", "rename the field"
+                yield Mistake(where, "a stored name that Firestore takes", f"{encoded!r}, {problem}", fix)
+    try:
+        hints = typing.get_type_hints(annotation)
+    except (NameError, TypeError):
+        return  # told where the struct is compiled
+    for hint in hints.values():
+        yield from mistakes_in(hint, seen)
 
 
 def _decoding(where: str, decode: Callable[[Any], Any]) -> Normalize:

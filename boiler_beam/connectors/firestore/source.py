@@ -69,8 +69,8 @@ class FirestoreSource(KeyedSource):
         read_time: That time, in microseconds since the epoch: any within the last hour, or a whole minute of the last 7
             days where point-in-time recovery is on; None until the reading begins, which is that time then. A read that
             takes more than an hour needs a whole minute and point-in-time recovery.
-        select: The fields to read, each by its stored name, exactly as it is stored (`a.b` is one name), or, within maps,
-            by a tuple of names (`("address", "city")`); empty for all.
+        select: The fields to read, each by its stored name, exactly as it is stored (`a.b` is one name), or, within
+            maps, by a tuple of names (`("address", "city")`); empty for all.
         where: Filters, all of which must hold: field, likewise, operator, value. They may need an index.
         threads: How many parts are read side by side, by `read_all` and `follow`. The emulator sorts a whole collection
             for each of its parts, and is read as one.

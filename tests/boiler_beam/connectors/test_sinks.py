@@ -260,6 +260,6 @@ def test_a_view_whose_name_differs_by_case_from_one_that_is_there_is_refused(sch
         with pytest.raises(UsageError, match=said), open_sink(uri).stream([other]):
             pass
         two = [TWO, View("TWO", "x/{id}", ())]
-        with pytest.raises(UsageError, match="the table TWO .*, got Two, "), open_sink(uri).backfill(two):
+        with pytest.raises(UsageError, match=r"the table TWO .*, got Two, "), open_sink(uri).backfill(two):
             pass
     assert standing(open_sink(uri)) == [row("ones/1", a=1)]

@@ -181,6 +181,48 @@ def test_obj_type_as_the_rest_api_writes_it() -> None:
             decode(City, fields | {"obj_type": tag}, "cities/x")
 
 
+class Part(bb.Struct):
+    width: int = bb.field(name='w "in"')
+    long_name: str = ""
+
+
+class Screen(bb.DomainModel, collection="screens"):
+    inches: int = bb.field(name='size "in"', was=("size \\ in", "\t"))
+    first_part: Part = bb.field(name="a\nb")
+    more: list[Part] = bb.field(default_factory=list, name="%22")
+    note: str = bb.field(default="", name='"')
+
+
+def test_names_that_msgspec_refuses() -> None:
+    fields = {'size "in"': 27, "a\nb": {'w "in"': 3, "longName": "x"}, "%22": [{'w "in"': 4, "longName": ""}], '"': "n"}
+    document = decode(Screen, fields, "screens/s")
+    assert (document.inches, document.note) == (27, "n")
+    assert (document.first_part, document.more) == (Part(width=3, long_name="x"), [Part(width=4)])
+    assert wire_of(document) == fields
+    rest = {name: value for name, value in fields.items() if name in ("a\nb", '"')}
+    assert decode(Screen, rest | {"size \\ in": 7}, "screens/s").inches == 7
+    assert decode(Screen, rest | {"\t": 8, '"': "m"}, "screens/s").inches == 8
+    assert codec_of(Screen).stored_names(["inches"]) == {'size "in"', "size \\ in", "\t", "obj_type"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({}, 'Screen: Object missing required field `size "in"`'),
+        ({'size "in"': "x"}, 'Screen: Expected `int`, got `str` - at `$.size "in"`'),
+        ({'size "in"': 1, "a\nb": {'w "in"': None}}, 'Screen: Expected `int`, got `null` - at `$.a\nb.w "in"`'),
+        ({'size "in"': 1, "a\nb": {}}, 'Screen: Object missing required field `w "in"` - at `$.a\nb`'),
+        ({'size "in"': {"integerValue": ""}}, "integerValue: expected an int64 as text, got '' - at `$.size \"in\"`"),
+    ],
+)
+def test_messages_have_names_as_they_are_stored(fields: Any, said: str) -> None:
+    with pytest.raises(InvalidDocument) as caught:
+        decode(Screen, fields, "screens/s")
+    assert said in str(caught.value)
+    partial = codec_of(Screen).partial("screens/s", 1, msgspec.json.encode(fields))
+    assert vars(partial).get("inches") == (1 if fields.get('size "in"') == 1 else None)
+
+
 class Lone(bb.DomainModel, collection="lone"):
     text: str = bb.field(name="stringValue")
 

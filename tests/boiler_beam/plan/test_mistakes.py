@@ -6,6 +6,7 @@ import decimal
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 import boiler_beam as bb
@@ -296,6 +297,90 @@ def test_all_mistakes_are_told_at_once() -> None:
         compile_plan([view(**MEETING, a=reference("meeting.x"), p_n=aggregate.count("y")), Untold])
     assert len(caught.value.mistakes) == 3
     assert str(caught.value).startswith("3 mistakes in the declared classes:\n  View.Store.a: ")
+
+
+def model_of(annotation: Any, **options: Any) -> type[bb.DomainModel]:
+    given = {"__annotations__": {"text": annotation}, "text": bb.field(**options), "__module__": __name__}
+    return type("Odd", (bb.DomainModel,), given, collection="odd")  # type: ignore[call-arg]
+
+
+NAMES = {
+    "": "'', an empty name",
+    "__x__": "'__x__', a name that Firestore reserves",
+    "____": "'____', a name that Firestore reserves",
+    "__path__": "'__path__', a name that Firestore reserves",
+    "é" * 751: "a name of 1,502 bytes",
+    "\ud800": "a name that is no UTF-8",
+    7: "7, no text",
+}
+
+
+@pytest.mark.parametrize(("name", "got"), NAMES.items())
+@pytest.mark.parametrize("word", ["name", "was"])
+def test_names_that_firestore_refuses(name: Any, got: str, word: str) -> None:
+    model = model_of(str, **{word: name if word == "name" else ("fine", name)})
+    with pytest.raises(DeclarationError) as caught:
+        compile_plan([view(odd=root(model))])
+    (mistake,) = caught.value.mistakes
+    assert mistake.where == "Odd.text"
+    assert mistake.expected == "stored names of 1 to 1,500 bytes, not __...__"
+    assert mistake.got.endswith(got)
+    fix = "write text: ... = bb.field(name=...), with the name as it is stored"
+    assert mistake.fix == (fix if word == "name" else "leave it out of was=")
+
+
+class Twice(bb.Struct):
+    one: int
+    other: int = bb.field(name="one")
+    reserved: int = bb.field(name="__r__")
+
+
+class PlainTwice(msgspec.Struct, rename={"a": "__a__"}):
+    a: int
+
+
+@pytest.mark.parametrize("annotation", [Twice, list[Twice], dict[str, Twice | None]])
+def test_names_in_structs(annotation: Any) -> None:
+    with pytest.raises(DeclarationError) as caught:
+        compile_plan([view(odd=root(model_of(annotation)))])
+    assert sorted(f"{one.where}: {one.got}" for one in caught.value.mistakes) == [
+        "Twice.other: 'one', which one has",
+        "Twice.reserved: '__r__', a name that Firestore reserves",
+    ]
+
+
+def test_names_in_structs_that_getters_return() -> None:
+    def parts(self: Any) -> list[Twice]:
+        return []
+
+    def plain(self: Any) -> PlainTwice | None:
+        return None
+
+    class View(bb.ViewModel, collection="rows"):
+        class Store(bb.Store):
+            meeting: Meeting = root(Meeting)
+
+        store: Store
+        parts_of_it = view_property(parts)
+        plain_one = view_property(plain)
+
+    with pytest.raises(DeclarationError) as caught:
+        compile_plan([View])
+    assert sorted(one.where for one in caught.value.mistakes) == ["PlainTwice.a", "Twice.other", "Twice.reserved"]
+
+
+def test_a_name_that_the_base_has() -> None:
+    class Base(bb.DomainModel, collection="bases"):
+        some_text: str
+
+    class Sub(Base):
+        more: str = bb.field(name="someText")
+
+    with pytest.raises(
+        DeclarationError, match=r"Sub\.more: expected a stored name of its own, got 'someText', which some_"
+    ):
+        compile_plan([view(base=root(Base))])
+    assert Sub.__boiler__.mistakes
 
 
 def test_two_views_on_one_path_and_of_one_name() -> None:
