@@ -5,7 +5,7 @@ from boiler_beam.models.collection import CollectionPattern
 from boiler_beam.models.declare import DomainModel, Struct, field, name_problem, stored_name
 from boiler_beam.models.narrow import Narrowed, narrow_fields
 from boiler_beam.models.pathfield import PathField, path_fields
-from boiler_beam.models.shapes import mistakes_in
+from boiler_beam.models.shapes import mistakes_in, written_annotation
 
 __all__ = [
     "CollectionPattern",
@@ -24,4 +24,5 @@ __all__ = [
     "stored_name",
     "wire_of",
     "wire_of_document",
+    "written_annotation",
 ]

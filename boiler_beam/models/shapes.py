@@ -25,7 +25,17 @@ from boiler_beam.errors import Mistake
 from boiler_beam.models.declare import name_problem, options_of, stored_as
 from boiler_beam.values import INT64_MAX, INT64_MIN, GeoPoint, Ref
 
-__all__ = ["CHECKED", "PLAIN", "SLOW", "FieldShape", "Shape", "mistakes_in", "shape_of", "struct_fields"]
+__all__ = [
+    "CHECKED",
+    "PLAIN",
+    "SLOW",
+    "FieldShape",
+    "Shape",
+    "mistakes_in",
+    "shape_of",
+    "struct_fields",
+    "written_annotation",
+]
 
 PLAIN, CHECKED, SLOW = 0, 1, 2
 Normalize = Callable[[Any], Any]
@@ -58,6 +68,22 @@ class FieldShape:
     shape: Shape
     annotation: Any
     encode: Callable[[Any], Any] | None
+
+
+class Written:
+    """Marks the `Any` that msgspec is given for a field with `decode=`: the annotation that was written."""
+
+    def __init__(self, annotation: Any) -> None:
+        self.annotation = annotation
+
+
+def written_annotation(annotation: Any) -> Any:
+    """The annotation of a field as it was written, whether its class was compiled before or not."""
+    if get_origin(annotation) is Annotated:
+        for part in get_args(annotation)[1:]:
+            if isinstance(part, Written):
+                return part.annotation
+    return annotation
 
 
 class UnsupportedAnnotation(Exception):
@@ -230,7 +256,8 @@ def struct_fields(model: type[msgspec.Struct], case: str, mistakes: list[Mistake
         stored = stored_as(model, key, encoded, own_case)
         try:
             if declared is not None and declared.decode is not None:
-                shape = Shape(Any, SLOW, _decoding(f"{name}.{key}", declared.decode))
+                native = Annotated[Any, Written(written_annotation(hints[key]))]
+                shape = Shape(native, SLOW, _decoding(f"{name}.{key}", declared.decode))
             else:
                 shape = shape_of(hints[key], own_case)
         except UnsupportedAnnotation as refused:
@@ -239,7 +266,7 @@ def struct_fields(model: type[msgspec.Struct], case: str, mistakes: list[Mistake
             mistakes.append(Mistake(f"{name}.{key}", "a type that Firestore has", refused.got, refused.fix))
             continue
         was, encode = (declared.was, declared.encode) if declared else ((), None)
-        fields.append(FieldShape(key, encoded, stored, was, shape, hints[key], encode))
+        fields.append(FieldShape(key, encoded, stored, was, shape, written_annotation(hints[key]), encode))
     return fields
 
 

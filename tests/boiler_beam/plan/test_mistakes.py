@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
 import decimal
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -15,6 +17,7 @@ from boiler_beam.errors import DeclarationError
 from boiler_beam.plan import compile_plan
 from boiler_beam.samples.meeting import Location, Meeting, MeetingSession, Ticket, User
 from boiler_beam.testing import render
+from tests.helpers.town import Spread
 
 
 class Deep(bb.DomainModel, collection="rooms/{room}/messages"):
@@ -297,6 +300,80 @@ def test_all_mistakes_are_told_at_once() -> None:
         compile_plan([view(**MEETING, a=reference("meeting.x"), p_n=aggregate.count("y")), Untold])
     assert len(caught.value.mistakes) == 3
     assert str(caught.value).startswith("3 mistakes in the declared classes:\n  View.Store.a: ")
+
+
+class Money(bb.Struct):
+    amount: Decimal = bb.field(encode=str, decode=Decimal)
+
+
+class Line(bb.DomainModel, collection="lines"):
+    order: str
+    price: Decimal | None = bb.field(encode=str, decode=Decimal, default=None)
+    day: datetime.date = bb.field(encode=str, decode=datetime.date.fromisoformat)
+    money: Money
+    tags: set[str] = bb.field(encode=list, decode=set)
+    anything: Any = bb.field(encode=str, decode=Decimal)
+    either: Decimal | int = bb.field(encode=str, decode=Decimal)
+    order_number: int = 0
+
+    @property
+    def half(self) -> Decimal:
+        return (self.price or 0) / Decimal(2)
+
+    @property
+    def cents(self) -> int:
+        return int(self.half)
+
+
+VALUE, NUMBER = "a field of Firestore values", "a field of numbers"
+CENTS = "lambda document: int(document.price * 100)"
+LINES: dict[str, tuple[Any, str | None, str, str]] = {
+    "sum": (aggregate.sum("lines", of="price"), NUMBER, "of='price', a field of Decimal", f"write of={CENTS}"),
+    "mean": (aggregate.mean("lines", of="half"), NUMBER, "of='half', a field of Decimal", f"write of={CENTS.replace('price', 'half')}"),
+    "sum of dates": (aggregate.sum("lines", of="day"), NUMBER, "of='day', a field of date", "name one of: order_number"),
+    "min": (aggregate.min("lines", of="price"), VALUE, "of='price', a field of Decimal", f"write of={CENTS}"),
+    "max": (aggregate.max("lines", of="day"), VALUE, "of='day', a field of date", "write of=lambda document: str(document.day)"),
+    "distinct": (aggregate.count_distinct("lines", of="money.amount"), VALUE, "of='money.amount', a field of Decimal", f"write of={CENTS.replace('price', 'money.amount')}"),
+    "collect": (aggregate.collect("lines", of="tags"), VALUE, "of='tags', a field of set", "write of=lambda document: str(document.tags)"),
+    "collect in order": (aggregate.collect("lines", order_by="-price"), VALUE, "order_by='price', a field of Decimal", "name a property that makes text or a number of it"),
+    "top by": (aggregate.top("lines", n=1, by="price"), VALUE, "by='price', a field of Decimal", f"write by={CENTS}"),
+    "top of": (aggregate.top("lines", n=1, by="order_number", of="price"), VALUE, "of='price', a field of Decimal", f"write of={CENTS}"),
+    "custom": (aggregate.custom(Spread(), "lines", of="price"), VALUE, "of='price', a field of Decimal", f"write of={CENTS}"),
+    "documents": (aggregate.collect("lines"), None, "", ""),
+    "nobody knows": (aggregate.sum("lines", of="anything"), None, "", ""),
+    "some may be": (aggregate.max("lines", of="either"), None, "", ""),
+    "a struct": (aggregate.collect("lines", of="money"), None, "", ""),
+    "a property": (aggregate.sum("lines", of="cents"), None, "", ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("declared", "expected", "got", "fix"), LINES.values(), ids=LINES)
+def test_aggregates_of_what_firestore_has_no_type_for(declared: Any, expected: str | None, got: str, fix: str) -> None:
+    made = view(lines=group(Line, by="order"), p_some=declared)
+    if expected is None:
+        compile_plan([made])
+        return
+    with pytest.raises(DeclarationError) as caught:
+        compile_plan([made])
+    (one,) = caught.value.mistakes
+    assert (one.where, one.expected, one.got, one.fix) == ("View.some", expected, got, fix)
+
+
+def test_an_edge_in_the_order_of_what_firestore_has_no_type_for() -> None:
+    said = "View.Store.lines: expected a field of Firestore values, got order_by='price', a field of Decimal; fix: name"
+    with pytest.raises(DeclarationError, match=said):
+        compile_plan([view(lines=group(Line, by="order", order_by="-price"), p_n=aggregate.count("lines"))])
+    compile_plan([view(lines=group(Line, by="order", order_by="-cents"), p_n=aggregate.count("lines"))])
+
+
+class Coded(bb.DomainModel, collection="coded"):
+    code: str = bb.field(encode=str, decode=str)
+
+
+def test_a_field_with_decode_is_known_by_its_annotation_however_often_its_class_is_compiled() -> None:
+    views = [view(coded=group(Coded, by="code"), p_n=aggregate.count("coded")) for _ in range(3)]
+    prints = {compile_plan([one]).views[0].fingerprint for one in views}
+    assert len(prints) == 1
 
 
 def model_of(annotation: Any, **options: Any) -> type[bb.DomainModel]:
