@@ -22,6 +22,7 @@ from boiler_beam.models.shapes import (
     FieldShape,
     _by_names,
     mistakes_in,
+    optional_without_default,
     resolve_annotations,
     struct_fields,
 )
@@ -114,14 +115,11 @@ class ModelCodec:
 
     def __init__(self, model: type[DomainModel], mistakes: list[Mistake]) -> None:
         self.model = model
-        mistakes.extend(model.__boiler__.mistakes)
         case = model.__boiler__.case or "camel"
         self.path_fields = path_fields(model)
         mistakes.extend(self._wrong_path_fields())
         self.fields: list[FieldShape] = struct_fields(model, case, mistakes)
-        seen: set[Any] = set()
-        for one in self.fields:
-            mistakes.extend(mistakes_in(one.shape.native, seen))
+        mistakes.extend(mistakes_in(model))
         resolve_annotations(model, self.fields)
         is_renamed = any(one.encoded != one.stored or one.was for one in self.fields)
         self.speed = max([PLAIN, *(one.shape.speed for one in self.fields)]) if not is_renamed else CHECKED + 1
@@ -333,6 +331,15 @@ class FamilyCodec:
         except InvalidDocument:
             codec = self.codecs[self.base]
         return codec.partial(path, version, data)
+
+    def notes(self) -> list[str]:
+        """What is right and may surprise: fields that may be null and not missing, while applications remove fields."""
+        fields = dict.fromkeys(name for model in self.codecs for name in optional_without_default(model))
+        return [
+            f"{name} may be null, but a document without it is invalid, and the rows made of it stay as they were; "
+            "fix: = None, or bb.field(default=None)"
+            for name in fields
+        ]
 
     def stored_names(self, names: Iterable[str]) -> frozenset[str] | None:
         """What some attributes are, or were, stored as, in any class of the family; None where one is no field."""

@@ -32,6 +32,7 @@ __all__ = [
     "FieldShape",
     "Shape",
     "mistakes_in",
+    "optional_without_default",
     "shape_of",
     "struct_fields",
     "written_annotation",
@@ -270,32 +271,64 @@ def struct_fields(model: type[msgspec.Struct], case: str, mistakes: list[Mistake
     return fields
 
 
-def mistakes_in(annotation: Any, seen: set[Any] | None = None) -> Iterator[Mistake]:
-    """The mistakes in the declarations of structs (and models) whose fields an annotation holds, at any depth."""
+def structs_in(annotation: Any, seen: set[Any] | None = None) -> Iterator[tuple[type[msgspec.Struct], dict[str, Any]]]:
+    """The structs (and models) whose fields the values of an annotation hold, at any depth, each once.
+
+    Returns:
+        Each with the annotations of its fields, as they were written, where they can be resolved.
+    """
     seen = set() if seen is None else seen
     if get_origin(annotation) is Ref:
         return
     if isinstance(annotation, typing.NewType):
         annotation = annotation.__supertype__
     for part in get_args(annotation):
-        yield from mistakes_in(part, seen)
+        yield from structs_in(part, seen)
     if not (isinstance(annotation, type) and issubclass(annotation, msgspec.Struct)) or annotation in seen:
         return
     seen.add(annotation)
     options = options_of(annotation)
-    if options is not None:
-        yield from options.mistakes
-    else:
-        for key, encoded in zip(annotation.__struct_fields__, annotation.__struct_encode_fields__, strict=True):
-            if problem := name_problem(encoded):
-                where, fix = f"{annotation.__name__}.{key}", "rename the field"
-                yield Mistake(where, "a stored name that Firestore takes", f"{encoded!r}, {problem}", fix)
     try:
-        hints = typing.get_type_hints(annotation)
+        hints = typing.get_type_hints(annotation, include_extras=True)
     except (NameError, TypeError):
-        return  # told where the struct is compiled
-    for hint in hints.values():
-        yield from mistakes_in(hint, seen)
+        hints = {}  # told where it is compiled
+    decoded = {key for key, one in options.fields.items() if one.decode is not None} if options else set()
+    yield annotation, {key: written_annotation(hint) for key, hint in hints.items()}
+    for key, hint in hints.items():
+        if key not in decoded:  # else it is stored as something else
+            yield from structs_in(hint, seen)
+
+
+def mistakes_in(annotation: Any) -> Iterator[Mistake]:
+    """The mistakes in the declarations of the structs whose fields an annotation holds."""
+    for struct, _ in structs_in(annotation):
+        options = options_of(struct)
+        if options is not None:
+            yield from options.mistakes
+            continue
+        for key, encoded in zip(struct.__struct_fields__, struct.__struct_encode_fields__, strict=True):
+            if problem := name_problem(encoded):
+                where, got = f"{struct.__name__}.{key}", f"{encoded!r}, {problem}"
+                yield Mistake(where, "a stored name that Firestore takes", got, "rename the field")
+
+
+def optional_without_default(model: type[msgspec.Struct]) -> Iterator[str]:
+    """The fields that may be null and not missing, as `User.phone`; those of structs that a model holds, too.
+
+    What a model has from its base is told of the base.
+    """
+    for struct, hints in structs_in(model):
+        bases = [base for base in struct.__mro__[1:] if issubclass(base, msgspec.Struct) and base is not msgspec.Struct]
+        for one in msgspec.structs.fields(struct):
+            is_own = struct is not model or not any(one.name in base.__struct_fields__ for base in bases)
+            if one.required and is_own and _may_be_null(hints.get(one.name)):
+                yield f"{struct.__name__}.{one.name}"
+
+
+def _may_be_null(annotation: Any) -> bool:
+    if get_origin(annotation) is Annotated:
+        return _may_be_null(get_args(annotation)[0])
+    return get_origin(annotation) in (Union, types.UnionType) and type(None) in get_args(annotation)
 
 
 def _decoding(where: str, decode: Callable[[Any], Any]) -> Normalize:

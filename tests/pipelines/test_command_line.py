@@ -365,6 +365,19 @@ def test_check(notes: Path) -> None:
     assert last_line(bad) == "3 problems"
 
 
+def test_check_and_explain_tell_optional_fields_that_may_not_be_missing(notes: Path) -> None:
+    (notes / "mine.py").write_text(VIEWS.replace("text: str\n", "text: str | None\n", 1))
+    done = run(notes, *CLI, "check", "--views", "mine", "--source", "file:notes.jsonl")
+    said = (
+        "note: Note.text may be null, but a document without it is invalid, and the rows made of it stay as they were; "
+        "fix: = None, or bb.field(default=None)\n"
+    )
+    assert (done.returncode, done.stdout) == (0, f"notes: 40 documents\n{said}no problems\n")
+    assert f"  {said}" in run(notes, *CLI, "explain", "--views", "mine").stdout
+    (notes / "mine.py").write_text(VIEWS.replace("text: str\n", "text: str | None = None\n", 1))
+    assert "may be null" not in run(notes, *CLI, "explain", "--views", "mine").stdout
+
+
 def test_check_tells_a_collection_without_documents(notes: Path) -> None:
     (notes / "notes.jsonl").write_text((note(1) + note(2)).replace("notes/", "memos/"))
     done = run(notes, *CLI, "check", "--views", "mine", "--source", "file:notes.jsonl")
