@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,17 @@ class Fast(bb.DomainModel, collection="fast"):
     name: str
     number: int = 0
     tags: list[str | None] = bb.field(default_factory=list)
+
+
+class ShopCard(bb.ViewModel, collection="shop_cards"):
+    class Store(bb.Store):
+        shop: Shop = root(Shop)
+
+    store: Store
+
+    @view_property
+    def name(self) -> str:
+        return self.store.shop.name
 
 
 class FastCard(bb.ViewModel, collection="fast_cards"):
@@ -221,3 +233,13 @@ def test_s1_documents_whose_only_field_is_named_like_a_type_are_told_apart(run: 
     outcome = run(compile_plan([OddCard]), lines(table).encode(), tmp_path)
     assert fields_of(outcome) == {"odd_cards/o": {"integerValue": 5}, "odd_cards/p": {"integerValue": []}}
     assert letters_of(outcome) == {("version_conflict", "odd/o")}
+
+
+@everywhere
+def test_a_byte_order_mark(run: Run, tmp_path: Path) -> None:
+    """Windows programs write one; the second stands where a file was put behind another."""
+    first, second = (lines([(f"shops/s{n}", 1, {"name": str(n)})]).encode() for n in range(2))
+    text = codecs.BOM_UTF8 + first.replace(b"\n", b"\r\n") + codecs.BOM_UTF8 + second
+    outcome = run(compile_plan([ShopCard]), text, tmp_path)
+    assert fields_of(outcome) == {f"shop_cards/s{n}": {"name": str(n)} for n in range(2)}
+    assert outcome.letters == []
