@@ -30,6 +30,16 @@ class FunctionRaised(BoilerBeamError):
     code = "function_raised"
 
 
+class KeyTooLong(FunctionRaised):
+    """No function raised: a group's key, quoted, is longer than an id may be."""
+
+    code = "bad_path"
+
+
+class _IdTooLong(ValueError):
+    """An id is longer than Firestore takes."""
+
+
 def is_shown(edge: Edge, document: Any) -> bool:
     """Whether the edge shows this document of its family: its class fits, and `where=` does not refuse it.
 
@@ -89,6 +99,8 @@ def group_ids(edge: Group, document: Any) -> list[tuple[str, Any]]:
             return list({row_id([key]): key for key in keys}.items())
         parts = [[_plain(key) for _, key in path.read(document)] for path in edge.by]
         return list({row_id(key): key for key in product(*parts)}.items())
+    except _IdTooLong as error:
+        raise KeyTooLong(f"by= of {edge.name}: {error}; fix: group by a shorter key") from error
     except Exception as error:
         raise FunctionRaised(f"by= of {edge.name} raised {type(error).__name__}: {error}") from error
 
@@ -113,7 +125,10 @@ def row_id(parts: Iterable[Any]) -> str:
     if text in (".", "..") or (text.startswith("__") and text.endswith("__") and len(text) >= 4):
         text = f"%{ord(text[0]):02X}{text[1:]}"
     if len(text.encode()) > MAX_ID_BYTES:
-        raise ValueError(f"expected an id of at most {MAX_ID_BYTES} bytes, got {len(text.encode())}: {text[:40]}...")
+        most, size = f"{MAX_ID_BYTES:,} bytes", f"{len(text.encode()):,} bytes"
+        raise _IdTooLong(
+            f"expected a key that, quoted, is no longer than an id may be ({most}), got {size}: {text[:40]}..."
+        )
     return text
 
 

@@ -18,7 +18,7 @@ from boiler_beam.plan import compile_plan
 from boiler_beam.relay import RelayState, relay
 from boiler_beam.values import decode_fields, from_wire
 from tests.helpers.engine import Batches, followed
-from tests.helpers.everywhere import Run, everywhere, fields_of
+from tests.helpers.everywhere import Run, everywhere, fields_of, letters_of
 from tests.helpers.firestore import put
 from tests.helpers.histories import lines
 
@@ -142,6 +142,53 @@ def written(views: Sequence[type[bb.ViewModel]], database: str) -> dict[str, Any
     backfill(plan, [open_source(database)], sink, letters.append)
     assert letters == []
     return {row.path: decode_fields(row.fields or b"") for view in plan.views for row in sink.standing(view.target)}
+
+
+class Song(bb.DomainModel, collection="songs"):
+    title: str
+    words: list[str] = bb.field(default_factory=list)
+
+
+class Title(bb.ViewModel, collection="titles"):
+    class Store(bb.Store):
+        songs: dict[str, Song] = group(Song, by="title")
+
+    store: Store
+    num = aggregate.count("songs")
+
+
+class Word(bb.ViewModel, collection="words"):
+    class Store(bb.Store):
+        songs: dict[str, Song] = group(Song, by=("title", "words"))
+
+    store: Store
+    num = aggregate.count("songs")
+
+
+@everywhere
+def test_a_group_key_that_is_too_long_for_an_id(run: Run, tmp_path: Path) -> None:
+    """Quoted as in URLs a letter that is not ASCII has six bytes, or more."""
+    longest, longer = "ж" * 250, "ж" * 251
+    table = [
+        ("songs/a", 1, {"title": longest}),
+        ("songs/b", 1, {"title": longest}),
+        ("songs/b", 2, {"title": longer}),
+        ("songs/c", 1, {"title": "c", "words": ["x", "y" * 1499]}),
+        ("songs/d", 1, {"title": "c", "words": ["x", "y" * 1498]}),
+    ]
+    outcome = run(compile_plan([Title, Word]), lines(table).encode(), tmp_path)
+    assert fields_of(outcome) == {
+        f"titles/{'%D0%B6' * 250}": {"num": 1},
+        "titles/c": {"num": 2},
+        "words/c,x": {"num": 1},
+        f"words/c,{'y' * 1498}": {"num": 1},
+    }
+    assert letters_of(outcome) == {("bad_path", "songs/b"), ("bad_path", "songs/c")}
+    for letter in outcome.letters:
+        size = "1,506" if letter.path == "songs/b" else "1,501"
+        said = f"by= of songs: expected a key that, quoted, is no longer than an id may be (1,500 bytes), got {size} bytes: "
+        assert said in letter.message
+        assert letter.message.endswith("...; fix: group by a shorter key")
 
 
 class Server(bb.DomainModel, collection="projects/{project}/databases/{database}/documents"):
