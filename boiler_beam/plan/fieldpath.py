@@ -119,7 +119,8 @@ def value_reader(model: type, text: str, word: str = "") -> Callable[[Any], Any]
 def value_of(path: FieldPath) -> str:
     """A function, as one writes it, that makes a Firestore value of a field that has none."""
     value = f"int(document.{path.text} * 100)" if is_decimal(path) else f"str(document.{path.text})"
-    return f"lambda document: {value}"
+    or_none = f"None if document.{path.text} is None else " if path.is_optional else ""
+    return f"lambda document: {or_none}{value}"
 
 
 def is_decimal(path: FieldPath) -> bool:

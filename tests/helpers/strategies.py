@@ -6,6 +6,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from boiler_beam.values import from_wire
+from tests.helpers.values import rest_of
+
 IDS = ("1", "2")
 
 
@@ -66,7 +69,17 @@ def events(draw: st.DrawFn, *, is_invalid: bool = True) -> tuple[str, int, Any]:
     kinds = [valid_fields(collection), valid_fields(collection), valid_fields(collection), st.none()]
     if is_invalid:
         kinds.append(invalid_fields(collection))
-    return f"{collection}/{name}", draw(st.integers(0, 4)), draw(st.one_of(*kinds))
+    return f"{collection}/{name}", draw(st.integers(0, 4)), draw(respelled(st.one_of(*kinds)))
+
+
+@st.composite
+def respelled(draw: st.DrawFn, given: st.SearchStrategy[dict[str, Any] | None]) -> dict[str, Any] | None:
+    """Fields, some of which are written as the REST API writes them."""
+    fields = draw(given)
+    if fields is None or draw(st.integers(0, 3)):
+        return fields
+    typed = draw(st.sets(st.sampled_from(sorted(fields)))) if fields else set()
+    return {name: rest_of(from_wire(value)) if name in typed else value for name, value in fields.items()}
 
 
 def town_fields(collection: str) -> st.SearchStrategy[dict[str, Any]]:
@@ -108,7 +121,7 @@ def town_events(draw: st.DrawFn, *, is_invalid: bool = True) -> tuple[str, int, 
         wrong = {"guests": {"name": 7}, "rooms": {"topic": 7}, "messages": {"sent": "x"}, "notes": {"text": None},
                  "comments": {"stars": "x"}, "config": {"featured": 7}}[collection]  # fmt: skip
         kinds.append(town_fields(collection).map(lambda fields: fields | wrong))
-    return path, draw(st.integers(0, 4)), draw(st.one_of(*kinds))
+    return path, draw(st.integers(0, 4)), draw(respelled(st.one_of(*kinds)))
 
 
 TOWN = [

@@ -326,14 +326,15 @@ class Line(bb.DomainModel, collection="lines"):
 
 
 VALUE, NUMBER = "a field of Firestore values", "a field of numbers"
-CENTS = "lambda document: int(document.price * 100)"
+CENTS = "lambda document: None if document.price is None else int(document.price * 100)"
+HALF, AMOUNT = (f"lambda document: int(document.{name} * 100)" for name in ("half", "money.amount"))
 LINES: dict[str, tuple[Any, str | None, str, str]] = {
     "sum": (aggregate.sum("lines", of="price"), NUMBER, "of='price', a field of Decimal", f"write of={CENTS}"),
-    "mean": (aggregate.mean("lines", of="half"), NUMBER, "of='half', a field of Decimal", f"write of={CENTS.replace('price', 'half')}"),
+    "mean": (aggregate.mean("lines", of="half"), NUMBER, "of='half', a field of Decimal", f"write of={HALF}"),
     "sum of dates": (aggregate.sum("lines", of="day"), NUMBER, "of='day', a field of date", "name one of: order_number"),
     "min": (aggregate.min("lines", of="price"), VALUE, "of='price', a field of Decimal", f"write of={CENTS}"),
     "max": (aggregate.max("lines", of="day"), VALUE, "of='day', a field of date", "write of=lambda document: str(document.day)"),
-    "distinct": (aggregate.count_distinct("lines", of="money.amount"), VALUE, "of='money.amount', a field of Decimal", f"write of={CENTS.replace('price', 'money.amount')}"),
+    "distinct": (aggregate.count_distinct("lines", of="money.amount"), VALUE, "of='money.amount', a field of Decimal", f"write of={AMOUNT}"),
     "collect": (aggregate.collect("lines", of="tags"), VALUE, "of='tags', a field of set", "write of=lambda document: str(document.tags)"),
     "collect in order": (aggregate.collect("lines", order_by="-price"), VALUE, "order_by='price', a field of Decimal", "name a property that makes text or a number of it"),
     "top by": (aggregate.top("lines", n=1, by="price"), VALUE, "by='price', a field of Decimal", f"write by={CENTS}"),
