@@ -38,7 +38,7 @@ _HIDDEN = {"path": "__path__", "version": "__version__"}
 _RESERVED_NAME = re.compile(r"__.*__", re.DOTALL)
 _MAX_NAME_BYTES = 1500
 _REFUSED_BY_MSGSPEC = re.compile(r'[\\"\x00-\x1f]')
-_ESCAPED = re.compile(r'[\\"%\x00-\x1f]')
+_ESCAPED = re.compile(r'[\\"%`\x00-\x1f]')  # in messages of msgspec, names stand between backquotes
 _HIDDEN_NAME = re.compile(r"__([^`]*?%[0-9A-F]{2}[^`]*?)__")
 
 

@@ -262,7 +262,7 @@ def _returned(declared: Any) -> Any:
     """What a property's getter says that it returns; None where it says nothing, or what can't be resolved."""
     try:
         return typing.get_type_hints(declared.getter).get("return")
-    except (AttributeError, NameError, TypeError):  # an aggregate; a name of type checkers alone
+    except (AttributeError, NameError, SyntaxError, TypeError):  # an aggregate; a name of type checkers alone
         return None
 
 

@@ -184,6 +184,7 @@ def test_obj_type_as_the_rest_api_writes_it() -> None:
 class Part(bb.Struct):
     width: int = bb.field(name='w "in"')
     long_name: str = ""
+    odd: str = bb.field(default="", name='`"')
 
 
 class Screen(bb.DomainModel, collection="screens"):
@@ -194,7 +195,12 @@ class Screen(bb.DomainModel, collection="screens"):
 
 
 def test_names_that_msgspec_refuses() -> None:
-    fields = {'size "in"': 27, "a\nb": {'w "in"': 3, "longName": "x"}, "%22": [{'w "in"': 4, "longName": ""}], '"': "n"}
+    fields = {
+        'size "in"': 27,
+        "a\nb": {'w "in"': 3, "longName": "x", '`"': ""},
+        "%22": [{'w "in"': 4, "longName": "", '`"': ""}],
+        '"': "n",
+    }
     document = decode(Screen, fields, "screens/s")
     assert (document.inches, document.note) == (27, "n")
     assert (document.first_part, document.more) == (Part(width=3, long_name="x"), [Part(width=4)])
@@ -211,6 +217,7 @@ def test_names_that_msgspec_refuses() -> None:
         ({}, 'Screen: Object missing required field `size "in"`'),
         ({'size "in"': "x"}, 'Screen: Expected `int`, got `str` - at `$.size "in"`'),
         ({'size "in"': 1, "a\nb": {'w "in"': None}}, 'Screen: Expected `int`, got `null` - at `$.a\nb.w "in"`'),
+        ({'size "in"': 1, "a\nb": {'w "in"': 1, '`"': 1}}, 'Expected `str`, got `int` - at `$.a\nb.`"`'),
         ({'size "in"': 1, "a\nb": {}}, 'Screen: Object missing required field `w "in"` - at `$.a\nb`'),
         ({'size "in"': {"integerValue": ""}}, "integerValue: expected an int64 as text, got '' - at `$.size \"in\"`"),
     ],
