@@ -243,3 +243,21 @@ def test_a_byte_order_mark(run: Run, tmp_path: Path) -> None:
     outcome = run(compile_plan([ShopCard]), text, tmp_path)
     assert fields_of(outcome) == {f"shop_cards/s{n}": {"name": str(n)} for n in range(2)}
     assert outcome.letters == []
+
+
+@everywhere
+def test_a_value_of_a_type_that_this_version_does_not_know(run: Run, tmp_path: Path) -> None:
+    """As events and Firestore's documents give it: never null, and of no account where nobody reads it."""
+    unknown = {"unknownValue": "yj4BeA=="}
+    gadget = {"obj_type": "gadget", "name": "g"}
+    table = [
+        ("things/read", 1, gadget | {"anything": unknown}),
+        ("things/within", 1, gadget | {"anything": [1, {"deep": unknown}]}),
+        ("things/fast", 1, {"name": "t", "number": unknown}),
+        ("things/unread", 1, {"name": "t", "later": unknown}),
+        ("things/unread_slow", 1, gadget | {"later": {"deep": [unknown]}}),
+    ]
+    outcome = run(PLAN, lines(table).encode(), tmp_path)
+    assert outcome.rows.keys() == {"thing_cards/unread", "thing_cards/unread_slow"}
+    assert letters_of(outcome) == {("invalid_document", f"things/{name}") for name in ("read", "within", "fast")}
+    assert all("of a type that this version knows" in letter.message for letter in outcome.letters)
