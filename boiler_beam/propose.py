@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from boiler_beam.models import stored_name
+from boiler_beam.models import name_problem, stored_name
 from boiler_beam.values import GeoPoint, Ref
 
 __all__ = ["Proposal", "propose"]
@@ -33,8 +33,6 @@ _RESERVED = {
     "aggregate", "reference", "referrers", "root", "view_property",
 }  # fmt: skip
 _TAKEN = {"Any", "Ref", "Store", "GeoPoint", "Exception"}
-_UNNAMEABLE = re.compile(r'[\\"\x00-\x1f]')
-"""Source: msgspec's renaming of fields."""
 
 _SCALARS = {bool: "bool", int: "int", float: "float", str: "str", bytes: "bytes", datetime: "datetime"}
 
@@ -168,7 +166,7 @@ class _Writer:
 
     def _model(self, pattern: str) -> Iterator[str]:
         name = self.names[pattern]
-        yield f'class {name}(bb.DomainModel, collection="{pattern}"):'
+        yield f"class {name}(bb.DomainModel, collection={_quoted(pattern)}):"
         lines = []
         for place, parent in enumerate(re.findall(r"\{(\w+)\}", pattern)):
             above = "/".join(pattern.split("/")[: 2 * place + 1])
@@ -182,11 +180,11 @@ class _Writer:
         if all(line.startswith("    #") for line in lines):
             yield "    pass"
         for tag in sorted(self.tags.get(pattern, set()) - {name}):
-            yield from ["", "", f'class {_pascal(tag)}({name}, obj_type="{tag}"):', "    pass"]
+            yield from ["", "", f"class {_pascal(tag)}({name}, obj_type={_quoted(tag)}):", "    pass"]
 
     def _field(self, owner: str, pattern: str | None, stored: str, one: _Seen, number: int, taken: set[str]) -> str:
-        if _UNNAMEABLE.search(stored):
-            return f"    # {stored!a} can't be named in Python"
+        if problem := name_problem(stored):
+            return f"    # {stored!a}: {problem}"
         attribute = _free(_attribute(stored), taken)
         if pattern is not None:
             self.attributes[pattern, stored] = attribute
@@ -252,7 +250,7 @@ class _Writer:
         edge = _attribute(_snake(model))
         place = f'collection="{edge}_views"'
         if "{" in pattern:
-            place = f'path="{"/".join([f"{edge}_views", *pattern.split("/")[1:], "{id}"])}"'
+            place = f"path={_quoted('/'.join([f'{edge}_views', *pattern.split('/')[1:], '{id}']))}"
         edges, properties, many = [f"        {edge}: {model} = root({model})"], [], []
         for attribute, target, is_many in self.references[pattern]:
             other = self.names[target]
@@ -330,7 +328,7 @@ def _pascal(name: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    return f'"{text}"' if text.isprintable() else ascii(text)
+    return f'"{text}"' if text.isprintable() and not {'"', "\\"} & set(text) else ascii(text)
 
 
 def _free(name: str, taken: set[str]) -> str:

@@ -9,7 +9,7 @@ import msgspec
 
 from boiler_beam.errors import BoilerBeamError, UsageError
 from boiler_beam.events import Change
-from boiler_beam.models import DomainModel, wire_of
+from boiler_beam.models import DomainModel, wire_of_document
 from boiler_beam.oracle import compute
 from boiler_beam.plan import compile_plan
 from boiler_beam.values import decode_fields, decode_wire, encode_wire
@@ -46,7 +46,7 @@ def render(view: type[ViewModel], documents: Iterable[DomainModel | Mapping[str,
 
 def _change(document: DomainModel | Mapping[str, Any], version: int) -> Change:
     if isinstance(document, DomainModel):
-        path, fields = document.path, wire_of(document)
+        path, fields = document.path, wire_of_document(document)
     else:
         path, fields, version = document["path"], document["fields"], document.get("version", version)
     return Change(path, version, msgspec.Raw(msgspec.json.encode(fields)))

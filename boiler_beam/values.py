@@ -9,7 +9,11 @@
 | bytes | `bytes` | `{"bytesValue": "<base64>"}` |
 | reference | `Ref` | `{"referenceValue": "users/u1"}` |
 | geo point | `GeoPoint` | `{"geoPointValue": {"latitude": 1.0, "longitude": 2.0}}` |
-| array, map | `list`, `dict` | JSON; a map that looks like one of the above is `{"mapValue": {"fields": {...}}}` |
+| array, map | `list`, `dict` | JSON; a map that looks like a typed value is `{"mapValue": {"fields": {...}}}` |
+
+An object with one key, which names a type, is a typed value. What is plain JSON above is read as Firestore's REST API
+writes it, too: `{"stringValue": "Ann"}`, `{"integerValue": "5"}`, `{"booleanValue": true}`, `{"nullValue": null}`,
+`{"arrayValue": {"values": [...]}}`.
 
 Source of the typed spellings: https://firebase.google.com/docs/firestore/reference/rest/v1/Value
 """
@@ -19,7 +23,7 @@ from __future__ import annotations
 import base64
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from datetime import datetime, timedelta, timezone
 from typing import Any, Generic, NamedTuple, NoReturn, TypeVar
 
@@ -28,6 +32,7 @@ import msgspec
 __all__ = [
     "INT64_MAX",
     "INT64_MIN",
+    "UNKNOWN_VALUE",
     "Database",
     "GeoPoint",
     "Ref",
@@ -37,6 +42,7 @@ __all__ = [
     "encode_wire",
     "from_wire",
     "localized",
+    "parse_timestamp",
     "to_wire",
 ]
 
@@ -158,11 +164,24 @@ class GeoPoint(msgspec.Struct, frozen=True, order=True):
     longitude: float
 
 
-def _decode_timestamp(text: object) -> datetime:
+_FINER_THAN_MICROSECONDS = re.compile(r"(?<=\.[0-9]{6})[0-9]+")
+
+
+def parse_timestamp(text: object) -> datetime:
+    """The time that RFC 3339 text says, in UTC; what is finer than a microsecond is rounded down, as Firestore does.
+
+    A fraction adds to its second in every year, so cutting its digits rounds down before 1970, too.
+
+    Raises:
+        ValueError: It is no such text, or has no time zone.
+
+    >>> parse_timestamp("1969-12-31T23:59:59.9999999Z").microsecond
+    999999
+    """
     if not isinstance(text, str):
         raise ValueError(f"expected an RFC 3339 string, got {text!r}")
     try:
-        moment = msgspec.convert(text, datetime)
+        moment = msgspec.convert(_FINER_THAN_MICROSECONDS.sub("", text), datetime)
     except msgspec.ValidationError:
         raise ValueError(f"expected an RFC 3339 string, got {text!r}") from None
     if moment.tzinfo is None:
@@ -213,13 +232,61 @@ def _decode_map(value: object) -> dict[str, Any]:
     return {key: from_wire(item) for key, item in fields.items()}
 
 
+def _decode_array(value: object) -> list[Any]:
+    items = value.get("values", []) if isinstance(value, dict) else None
+    if not isinstance(items, list):
+        raise ValueError(f"expected an object with values, got {value!r}")
+    return [from_wire(item) for item in items]
+
+
+def _decode_string(text: object) -> str:
+    if not isinstance(text, str):
+        raise ValueError(f"expected text, got {text!r}")
+    return text
+
+
+_INTEGER = re.compile(r"-?[0-9]{1,19}")
+
+
+def _decode_integer(number: object) -> int:
+    if isinstance(number, str) and _INTEGER.fullmatch(number):
+        number = int(number)
+    if type(number) is not int or not INT64_MIN <= number <= INT64_MAX:
+        raise ValueError(f"expected an int64 as text, got {number!r}")
+    return number
+
+
+def _decode_boolean(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"expected true or false, got {value!r}")
+    return value
+
+
+def _decode_null(value: object) -> None:
+    if value not in (None, "NULL_VALUE"):  # the name of the only value of its enum
+        raise ValueError(f"expected null, got {value!r}")
+
+
+def _decode_unknown(value: object) -> NoReturn:
+    raise ValueError("expected a value of a type that this version knows, got another one; fix: update boiler_beam")
+
+
+UNKNOWN_VALUE = "unknownValue"
+"""Marks a value of a type that Firestore has and this version does not know: no field that a model reads takes it."""
+
 _TYPED: dict[str, Callable[[object], Any]] = {
     "referenceValue": _decode_reference,
-    "timestampValue": _decode_timestamp,
+    "timestampValue": parse_timestamp,
     "bytesValue": _decode_bytes,
     "doubleValue": _decode_double,
     "geoPointValue": _decode_geo_point,
     "mapValue": _decode_map,
+    "arrayValue": _decode_array,
+    "stringValue": _decode_string,
+    "integerValue": _decode_integer,
+    "booleanValue": _decode_boolean,
+    "nullValue": _decode_null,
+    UNKNOWN_VALUE: _decode_unknown,
 }
 
 
@@ -319,8 +386,12 @@ _decoder = msgspec.json.Decoder()
 _encoder = msgspec.json.Encoder(order="deterministic")
 
 
-def decode_fields(data: bytes | msgspec.Raw) -> dict[str, Any]:
+def decode_fields(data: bytes | msgspec.Raw, names: Container[str] | None = None) -> dict[str, Any]:
     """A document's fields from their JSON bytes. The outermost object is always the map of fields.
+
+    Args:
+        data: The bytes.
+        names: The fields that are read: what is malformed in another one concerns nobody. None: all of them.
 
     Raises:
         msgspec.DecodeError: The bytes are not JSON.
@@ -329,7 +400,14 @@ def decode_fields(data: bytes | msgspec.Raw) -> dict[str, Any]:
     fields = _decoder.decode(data)
     if type(fields) is not dict:
         raise ValueError(f"expected an object of fields, got {type(fields).__name__}")
-    return {name: from_wire(value) for name, value in fields.items()}
+    known: dict[str, Any] = {}
+    for name, value in fields.items():
+        if names is None or name in names:
+            try:
+                known[name] = from_wire(value)
+            except ValueError as error:
+                raise ValueError(f"{error} - at `$.{name}`") from None
+    return known
 
 
 def encode_fields(fields: dict[str, Any]) -> bytes:

@@ -196,6 +196,8 @@ def _check(
         for finding in sorted(one.findings.values(), key=lambda finding: -finding.number):
             number += finding.number
             print(f"  {finding.number:,} x {finding.code}: {finding.message} (e.g. {finding.example})")
+    for note in dict.fromkeys(note for family in plan.families for note in family.notes()):
+        print(f"note: {note}")
     print(f"{number:,} problems" if number else "no problems")
     return 1 if number else 0
 

@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Literal
 
 import click
@@ -16,7 +15,7 @@ from boiler_beam.connectors import Sink, open_sink
 from boiler_beam.connectors.firestore.options import WriteOptions
 from boiler_beam.errors import UsageError
 from boiler_beam.plan import Plan
-from boiler_beam.values import INT64_MAX, from_wire, micros_of
+from boiler_beam.values import INT64_MAX, micros_of, parse_timestamp
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -122,15 +121,12 @@ def read_time_micros(text: str) -> int:
     if text.isdecimal() and int(text) <= INT64_MAX:
         return int(text)
     try:
-        moment = from_wire({"timestampValue": text})
+        return micros_of(parse_timestamp(text))
     except ValueError:
-        moment = None
-    if not isinstance(moment, datetime):
         raise UsageError(
             f"--read_time {text}: expected RFC 3339 (2026-01-01T00:00:00Z) or microseconds since the epoch; "
             "fix: write one of the two"
-        )
-    return micros_of(moment)
+        ) from None
 
 
 _database_options: list[Callable[[Any], Any]] = [

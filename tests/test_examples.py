@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import re
@@ -11,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from boiler_beam import ViewModel
+from boiler_beam.plan import compile_plan
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMES = ["chat_inbox", "shop_orders", "ride_sharing", "school_timetable", "social_feed", "tenant_directory"]
@@ -55,6 +59,20 @@ FACTS: dict[str, dict[str, dict[str, Any]]] = {
         "tenants/blue/department_pages/dev": {"name": "Engineering", "numPeople": 1},
     },
 }  # fmt: skip
+
+
+MODULES = [f"examples.{name}" for name in [*NAMES, "flights"]] + [
+    f"boiler_beam.samples.{n}" for n in ("cities", "meeting")
+]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_fields_that_may_be_null_may_be_missing(name: str) -> None:
+    """Who copies an example writes `= None` too."""
+    module = importlib.import_module(name)
+    views = [one for one in vars(module).values() if isinstance(one, type) and issubclass(one, ViewModel)]
+    plan = compile_plan([one for one in views if one.__module__ == name])
+    assert [note for family in plan.families for note in family.notes()] == []
 
 
 def rows_of(name: str, folder: Path, *arguments: str) -> dict[str, Any]:

@@ -19,7 +19,7 @@ EXPORTS = {
     "boiler_beam": "BoilerBeamError DeclarationError DomainModel GeoPoint Mistake Ref Store Struct UsageError ViewModel aggregate "
     "document field group reference referrers role root view_property",
     "boiler_beam.testing": "check_aggregate render",
-    "boiler_beam.connectors": "BackfillWriter Control DeadLetterWriter KeyedSource Sink Source StreamWriter dead_letters_beside open_dead_letters open_sink "
+    "boiler_beam.connectors": "BackfillWriter Control DeadLetterWriter KeyedSource Sink Source StreamWriter database_of dead_letters_beside open_dead_letters open_sink "
     "open_source open_sources read_dead_letters read_sources register schemes",
     "boiler_beam.engine": "Report backfill",
     "boiler_beam.views.aggregate": "AggregateDeclaration Custom collect count count_distinct custom max mean min sum top",

@@ -15,6 +15,7 @@ from apache_beam.coders import Coder, registry
 from apache_beam.metrics import Metrics
 
 from boiler_beam.connectors import open_source
+from boiler_beam.connectors.firestore.query import Field
 from boiler_beam.events import Change
 from boiler_beam.steps.keyed.wire import decode, encode
 from transforms.write import NAMESPACE
@@ -50,8 +51,10 @@ class ReadFromFirestore(beam.PTransform):  # type: ignore[misc]
     Args:
         address: `PROJECT` or `PROJECT/DATABASE`.
         collections: As models declare them: `users`, `orders/{order}/lines`, `**/comments`.
-        select: The stored names of the fields to read; empty for all.
-        where: Filters, all of which must hold: stored field, operator as Google's clients write it, value.
+        select: The fields to read, each by its stored name, exactly as it is stored: `a.b`, `24h` and `first name` are
+            names of one field, and need no quotes. A field within maps is a tuple of names: `("address", "city")`.
+            Empty for all.
+        where: Filters, all of which must hold: field, likewise, operator as Google's clients write it, value.
         read_time: In microseconds since the epoch: any time within the last hour, or a whole minute of the last 7 days
             where point-in-time recovery is on; None: when the pipeline begins to read. A read that takes more than an
             hour needs a whole minute, and point-in-time recovery.
@@ -66,8 +69,8 @@ class ReadFromFirestore(beam.PTransform):  # type: ignore[misc]
         address: str,
         collections: Sequence[str],
         *,
-        select: Sequence[str] = (),
-        where: Sequence[tuple[str, str, Any]] = (),
+        select: Sequence[Field] = (),
+        where: Sequence[tuple[Field, str, Any]] = (),
         read_time: int | None = None,
     ) -> None:
         super().__init__()
@@ -89,8 +92,8 @@ class ReadFromFirestore(beam.PTransform):  # type: ignore[misc]
 def _opened(
     uri: str,
     collections: Sequence[str],
-    select: Sequence[str],
-    where: Sequence[tuple[str, str, Any]],
+    select: Sequence[Field],
+    where: Sequence[tuple[Field, str, Any]],
     read_time: int | None,
 ) -> Any:
     source: Any = open_source(uri)

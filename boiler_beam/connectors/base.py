@@ -19,7 +19,7 @@ from boiler_beam.errors import UsageError
 from boiler_beam.events import Change, DeadLetter, Event, Row, Stamp, Touch, View
 from boiler_beam.values import Database
 
-__all__ = ["BackfillWriter", "Control", "KeyedSource", "Sink", "Source", "StreamWriter", "View"]
+__all__ = ["BackfillWriter", "Control", "KeyedSource", "Sink", "Source", "StreamWriter", "View", "taken_by_case"]
 
 
 _READ, _BATCH = "read", 1000
@@ -153,7 +153,8 @@ class KeyedSource(Source):
 
         Args:
             collection: Its pattern (`users`, `**/comments`), or one collection's path.
-            filters: Stored field; `==`, `in`, `array-contains` or `array-contains-any`; a Firestore value, or a list.
+            filters: A field's stored name, exactly as it is stored; `==`, `in`, `array-contains` or
+                `array-contains-any`; a Firestore value, or a list.
         """
 
 
@@ -281,3 +282,17 @@ class Sink(abc.ABC):
             f"{self.uri}: expected a sink that can follow a stream, got one that backfills fill alone; "
             "fix: jsonl:PATH, sqlite:PATH or firestore:PROJECT"
         )
+
+
+def taken_by_case(uri: str, wanted: str, got: str) -> UsageError:
+    """Says that a place for rows has a name that differs from what is there by case alone.
+
+    Args:
+        uri: The sink's.
+        wanted: What should hold the view's rows: `the table Url`.
+        got: What is there: `URL`.
+    """
+    return UsageError(
+        f"{uri}: expected {wanted} to be told apart from what is there, got {got}, which differs by case alone and "
+        "holds the rows of another view; fix: rename the view's class, or name another sink"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import codecs
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -182,7 +183,7 @@ def read_dead_letters(uri: str) -> Iterator[DeadLetter]:
         if scheme == "jsonl":
             with open(path, "rb") as file:
                 for line in file:
-                    yield msgspec.json.decode(line, type=DeadLetter)
+                    yield msgspec.json.decode(line.removeprefix(codecs.BOM_UTF8), type=DeadLetter)
         else:
             with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
                 for values in database.execute(f"SELECT {', '.join(_COLUMNS)} FROM dead_letters ORDER BY rowid"):

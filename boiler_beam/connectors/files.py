@@ -1,11 +1,13 @@
 """Document files: `file:PATH` (a file, a folder, a glob; `.gz` too), `tail:PATH` (one that grows), `sample:`.
 
 A line is `{"path": "users/u1", "version": 1700000000000000, "fields": {...}}`, `"fields": null` for a deletion; other
-keys are ignored, and so are blank lines. A line that is none comes as a dead letter `malformed_line`.
+keys are ignored, and so are blank lines and the byte order mark before what a Windows program wrote. A line that is
+none comes as a dead letter `malformed_line`.
 """
 
 from __future__ import annotations
 
+import codecs
 import glob
 import gzip
 import hashlib
@@ -197,6 +199,7 @@ def _one_by_one(lines: bytes, path: str, number: int) -> Iterator[Change | DeadL
     """The changes of lines of which some are bad; `number` lines come before them in the file."""
     for line in io.BytesIO(lines):
         number += 1
+        line = line.removeprefix(codecs.BOM_UTF8)
         try:
             line.decode()
             change = _decode(line)

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from typing import Any, ClassVar
 
-from boiler_beam.connectors.base import BackfillWriter, Control, Sink
+from boiler_beam.connectors.base import BackfillWriter, Control, Sink, taken_by_case
 from boiler_beam.connectors.replacing import Replacement, read_controls, replacing, write_controls
 from boiler_beam.errors import UsageError
 from boiler_beam.events import Row, Stamp, View
@@ -50,7 +50,17 @@ class ParquetSink(Sink):
         return os.path.join(self.rest, "_boiler_control.jsonl")
 
     def _path(self, view: str) -> str:
-        return os.path.join(self.rest, f"{view}.parquet")
+        """The file of a view.
+
+        Raises:
+            UsageError: There is one whose name differs by case alone: where a file system does not tell them apart, the
+                views would share it. It is refused on all, so that a folder can be brought anywhere.
+        """
+        name = f"{view}.parquet"
+        for one in os.listdir(self.rest) if os.path.isdir(self.rest) else ():
+            if one != name and one.casefold() == name.casefold():
+                raise taken_by_case(self.uri, name, one)
+        return os.path.join(self.rest, name)
 
     def controls(self) -> dict[str, Control]:
         """See `Sink`."""

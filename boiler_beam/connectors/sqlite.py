@@ -6,7 +6,8 @@
 | `generation`, `version`, `seq` | the stamp |
 | `fields` | JSON |
 
-A backfill is one transaction; readers see the old rows until it is committed (write-ahead log).
+SQLite finds a table whatever the case of its name, so a view whose name differs from a table's by case alone is
+refused. A backfill is one transaction; readers see the old rows until it is committed (write-ahead log).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from typing import ClassVar
 
-from boiler_beam.connectors.base import BackfillWriter, Control, Sink, StreamWriter
+from boiler_beam.connectors.base import BackfillWriter, Control, Sink, StreamWriter, taken_by_case
 from boiler_beam.connectors.locks import Lock
 from boiler_beam.errors import BoilerBeamError, UsageError
 from boiler_beam.events import Row, Stamp, View
@@ -118,6 +119,9 @@ class SqliteSink(Sink):
             raise self._failed(error) from error
 
     def _has_table(self, database: sqlite3.Connection, view: View) -> bool:
+        query = "SELECT name FROM sqlite_master WHERE name = ? COLLATE NOCASE AND name != ?"
+        if found := database.execute(query, (view.name, view.name)).fetchone():
+            raise taken_by_case(self.uri, f"the table {view.name}", found[0])
         names = _columns(database, view.name)
         if names and names != _NAMES:
             raise UsageError(

@@ -126,8 +126,8 @@ class _Levels:
 
     def _filters(self, edge: Edge, by: FieldPath, value: Any) -> list[tuple[str, str, Any]]:
         """A filter for each name under which the field is, or once was, stored."""
-        names = self.families[edge.family].stored_names([by.text])
-        if names is None or by.is_map:
+        names = (self.families[edge.family].stored_names([by.text]) or frozenset()) - {"obj_type"}
+        if not names or by.is_map:
             raise UsageError(
                 f"{self.view.name}.Store.{edge.name}: expected by= to name a stored field that Firestore finds, "
                 f"got {by.text!r}; fix: read the row from where it is written, or render it from a file"
@@ -138,7 +138,7 @@ class _Levels:
             word = "array-contains-any" if by.is_many else "in"
         else:
             word = "array-contains" if by.is_many else "=="
-        return [(name, word, value) for name in sorted(names - {"obj_type"})]
+        return [(name, word, value) for name in sorted(names)]
 
 
 def _key(by: FieldPath, part: str) -> Any:

@@ -1,10 +1,11 @@
 """Domain models: Python classes for the documents of a collection, read and written without loss."""
 
-from boiler_beam.models.codec import FamilyCodec, ModelCodec, family_base, wire_of
+from boiler_beam.models.codec import FamilyCodec, ModelCodec, family_base, wire_of, wire_of_document
 from boiler_beam.models.collection import CollectionPattern
-from boiler_beam.models.declare import DomainModel, Struct, field, stored_name
+from boiler_beam.models.declare import DomainModel, Struct, field, name_problem, stored_name
 from boiler_beam.models.narrow import Narrowed, Partial, narrow_fields
 from boiler_beam.models.pathfield import PathField, path_fields
+from boiler_beam.models.shapes import mistakes_in, written_annotation
 
 __all__ = [
     "CollectionPattern",
@@ -17,8 +18,12 @@ __all__ = [
     "Struct",
     "family_base",
     "field",
+    "mistakes_in",
+    "name_problem",
     "narrow_fields",
     "path_fields",
     "stored_name",
     "wire_of",
+    "wire_of_document",
+    "written_annotation",
 ]

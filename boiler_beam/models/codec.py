@@ -13,13 +13,22 @@ import msgspec
 
 from boiler_beam.errors import InvalidDocument, Mistake
 from boiler_beam.models.collection import CollectionPattern
-from boiler_beam.models.declare import DomainModel, ModelMeta, options_of, stored_name
+from boiler_beam.models.declare import DomainModel, ModelMeta, options_of, shown_names, stored_as
 from boiler_beam.models.narrow import Narrowed, Partial, known_fields
 from boiler_beam.models.pathfield import path_fields
-from boiler_beam.models.shapes import CHECKED, PLAIN, FieldShape, _by_names, resolve_annotations, struct_fields
+from boiler_beam.models.shapes import (
+    CHECKED,
+    PLAIN,
+    FieldShape,
+    _by_names,
+    mistakes_in,
+    optional_without_default,
+    resolve_annotations,
+    struct_fields,
+)
 from boiler_beam.values import Database, GeoPoint, Ref, decode_fields, from_wire, localized, to_wire, to_wire_map
 
-__all__ = ["FamilyCodec", "ModelCodec", "family_base", "resolve_ref", "wire_of"]
+__all__ = ["FamilyCodec", "ModelCodec", "family_base", "resolve_ref", "wire_of", "wire_of_document"]
 
 _set = msgspec.structs.force_setattr
 _ANY_PROJECT = Database()
@@ -114,15 +123,16 @@ class ModelCodec:
 
     def __init__(self, model: type[DomainModel], mistakes: list[Mistake], database: Database) -> None:
         self.model, self.database = model, database
-        mistakes.extend(model.__boiler__.mistakes)
         case = model.__boiler__.case or "camel"
         self.path_fields = path_fields(model)
         mistakes.extend(self._wrong_path_fields())
         self.fields: list[FieldShape] = struct_fields(model, case, mistakes)
+        mistakes.extend(mistakes_in(model))
         resolve_annotations(model, self.fields)
         is_renamed = any(one.encoded != one.stored or one.was for one in self.fields)
         self.speed = max([PLAIN, *(one.shape.speed for one in self.fields)]) if not is_renamed else CHECKED + 1
         self._normalize = _by_names([(one.encoded, one.stored, one.was, one.shape.normalize) for one in self.fields])
+        self._names = frozenset(name for one in self.fields for name in (one.stored, *one.was))
         self._hook = _ref_reader(database)
         self._decode: Callable[[bytes | msgspec.Raw], DomainModel] = self._decode_slowly
         try:
@@ -174,10 +184,11 @@ class ModelCodec:
 
     def _decode_slowly(self, data: bytes | msgspec.Raw) -> DomainModel:
         try:
-            value = self._normalize(self._localized(decode_fields(data), data))
+            value = self._normalize(self._localized(decode_fields(data, self._names), data))
             return _convert(value, self.model, self._hook)  # type: ignore[no-any-return]
         except (msgspec.MsgspecError, ValueError, NotImplementedError) as error:
-            raise InvalidDocument("invalid_document", f"{self.model.__name__}: {error}") from error
+            message = shown_names(f"{self.model.__name__}: {error}")
+            raise InvalidDocument("invalid_document", message) from error
         except RecursionError:
             raise InvalidDocument("invalid_document", "expected at most 20 levels of nesting, got more") from None
 
@@ -308,7 +319,9 @@ class FamilyCodec:
             return self._only
         try:
             tag = self._read_tag(data).obj_type
-        except (msgspec.MsgspecError, RecursionError) as error:
+            if type(tag) is dict:
+                tag = from_wire(tag)
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             raise InvalidDocument("invalid_document", f"{self.base.__name__}: {error}") from error
         if tag is None:
             return self.codecs[self.base]
@@ -337,6 +350,15 @@ class FamilyCodec:
             known.is_class_known__ = False
             return known
 
+    def notes(self) -> list[str]:
+        """What is right and may surprise: fields that may be null and not missing, while applications remove fields."""
+        fields = dict.fromkeys(name for model in self.codecs for name in optional_without_default(model))
+        return [
+            f"{name} may be null, but a document without it is invalid, and the rows made of it stay as they were; "
+            "fix: = None, or bb.field(default=None)"
+            for name in fields
+        ]
+
     def stored_names(self, names: Iterable[str]) -> frozenset[str] | None:
         """What some attributes are, or were, stored as, in any class of the family; None where one is no field."""
         wanted = set(names) - set(self.codecs[self.base].path_fields) - {"path", "version", "doc_id"}
@@ -363,8 +385,7 @@ def _written(model: type[msgspec.Struct], case: str) -> tuple[str, tuple[tuple[s
         if is_document and key in ("path", "version"):
             continue
         declared = options.fields.get(key) if options else None
-        fixed = options is None or (declared is not None and declared.name is not None)
-        rows.append((key, encoded if fixed else stored_name(key, own_case), declared.encode if declared else None))
+        rows.append((key, stored_as(model, key, encoded, own_case), declared.encode if declared else None))
     return case, tuple(rows)
 
 
@@ -394,11 +415,21 @@ def wire_of(value: Any, case: str = "camel") -> Any:
     return to_wire(value)
 
 
+def wire_of_document(document: DomainModel) -> dict[str, Any]:
+    """What JSON holds for a document's fields: the outermost object is always the map of fields."""
+    return _fields_of(document, *_written(type(document), "camel"))
+
+
 def _wire_of_fields(value: Any, case: str, rows: Iterable[tuple[str, str, Any]]) -> Any:
     """The map that a struct or model is stored as."""
+    fields = _fields_of(value, case, rows)
+    return fields if len(fields) != 1 else to_wire_map(fields, lambda item: item)
+
+
+def _fields_of(value: Any, case: str, rows: Iterable[tuple[str, str, Any]]) -> dict[str, Any]:
     fields = {}
     for key, stored, encode in rows:
         item = getattr(value, key) if encode is None else encode(getattr(value, key))
         kind = type(item)
         fields[stored] = item if kind is str or kind is bool else wire_of(item, case)
-    return fields if len(fields) != 1 else to_wire_map(fields, lambda item: item)
+    return fields

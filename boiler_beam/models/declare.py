@@ -7,9 +7,11 @@ class User(DomainModel, collection="users"):
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
+from urllib.parse import unquote
 
 import msgspec
 from typing_extensions import dataclass_transform
@@ -18,11 +20,26 @@ from boiler_beam.errors import Mistake
 from boiler_beam.models.collection import CollectionPattern
 from boiler_beam.models.pathfield import PathField
 
-__all__ = ["DomainModel", "FieldOptions", "Struct", "field", "options_of", "stored_name"]
+__all__ = [
+    "DomainModel",
+    "FieldOptions",
+    "Struct",
+    "field",
+    "name_problem",
+    "options_of",
+    "shown_names",
+    "stored_as",
+    "stored_name",
+]
 
 RESERVED = frozenset({"doc_id", "path", "version"})
 # Firestore reserves field names of this shape, so no document has them.
 _HIDDEN = {"path": "__path__", "version": "__version__"}
+_RESERVED_NAME = re.compile(r"__.*__", re.DOTALL)
+_MAX_NAME_BYTES = 1500
+_REFUSED_BY_MSGSPEC = re.compile(r'[\\"\x00-\x1f]')
+_ESCAPED = re.compile(r'[\\"%`\x00-\x1f]')  # in messages of msgspec, names stand between backquotes
+_HIDDEN_NAME = re.compile(r"__([^`]*?%[0-9A-F]{2}[^`]*?)__")
 
 
 @dataclass(frozen=True)
@@ -51,7 +68,7 @@ def field(
     Args:
         default: Its value where the document lacks the field.
         default_factory: Makes that value anew for each document.
-        name: The field's name in Firestore, in place of the one that follows `case`.
+        name: The field's name in Firestore, exactly as it is stored, in place of the one that follows `case`.
         was: Earlier stored names, read in this order where the document lacks `name`; never written.
         encode: Makes the stored Firestore value of the attribute's value.
         decode: Makes the attribute's value of the stored Firestore value; the annotation may then be any class.
@@ -66,6 +83,59 @@ def stored_name(name: str, case: str) -> str:
     bare = name.lstrip("_")
     head, *rest = bare.split("_")
     return name[: len(name) - len(bare)] + head + "".join(part[:1].upper() + part[1:] for part in rest)
+
+
+def name_problem(name: object) -> str | None:
+    """Why Firestore has no field of this name; None where it may.
+
+    Source: https://firebase.google.com/docs/firestore/quotas#limits
+
+    >>> name_problem("__id__"), name_problem('size "in"')
+    ('a name that Firestore reserves', None)
+    """
+    if not isinstance(name, str):
+        return "no text"
+    if not name:
+        return "an empty name"
+    if _RESERVED_NAME.fullmatch(name):
+        return "a name that Firestore reserves"
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError:
+        return "a name that is no UTF-8"
+    return f"a name of {size:,} bytes" if size > _MAX_NAME_BYTES else None
+
+
+def _encoded_name(stored: str) -> str:
+    """What msgspec is given for a stored name: it refuses some that Firestore takes. No document has such a name."""
+    if _REFUSED_BY_MSGSPEC.search(stored) is None:
+        return stored
+    return f"__{_ESCAPED.sub(lambda found: f'%{ord(found[0]):02X}', stored)}__"
+
+
+def shown_names(message: str) -> str:
+    """What msgspec says of fields, with their names as they are stored.
+
+    >>> shown_names("Object missing required field `__size %22in%22__`")
+    'Object missing required field `size "in"`'
+    """
+    return _HIDDEN_NAME.sub(lambda found: unquote(found[1]), message)
+
+
+def stored_as(model: type, key: str, encoded: str, case: str) -> str:
+    """The stored name of a field of a model or struct.
+
+    Args:
+        model: The class.
+        key: The attribute.
+        encoded: Its name as msgspec knows it.
+        case: What the names of the class follow.
+    """
+    options = options_of(model)
+    if options is None:
+        return encoded
+    given = options.fields.get(key)
+    return given.name if given is not None and given.name is not None else stored_name(key, case)
 
 
 @dataclass(frozen=True)
@@ -136,18 +206,56 @@ class ModelMeta(msgspec.StructMeta):
                 )
             )
 
-        def rename(key: str) -> str:
-            given = declared.get(key)
-            if given is not None and given.name is not None:
-                return given.name
-            return _HIDDEN.get(key) or stored_name(key, case or "camel")
-
+        own = namespace.get("__annotations__", {})
+        names = _Names(name, declared, case or "camel", [base for base in bases if isinstance(base, ModelMeta)], own)
         options.setdefault("frozen", True)  # said here, not to type checkers: setters of views write to documents
         if any(hasattr(base, "__boiler_base__") for base in bases):  # a subclass may add required fields
             options.setdefault("kw_only", True)
-        model: ModelMeta = super().__new__(mcls, name, bases, namespace, rename=rename, **options)
-        model.__boiler__ = ModelOptions(known_pattern, obj_type, case, declared, tuple(mistakes))
+        model: ModelMeta = super().__new__(mcls, name, bases, namespace, rename=names.rename, **options)
+        model.__boiler__ = ModelOptions(known_pattern, obj_type, case, declared, (*mistakes, *names.mistakes))
         return model
+
+
+class _Names:
+    """The stored names of a class's own fields, as msgspec is to know them; gathers the mistakes in them."""
+
+    def __init__(
+        self,
+        model: str,
+        declared: Mapping[str, FieldOptions],
+        case: str,
+        bases: Sequence[ModelMeta],
+        own: Mapping[str, Any],
+    ) -> None:
+        self.model, self.declared, self.case = model, declared, case
+        self.mistakes: list[Mistake] = []
+        self.taken: dict[str, str] = {}
+        for base in bases:
+            fields: Any = zip(base.__struct_fields__, base.__struct_encode_fields__, strict=True)
+            self.taken |= {encoded: key for key, encoded in fields if key not in own}
+
+    def rename(self, key: str) -> str:
+        if key in _HIDDEN:
+            return _HIDDEN[key]
+        given = self.declared.get(key, FieldOptions())
+        stored = given.name if given.name is not None else stored_name(key, self.case)
+        problems = [(name, problem) for name in (stored, *given.was) if (problem := name_problem(name)) is not None]
+        for name, problem in problems:
+            self._mistake(key, f"stored names of 1 to {_MAX_NAME_BYTES:,} bytes, not __...__", name, problem)
+        if problems:
+            return f"__{key}%__"
+        encoded = _encoded_name(stored)
+        if encoded in self.taken:
+            self._mistake(key, "a stored name of its own", stored, f"which {self.taken[encoded]} has")
+            return f"__{key}%__"
+        self.taken[encoded] = key
+        return encoded
+
+    def _mistake(self, key: str, expected: str, got: object, why: str) -> None:
+        fix = f"write {key}: ... = bb.field(name=...), with the name as it is stored"
+        if got in self.declared.get(key, FieldOptions()).was:
+            fix = "leave it out of was="
+        self.mistakes.append(Mistake(f"{self.model}.{key}", expected, f"{got!r}, {why}", fix))
 
 
 def _path_field(name: str, namespace: dict[str, Any], place: int, key: str, *, is_inherited: bool) -> list[Mistake]:

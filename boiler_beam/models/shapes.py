@@ -15,17 +15,28 @@ import decimal
 import enum
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import msgspec
 
 from boiler_beam.errors import Mistake
-from boiler_beam.models.declare import options_of, stored_name
+from boiler_beam.models.declare import name_problem, options_of, stored_as
 from boiler_beam.values import INT64_MAX, INT64_MIN, GeoPoint, Ref
 
-__all__ = ["CHECKED", "PLAIN", "SLOW", "FieldShape", "Shape", "shape_of", "struct_fields"]
+__all__ = [
+    "CHECKED",
+    "PLAIN",
+    "SLOW",
+    "FieldShape",
+    "Shape",
+    "mistakes_in",
+    "optional_without_default",
+    "shape_of",
+    "struct_fields",
+    "written_annotation",
+]
 
 PLAIN, CHECKED, SLOW = 0, 1, 2
 Normalize = Callable[[Any], Any]
@@ -58,6 +69,22 @@ class FieldShape:
     shape: Shape
     annotation: Any
     encode: Callable[[Any], Any] | None
+
+
+class Written:
+    """Marks the `Any` that msgspec is given for a field with `decode=`: the annotation that was written."""
+
+    def __init__(self, annotation: Any) -> None:
+        self.annotation = annotation
+
+
+def written_annotation(annotation: Any) -> Any:
+    """The annotation of a field as it was written, whether its class was compiled before or not."""
+    if get_origin(annotation) is Annotated:
+        for part in get_args(annotation)[1:]:
+            if isinstance(part, Written):
+                return part.annotation
+    return annotation
 
 
 class UnsupportedAnnotation(Exception):
@@ -227,13 +254,11 @@ def struct_fields(model: type[msgspec.Struct], case: str, mistakes: list[Mistake
         if key in ("path", "version") and getattr(model, "__boiler_base__", False):
             continue
         declared = options.fields.get(key) if options else None
-        if options is None or (declared is not None and declared.name is not None):
-            stored = encoded
-        else:
-            stored = stored_name(key, own_case)
+        stored = stored_as(model, key, encoded, own_case)
         try:
             if declared is not None and declared.decode is not None:
-                shape = Shape(Any, SLOW, _decoding(f"{name}.{key}", declared.decode))
+                native = Annotated[Any, Written(written_annotation(hints[key]))]
+                shape = Shape(native, SLOW, _decoding(f"{name}.{key}", declared.decode))
             else:
                 shape = shape_of(hints[key], own_case)
         except UnsupportedAnnotation as refused:
@@ -242,8 +267,68 @@ def struct_fields(model: type[msgspec.Struct], case: str, mistakes: list[Mistake
             mistakes.append(Mistake(f"{name}.{key}", "a type that Firestore has", refused.got, refused.fix))
             continue
         was, encode = (declared.was, declared.encode) if declared else ((), None)
-        fields.append(FieldShape(key, encoded, stored, was, shape, hints[key], encode))
+        fields.append(FieldShape(key, encoded, stored, was, shape, written_annotation(hints[key]), encode))
     return fields
+
+
+def structs_in(annotation: Any, seen: set[Any] | None = None) -> Iterator[tuple[type[msgspec.Struct], dict[str, Any]]]:
+    """The structs (and models) whose fields the values of an annotation hold, at any depth, each once.
+
+    Returns:
+        Each with the annotations of its fields, as they were written, where they can be resolved.
+    """
+    seen = set() if seen is None else seen
+    if get_origin(annotation) is Ref:
+        return
+    if isinstance(annotation, typing.NewType):
+        annotation = annotation.__supertype__
+    for part in get_args(annotation):
+        yield from structs_in(part, seen)
+    if not (isinstance(annotation, type) and issubclass(annotation, msgspec.Struct)) or annotation in seen:
+        return
+    seen.add(annotation)
+    options = options_of(annotation)
+    try:
+        hints = typing.get_type_hints(annotation, include_extras=True)
+    except (NameError, TypeError):
+        hints = {}  # told where it is compiled
+    decoded = {key for key, one in options.fields.items() if one.decode is not None} if options else set()
+    yield annotation, {key: written_annotation(hint) for key, hint in hints.items()}
+    for key, hint in hints.items():
+        if key not in decoded:  # else it is stored as something else
+            yield from structs_in(hint, seen)
+
+
+def mistakes_in(annotation: Any) -> Iterator[Mistake]:
+    """The mistakes in the declarations of the structs whose fields an annotation holds."""
+    for struct, _ in structs_in(annotation):
+        options = options_of(struct)
+        if options is not None:
+            yield from options.mistakes
+            continue
+        for key, encoded in zip(struct.__struct_fields__, struct.__struct_encode_fields__, strict=True):
+            if problem := name_problem(encoded):
+                where, got = f"{struct.__name__}.{key}", f"{encoded!r}, {problem}"
+                yield Mistake(where, "a stored name that Firestore takes", got, "rename the field")
+
+
+def optional_without_default(model: type[msgspec.Struct]) -> Iterator[str]:
+    """The fields that may be null and not missing, as `User.phone`; those of structs that a model holds, too.
+
+    What a model has from its base is told of the base.
+    """
+    for struct, hints in structs_in(model):
+        bases = [base for base in struct.__mro__[1:] if issubclass(base, msgspec.Struct) and base is not msgspec.Struct]
+        for one in msgspec.structs.fields(struct):
+            is_own = struct is not model or not any(one.name in base.__struct_fields__ for base in bases)
+            if one.required and is_own and _may_be_null(hints.get(one.name)):
+                yield f"{struct.__name__}.{one.name}"
+
+
+def _may_be_null(annotation: Any) -> bool:
+    if get_origin(annotation) is Annotated:
+        return _may_be_null(get_args(annotation)[0])
+    return get_origin(annotation) in (Union, types.UnionType) and type(None) in get_args(annotation)
 
 
 def _decoding(where: str, decode: Callable[[Any], Any]) -> Normalize:

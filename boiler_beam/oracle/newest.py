@@ -9,7 +9,7 @@ from boiler_beam.errors import InvalidDocument
 from boiler_beam.events import Change, DeadLetter
 from boiler_beam.models import DomainModel
 from boiler_beam.plan import Plan
-from boiler_beam.values import decode_wire, encode_wire
+from boiler_beam.values import decode_fields, encode_fields
 
 __all__ = ["newest_documents"]
 
@@ -35,6 +35,8 @@ def newest_documents(
                 continue
             candidate = (change.version, change.is_deleted, _canonical(change)), document
             known = standing[family].setdefault(change.path, candidate)
+            if candidate[0][:2] == known[0][:2] and candidate[0] != known[0]:
+                refuse(DeadLetter(stage="newest", code="version_conflict", message="two documents", path=change.path))
             if candidate[0] > known[0]:
                 standing[family][change.path] = candidate
     return [{path: one for path, (_, one) in some.items() if one is not None} for some in standing]
@@ -46,6 +48,6 @@ def _decoded(plan: Plan, family: int, change: Change) -> DomainModel:
 
 def _canonical(change: Change) -> bytes:
     try:
-        return encode_wire(decode_wire(bytes(change.fields)))
+        return encode_fields(decode_fields(change.fields))
     except (ValueError, RecursionError):  # a malformed value in a field that the model does not read
         return bytes(change.fields)

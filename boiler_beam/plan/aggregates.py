@@ -6,7 +6,16 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from boiler_beam.plan.edges import Tell
-from boiler_beam.plan.fieldpath import FieldError, as_value, field_path, is_never_number, number_fields, value_reader
+from boiler_beam.plan.fieldpath import (
+    FieldError,
+    as_value,
+    field_path,
+    is_decimal,
+    is_never_number,
+    number_fields,
+    value_of,
+    value_reader,
+)
 from boiler_beam.plan.ordering import ordering
 from boiler_beam.plan.tree import Aggregate, Edge
 from boiler_beam.views import EdgeDeclaration
@@ -49,15 +58,9 @@ class AggregateCompiler:
             if number is not None and (not isinstance(number, int) or isinstance(number, bool) or number < 1):
                 self.mistake(name, f"{word}= to be an int from 1", repr(number), "write a positive int")
                 return None
+        if declared.kind in ("sum", "mean") and not self._adds(name, edge, declared.of):
+            return None
         of = self._of(name, edge, declared.of, "of")
-        if of is not None and declared.kind in ("sum", "mean") and isinstance(declared.of, str):
-            kind = field_path(edge.model, declared.of).annotation
-            if is_never_number(kind):
-                known = ", ".join(number_fields(edge.model))
-                fix = f"name one of: {known}" if known else "write of=lambda document: ..."
-                got = f"of={declared.of!r}, a field of {getattr(kind, '__name__', kind)}"
-                self.mistake(name, "a field of numbers", got, fix)
-                return None
         match declared.kind:
             case "count":
                 return Aggregate(name, edge.name, Count(), declared.where, lambda document: 0)
@@ -80,6 +83,24 @@ class AggregateCompiler:
                 return of and Aggregate(name, edge.name, CustomFold(custom), declared.where, of)
         folds: dict[str, Fold] = {"sum": Sum(), "mean": Mean(), "min": Extreme(False), "max": Extreme(True)}
         return of and Aggregate(name, edge.name, folds[declared.kind], declared.where, of)
+
+    def _adds(self, name: str, edge: Edge, of: Any) -> bool:
+        """Whether `of=` may give numbers; where it names a field that never does, that is told."""
+        if not isinstance(of, str):
+            return True
+        try:
+            path = field_path(edge.model, of)
+        except FieldError:
+            return True  # told where it is read
+        if path.is_many or not is_never_number(path.annotation):
+            return True
+        known = ", ".join(number_fields(edge.model))
+        fix = f"name one of: {known}" if known else "write of=lambda document: ..."
+        if is_decimal(path):
+            fix = f"write of={value_of(path)}"
+        got = f"of={of!r}, a field of {getattr(path.annotation, '__name__', path.annotation)}"
+        self.mistake(name, "a field of numbers", got, fix)
+        return False
 
     def _ordered(
         self, name: str, edge: Edge, declared: AggregateDeclaration, of: Callable[[Any], Any]
@@ -113,7 +134,7 @@ class AggregateCompiler:
             return as_value
         if isinstance(of, str):
             try:
-                return value_reader(edge.model, of, f"write {word}=lambda document: ...")
+                return value_reader(edge.model, of, word)
             except FieldError as error:
                 self.mistake(name, error.expected, f"{word}={error.got}", error.fix)
                 return None

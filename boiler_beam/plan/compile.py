@@ -6,12 +6,13 @@ import functools
 import importlib
 import re
 import sys
+import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from boiler_beam.errors import DeclarationError, Mistake, UsageError
-from boiler_beam.models import DomainModel, FamilyCodec, family_base, stored_name
+from boiler_beam.models import DomainModel, FamilyCodec, family_base, mistakes_in, stored_name
 from boiler_beam.plan.aggregates import AggregateCompiler
 from boiler_beam.plan.edges import EdgeCompiler
 from boiler_beam.plan.fingerprint import code_of, fingerprint
@@ -64,9 +65,11 @@ def _check_places(plans: Sequence[ViewPlan], families: Sequence[type[DomainModel
                 mistakes.append(
                     Mistake(view.name, "a row path of its own", got, "give one of them another collection=")
                 )
-            if view.name == other.name:
+            if view.name.casefold() == other.name.casefold():
                 expected = "a class name of its own, which names its table"
                 got = f"{view.name!r}, which {other.reference_name} has"
+                if view.name != other.name:  # tables of SQLite and files of many systems are found whatever the case
+                    got = f"{view.name!r}, which differs from {other.reference_name} by case alone"
                 mistakes.append(Mistake(view.reference_name, expected, got, "rename one of them"))
         for model in families:
             collection = model.__boiler__.collection
@@ -126,7 +129,7 @@ class _ViewCompiler:
 
     def _check_names(self) -> None:
         stored: dict[str, str] = {}
-        for name in self.view.declared_properties():
+        for name, declared in self.view.declared_properties().items():
             if name in RESERVED:
                 self.mistake(name, "a name that is free", f"{name!r}, which every view has", "rename the property")
             written = stored_name(name, self._case)
@@ -135,6 +138,7 @@ class _ViewCompiler:
                     name, "a stored name of its own", f"{written!r}, which {stored[written]} has", "rename one of them"
                 )
             stored[written] = name
+            self.mistakes.extend(mistakes_in(_returned(declared)))
         for name in self.edges.declared:
             if name in ("get", "new"):
                 self.mistake(f"Store.{name}", "a name that is free", repr(name), "rename the edge")
@@ -258,6 +262,14 @@ class _ViewCompiler:
             visibility, has_paths, self.view.__boiler__.max_paths,
             fingerprint(described, sorted([*functions, *wheres, *ofs], key=code_of)),
         )  # fmt: skip
+
+
+def _returned(declared: Any) -> Any:
+    """What a property's getter says that it returns; None where it says nothing, or what can't be resolved."""
+    try:
+        return typing.get_type_hints(declared.getter).get("return")
+    except (AttributeError, NameError, SyntaxError, TypeError):  # an aggregate; a name of type checkers alone
+        return None
 
 
 def _way_back(name: str, reads: Mapping[str, Sequence[str]]) -> list[str]:

@@ -192,7 +192,7 @@ class EdgeCompiler:
         kind = path.annotation
         is_fit = kind in (str, int) or kind is Ref or get_origin(kind) in (Ref, typing.Literal)
         if get_origin(kind) is typing.Literal:
-            is_fit = all(type(value) in (str, int) for value in get_args(kind))
+            is_fit = {type(value) for value in get_args(kind)} in ({str}, {int})
         if not (is_fit or (isinstance(kind, type) and issubclass(kind, Enum))):
             got = "a property without a return annotation" if kind is Any else f"a {getattr(kind, '__name__', kind)}"
             self.mistake(

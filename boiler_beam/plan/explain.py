@@ -38,6 +38,7 @@ def explain(plan: Plan) -> str:
             for edge in view.edges:
                 if edge.family == place:
                     lines += _touched(view, edge)
+        lines += [f"  note: {note}" for note in family.notes()]
         parts.append("\n".join(lines))
     return "\n\n".join(parts)
 

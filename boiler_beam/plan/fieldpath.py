@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 import types
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Annotated, Any, Union, get_args, get_origin
+from decimal import Decimal
+from enum import Enum
+from typing import Annotated, Any, Union, get_args, get_origin, is_typeddict
 
 import msgspec
 
-from boiler_beam.models import DomainModel, PathField, path_fields, wire_of
+from boiler_beam.models import DomainModel, PathField, path_fields, wire_of, written_annotation
 from boiler_beam.values import Ref, from_wire
 
 __all__ = [
@@ -19,8 +22,10 @@ __all__ = [
     "FieldPath",
     "as_value",
     "field_path",
+    "is_decimal",
     "is_never_number",
     "number_fields",
+    "value_of",
     "value_reader",
 ]
 
@@ -87,19 +92,44 @@ def field_path(model: type, text: str) -> FieldPath:
     return FieldPath(text, annotation, bool(kinds), is_map, is_optional, _reader(steps, kinds, is_map))
 
 
-def value_reader(model: type, text: str, fix: str = "name a field with one value") -> Callable[[Any], Any]:
+def value_reader(model: type, text: str, word: str = "") -> Callable[[Any], Any]:
     """Reads the one value that a field path leads to, as a Firestore value; None where there is none.
 
+    Args:
+        model: The class of the documents.
+        text: The field path.
+        word: The keyword that may take a function instead, `of`; empty where none may.
+
     Raises:
-        FieldError: It names no field, or many values.
+        FieldError: It names no field, many values, or values that Firestore has no type for.
     """
     path = field_path(model, text)
     if path.is_many:
+        fix = f"write {word}=lambda document: ..." if word else "name a field with one value"
         raise FieldError("a field with one value", f"{text!r}, a list or map", fix)
+    if is_never_value(path.annotation):
+        fix = f"write {word}={value_of(path)}" if word else "name a property that makes text or a number of it"
+        raise FieldError("a field of Firestore values", f"{text!r}, a field of {_named(path.annotation)}", fix)
     if "." not in text:
         return lambda document: as_value(getattr(document, text))
     read = path.read
     return lambda document: next((as_value(value) for _, value in read(document)), None)
+
+
+def value_of(path: FieldPath) -> str:
+    """A function, as one writes it, that makes a Firestore value of a field that has none."""
+    value = f"int(document.{path.text} * 100)" if is_decimal(path) else f"str(document.{path.text})"
+    or_none = f"None if document.{path.text} is None else " if path.is_optional else ""
+    return f"lambda document: {or_none}{value}"
+
+
+def is_decimal(path: FieldPath) -> bool:
+    """Whether the values of a field are decimals, of which only some number may be a sum."""
+    return isinstance(path.annotation, type) and issubclass(path.annotation, Decimal)
+
+
+def _named(annotation: Any) -> str:
+    return str(getattr(annotation, "__name__", annotation))
 
 
 _NO_NUMBERS = (str, bytes, datetime, msgspec.Struct)
@@ -114,7 +144,32 @@ def is_never_number(annotation: Any) -> bool:
     origin = get_origin(annotation) or annotation
     if origin in (Union, types.UnionType):
         return all(map(is_never_number, get_args(annotation)))
-    return isinstance(origin, type) and issubclass(origin, (*_NO_NUMBERS, Ref))
+    is_other = isinstance(origin, type) and not _is_open(origin) and issubclass(origin, (*_NO_NUMBERS, Ref))
+    return is_other or is_never_value(annotation)
+
+
+_WITH_VALUES = (
+    str, int, float, bool, type(None), datetime, bytes, list, tuple, dict, msgspec.Struct, Enum, Ref,
+)  # fmt: skip
+
+
+def is_never_value(annotation: Any) -> bool:
+    """Whether Firestore has a type for no value of this one, for all that is known: a field with `decode=` may be any.
+
+    >>> is_never_value(Decimal), is_never_value(Decimal | int), is_never_value(list[int]), is_never_value(Any)
+    (True, False, False, False)
+    """
+    origin = get_origin(annotation) or annotation
+    if origin in (Union, types.UnionType):
+        return all(map(is_never_value, get_args(annotation)))
+    return isinstance(origin, type) and not _is_open(origin) and not issubclass(origin, _WITH_VALUES)
+
+
+def _is_open(kind: type) -> bool:
+    """Whether values of all sorts of classes are of this type: `object`, `Sequence`, a protocol, a `TypedDict`."""
+    return (
+        kind in (object, Any) or inspect.isabstract(kind) or getattr(kind, "_is_protocol", False) or is_typeddict(kind)
+    )
 
 
 def number_fields(model: Any) -> list[str]:
@@ -164,7 +219,7 @@ def _attribute(holder: Any, name: str, model: type, before: str) -> Any:
     hints = typing.get_type_hints(holder, include_extras=True)
     known = [key for key in holder.__struct_fields__ if key not in ("path", "version")]
     if name in known:
-        return hints[name]
+        return written_annotation(hints[name])
     described = getattr(holder, name, None)
     if isinstance(described, PathField):
         return described.annotation

@@ -41,6 +41,16 @@ class FunctionRaised(BoilerBeamError):
     code = "function_raised"
 
 
+class KeyTooLong(FunctionRaised):
+    """No function raised: a group's key, quoted, is longer than an id may be."""
+
+    code = "bad_path"
+
+
+class _IdTooLong(ValueError):
+    """An id is longer than Firestore takes."""
+
+
 def is_shown(edge: Edge, document: Any) -> bool:
     """Whether the edge shows this document of its family: its class fits, and `where=` does not refuse it.
 
@@ -96,10 +106,12 @@ def group_ids(edge: Group, document: Any) -> list[tuple[str, Any]]:
     """
     try:
         if not edge.is_tuple:
-            keys = [_plain(key) for _, key in edge.by[0].read(document)]
+            keys = _parts(edge.by[0], document)
             return list({row_id([key]): key for key in keys}.items())
-        parts = [[_plain(key) for _, key in path.read(document)] for path in edge.by]
-        return list({row_id(key): key for key in product(*parts)}.items())
+        parts = product(*(_parts(path, document) for path in edge.by))
+        return list({row_id(key): key for key in parts}.items())
+    except _IdTooLong as error:
+        raise KeyTooLong(f"by= of {edge.name}: {error}; fix: group by a shorter key") from error
     except Exception as error:
         raise FunctionRaised(f"by= of {edge.name} raised {type(error).__name__}: {error}") from error
 
@@ -111,9 +123,18 @@ def key_parts(edge: Group, document: Any) -> tuple[tuple[str, ...] | None, ...]:
 
 def _texts(path: FieldPath, document: Any) -> tuple[str, ...] | None:
     try:
-        return tuple(_part(_plain(key)) for _, key in path.read(document))
+        return tuple(map(_part, _parts(path, document)))
     except Exception:  # a user's property: what it raises says that the part is not known
         return None
+
+
+def _parts(path: FieldPath, document: Any) -> list[Any]:
+    """The values that a part of a key has, of the type that the field or property is annotated with."""
+    found = [_plain(key) for _, key in path.read(document)]
+    for key in found if path.annotation in (str, int) else ():
+        if not isinstance(key, path.annotation):  # else the ids of "7" and 7 were one
+            raise TypeError(f"expected {path.text} to be {path.annotation.__name__}, as it is annotated, got {key!r}")
+    return found
 
 
 def _plain(key: Any) -> Any:
@@ -136,7 +157,10 @@ def row_id(parts: Iterable[Any]) -> str:
     if text in (".", "..") or (text.startswith("__") and text.endswith("__") and len(text) >= 4):
         text = f"%{ord(text[0]):02X}{text[1:]}"
     if len(text.encode()) > MAX_ID_BYTES:
-        raise ValueError(f"expected an id of at most {MAX_ID_BYTES} bytes, got {len(text.encode())}: {text[:40]}...")
+        most, size = f"{MAX_ID_BYTES:,} bytes", f"{len(text.encode()):,} bytes"
+        raise _IdTooLong(
+            f"expected a key that, quoted, is no longer than an id may be ({most}), got {size}: {text[:40]}..."
+        )
     return text
 
 

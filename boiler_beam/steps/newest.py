@@ -21,7 +21,7 @@ from boiler_beam.errors import InvalidDocument
 from boiler_beam.events import Change, DeadLetter
 from boiler_beam.models import DomainModel
 from boiler_beam.plan import Plan
-from boiler_beam.values import INT64_MAX, decode_wire, encode_wire
+from boiler_beam.values import INT64_MAX, decode_fields, encode_fields
 
 __all__ = ["NewestVersions", "dead_letter_of", "families_lost", "is_newest_invalid", "replaces"]
 
@@ -46,7 +46,7 @@ def families_lost(plan: Plan, letter: DeadLetter) -> Iterable[int]:
 def _canonical(fields: bytes) -> bytes:
     """What two versions are compared by: equal fields, equal bytes."""
     try:
-        return encode_wire(decode_wire(fields))
+        return encode_fields(decode_fields(fields))
     except (ValueError, RecursionError):  # in a field that the model does not read
         return fields
 

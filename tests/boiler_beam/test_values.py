@@ -6,11 +6,23 @@ import math
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
-from boiler_beam.values import GeoPoint, Ref, decode_fields, decode_wire, encode_fields, encode_wire, format_timestamp
-from tests.helpers.values import fields, values
+from boiler_beam.values import (
+    INT64_MIN,
+    GeoPoint,
+    Ref,
+    decode_fields,
+    decode_wire,
+    encode_fields,
+    encode_wire,
+    format_timestamp,
+    parse_timestamp,
+)
+from tests.helpers.values import fields, rest_of, timestamps, values
 
 
 def same(one: Any, other: Any) -> bool:
@@ -42,6 +54,25 @@ def test_fields_come_back_and_equal_fields_are_equal_bytes(given_fields: dict[st
     assert encode_fields(dict(reversed(given_fields.items()))) == data
 
 
+@given(values)
+def test_a_value_as_the_rest_api_writes_it_is_the_same_value(value: Any) -> None:
+    assert same(decode_wire(msgspec.json.encode(rest_of(value))), value)
+
+
+@given(timestamps, st.integers(0, 999))
+def test_what_is_finer_than_a_microsecond_is_rounded_down(moment: datetime, nanos: int) -> None:
+    text = f"{moment.replace(tzinfo=None).isoformat(timespec='microseconds')}{nanos:03}"
+    assert parse_timestamp(f"{text}Z") == moment
+    assert parse_timestamp(f"{text}+00:00") == moment
+
+
+def test_what_is_malformed_in_a_field_that_is_not_read_concerns_nobody() -> None:
+    data = b'{"a": {"integerValue": "x"}, "b": 1}'
+    assert decode_fields(data, {"b", "c"}) == {"b": 1}
+    with pytest.raises(ValueError, match=r"integerValue: expected an int64 as text, got 'x' - at `\$\.a`"):
+        decode_fields(data)
+
+
 WRITTEN = [
     (None, "null"),
     (1, "1"),
@@ -53,6 +84,8 @@ WRITTEN = [
     (GeoPoint(1.5, -2.0), '{"geoPointValue":{"latitude":1.5,"longitude":-2.0}}'),
     ({"bytesValue": 1}, '{"mapValue":{"fields":{"bytesValue":1}}}'),
     ({"bytesValue": 1, "a": 2}, '{"a":2,"bytesValue":1}'),
+    ({"stringValue": "x"}, '{"mapValue":{"fields":{"stringValue":"x"}}}'),
+    ({"unknownValue": ""}, '{"mapValue":{"fields":{"unknownValue":""}}}'),
 ]
 
 
@@ -69,6 +102,16 @@ READ = [
     ('{"geoPointValue": {"latitude": 1}}', GeoPoint(1.0, 0.0)),
     ('{"doubleValue": 3}', 3.0),
     ('{"mapValue": {}}', {}),
+    ('{"arrayValue": {}}', []),
+    ('{"arrayValue": {"values": [{"integerValue": "5"}, {"stringValue": "a"}, 7, [null]]}}', [5, "a", 7, [None]]),
+    ('{"integerValue": "-9223372036854775808"}', INT64_MIN),
+    ('{"integerValue": 5}', 5),
+    ('{"stringValue": "5"}', "5"),
+    ('{"booleanValue": false}', False),
+    ('{"nullValue": null}', None),
+    ('{"nullValue": "NULL_VALUE"}', None),
+    ('{"mapValue": {"fields": {"stringValue": {"stringValue": "x"}}}}', {"stringValue": "x"}),
+    ('{"stringValue": "x", "integerValue": "5"}', {"stringValue": "x", "integerValue": "5"}),
 ]
 
 
@@ -85,6 +128,17 @@ BAD = [
     ('{"referenceValue": ""}', "referenceValue: expected a document path, got ''"),
     ('{"geoPointValue": 7}', "geoPointValue: expected latitude and longitude, got 7"),
     ('{"mapValue": {"fields": 7}}', "mapValue: expected an object with fields"),
+    ('{"arrayValue": [1]}', "arrayValue: expected an object with values, got [1]"),
+    ('{"stringValue": 7}', "stringValue: expected text, got 7"),
+    ('{"integerValue": "1.0"}', "integerValue: expected an int64 as text, got '1.0'"),
+    ('{"integerValue": "9223372036854775808"}', "integerValue: expected an int64 as text, got 9223372036854775808"),
+    ('{"integerValue": true}', "integerValue: expected an int64 as text, got True"),
+    ('{"booleanValue": 1}', "booleanValue: expected true or false, got 1"),
+    ('{"nullValue": 0}', "nullValue: expected null, got 0"),
+    (
+        '{"unknownValue": ""}',
+        "unknownValue: expected a value of a type that this version knows, got another one; fix: ",
+    ),
     ("9223372036854775808", "9223372036854775808 is no int64"),
 ]
 

@@ -1,33 +1,102 @@
-"""One history through every executor: what a user would see, whatever runs the plan.
-
-The views must be importable by workers: defined in a module, not in a test.
-"""
+"""Every executor as a program runs it: from the text of a document file to rows and dead letters."""
 
 from __future__ import annotations
 
 import random
-import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
+import msgspec
+import pytest
+
+from boiler_beam.connectors import open_source
+from boiler_beam.engine.backfill import backfill
+from boiler_beam.engine.memory import MemorySink
+from boiler_beam.engine.state import MemoryState, SqliteState
+from boiler_beam.events import Change
+from boiler_beam.oracle import compute
 from boiler_beam.plan import Plan
-from tests.helpers.executors import Outcome, on_beam
-from tests.helpers.histories import Event, lines
-from tests.helpers.proofs import EXECUTORS
+from tests.helpers.engine import Letters, followed, outcome
+from tests.helpers.executors import Outcome, on_beam, streamed_on_beam
+from tests.helpers.network import streamed
 
-__all__ = ["EVERYWHERE"]
+__all__ = ["Run", "everywhere", "fields_of", "letters_of"]
 
-
-def _beam_batch(plan: Plan, table: list[Event]) -> Outcome:
-    with tempfile.TemporaryDirectory() as folder:
-        return on_beam(plan, lines(table), Path(folder))
+Run = Callable[[Plan, bytes, Path], Outcome]
 
 
-EVERYWHERE: dict[str, Callable[[Plan, list[Event]], Outcome]] = {
-    **{
-        name: lambda plan, table, run=run: run(plan, table, random.Random(7))  # type: ignore[misc]
-        for name, run in EXECUTORS.items()
-    },
-    "beam batch": _beam_batch,
+def _file(text: bytes, folder: Path) -> Path:
+    path = folder / "documents.jsonl"
+    path.write_bytes(text)
+    return path
+
+
+def _backfill(plan: Plan, text: bytes, folder: Path) -> Outcome:
+    sink, letters = MemorySink(), Letters()
+    backfill(plan, [open_source(f"file:{_file(text, folder)}")], sink, letters.write)
+    return outcome(plan, sink, letters.waiting)
+
+
+def _stream(plan: Plan, text: bytes, folder: Path) -> Outcome:
+    return followed(plan, [open_source(f"file:{_file(text, folder)}")], state=MemoryState())[0]
+
+
+def _stream_on_disk(plan: Plan, text: bytes, folder: Path) -> Outcome:
+    """Two lives over one state: the second goes on from where the first one ended, and finds nothing new."""
+    source, sink, letters = f"file:{_file(text, folder)}", MemorySink(), Letters()
+    for _ in range(2):
+        with closing(SqliteState(str(folder / "state.db"))) as state:
+            followed(plan, [open_source(source)], sink, state, letters=letters)
+    return outcome(plan, sink, letters.letters)
+
+
+def _machines(plan: Plan, text: bytes, folder: Path) -> Outcome:
+    found = list(open_source(f"file:{_file(text, folder)}").read(f"0-:{folder}/documents.jsonl"))
+    return streamed(plan, [one for one in found if isinstance(one, Change)], random.Random(1))
+
+
+def _oracle(plan: Plan, text: bytes, folder: Path) -> Outcome:
+    found = list(open_source(f"file:{_file(text, folder)}").read(f"0-:{folder}/documents.jsonl"))
+    truth = compute(plan, [one for one in found if isinstance(one, Change)])
+    letters = [one for one in found if not isinstance(one, Change)]
+    return Outcome(truth.rows, letters=[*letters, *truth.dead_letters])
+
+
+def _beam(plan: Plan, text: bytes, folder: Path) -> Outcome:
+    return on_beam(plan, text.decode(), folder)
+
+
+def _beam_stream(plan: Plan, text: bytes, folder: Path) -> Outcome:
+    return streamed_on_beam(plan, text.decode(), folder)
+
+
+EXECUTORS: Mapping[str, Run] = {
+    "oracle": _oracle,
+    "backfill": _backfill,
+    "stream": _stream,
+    "stream with its state on a disk": _stream_on_disk,
+    "machines": _machines,
+    "beam": _beam,
+    "beam stream": _beam_stream,
 }
-"""Backfills and streams, embedded (state in memory and in SQLite) and on Beam, by name."""
+
+everywhere = pytest.mark.parametrize(
+    "run",
+    [
+        pytest.param(run, id=name, marks=[pytest.mark.beam] if name.startswith("beam") else [])
+        for name, run in EXECUTORS.items()
+    ],
+)
+"""Runs a test with each executor, as `run`. The views are to be importable: at a module's level."""
+
+
+def fields_of(outcome: Outcome) -> dict[str, Any]:
+    """The rows' fields as JSON, by path."""
+    return {path: msgspec.json.decode(fields) for path, fields in outcome.rows.items()}
+
+
+def letters_of(outcome: Outcome) -> set[tuple[str, str | None]]:
+    """Code and path of the dead letters, but for those in which a backfill names rows."""
+    return {(letter.code, letter.path) for letter in outcome.letters if letter.code != "row_tainted"}

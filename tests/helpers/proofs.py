@@ -16,11 +16,12 @@ from boiler_beam.oracle import compute
 from boiler_beam.plan import Plan, PlanName, compile_plan, load_plan
 from tests.helpers.engine import Batches, Letters, cut, followed, lived
 from tests.helpers.executors import Outcome, embedded, partitioned, streamed_on_beam, told
+from tests.helpers.executors import on_beam as beam_backfill
 from tests.helpers.histories import Event, changes, lines
 from tests.helpers.network import streamed
 from tests.helpers.random_views import published, view_of
 
-__all__ = ["EMBEDDED", "EXECUTORS", "Executor", "assert_right", "disturbed", "prove"]
+__all__ = ["EMBEDDED", "EVERYWHERE", "EXECUTORS", "Executor", "assert_right", "disturbed", "prove"]
 
 Executor = Callable[[Plan, list[Event], random.Random], Outcome]
 TORN = [
@@ -99,6 +100,15 @@ EXECUTORS: dict[str, Executor] = {
     "partitions": lambda plan, table, order: partitioned(plan, disturbed(table, order), order.randint(1, 4)),
     "beam": on_beam,
 }
+
+
+def _beam_batch(plan: Plan, table: list[Event], order: random.Random) -> Outcome:
+    with tempfile.TemporaryDirectory() as folder:
+        return beam_backfill(plan, lines(table), Path(folder))
+
+
+EVERYWHERE: dict[str, Executor] = {**EXECUTORS, "beam batch": _beam_batch}
+"""Backfills and streams, embedded (state in memory and in SQLite) and on Beam. The last two need importable views."""
 
 
 def assert_right(plan: Plan, outcome: Outcome, table: Sequence[Event]) -> None:

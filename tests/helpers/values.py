@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from datetime import datetime, timezone
 from typing import Any
 
 from hypothesis import strategies as st
 
-from boiler_beam.values import INT64_MAX, INT64_MIN, GeoPoint, Ref
+from boiler_beam.values import INT64_MAX, INT64_MIN, GeoPoint, Ref, to_wire
 
 texts = st.text(st.characters(exclude_categories=("Cs",)), max_size=8)
 timestamps = st.datetimes(
@@ -19,9 +20,10 @@ scalars = st.one_of(
     st.none(), st.booleans(), st.integers(INT64_MIN, INT64_MAX), st.floats(), texts, st.binary(max_size=8),
     timestamps, refs, geo_points,
 )  # fmt: skip
-typed_names = st.sampled_from(
-    ["doubleValue", "mapValue", "referenceValue", "timestampValue", "bytesValue", "geoPointValue"]
-)
+typed_names = st.sampled_from([
+    "doubleValue", "mapValue", "referenceValue", "timestampValue", "bytesValue", "geoPointValue", "arrayValue",
+    "stringValue", "integerValue", "booleanValue", "nullValue", "unknownValue",
+])  # fmt: skip
 values: st.SearchStrategy[Any] = st.recursive(
     scalars,
     lambda inner: st.one_of(
@@ -50,3 +52,27 @@ firestore_values: st.SearchStrategy[Any] = st.one_of(look_alikes, values, numeri
 def fields() -> st.SearchStrategy[dict[str, Any]]:
     """Fields of a document or row."""
     return st.dictionaries(st.one_of(texts, typed_names), values, max_size=4)
+
+
+def rest_of(value: Any) -> Any:
+    """A Firestore value as the REST API writes it: every value with its type.
+
+    Source: https://firebase.google.com/docs/firestore/reference/rest/v1/Value
+    """
+    match value:
+        case None:
+            return {"nullValue": None}
+        case bool():
+            return {"booleanValue": value}
+        case int():
+            return {"integerValue": str(value)}
+        case float():
+            return {"doubleValue": value} if math.isfinite(value) else to_wire(value)
+        case str():
+            return {"stringValue": value}
+        case list():
+            return {"arrayValue": {"values": [rest_of(one) for one in value]} if value else {}}
+        case dict():
+            return {"mapValue": {"fields": {key: rest_of(one) for key, one in value.items()}} if value else {}}
+        case _:
+            return to_wire(value)

@@ -169,6 +169,27 @@ def test_one_class_of_a_module(notes: Path) -> None:
     assert ", 1 rows, " in last_line(done)
 
 
+@pytest.mark.parametrize("runner", [(), pytest.param(("--runner", "DirectRunner"), marks=pytest.mark.beam)])
+@pytest.mark.parametrize("mode", ["backfill", "stream"])
+def test_views_whose_names_differ_by_case_do_not_share_a_table(notes: Path, mode: str, runner: tuple[str, ...]) -> None:
+    (notes / "mine.py").write_text(
+        VIEWS + VIEWS.partition("\n\n")[2].replace("shouts", "more").replace("Shout", "SHOUT")
+    )
+    given = ["--source", "file:notes.jsonl", "--sink", "sqlite:rows.db", "--mode", mode, *runner]
+    done = run(notes, *MAIN, "--views", "mine", *given)
+    assert done.returncode == 2
+    assert "mine:SHOUT: expected a class name of its own, which names its table, got 'SHOUT', which diff" in done.stderr
+    assert run(notes, *MAIN, "--views", "mine:Shout", *given).returncode == 0
+    done = run(notes, *MAIN, "--views", "mine:SHOUT", *given)
+    assert done.returncode == 2
+    said = (
+        "sqlite:rows.db: expected the table SHOUT to be told apart from what is there, got Shout, which differs by case"
+    )
+    assert said in done.stderr
+    with closing(sqlite3.connect(notes / "rows.db")) as database:
+        assert database.execute("SELECT count(*) FROM Shout").fetchone() == (40,)
+
+
 @pytest.mark.beam
 def test_a_bad_gzip_on_beam_is_one_line(notes: Path) -> None:
     (notes / "bad.jsonl.gz").write_bytes(b"\x1f\x8b not a gzip file")
@@ -345,6 +366,19 @@ def test_check(notes: Path) -> None:
     assert bad.returncode == 1
     assert "  2 x invalid_document: Note: Expected `str`, got `int` - at `$.text` (e.g. notes/n1)" in bad.stdout
     assert last_line(bad) == "3 problems"
+
+
+def test_check_and_explain_tell_optional_fields_that_may_not_be_missing(notes: Path) -> None:
+    (notes / "mine.py").write_text(VIEWS.replace("text: str\n", "text: str | None\n", 1))
+    done = run(notes, *CLI, "check", "--views", "mine", "--source", "file:notes.jsonl")
+    said = (
+        "note: Note.text may be null, but a document without it is invalid, and the rows made of it stay as they were; "
+        "fix: = None, or bb.field(default=None)\n"
+    )
+    assert (done.returncode, done.stdout) == (0, f"notes: 40 documents\n{said}no problems\n")
+    assert f"  {said}" in run(notes, *CLI, "explain", "--views", "mine").stdout
+    (notes / "mine.py").write_text(VIEWS.replace("text: str\n", "text: str | None = None\n", 1))
+    assert "may be null" not in run(notes, *CLI, "explain", "--views", "mine").stdout
 
 
 def test_check_tells_a_collection_without_documents(notes: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from typing import Any
 
 import pytest
@@ -12,8 +13,8 @@ from boiler_beam import Ref, aggregate, group, reference, root, view_property
 from boiler_beam.oracle import compute
 from boiler_beam.plan import Plan, compile_plan
 from boiler_beam.values import Database
-from tests.helpers.everywhere import EVERYWHERE
 from tests.helpers.histories import Event, changes
+from tests.helpers.proofs import EVERYWHERE
 
 
 class Match(bb.DomainModel, collection="matches"):
@@ -66,7 +67,7 @@ class TripCard(bb.ViewModel, collection="trip_cards"):
 
 def rows(executor: str, plan: Plan, table: list[Event]) -> dict[str, Any]:
     """The rows that an executor gives; they are the oracle's."""
-    found = EVERYWHERE[executor](plan, table).rows
+    found = EVERYWHERE[executor](plan, table, random.Random(7)).rows
     assert found == compute(plan, changes(table)).rows
     return {path: json.loads(fields) for path, fields in found.items()}
 

@@ -62,7 +62,22 @@ def test_some_fields_of_some_documents(firestore_emulator: str, project: str) ->
         assert_that(fields, equal_to([{"n": 2}, {"n": 3}]))
 
 
+def test_fields_by_their_stored_names(firestore_emulator: str, project: str) -> None:
+    client = Client(project)
+    documents = {f"users/u{n}": {"first.name": f"n{n}", "24h": n, "a": {"b-c": n}, "more": 1} for n in range(4)}
+    put(client, documents)
+    client.close()
+    where = [("first.name", "in", ["n1", "n2"]), (("a", "b-c"), "==", 2)]
+    with beam.Pipeline(runner=FnApiRunner()) as pipeline:
+        given = ["first.name", "24h", ("a", "b-c")]
+        changes = pipeline | ReadFromFirestore(project, ["users"], select=given, where=where)
+        fields = changes | beam.Map(lambda change: json.loads(bytes(change.fields)))
+        assert_that(fields, equal_to([{"first.name": "n2", "24h": 2, "a": {"b-c": 2}}]))
+
+
 def test_mistakes_are_told_before_it_runs() -> None:
+    with pytest.raises(UsageError, match=r"'': expected a field's stored name"):
+        ReadFromFirestore("a-project", ["users"], select=[""])
     with pytest.raises(UsageError, match="expected firestore:PROJECT"):
         ReadFromFirestore("A PROJECT", ["users"])
     with pytest.raises(UsageError, match="got 2 segments"):

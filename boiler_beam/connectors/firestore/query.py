@@ -9,6 +9,7 @@ lines True orders/{order}/lines archive/{year}/lines
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
@@ -20,7 +21,10 @@ from boiler_beam.errors import UsageError
 from boiler_beam.models.collection import CollectionPattern
 from boiler_beam.values import to_wire
 
-__all__ = ["Query", "put_cursor", "put_order", "queries_of", "query_of"]
+__all__ = ["Field", "Query", "field_path", "put_cursor", "put_order", "queries_of", "query_of"]
+
+Field = str | tuple[str, ...]
+"""A field by its stored name, exactly as it is written; one within maps by a tuple of names."""
 
 _FIELD_OPERATORS = {
     "<": 1, "<=": 2, ">": 3, ">=": 4, "==": 5, "!=": 6, "array-contains": 7, "in": 8, "array-contains-any": 9,
@@ -38,8 +42,9 @@ class Query(msgspec.Struct, frozen=True, dict=True):
         collection_id: The last segment.
         patterns: The collections: one top-level collection is read as such, all else as a collection group, of which
             a server gives (and bills) the documents of other collections of that name, too.
-        select: The stored names of the fields to read; empty for all.
-        where: Filters, all of which must hold: field, operator as Google's clients write it, value as parsed JSON.
+        select: The fields to read, as `field_path` writes them; empty for all.
+        where: Filters, all of which must hold: field, likewise, operator as Google's clients write it, value as parsed
+            JSON.
         parent: The document that a single subcollection belongs to.
     """
 
@@ -88,7 +93,32 @@ class Query(msgspec.Struct, frozen=True, dict=True):
                 _put_filter(every.filters.add(), field, operator, value, root)
 
 
-def query_of(collection: str, where: Sequence[tuple[str, str, Any]]) -> Query:
+_SIMPLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def field_path(field: Field) -> str:
+    r"""A field as Firestore's queries name it: a name that is not simple stands in backquotes.
+
+    Source: https://firebase.google.com/docs/firestore/reference/rest/v1/StructuredQuery#fieldreference
+
+    Raises:
+        UsageError: It is no name.
+
+    >>> field_path("age"), field_path("a.b"), field_path(("address", "24h"))
+    ('age', '`a.b`', 'address.`24h`')
+    """
+    names = (field,) if isinstance(field, str) else tuple(field) if isinstance(field, (tuple, list)) else ()
+    if not names or not all(isinstance(name, str) and name for name in names):
+        fix = 'write "name", or ("address", "city") for a field within a map'
+        raise UsageError(f"{field!r}: expected a field's stored name, or a tuple of names; fix: {fix}")
+    return ".".join(name if _SIMPLE_NAME.fullmatch(name) else f"`{_escaped(name)}`" for name in names)
+
+
+def _escaped(name: str) -> str:
+    return name.replace("\\", "\\\\").replace("`", "\\`")
+
+
+def query_of(collection: str, where: Sequence[tuple[Field, str, Any]]) -> Query:
     """The query for documents of one collection, given by its pattern, or by its path (`rooms/r1/messages`).
 
     Raises:
@@ -123,17 +153,17 @@ def put_cursor(cursor: Any, name: str, *, is_before: bool) -> None:
 
 
 def queries_of(
-    patterns: Sequence[str], select: Sequence[str] = (), where: Sequence[tuple[str, str, Any]] = ()
+    patterns: Sequence[str], select: Sequence[Field] = (), where: Sequence[tuple[Field, str, Any]] = ()
 ) -> list[Query]:
     """The queries that read some collections: as few as there are last segments.
 
     Args:
         patterns: The collections, as models declare them.
-        select: The stored names of the fields to read; empty for all.
+        select: The fields to read; empty for all.
         where: Filters: field, operator, value as Python has it.
 
     Raises:
-        UsageError: A pattern or an operator is none.
+        UsageError: A pattern, a field or an operator is none.
     """
     for text in patterns:
         if problem := CollectionPattern(text).problem():
@@ -149,5 +179,6 @@ def queries_of(
     named: dict[str, list[str]] = {}
     for text in dict.fromkeys(patterns):
         named.setdefault(CollectionPattern(text).segments[-1], []).append(text)
-    filters = tuple((field, operator, to_wire(value)) for field, operator, value in where)
-    return [Query(last, tuple(some), tuple(select), filters) for last, some in named.items()]
+    filters = tuple((field_path(field), operator, to_wire(value)) for field, operator, value in where)
+    fields = tuple(map(field_path, select))
+    return [Query(last, tuple(some), fields, filters) for last, some in named.items()]

@@ -20,7 +20,7 @@ import msgspec
 from boiler_beam.connectors.base import KeyedSource, Source
 from boiler_beam.connectors.firestore.client import Client
 from boiler_beam.connectors.firestore.paths import Paths
-from boiler_beam.connectors.firestore.query import Query, queries_of, query_of
+from boiler_beam.connectors.firestore.query import Field, Query, queries_of, query_of
 from boiler_beam.connectors.firestore.read import Reader, check_read_time
 from boiler_beam.events import Change, Complete, Event
 
@@ -69,8 +69,9 @@ class FirestoreSource(KeyedSource):
         read_time: That time, in microseconds since the epoch: any within the last hour, or a whole minute of the last 7
             days where point-in-time recovery is on; None until the reading begins, which is that time then. A read that
             takes more than an hour needs a whole minute and point-in-time recovery.
-        select: The stored names of the fields to read; empty for all.
-        where: Filters, all of which must hold: stored field, operator, value. They may need an index.
+        select: The fields to read, each by its stored name, exactly as it is stored (`a.b` is one name), or, within
+            maps, by a tuple of names (`("address", "city")`); empty for all.
+        where: Filters, all of which must hold: field, likewise, operator, value. They may need an index.
         threads: How many parts are read side by side, by `read_all` and `follow`. The emulator sorts a whole collection
             for each of its parts, and is read as one.
         reader: What reads.
@@ -87,8 +88,8 @@ class FirestoreSource(KeyedSource):
         self.reader = Reader(self.client)
         self.billed = self.reader.billed
         self.read_time: int | None = None
-        self.select: Sequence[str] = ()
-        self.where: Sequence[tuple[str, str, Any]] = ()
+        self.select: Sequence[Field] = ()
+        self.where: Sequence[tuple[Field, str, Any]] = ()
         self.threads = 1 if self.client.emulator else 4
         self.collections: Sequence[str] = ()
 
@@ -194,14 +195,14 @@ class FirestoreSource(KeyedSource):
         return self.reader.get(paths, read_time)
 
     def query(
-        self, collection: str, filters: Sequence[tuple[str, str, Any]], read_time: int | None = None
+        self, collection: str, filters: Sequence[tuple[Field, str, Any]], read_time: int | None = None
     ) -> Iterator[Change]:
         """The documents of a collection of which all filters hold.
 
         Args:
             collection: Its pattern, or the path of a single one (`rooms/r1/messages`).
-            filters: Stored field, operator as Google's clients write it, value as Python has it: a `Ref`, a string. For
-                a pattern of subcollections the field needs an index for collection groups.
+            filters: Field (see `where`), operator as Google's clients write it, value as Python has it: a `Ref`, a
+                string. For a pattern of subcollections the field needs an index for collection groups.
             read_time: In microseconds since the epoch; by default now.
         """
         return self.reader.read(query_of(collection, filters), read_time)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
+import re
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from functools import lru_cache
@@ -12,9 +13,17 @@ from typing import Any
 
 import msgspec
 
-from boiler_beam.values import from_wire, micros_of, to_wire_map
+from boiler_beam.values import UNKNOWN_VALUE, from_wire, micros_of, to_wire, to_wire_map
 
-__all__ = ["fields_of", "micros_of_proto", "put_fields", "put_micros", "put_value", "wire_of_fields"]
+__all__ = [
+    "fields_of",
+    "micros_of_proto",
+    "path_of_name",
+    "put_fields",
+    "put_micros",
+    "put_value",
+    "wire_of_fields",
+]
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
@@ -56,10 +65,34 @@ def _geo_point(value: Any) -> dict[str, Any]:
     return {"geoPointValue": {"latitude": _number(point.latitude), "longitude": _number(point.longitude)}}
 
 
+_DOCUMENT = re.compile(r"projects/[^/]+/databases/[^/]+/documents/(.+)", re.DOTALL)
+
+
+def path_of_name(name: str) -> str:
+    """A document's path, from its resource name, which has an odd number of segments; a path has an even one.
+
+    Raises:
+        ValueError: It is the resource name of no document.
+
+    >>> path_of_name("projects/p/databases/(default)/documents/projects/p1/databases/d1/documents/x")
+    'projects/p1/databases/d1/documents/x'
+    """
+    found = _DOCUMENT.fullmatch(name)
+    if found is None or name.count("/") % 2:
+        raise ValueError(
+            f"expected the resource name of a document (projects/P/databases/D/documents/...), got {name!r}"
+        )
+    return found[1]
+
+
+def _unknown(value: Any) -> dict[str, str]:
+    return {UNKNOWN_VALUE: base64.b64encode(value.SerializeToString()).decode("ascii")}
+
+
 _KIND = "value_type"
 _Readers = dict[str | None, Callable[[Any], Any]]
 _SCALARS: _Readers = {
-    None: lambda value: None,
+    None: _unknown,  # null has a type of its own
     "null_value": lambda value: None,
     "boolean_value": attrgetter("boolean_value"),
     "integer_value": attrgetter("integer_value"),
@@ -79,7 +112,9 @@ def _readers(root: str) -> _Readers:
         return readers[value.WhichOneof(_KIND)](value)
 
     def reference(value: Any) -> dict[str, str]:
-        return {"referenceValue": value.reference_value.removeprefix(root)}
+        name = value.reference_value
+        path = path_of_name(name)
+        return {"referenceValue": path if name.startswith(root) else name}
 
     readers: _Readers = {
         **_SCALARS,
@@ -103,9 +138,23 @@ def wire_of_fields(fields: Any, root: str) -> dict[str, Any]:
 
 
 def fields_of(document: Any) -> msgspec.Raw:
-    """The JSON bytes of a protobuf document's fields, as `Change.fields` has them; local is its own database."""
+    """The JSON bytes of a protobuf document's fields, as `Change.fields` has them; local is its own database.
+
+    A value of a type that this version does not know is `UNKNOWN_VALUE`, which no field that a model reads takes.
+
+    Raises:
+        ValueError: No server gives such a value; the message begins with the field's name.
+    """
     root = "/".join([*document.name.split("/", 5)[:5], ""])
-    return msgspec.Raw(_encode(wire_of_fields(document.fields, root)))
+    try:
+        return msgspec.Raw(_encode(wire_of_fields(document.fields, root)))
+    except ValueError:
+        for name, value in document.fields.items():
+            try:
+                wire_of_fields({name: value}, root)
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from error
+        raise
 
 
 def put_fields(fields: Any, data: bytes, root: str) -> None:
@@ -152,6 +201,10 @@ def _put_map(value: Any, item: dict[str, Any], root: str) -> None:
         put_value(value.map_value.fields[name], one, root)
 
 
+def _put_plain(value: Any, item: Any, root: str) -> None:
+    put_value(value, to_wire(from_wire(item)), root)
+
+
 def _put_timestamp(value: Any, item: Any, root: str) -> None:
     put_micros(value.timestamp_value, micros_of(from_wire(item)))
 
@@ -181,4 +234,10 @@ _TYPED: dict[str, Callable[[Any, Any, str], None]] = {
     "referenceValue": _put_reference,
     "geoPointValue": _put_geo_point,
     "mapValue": lambda value, item, root: _put_map(value, item["mapValue"].get("fields", {}), root),
+    "arrayValue": _put_plain,
+    "stringValue": _put_plain,
+    "integerValue": _put_plain,
+    "booleanValue": _put_plain,
+    "nullValue": _put_plain,
+    UNKNOWN_VALUE: _put_plain,
 }

@@ -19,8 +19,9 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 
+from boiler_beam.connectors.firestore.values import fields_of, micros_of_proto, path_of_name
 from boiler_beam.events import Change, DeadLetter, Row, Touch
-from boiler_beam.values import INT64_MAX, format_timestamp, micros_of
+from boiler_beam.values import INT64_MAX, format_timestamp, micros_of, parse_timestamp
 
 __all__ = [
     "CODES",
@@ -140,8 +141,8 @@ def _time_of(micros: int) -> str:
 def _micros_of(event_time: object) -> int:
     """A deletion's time in microseconds since the epoch; 0 of what is none, because it decides nothing (S1)."""
     try:
-        return max(0, micros_of(msgspec.convert(event_time, datetime)))
-    except (msgspec.ValidationError, TypeError):
+        return max(0, micros_of(parse_timestamp(event_time)))
+    except ValueError:
         return 0
 
 
@@ -208,9 +209,10 @@ def _fits(value: str) -> bool:
 def _is_time(value: str) -> bool:
     """Whether it is RFC 3339, with its zone: Dataflow takes nothing else."""
     try:
-        return _fits(value) and msgspec.convert(value, datetime).tzinfo is not None
-    except msgspec.ValidationError:
+        parse_timestamp(value)
+    except ValueError:
         return False
+    return _fits(value)
 
 
 # Decoding -------------------------------------------------------------------------------------------------------------
@@ -218,6 +220,14 @@ def _is_time(value: str) -> bool:
 
 class _UnknownMessageError(Exception):
     """It is none of the kinds."""
+
+
+class _DocumentError(Exception):
+    """It is of a document, whose path is known, and can't be used."""
+
+    def __init__(self, path: str, problem: Exception) -> None:
+        super().__init__(str(problem))
+        self.path = path
 
 
 def decode(data: bytes, attributes: Mapping[str, str], source: str | None = None) -> Change | Touch | DeadLetter:
@@ -242,17 +252,20 @@ def decode(data: bytes, attributes: Mapping[str, str], source: str | None = None
         return _change(found.path, max(found.version, found.seq), found.fields, event_time)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         problem: Exception = error
+    path, code = None, MALFORMED
     try:
         return _decode_other(data, attributes, problem)
     except _UnknownMessageError as error:
         code, problem = UNKNOWN, error
+    except _DocumentError as error:
+        path, problem = error.path, error
     except Exception as error:  # whatever a library says to bytes that anybody may have sent
-        code, problem = MALFORMED, error
+        problem = error
     return DeadLetter(
         stage="decode",
         code=code,
         message=f"{str(problem) or type(problem).__name__}; docs/events.md tells what is understood",
-        path=_path_in(data, attributes),
+        path=path or _path_in(data, attributes),
         source=source,
         input=_input_of(data, attributes),
     )
@@ -310,7 +323,6 @@ def _decode_other(data: bytes, attributes: Mapping[str, str], problem: Exception
 
 _EVENT = re.compile(r"google\.cloud\.firestore\.document\.v1\.(created|updated|deleted|written)(\.withAuthContext)?")
 _DATABASE = re.compile(r"projects/[^/]+/databases/[^/]+")
-_DOCUMENT = re.compile(r"projects/[^/]+/databases/[^/]+/documents/(.+)", re.DOTALL)
 
 
 class _CloudEvent(msgspec.Struct):
@@ -327,7 +339,6 @@ def _decode_event(kind: str, data: bytes, time: object, *, is_json: bool) -> Cha
         raise _UnknownMessageError(f"expected an event of Firestore's documents, got {kind!r}")
     from google.protobuf import json_format
 
-    from boiler_beam.connectors.firestore.values import fields_of, micros_of_proto
     from boiler_beam.connectors.pubsub.protos import DocumentEventData
 
     if is_json:
@@ -336,15 +347,18 @@ def _decode_event(kind: str, data: bytes, time: object, *, is_json: bool) -> Cha
         event = DocumentEventData.FromString(data)
     is_deleted = not event.value.name
     document = event.old_value if is_deleted else event.value
-    found = _DOCUMENT.fullmatch(document.name)
-    if found is None:
-        raise ValueError(f"expected value or old_value with a document's name, got {document.name!r}")
-    version = micros_of_proto(document.update_time)
-    if not 0 < version <= INT64_MAX:
-        raise ValueError(f"expected a document with an update_time, got {version} us since the epoch")
-    if is_deleted:
-        return _change(found[1], version, _NULL, _micros_of(time))
-    return _change(found[1], version, fields_of(document), 0)
+    if not document.name:
+        raise ValueError("expected value or old_value with a document's name, got ''")
+    path = path_of_name(document.name)
+    try:
+        version = micros_of_proto(document.update_time)
+        if not 0 < version <= INT64_MAX:
+            raise ValueError(f"expected a document with an update_time, got {version} us since the epoch")
+        if is_deleted:
+            return _change(path, version, _NULL, _micros_of(time))
+        return _change(path, version, fields_of(document), 0)
+    except ValueError as error:
+        raise _DocumentError(path, error) from error
 
 
 # Dead letters ---------------------------------------------------------------------------------------------------------
@@ -401,7 +415,21 @@ def decode_again(letter: DeadLetter) -> Change | Touch | DeadLetter:
 
 def _path_in(data: bytes, attributes: Mapping[str, str]) -> str | None:
     """The document that a message that can't be read was of, where that can be told."""
-    path: Any = attributes.get("ce-document")
+    known = {name.lower(): value for name, value in attributes.items()}
+    message: Any = None
     with suppress(msgspec.MsgspecError, ValueError, RecursionError):
-        path = path or msgspec.json.decode(data, type=_Head).path
-    return path if isinstance(path, str) else None
+        message = msgspec.json.decode(data)
+    subject = known.get("ce-subject") or _at(message, "subject")
+    told = [known.get("ce-document"), _at(message, "path"), subject.removeprefix("documents/") if subject else None]
+    for event in (_at(message, "data", kind=dict), message):
+        for key in ("value", "oldValue"):
+            with suppress(ValueError):
+                told.append(path_of_name(_at(event, key, "name") or ""))
+    return next((path for path in told if path), None)
+
+
+def _at(value: Any, *keys: str, kind: type = str) -> Any:
+    """What parsed JSON holds under keys; None where it is no such thing."""
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value if isinstance(value, kind) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from pathlib import Path
 
 import msgspec
@@ -20,6 +21,7 @@ LETTER = DeadLetter(
     source="file:x:1",
     input="{}",
 )
+GOOD = '{"path": "users/u1", "version": 7, "fields": {}}'
 
 
 @pytest.mark.parametrize("scheme", ["jsonl", "sqlite"])
@@ -72,12 +74,21 @@ def test_beside_the_sink() -> None:
     assert dead_letters_beside("parquet:rows") == "jsonl:rows.dead_letters.jsonl"
 
 
+def test_a_byte_order_mark_that_an_editor_wrote(tmp_path: Path) -> None:
+    path = tmp_path / "fixed.jsonl"
+    path.write_bytes(codecs.BOM_UTF8 + msgspec.json.encode(LETTER) + b"\r\n")
+    assert list(read_dead_letters(f"jsonl:{path}")) == [LETTER]
+    letter = msgspec.structs.replace(LETTER, code="malformed_line", input=f"\ufeff{GOOD}", source="file:x:1")
+    path.write_bytes(msgspec.json.encode(letter) + b"\n")
+    source = open_source(f"dead-letters:jsonl:{path}")
+    assert [type(one) for split in source.splits() for one in source.read(split)] == [Change]
+
+
 def test_lines_that_were_refused_are_read_again(tmp_path: Path) -> None:
     """One that is still malformed comes from where it came."""
-    good = '{"path": "users/u1", "version": 7, "fields": {}}'
     letter = msgspec.structs.replace(LETTER, stage="read", code="malformed_line", source="file:x:17")
     writer = open_dead_letters(f"jsonl:{tmp_path}/dead")
-    for line in (good, "{", ""):
+    for line in (GOOD, "{", ""):
         writer.write(msgspec.structs.replace(letter, input=line))
     writer.close()
     source = open_source(f"dead-letters:jsonl:{tmp_path}/dead")

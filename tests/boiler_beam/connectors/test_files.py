@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import json
 from pathlib import Path
@@ -89,6 +90,41 @@ def test_parts_read_every_line_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert [one.version for one in found if isinstance(one, Change)] == [n for n in range(60) if n != 30]
     (letter,) = [one for one in found if isinstance(one, DeadLetter)]
     assert letter.source == f"file:{tmp_path}/x.jsonl:31"
+
+
+MARK = codecs.BOM_UTF8
+
+
+@pytest.mark.parametrize("split_bytes", [1, 3, 64, 1 << 20])
+@pytest.mark.parametrize("is_zipped", [False, True])
+def test_a_byte_order_mark_is_no_part_of_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, split_bytes: int, is_zipped: bool
+) -> None:
+    """At the beginning, and where files were put one behind the other."""
+    monkeypatch.setattr(files, "SPLIT_BYTES", split_bytes)
+    good = [GOOD.replace("7", str(number)).encode() for number in range(3)]
+    text = MARK + good[0] + b"\r\n" + good[1] + b"\r\n" + MARK + b"\r\n" + MARK + b"{broken\r\n" + MARK + good[2]
+    path = tmp_path / ("x.jsonl.gz" if is_zipped else "x.jsonl")
+    path.write_bytes(gzip.compress(text) if is_zipped else text)
+    found = read(f"file:{path}")
+    assert [one.version for one in found if isinstance(one, Change)] == [0, 1, 2]
+    (letter,) = [one for one in found if isinstance(one, DeadLetter)]
+    assert (letter.source, letter.input) == (f"file:{path}:4", "{broken")
+    assert [one for some, _ in open_source(f"file:{path}").follow(None) for one in some] == found
+
+
+@pytest.mark.parametrize("scheme", ["file", "tail"])
+def test_a_position_behind_a_byte_order_mark(tmp_path: Path, scheme: str) -> None:
+    path = tmp_path / "x.jsonl"
+    path.write_bytes(MARK + GOOD.encode() + b"\n")
+    (change,), position = next(open_source(f"{scheme}:{path}").follow(None))
+    assert isinstance(change, Change)
+    with path.open("ab") as file:
+        file.write(GOOD.replace("7", "8").encode() + b"\n" + MARK + GOOD.replace("7", "9").encode() + b"\n")
+    changes, _ = next(open_source(f"{scheme}:{path}").follow(position))
+    assert [one.version for one in changes if isinstance(one, Change)] == [8, 9]
+    path.write_bytes(MARK)
+    assert next(open_source(f"file:{path}").follow(None))[0] == []
 
 
 def test_a_folder_a_glob_and_gzip(tmp_path: Path) -> None:

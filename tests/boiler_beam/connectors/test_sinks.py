@@ -242,3 +242,24 @@ def test_a_crash_between_control_and_rows_is_fixed_by_the_next_run(tmp_path: Pat
     )
     assert sink.controls()["One"].generation == 2
     assert standing(sink)[0].stamp.generation == 1
+
+
+@pytest.mark.parametrize("scheme", ["sqlite", "parquet"])
+def test_a_view_whose_name_differs_by_case_from_one_that_is_there_is_refused(scheme: str, tmp_path: Path) -> None:
+    uri = f"{scheme}:{tmp_path}/{SCHEMES[scheme]}"
+    put(open_sink(uri), [row("ones/1", a=1)])
+    other = View("ONE", "others/{id}", ("a",))
+    place = {"sqlite": "the table ONE", "parquet": r"ONE\.parquet"}[scheme]
+    there = {"sqlite": "One", "parquet": r"One\.parquet"}[scheme]
+    said = rf"expected {place} to be told apart from what is there, got {there}, which differs by case alone and holds "
+    with pytest.raises(UsageError, match=said):
+        standing(open_sink(uri), other)
+    with pytest.raises(UsageError, match=said), open_sink(uri).backfill([other]):
+        pass
+    if scheme == "sqlite":
+        with pytest.raises(UsageError, match=said), open_sink(uri).stream([other]):
+            pass
+        two = [TWO, View("TWO", "x/{id}", ())]
+        with pytest.raises(UsageError, match=r"the table TWO .*, got Two, "), open_sink(uri).backfill(two):
+            pass
+    assert standing(open_sink(uri)) == [row("ones/1", a=1)]

@@ -224,6 +224,19 @@ def test_a_field_that_can_not_be_looked_up() -> None:
         Initials.get("A", source=Known({}))
 
 
+@pytest.mark.parametrize("by", ["person", "doc_id", "path"])
+def test_what_is_part_of_a_path_can_not_be_looked_up(by: str) -> None:
+    class Notes(bb.ViewModel, collection="notes"):
+        class Store(bb.Store):
+            notes = group(Note, by=by)
+
+        store: Store
+        num = aggregate.count("notes")
+
+    with pytest.raises(UsageError, match=rf"Notes\.Store\.notes: expected by= to name a stored field .*, got '{by}'"):
+        Notes.get("n1", source=Known(DOCUMENTS))
+
+
 class Inbox(bb.ViewModel, path="people/{member}/inbox/{id}"):
     class Store(bb.Store):
         task: Task = root(Task)

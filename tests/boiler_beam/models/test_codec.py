@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 import boiler_beam as bb
 from boiler_beam import GeoPoint, Ref
 from boiler_beam.errors import InvalidDocument, Mistake
-from boiler_beam.models import FamilyCodec, wire_of
+from boiler_beam.models import FamilyCodec, wire_of, wire_of_document
 from boiler_beam.samples.cities import Capital, City, StandardCity, StateCapital
-from tests.helpers.values import values
+from tests.helpers.values import rest_of, values
 
 
 class Color(enum.Enum):
@@ -172,6 +172,75 @@ def test_subclasses_are_told_apart_by_obj_type_several_levels_deep() -> None:
         assert caught.value.code == "unknown_subclass"
 
 
+def test_obj_type_as_the_rest_api_writes_it() -> None:
+    fields = {"name": "n", "country": "c", "cityState": "CA", "obj_type": {"stringValue": "state_capital"}}
+    assert type(decode(City, fields, "cities/x")) is StateCapital
+    assert type(decode(City, {"name": "n", "country": "c", "obj_type": {"nullValue": None}}, "cities/x")) is City
+    for tag in ({"integerValue": "7"}, {"stringValue": 7}):
+        with pytest.raises(InvalidDocument):
+            decode(City, fields | {"obj_type": tag}, "cities/x")
+
+
+class Part(bb.Struct):
+    width: int = bb.field(name='w "in"')
+    long_name: str = ""
+    odd: str = bb.field(default="", name='`"')
+
+
+class Screen(bb.DomainModel, collection="screens"):
+    inches: int = bb.field(name='size "in"', was=("size \\ in", "\t"))
+    first_part: Part = bb.field(name="a\nb")
+    more: list[Part] = bb.field(default_factory=list, name="%22")
+    note: str = bb.field(default="", name='"')
+
+
+def test_names_that_msgspec_refuses() -> None:
+    fields = {
+        'size "in"': 27,
+        "a\nb": {'w "in"': 3, "longName": "x", '`"': ""},
+        "%22": [{'w "in"': 4, "longName": "", '`"': ""}],
+        '"': "n",
+    }
+    document = decode(Screen, fields, "screens/s")
+    assert (document.inches, document.note) == (27, "n")
+    assert (document.first_part, document.more) == (Part(width=3, long_name="x"), [Part(width=4)])
+    assert wire_of(document) == fields
+    rest = {name: value for name, value in fields.items() if name in ("a\nb", '"')}
+    assert decode(Screen, rest | {"size \\ in": 7}, "screens/s").inches == 7
+    assert decode(Screen, rest | {"\t": 8, '"': "m"}, "screens/s").inches == 8
+    assert codec_of(Screen).stored_names(["inches"]) == {'size "in"', "size \\ in", "\t", "obj_type"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({}, 'Screen: Object missing required field `size "in"`'),
+        ({'size "in"': "x"}, 'Screen: Expected `int`, got `str` - at `$.size "in"`'),
+        ({'size "in"': 1, "a\nb": {'w "in"': None}}, 'Screen: Expected `int`, got `null` - at `$.a\nb.w "in"`'),
+        ({'size "in"': 1, "a\nb": {'w "in"': 1, '`"': 1}}, 'Expected `str`, got `int` - at `$.a\nb.`"`'),
+        ({'size "in"': 1, "a\nb": {}}, 'Screen: Object missing required field `w "in"` - at `$.a\nb`'),
+        ({'size "in"': {"integerValue": ""}}, "integerValue: expected an int64 as text, got '' - at `$.size \"in\"`"),
+    ],
+)
+def test_messages_have_names_as_they_are_stored(fields: Any, said: str) -> None:
+    with pytest.raises(InvalidDocument) as caught:
+        decode(Screen, fields, "screens/s")
+    assert said in str(caught.value)
+    partial = codec_of(Screen).partial("screens/s", 1, msgspec.json.encode(fields))
+    assert vars(partial).get("inches") == (1 if fields.get('size "in"') == 1 else None)
+
+
+class Lone(bb.DomainModel, collection="lone"):
+    text: str = bb.field(name="stringValue")
+
+
+def test_a_document_whose_only_field_is_named_like_a_type() -> None:
+    document = decode(Lone, {"stringValue": "x"}, "lone/l")
+    assert document.text == "x"
+    assert wire_of_document(document) == {"stringValue": "x"}
+    assert wire_of(document) == {"mapValue": {"fields": {"stringValue": "x"}}}
+
+
 class Plain(bb.DomainModel, collection="plain"):
     number: int
     names: dict[str, str] = bb.field(default_factory=dict)
@@ -191,12 +260,13 @@ class Slow(Plain, obj_type="slow"):
             ),
             "maybe": st.one_of(st.none(), st.integers(), st.floats(allow_nan=False, allow_infinity=False)),
         },
-    )
+    ),
+    st.booleans(),
 )
-def test_the_fast_and_the_long_way_of_reading_agree(fields: dict[str, Any]) -> None:
+def test_the_fast_and_the_long_way_of_reading_agree(fields: dict[str, Any], is_typed: bool) -> None:
     """The subclass has a field that may hold anything, so it is read the long way."""
     try:
-        data = msgspec.json.encode(wire_of(fields))
+        data = msgspec.json.encode({name: (rest_of if is_typed else wire_of)(value) for name, value in fields.items()})
     except (TypeError, ValueError):
         return
     found = []

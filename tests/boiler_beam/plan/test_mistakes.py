@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import datetime
 import decimal
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 
 import boiler_beam as bb
@@ -14,6 +17,7 @@ from boiler_beam.errors import DeclarationError
 from boiler_beam.plan import compile_plan
 from boiler_beam.samples.meeting import Location, Meeting, MeetingSession, Ticket, User
 from boiler_beam.testing import render
+from tests.helpers.town import Spread
 
 
 class Deep(bb.DomainModel, collection="rooms/{room}/messages"):
@@ -298,6 +302,165 @@ def test_all_mistakes_are_told_at_once() -> None:
     assert str(caught.value).startswith("3 mistakes in the declared classes:\n  View.Store.a: ")
 
 
+class Money(bb.Struct):
+    amount: Decimal = bb.field(encode=str, decode=Decimal)
+
+
+class Line(bb.DomainModel, collection="lines"):
+    order: str
+    price: Decimal | None = bb.field(encode=str, decode=Decimal, default=None)
+    day: datetime.date = bb.field(encode=str, decode=datetime.date.fromisoformat)
+    money: Money
+    tags: set[str] = bb.field(encode=list, decode=set)
+    anything: Any = bb.field(encode=str, decode=Decimal)
+    either: Decimal | int = bb.field(encode=str, decode=Decimal)
+    order_number: int = 0
+
+    @property
+    def half(self) -> Decimal:
+        return (self.price or 0) / Decimal(2)
+
+    @property
+    def cents(self) -> int:
+        return int(self.half)
+
+
+VALUE, NUMBER = "a field of Firestore values", "a field of numbers"
+CENTS = "lambda document: None if document.price is None else int(document.price * 100)"
+HALF, AMOUNT = (f"lambda document: int(document.{name} * 100)" for name in ("half", "money.amount"))
+LINES: dict[str, tuple[Any, str | None, str, str]] = {
+    "sum": (aggregate.sum("lines", of="price"), NUMBER, "of='price', a field of Decimal", f"write of={CENTS}"),
+    "mean": (aggregate.mean("lines", of="half"), NUMBER, "of='half', a field of Decimal", f"write of={HALF}"),
+    "sum of dates": (aggregate.sum("lines", of="day"), NUMBER, "of='day', a field of date", "name one of: order_number"),
+    "min": (aggregate.min("lines", of="price"), VALUE, "of='price', a field of Decimal", f"write of={CENTS}"),
+    "max": (aggregate.max("lines", of="day"), VALUE, "of='day', a field of date", "write of=lambda document: str(document.day)"),
+    "distinct": (aggregate.count_distinct("lines", of="money.amount"), VALUE, "of='money.amount', a field of Decimal", f"write of={AMOUNT}"),
+    "collect": (aggregate.collect("lines", of="tags"), VALUE, "of='tags', a field of set", "write of=lambda document: str(document.tags)"),
+    "collect in order": (aggregate.collect("lines", order_by="-price"), VALUE, "order_by='price', a field of Decimal", "name a property that makes text or a number of it"),
+    "top by": (aggregate.top("lines", n=1, by="price"), VALUE, "by='price', a field of Decimal", f"write by={CENTS}"),
+    "top of": (aggregate.top("lines", n=1, by="order_number", of="price"), VALUE, "of='price', a field of Decimal", f"write of={CENTS}"),
+    "custom": (aggregate.custom(Spread(), "lines", of="price"), VALUE, "of='price', a field of Decimal", f"write of={CENTS}"),
+    "documents": (aggregate.collect("lines"), None, "", ""),
+    "nobody knows": (aggregate.sum("lines", of="anything"), None, "", ""),
+    "some may be": (aggregate.max("lines", of="either"), None, "", ""),
+    "a struct": (aggregate.collect("lines", of="money"), None, "", ""),
+    "a property": (aggregate.sum("lines", of="cents"), None, "", ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("declared", "expected", "got", "fix"), LINES.values(), ids=LINES)
+def test_aggregates_of_what_firestore_has_no_type_for(declared: Any, expected: str | None, got: str, fix: str) -> None:
+    made = view(lines=group(Line, by="order"), p_some=declared)
+    if expected is None:
+        compile_plan([made])
+        return
+    with pytest.raises(DeclarationError) as caught:
+        compile_plan([made])
+    (one,) = caught.value.mistakes
+    assert (one.where, one.expected, one.got, one.fix) == ("View.some", expected, got, fix)
+
+
+def test_an_edge_in_the_order_of_what_firestore_has_no_type_for() -> None:
+    said = "View.Store.lines: expected a field of Firestore values, got order_by='price', a field of Decimal; fix: name"
+    with pytest.raises(DeclarationError, match=said):
+        compile_plan([view(lines=group(Line, by="order", order_by="-price"), p_n=aggregate.count("lines"))])
+    compile_plan([view(lines=group(Line, by="order", order_by="-cents"), p_n=aggregate.count("lines"))])
+
+
+class Coded(bb.DomainModel, collection="coded"):
+    code: str = bb.field(encode=str, decode=str)
+
+
+def test_a_field_with_decode_is_known_by_its_annotation_however_often_its_class_is_compiled() -> None:
+    views = [view(coded=group(Coded, by="code"), p_n=aggregate.count("coded")) for _ in range(3)]
+    prints = {compile_plan([one]).views[0].fingerprint for one in views}
+    assert len(prints) == 1
+
+
+def model_of(annotation: Any, **options: Any) -> type[bb.DomainModel]:
+    given = {"__annotations__": {"text": annotation}, "text": bb.field(**options), "__module__": __name__}
+    return type("Odd", (bb.DomainModel,), given, collection="odd")  # type: ignore[call-arg]
+
+
+NAMES = {
+    "": "'', an empty name",
+    "__x__": "'__x__', a name that Firestore reserves",
+    "____": "'____', a name that Firestore reserves",
+    "__path__": "'__path__', a name that Firestore reserves",
+    "é" * 751: "a name of 1,502 bytes",
+    "\ud800": "a name that is no UTF-8",
+    7: "7, no text",
+}
+
+
+@pytest.mark.parametrize(("name", "got"), NAMES.items())
+@pytest.mark.parametrize("word", ["name", "was"])
+def test_names_that_firestore_refuses(name: Any, got: str, word: str) -> None:
+    model = model_of(str, **{word: name if word == "name" else ("fine", name)})
+    with pytest.raises(DeclarationError) as caught:
+        compile_plan([view(odd=root(model))])
+    (mistake,) = caught.value.mistakes
+    assert mistake.where == "Odd.text"
+    assert mistake.expected == "stored names of 1 to 1,500 bytes, not __...__"
+    assert mistake.got.endswith(got)
+    fix = "write text: ... = bb.field(name=...), with the name as it is stored"
+    assert mistake.fix == (fix if word == "name" else "leave it out of was=")
+
+
+class Twice(bb.Struct):
+    one: int
+    other: int = bb.field(name="one")
+    reserved: int = bb.field(name="__r__")
+
+
+class PlainTwice(msgspec.Struct, rename={"a": "__a__"}):
+    a: int
+
+
+@pytest.mark.parametrize("annotation", [Twice, list[Twice], dict[str, Twice | None]])
+def test_names_in_structs(annotation: Any) -> None:
+    with pytest.raises(DeclarationError) as caught:
+        compile_plan([view(odd=root(model_of(annotation)))])
+    assert sorted(f"{one.where}: {one.got}" for one in caught.value.mistakes) == [
+        "Twice.other: 'one', which one has",
+        "Twice.reserved: '__r__', a name that Firestore reserves",
+    ]
+
+
+def test_names_in_structs_that_getters_return() -> None:
+    def parts(self: Any) -> list[Twice]:
+        return []
+
+    def plain(self: Any) -> PlainTwice | None:
+        return None
+
+    class View(bb.ViewModel, collection="rows"):
+        class Store(bb.Store):
+            meeting: Meeting = root(Meeting)
+
+        store: Store
+        parts_of_it = view_property(parts)
+        plain_one = view_property(plain)
+
+    with pytest.raises(DeclarationError) as caught:
+        compile_plan([View])
+    assert sorted(one.where for one in caught.value.mistakes) == ["PlainTwice.a", "Twice.other", "Twice.reserved"]
+
+
+def test_a_name_that_the_base_has() -> None:
+    class Base(bb.DomainModel, collection="bases"):
+        some_text: str
+
+    class Sub(Base):
+        more: str = bb.field(name="someText")
+
+    with pytest.raises(
+        DeclarationError, match=r"Sub\.more: expected a stored name of its own, got 'someText', which some_"
+    ):
+        compile_plan([view(base=root(Base))])
+    assert Sub.__boiler__.mistakes
+
+
 def test_two_views_on_one_path_and_of_one_name() -> None:
     with pytest.raises(DeclarationError) as caught:
         compile_plan([view(**MEETING), view(**MEETING)])
@@ -307,6 +470,17 @@ def test_two_views_on_one_path_and_of_one_name() -> None:
         == "View: expected a row path of its own, got 'rows/{id}', where View writes; fix: give one of them another collection="
     )
     assert "View: expected a class name of its own, which names its table, got 'View', which " in name
+
+
+@pytest.mark.parametrize(("one", "other"), [("Url", "URL"), ("Url", "url"), ("Größe", "GRÖSSE")])
+def test_two_views_whose_names_differ_by_case(one: str, other: str) -> None:
+    places = [("rows", one), ("others", other)]
+    with pytest.raises(DeclarationError) as caught:
+        compile_plan([type(name, (view(**MEETING),), {}, collection=place) for place, name in places])
+    (name,) = map(str, caught.value.mistakes)
+    said = f"expected a class name of its own, which names its table, got {other!r}, which differs from "
+    assert said in name
+    assert name.endswith(f":{one} by case alone; fix: rename one of them")
 
 
 def test_two_views_whose_paths_may_meet() -> None:

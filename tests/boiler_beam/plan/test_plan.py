@@ -6,9 +6,11 @@ import os
 import subprocess
 import sys
 import textwrap
+from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Optional
 
+import msgspec
 import pytest
 
 import boiler_beam as bb
@@ -215,6 +217,48 @@ def test_explain_names_fixed_documents_and_unlimited_collects() -> None:
     assert "warning: names collects without a limit" in text
     assert "├─ owner: reference order.owner, in people (one document; required: no row without it)" in text
     assert "where= refuses some" in text
+
+
+class Phone(bb.Struct):
+    number: str | None
+    label: Optional[str] = None  # noqa: UP045
+
+
+class Contact(bb.DomainModel, collection="contacts"):
+    name: str
+    phone: Optional[str]  # noqa: UP045
+    phones: list[Phone | None]
+    money: Decimal | None = bb.field(encode=str, decode=Decimal)
+    email: str | None = None
+    friend: Ref[Contact] | None = None
+    anything: Any
+
+
+class Colleague(Contact):
+    room: Annotated[int, msgspec.Meta(ge=0)] | None
+
+
+class ContactCard(bb.ViewModel, collection="contact_cards"):
+    class Store(bb.Store):
+        contact: Contact = root(Contact)
+
+    store: Store
+
+    @view_property
+    def phone(self) -> str | None:
+        return self.store.contact.phone
+
+
+def test_explain_says_that_optional_fields_without_default_may_not_be_missing() -> None:
+    for _ in range(2):  # a class whose annotations were resolved before is read alike
+        text = explain(compile_plan([ContactCard]))
+        notes = [line.partition(" may be null, but ")[0] for line in text.split("\n") if "note: " in line]
+        names = ("Contact.phone", "Contact.money", "Phone.number", "Colleague.room")
+        assert notes == [f"  note: {name}" for name in names]
+    assert text.endswith(
+        "  note: Colleague.room may be null, but a document without it is invalid, and the rows made of it stay as they "
+        "were; fix: = None, or bb.field(default=None)"
+    )
 
 
 @pytest.mark.parametrize(

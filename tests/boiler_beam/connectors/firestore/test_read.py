@@ -159,6 +159,34 @@ def test_selected_fields_and_filters(client: Client) -> None:
         source_of(client, "users/u1").splits()
 
 
+ODD_NAMES = [
+    "a.b", "my-item", "24h", "first name", "größe", "日本", "`", "a`b", "\\", "a\\", 'size "in"', "it's", "a\nb", "\t", "[0]",
+    "_", "*", "a/b", "~", "a,b", "$", "x" * 300, ".", "..", "a.", ".b", "`a.b`", "😀",
+]  # fmt: skip
+
+
+def test_fields_are_named_as_they_are_stored(client: Client) -> None:
+    put(client, {f"odd/o{place}": {name: place, "a": {"b": 7}} for place, name in enumerate(ODD_NAMES)})
+    for place, name in enumerate(ODD_NAMES):
+        source = source_of(client, "odd")
+        source.select, source.where = [name], [(name, "==", place)]
+        found = {change.path: json.loads(bytes(change.fields)) for change in source.read_all()}
+        assert found == {f"odd/o{place}": {name: place}}, name
+        assert [one.path for one in source.query("odd", [(name, ">=", place)])] == [f"odd/o{place}"]
+
+
+def test_a_field_within_maps_is_a_tuple_of_names(client: Client) -> None:
+    put(client, {"odd/1": {"a.b": {"c": {"24h": 1}, "d": 2}, "a": {"b": {"c": {"24h": 2}}}}, "odd/2": {"a.b": 1}})
+    source = source_of(client, "odd")
+    source.select, source.where = [("a.b", "c", "24h"), ("a", "b")], [(("a.b", "c", "24h"), "==", 1)]
+    (change,) = source.read_all()
+    assert json.loads(bytes(change.fields)) == {"a.b": {"c": {"24h": 1}}, "a": {"b": {"c": {"24h": 2}}}}
+    assert [one.path for one in source.query("odd", [(("a", "b", "c", "24h"), "==", 2)])] == ["odd/1"]
+    for wrong in ("", (), ("a", ""), 7):
+        with pytest.raises(UsageError, match=r"expected a field's stored name, or a tuple of names; fix: write "):
+            queries_of(["odd"], [wrong])  # type: ignore[list-item]
+
+
 def test_one_subcollection_or_all_of_a_pattern(client: Client) -> None:
     put(
         client,

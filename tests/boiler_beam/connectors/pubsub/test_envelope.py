@@ -26,7 +26,7 @@ from boiler_beam.connectors.pubsub.envelope import (
 )
 from boiler_beam.connectors.pubsub.protos import DocumentEventData
 from boiler_beam.events import Change, DeadLetter, Row, Stamp, Touch
-from boiler_beam.values import INT64_MAX, decode_fields, encode_fields
+from boiler_beam.values import INT64_MAX, decode_fields, encode_fields, micros_of
 from tests.helpers.values import fields, texts
 
 ROOT = "projects/p/databases/(default)/documents/"
@@ -197,6 +197,30 @@ def test_an_event_that_googles_own_classes_wrote() -> None:
     }
 
 
+NANOS = b"""{"value": {"name": "projects/p/databases/(default)/documents/users/u1", "updateTime": "%s",
+    "fields": {"at": {"timestampValue": "%s"}}}}"""
+
+
+@pytest.mark.parametrize(
+    ("text", "micros"),
+    [
+        ("2025-12-31T23:59:59.9999999Z", 1_767_225_599_999_999),
+        ("2026-01-01T00:00:00.123456789Z", 1_767_225_600_123_456),
+    ],
+)
+def test_times_finer_than_a_microsecond_are_rounded_down(text: str, micros: int) -> None:
+    kind = {"ce-type": "google.cloud.firestore.document.v1.updated"}
+    proto = json_format.Parse(NANOS % (text.encode(), text.encode()), DocumentEventData()).SerializeToString()
+    structured = b'{"specversion": "1.0", "type": "%s", "data": %s}'
+    event = NANOS % (text.encode(), text.encode())
+    for spelling in ((event, kind), (proto, kind), (structured % (kind["ce-type"].encode(), event), {})):
+        path, version, data = told(*spelling)
+        assert (path, version) == ("users/u1", micros)
+        assert micros_of(decode_fields(data)["at"]) == micros
+    own = document_message(Change("users/u1", 7, raw(b"null")), event_time=text)
+    assert decode(*own) == Change("users/u1", 7, raw(b"null"), micros)
+
+
 # Dead letters ---------------------------------------------------------------------------------------------------------
 
 DOCUMENT = b'{"boiler_beam":1,"path":"users/u1","version":7,"fields":%s}'
@@ -241,6 +265,75 @@ def test_a_bad_message_is_a_dead_letter(data: bytes, attributes: dict[str, str],
     assert (letter.stage, letter.code, letter.version, letter.source) == ("decode", code, None, "pubsub:here:17")
     assert re.search(f"({said}).*; docs/events.md tells what is understood", letter.message), letter.message
     assert decode_again(letter) == letter
+
+
+@pytest.mark.parametrize("name", ["users/u2", "projects/p/databases/d/documents/users", "projects/p/databases/d", ""])
+def test_a_reference_that_is_no_resource_name(name: str) -> None:
+    event = event_of("users/u1", 7, b'{"fine": 1}')
+    event.value.fields["deep"].array_value.values.add().reference_value = name
+    for spelling in spellings("updated", event):
+        letter = decode(*spelling)
+        assert isinstance(letter, DeadLetter)
+        assert (letter.code, letter.path) == ("malformed_message", "users/u1")
+        said = "deep: expected the resource name of a document (projects/P/databases/D/documents/...), got"
+        assert f"{said} {name!r}" in letter.message
+
+
+@pytest.mark.parametrize("is_json", [True, False])
+def test_a_value_of_a_type_that_this_version_does_not_know_is_no_null(is_json: bool) -> None:
+    """Where a model reads it the document is invalid, with its path; elsewhere it concerns nobody."""
+    event, kind = event_of("users/u1", 7, b'{"old": null}'), "google.cloud.firestore.document.v1.updated"
+    event.value.fields["new"].MergeFromString(b"\xca\x3e\x01x")  # field 1001, text
+    event.value.fields["deep"].map_value.fields["x"].array_value.values.add()
+    data = event.SerializeToString()
+    if is_json:
+        message = msgspec.json.decode(json_format.MessageToJson(event))
+        message["value"]["fields"]["new"] = {"brandNewValue": "x"}
+        data = msgspec.json.encode(message)
+    _, _, fields = told(data, {"ce-type": kind})
+    assert msgspec.json.decode(fields) == {
+        "old": None,
+        "new": {"unknownValue": "" if is_json else "yj4BeA=="},
+        "deep": {"x": [{"unknownValue": ""}]},
+    }
+    assert decode_fields(fields, {"old"}) == {"old": None}
+    for name in ("new", "deep"):
+        with pytest.raises(
+            ValueError, match=rf"of a type that this version knows, .*; fix: update .* - at `\$\.{name}`"
+        ):
+            decode_fields(fields, {name})
+
+
+EVENT = b'{"specversion":"1.0","type":"google.cloud.firestore.document.v1.updated","data":%s}'
+
+
+@pytest.mark.parametrize(
+    ("data", "attributes"),
+    [
+        (b"\xff", {"ce-type": CREATED["ce-type"], "ce-subject": "documents/users/u1"}),
+        (b"\xff", {"CE-Type": CREATED["ce-type"], "CE-Document": "users/u1"}),
+        (NAMED % b', "updateTime": "x"', {"ce-type": CREATED["ce-type"]}),
+        (NAMED.replace(b'"value"', b'"oldValue"') % b', "updateTime": "x"', {"ce-type": CREATED["ce-type"]}),
+        (EVENT % (NAMED % b', "updateTime": "x"'), {}),
+        (EVENT.replace(b"1.0", b'1.0", "subject": "documents/users/u1') % b"7", {}),
+        (NAMED % b"", {"ce-type": CREATED["ce-type"]}),
+        ((NAMED % b"").replace(b"projects/p/", b"projects/documents/"), {"ce-type": CREATED["ce-type"]}),
+    ],
+)
+def test_a_bad_event_names_the_document(data: bytes, attributes: dict[str, str]) -> None:
+    letter = decode(data, attributes)
+    assert isinstance(letter, DeadLetter)
+    assert letter.path == "users/u1"
+
+
+def test_collections_whose_names_are_parts_of_resource_names() -> None:
+    path = "projects/p1/databases/d1/documents/x"
+    for spelling in spellings("updated", event_of(path, 7, b'{"r": {"referenceValue": "documents/d"}}')):
+        assert told(*spelling) == (path, 7, b'{"r":{"referenceValue":"documents/d"}}')
+    assert (
+        decode(b'{"value": {"name": "%s%s"}}' % (ROOT.encode(), path.encode()), CREATED | {"ce-document": ""}).path
+        == path
+    )
 
 
 def test_a_dead_letter_names_the_document_where_it_can() -> None:
