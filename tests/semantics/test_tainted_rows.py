@@ -301,27 +301,28 @@ def test_the_part_of_a_key_that_can_be_computed_counts(run: Run) -> None:
     assert list(said) == ["region_sizes/north,small"]
 
 
+class Odd(bb.DomainModel, collection="odd"):
+    value: Any
+
+    @property
+    def key(self) -> str:
+        return self.value  # type: ignore[no-any-return]
+
+
+class ByKey(bb.ViewModel, collection="by_keys"):
+    class Store(bb.Store):
+        odd: dict[str, Odd] = group(Odd, by="key")
+
+    store: Store
+    number = aggregate.count("odd")
+
+    @view_property
+    def its_key(self) -> str:
+        return self.key
+
+
 def test_a_key_is_of_the_type_that_it_is_annotated_with() -> None:
     """Else the rows of "7" and 7 were one, with either key."""
-
-    class Odd(bb.DomainModel, collection="odd"):
-        value: Any
-
-        @property
-        def key(self) -> str:
-            return self.value  # type: ignore[no-any-return]
-
-    class ByKey(bb.ViewModel, collection="by_keys"):
-        class Store(bb.Store):
-            odd: dict[str, Odd] = group(Odd, by="key")
-
-        store: Store
-        number = aggregate.count("odd")
-
-        @view_property
-        def its_key(self) -> str:
-            return self.key
-
     table = [("odd/a", 1, {"value": "7"}), ("odd/b", 1, {"value": 7}), ("odd/c", 1, {"value": True})]
     truth = compute(compile_plan([ByKey]), changes(table))
     assert {path: json.loads(row) for path, row in truth.rows.items()} == {"by_keys/7": {"itsKey": "7", "number": 1}}
