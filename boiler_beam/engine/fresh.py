@@ -22,7 +22,7 @@ from boiler_beam.events import Change, DeadLetter
 from boiler_beam.models import FamilyCodec, path_fields
 from boiler_beam.plan import Edge, Fixed, Group, Reference, Referrers, Root, ViewPlan, compile_plan
 from boiler_beam.plan.fieldpath import FieldPath
-from boiler_beam.steps.functions import FunctionRaised, references
+from boiler_beam.steps.functions import known_references
 from boiler_beam.steps.newest import NewestVersions
 from boiler_beam.values import Ref, decode_fields
 from boiler_beam.views import ViewModel
@@ -80,7 +80,7 @@ class _Levels:
             case Fixed():
                 found = self._get([edge.path])
             case Reference():
-                found = self._get(path for parent in self._parents(edge) for _, path in self._references(edge, parent))
+                found = self._get(path for parent in self._parents(edge) for _, path in known_references(edge, parent))
             case Group():
                 found = self._members(edge, row_id)
             case Referrers():
@@ -97,12 +97,6 @@ class _Levels:
         parent = self.view.by_name[edge.parent or ""]
         documents = self.versions.documents[parent.family]
         return (documents[path] for path in self.paths[parent.name] if path in documents)
-
-    def _references(self, edge: Reference, parent: Any) -> list[tuple[str | None, str]]:
-        try:
-            return references(edge, parent)
-        except FunctionRaised:
-            return []  # the join says so
 
     def _referrers(self, edge: Referrers, parent: str) -> Iterator[Change]:
         inner = path_fields(edge.model).get(edge.by.text)

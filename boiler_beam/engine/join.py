@@ -19,7 +19,16 @@ from boiler_beam.models import DomainModel
 from boiler_beam.plan import Fixed, Group, Plan, Reference, Referrers, Root, ViewPlan
 from boiler_beam.plan.tree import Edge
 from boiler_beam.steps.claims import Claims
-from boiler_beam.steps.functions import NOTHING, FunctionRaised, contribution, group_ids, is_shown, references, targets
+from boiler_beam.steps.functions import (
+    NOTHING,
+    FunctionRaised,
+    contribution,
+    group_ids,
+    is_shown,
+    known_references,
+    references,
+    targets,
+)
 from boiler_beam.steps.newest import NewestVersions, dead_letter_of
 from boiler_beam.steps.row import Copy, is_missing, render
 
@@ -76,6 +85,7 @@ class ViewJoin:
         self.documents = {edge.name: self._shown(edge) for edge in view.edges}
         self.index = {edge.name: self._index(edge) for edge in view.edges}
         self.contributions = [self._contributions(place) for place in range(len(view.aggregates))]
+        self._try_references()
         self.is_anything_invalid = any(self.versions.invalid[edge.family] for edge in view.edges)
         self.taints: dict[str, frozenset[str]] = {}
         if self.is_anything_invalid:
@@ -89,6 +99,8 @@ class ViewJoin:
 
     def _shown(self, edge: Edge) -> dict[str, DomainModel]:
         every = self.versions.documents[edge.family]
+        if isinstance(edge, Fixed):
+            every = {edge.path: every[edge.path]} if edge.path in every else {}
         if edge.where is None and edge.order is None and edge.model is self.join.plan.families[edge.family].base:
             return every
         shown = {}
@@ -101,7 +113,7 @@ class ViewJoin:
         return shown
 
     def _index(self, edge: Edge) -> dict[str, list[DomainModel]]:
-        """The documents under each target (referrers) or row id (group)."""
+        """The documents under each target (referrers) or row id (group); what has none is not shown."""
         index: defaultdict[str, list[DomainModel]] = defaultdict(list)
         match edge:
             case Referrers():
@@ -110,12 +122,19 @@ class ViewJoin:
                 keys_of = lambda document: [row for row, _ in group_ids(edge, document)]  # noqa: E731
             case _:
                 return index
-        for document in self.documents[edge.name].values():
+        shown, nowhere = self.documents[edge.name], set()
+        for path, document in shown.items():
+            keys: list[str] = []
             try:
-                for one in keys_of(document):
-                    index[one].append(document)
+                keys = keys_of(document)
             except FunctionRaised as error:
                 self._raised(edge, document, error)
+            for one in keys:
+                index[one].append(document)
+            if not keys:
+                nowhere.add(path)
+        if nowhere:
+            self.documents[edge.name] = {path: one for path, one in shown.items() if path not in nowhere}
         return index
 
     def _contributions(self, place: int) -> dict[str, Any]:
@@ -130,6 +149,17 @@ class ViewJoin:
             except FunctionRaised as error:
                 self._raised(edge, document, error)
         return found
+
+    def _try_references(self) -> None:
+        """Tells which documents do not say what they refer to: each once, however many rows ask it."""
+        for edge in self.view.edges:
+            if not (isinstance(edge, Reference) and edge.field.may_raise):
+                continue
+            for parent in self.documents[edge.parent or ""].values():
+                try:
+                    references(edge, parent)
+                except FunctionRaised as error:
+                    self._raised(self.view.by_name[edge.parent or ""], parent, error)
 
     def _taints(self, edge: Edge, invalid: Iterable[str]) -> frozenset[str]:
         """The paths (or row ids, or targets) by which invalid documents may reach a row over this edge (S5)."""
@@ -207,15 +237,8 @@ class ViewJoin:
             lambda: reached_over(edge.parent or ""),
             self.documents[edge.name].get,
             lambda key: index.get(key, ()),
-            self._references,
+            known_references,
         )
-
-    def _references(self, edge: Reference, parent: DomainModel) -> list[tuple[str | None, str]]:
-        try:
-            return references(edge, parent)
-        except FunctionRaised as error:
-            self._raised(self.view.by_name[edge.parent or ""], parent, error)
-            return []
 
     def _aggregate(self, place: int, reach: Callable[[str], dict[str, DomainModel]]) -> Any:
         aggregate = self.view.aggregates[place]
@@ -247,7 +270,7 @@ class ViewJoin:
                     if any(
                         path in taints
                         for parent in reach(edge.parent or "").values()
-                        for _, path in self._references(edge, parent)
+                        for _, path in known_references(edge, parent)
                     ):
                         return True
                 case Referrers():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -133,6 +134,11 @@ def streamed_on_beam(
     assert sum(report.rows.values()) == len(rows)
     assert report.dead_letters == len(letters)
     return Outcome(rows, set(), letters)
+
+
+def placeless(message: str) -> str:
+    """A message about a user's code without the place where it raised, which moves with each line above it."""
+    return re.sub(r" \([^()]*\.py:\d+: .*\)$", "", message)
 
 
 def told(plan: Plan, unknown: set[str], rows: dict[str, bytes]) -> dict[str, bytes]:

@@ -9,6 +9,7 @@ from typing import Any
 from boiler_beam.events import DeadLetter
 from boiler_beam.models import DomainModel
 from boiler_beam.plan import Edge, Group, ViewPlan
+from boiler_beam.steps.newest import digest_of
 from boiler_beam.steps.row import Copy, is_missing, render
 from boiler_beam.steps.stream.cells import Emitted, RowCell
 from boiler_beam.steps.stream.plan import StreamPlan
@@ -82,15 +83,28 @@ class Row:
             return value(edge) is not None if value is not None else bool(reached(edge.name))
 
         if not (cell.members > 0 if is_group else is_there(view.root)):
+            cell.refused = ()
             if self.plan.is_local:
                 cell.key = None
                 cell.states.clear()  # nothing is added to a row that nothing makes
             return ()
         for edge in self._required[place]:
             if not is_there(edge):
+                cell.refused = ()
                 return ()
-        key = cell.key if is_group else row_id[row_id.rfind("/") + 1 :]
-        return render(view, row_id, key, reached, lambda one: self._aggregate(cell, view, one), self.refuse, value)
+        key, letters = cell.key if is_group else row_id[row_id.rfind("/") + 1 :], list[DeadLetter]()
+        copies = render(view, row_id, key, reached, lambda one: self._aggregate(cell, view, one), letters.append, value)
+        if letters or cell.refused:
+            self._refuse(cell, letters)
+        return copies
+
+    def _refuse(self, cell: RowCell, letters: Sequence[DeadLetter]) -> None:
+        """Gives what was not given when it was rendered last."""
+        digests = tuple(map(digest_of, letters))
+        for letter, which in zip(letters, digests, strict=True):
+            if which not in cell.refused:
+                self.refuse(letter)
+        cell.refused = digests
 
     def _aggregate(self, cell: RowCell, view: ViewPlan, place: int) -> Any:
         fold = view.aggregates[place].fold
