@@ -49,13 +49,13 @@ class Report:
 
     @property
     def rows(self) -> int:
-        """How many rows were computed."""
+        """How many rows were computed, and stand."""
         return sum(view.rows for view in self.views)
 
     @property
     def refusals(self) -> list[str]:
         """Why rows were not pruned, view by view."""
-        return [f"{view.view}: {view.refused}" for view in self.views if view.refused is not None]
+        return [f"{view.view}: {view.not_pruned}" for view in self.views if view.not_pruned is not None]
 
 
 def backfill(

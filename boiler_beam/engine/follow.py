@@ -71,6 +71,7 @@ class StreamReport:
         documents: How many documents are known, in all runs over this state; deleted ones are not counted.
         written: Of each view, how many rows were written.
         deleted: Of each view, how many rows were deleted.
+        refused: Of each view, how many rows the sink will never take: they are neither written nor deleted.
         rows: Of each view, how many rows stand.
         dead_letters: How many inputs and rows were refused.
         examples: The first dead letter of each code.
@@ -87,6 +88,7 @@ class StreamReport:
     documents: int = 0
     written: dict[str, int] = field(default_factory=dict)
     deleted: dict[str, int] = field(default_factory=dict)
+    refused: dict[str, int] = field(default_factory=dict)
     rows: dict[str, int] = field(default_factory=dict)
     dead_letters: int = 0
     examples: dict[str, DeadLetter] = field(default_factory=dict)
@@ -183,6 +185,8 @@ class Following:
         if any(source.has_snapshot for source in self.unbounded):
             self._waited = {pattern for place, pattern in enumerate(plan.collections) if self._complete[place] < 0}
         self._last_event = self._last_commit = self._last_touches = clock()
+        self._is_doubting = False
+        """Whether a row was refused since the last transaction."""
         self._asked: frozenset[str] = frozenset()
         """The paths of rows that were asked for by the sink, and may wait to be written."""
         state.commit(Progress())
@@ -274,6 +278,8 @@ class Following:
         """Follows the sources; see `follow`."""
         self._follow(should_stop)
         self._send(is_last=True)
+        if self._is_doubting:
+            self.state.commit(Progress())
         return self.report
 
     def _follow(self, should_stop: Callable[[], bool]) -> None:
@@ -464,6 +470,7 @@ class Following:
             report.rows[view.name] = state.views[view.name].rows
         state.facts["alive"] = round(self.now() * 1e6)
         state.commit(progress)
+        self._is_doubting = False
         self._send()
         self._last_commit = self.clock()
         self.positions.update(progress.positions)
@@ -487,8 +494,9 @@ class Following:
         self.writer.may_hold = not is_last
         refused = (self.writer.write(rows) if rows else None) or ()
         held = self.writer.held if rows else frozenset()
+        unwritten = held.union(letter.path for letter in refused if letter.path is not None)
         for view, row in rows:
-            if row.path not in held:
+            if row.path not in unwritten:
                 counts = self.report.deleted if row.fields is None else self.report.written
                 counts[view.name] = counts.get(view.name, 0) + 1
         self._refuse([*(entry.letter for entry in entries if entry.letter is not None), *refused])
@@ -515,4 +523,9 @@ class Following:
         names = {row.path: view.name for view, row in rows}
         for letter in refused:
             if letter.path is not None and letter.path in names:
-                self.stream.doubt(places[names[letter.path]], letter.path)
+                name = names[letter.path]
+                known = self.state.views[name]
+                known.rows -= self.stream.doubt(places[name], letter.path)
+                self.report.rows[name] = known.rows
+                self.report.refused[name] = self.report.refused.get(name, 0) + 1
+                self._is_doubting = True

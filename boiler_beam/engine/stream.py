@@ -21,7 +21,7 @@ from boiler_beam.events import Change, DeadLetter, Row, Stamp
 from boiler_beam.plan import Plan
 from boiler_beam.steps.stream import Claim, Emitted, MemoryCells, StreamPlan
 from boiler_beam.steps.stream.cells import Cells
-from boiler_beam.steps.stream.row import GONE, UNKNOWN, UNTOLD, doubted
+from boiler_beam.steps.stream.row import GONE, UNTOLD, doubted, stands
 
 __all__ = ["Stream"]
 
@@ -76,13 +76,21 @@ class Stream:
             if not is_silent:
                 self.network.dirty[place][row_id] = None
 
-    def doubt(self, place: int, path: str) -> None:
-        """The sink refused a row: what stands at its path is not known, and its next change is given (S14)."""
+    def doubt(self, place: int, path: str) -> int:
+        """The sink refused a row: what stands at its path is not known, and its next change is given (S14).
+
+        Returns:
+            How many rows stand less than were counted: 1 where none stood there before.
+        """
         if self._is_unique[place]:
-            self.network.row.touch(self.cells.row(place, self.plan.views[place].paths.row_id_of(path)), path, 0)
+            emitted = self.cells.row(place, self.plan.views[place].paths.row_id_of(path)).emitted
+            last = emitted.get(path)
+            emitted[path] = new = doubted(last, is_refused=True)
         else:
             claim = self.cells.claim(place, path)
-            claim.emitted = doubted(claim.emitted)
+            last = claim.emitted
+            claim.emitted = new = doubted(last, is_refused=True)
+        return int(last is not None and last.digest != GONE and new.digest == GONE)
 
     def rows(self) -> Iterator[tuple[int, Row]]:
         """The dirty rows that differ from what was given of them last, each with its view's place."""
@@ -117,8 +125,7 @@ class Stream:
                 yield self._row(place, path, before, *settled)
 
     def _row(self, place: int, path: str, last: Emitted | None, new: Emitted, fields: bytes | None) -> tuple[int, Row]:
-        was_there = last is not None and last.digest not in (GONE, UNTOLD) and last.epoch in (new.epoch, UNKNOWN)
-        self.standing[place] += (fields is not None) - was_there
+        self.standing[place] += (fields is not None) - stands(last, new.epoch)
         return place, Row(path, Stamp(self.generations[place], new.version, new.seq), fields)
 
     def left(self, place: int) -> tuple[set[str], set[str]]:

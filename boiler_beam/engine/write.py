@@ -31,6 +31,7 @@ class ViewReport:
         updated: Rows whose fields or generation changed.
         unchanged: Rows that stand as they were computed.
         deleted: Rows that were pruned.
+        refused: Rows that the sink will never take: neither inserted nor updated; what stood there stays.
         tainted: Rows that can't be told, because a document or getter they need failed: left as they were.
         newer: Rows that stand with a stamp newer than this backfill's: left as they were.
         kept: Rows that were not computed, and not deleted either.
@@ -44,6 +45,7 @@ class ViewReport:
     updated: int = 0
     unchanged: int = 0
     deleted: int = 0
+    refused: int = 0
     tainted: int = 0
     newer: int = 0
     kept: int = 0
@@ -52,7 +54,7 @@ class ViewReport:
     refused_many: int = 0
 
     @property
-    def refused(self) -> str | None:
+    def not_pruned(self) -> str | None:
         """Why nothing was pruned, or None."""
         if not (self.refused_dead or self.refused_many):
             return None
@@ -61,7 +63,7 @@ class ViewReport:
 
     @property
     def rows(self) -> int:
-        """How many rows were computed."""
+        """How many rows were computed, and stand."""
         return self.inserted + self.updated + self.unchanged + self.newer
 
 
@@ -74,6 +76,7 @@ class _Standing:
             self.generation = control.generation + (control.fingerprint != view.fingerprint)
         self.rows = {row.path: (row.stamp, _digest(row.fields or b"")) for row in sink.standing(view.target)}
         self.tainted_masks: set[str] = set()
+        self.updated: set[str] = set()
 
 
 def _digest(fields: bytes) -> bytes:
@@ -120,6 +123,7 @@ class RowWriter:
                 report.unchanged += 1
                 return
             report.updated += 1
+            standing.updated.add(path)
         self.writer.write(self._targets[place], Row(path, stamp, fields))
 
     def taint(self, place: int, path: str) -> None:
@@ -164,7 +168,23 @@ class RowWriter:
                 holder=holder,
                 backfilled=self.read_time if holder else 0,
             )
-        return self.writer.commit(controls) or ()
+        letters = self.writer.commit(controls) or ()
+        for letter in letters:
+            self._refused(letter.path or "")
+        return letters
+
+    def _refused(self, path: str) -> None:
+        """What was to be done with a row, and was not."""
+        for target, standing, report in zip(self._targets, self._standing, self.reports, strict=True):
+            if not target.matches(path):
+                continue
+            report.refused += 1
+            if path in standing.rows:
+                report.deleted, report.kept = report.deleted - 1, report.kept + 1
+            elif path in standing.updated:
+                report.updated -= 1
+            else:
+                report.inserted -= 1
 
 
 def allowed(standing: int) -> int:

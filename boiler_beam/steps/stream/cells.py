@@ -147,12 +147,14 @@ class Emitted(msgspec.Struct, frozen=True, array_like=True, gc=False):
         digest: Of its fields; empty of a deletion.
         epoch: When: what was given in another epoch no longer says what the sink holds (S13, S14); -1 where the sink
             was seen to hold something else (S16).
+        is_new: Whether nothing of that epoch stood there before.
     """
 
     version: int
     seq: int
     digest: bytes
     epoch: int
+    is_new: bool = False
 
 
 class RowCell(msgspec.Struct, gc=False):

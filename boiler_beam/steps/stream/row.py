@@ -15,7 +15,7 @@ from boiler_beam.steps.stream.cells import Emitted, RowCell
 from boiler_beam.steps.stream.plan import StreamPlan
 from boiler_beam.values import from_wire
 
-__all__ = ["GONE", "UNKNOWN", "UNTOLD", "Row", "emit"]
+__all__ = ["GONE", "UNKNOWN", "UNTOLD", "Row", "doubted", "emit", "stands"]
 
 GONE, UNTOLD = b"", b"?"
 """Instead of a digest: of a deleted row, of one that could never be told."""
@@ -155,9 +155,21 @@ class Row:
                 yield path, last, new, None
 
 
-def doubted(last: Emitted | None) -> Emitted:
-    """What was given last, where it is not known whether the sink holds it (S14, S16)."""
-    return Emitted(0, 0, GONE, UNKNOWN) if last is None else Emitted(last.version, last.seq, last.digest, UNKNOWN)
+def doubted(last: Emitted | None, *, is_refused: bool = False) -> Emitted:
+    """What was given last, where it is not known whether the sink holds it (S14, S16).
+
+    Args:
+        last: What was given last.
+        is_refused: Whether the sink refused it, so that nothing stands there where nothing stood before.
+    """
+    if last is None:
+        return Emitted(0, 0, GONE, UNKNOWN)
+    return Emitted(last.version, last.seq, GONE if is_refused and last.is_new else last.digest, UNKNOWN)
+
+
+def stands(last: Emitted | None, epoch: int) -> bool:
+    """Whether there is a row of this epoch where that was given last."""
+    return last is not None and last.digest not in (GONE, UNTOLD) and last.epoch in (epoch, UNKNOWN)
 
 
 def emit(
@@ -179,7 +191,8 @@ def emit(
     """
     digest = GONE if fields is None else hashlib.blake2b(fields, digest_size=16).digest()
     if last is None:
-        return None if fields is None else Emitted(version, max(version, now or 0), digest, epoch)
+        return None if fields is None else Emitted(version, max(version, now or 0), digest, epoch, True)
     if now is None and last.epoch == epoch and last.digest == digest:
         return None
-    return Emitted(max(version, last.version), max(version, last.seq + 1, now or 0), digest, epoch)
+    seq, is_new = max(version, last.seq + 1, now or 0), not stands(last, epoch)
+    return Emitted(max(version, last.version), seq, digest, epoch, is_new)
