@@ -64,6 +64,7 @@ def run(views: Sequence[type[ViewModel]], options: RunOptions) -> int:
         rows=report.rows,
         dead_letters=report.dead_letters,
         refusals=report.refusals,
+        failures=report.failures,
         billed=report.billed,
     )
     return FAILED if report.drift else code

@@ -98,6 +98,8 @@ def show_stream(console: Console, report: StreamReport, dead_letters: str) -> No
     for view in report.rows:
         table.add_row(view, *(f"{numbers.get(view, 0):,}" for numbers in columns.values()))
     console.print(table)
+    for failure in report.failures.values():
+        console.print(Text(f"warning: {failure}", style="bold red"), soft_wrap=True)
     if report.late:
         console.print(f"{report.late:,} changes came later than allowed and were not held for their commits")
     _show_letters(console, report, dead_letters)

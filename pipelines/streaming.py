@@ -22,7 +22,7 @@ from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOpt
 from boiler_beam.connectors import open_source
 from boiler_beam.connectors.base import Control, Sink, Source
 from boiler_beam.engine.follow import StreamReport
-from boiler_beam.engine.write import Prune, refusal_to_prune
+from boiler_beam.engine.write import Prune, nothing_made, refusal_to_prune
 from boiler_beam.errors import UsageError
 from boiler_beam.events import Row, Stamp
 from boiler_beam.plan import Plan, refuse_main
@@ -126,6 +126,10 @@ def run_streaming(
             report.rows = {view.name: sum(1 for _ in sink.standing(view.target)) for view in plan.views}
         else:
             _prune(plan, sink, controls, _left(left), counts, options.prune, report)
+    for name, rows in report.rows.items():
+        found = nothing_made(name, counts.get(f"{name}/failed", 0), report.refused.get(name, 0), 0)
+        if found is not None and not rows:
+            report.failures[name] = found
     return report
 
 

@@ -107,6 +107,8 @@ class Outputs:
     def refuse(self, letter: DeadLetter, /) -> None:
         """See `Output`."""
         Metrics.counter(NAMESPACE, "dead_letters").inc()
+        if letter.stage == "render":
+            Metrics.counter(NAMESPACE, f"{self.plan.plan.views[0].name}/failed").inc()
         if letter.stage == "decode" and letter.path is not None:
             for family in self.plan.plan.families_of(letter.path):
                 Metrics.counter(NAMESPACE, f"dead {self.plan.plan.families[family].pattern.text}").inc()

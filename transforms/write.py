@@ -14,7 +14,8 @@ from boiler_beam.connectors.firestore.options import WriteOptions
 from boiler_beam.engine.memory import MemorySink
 from boiler_beam.engine.write import Prune, RowWriter
 from boiler_beam.plan import load_plan
-from boiler_beam.steps.messages import Failure, Rendered, Statistics, Unknown, decode_pack
+from boiler_beam.steps.messages import Absent, Failure, Rendered, Statistics, Unknown, decode_pack
+from boiler_beam.steps.missing import Absences
 from transforms.letters import letters_of_a_worker
 from transforms.packs import PACKED
 
@@ -98,6 +99,9 @@ class _Write(beam.DoFn):  # type: ignore[misc]
                             rows.write(message.view, message.path, message.fields)
                         case Unknown():
                             rows.taint(message.view, message.path)
+                        case Absent():
+                            found = message.lacking, message.absent, message.pathless, message.example
+                            rows.absent(message.view, Absences(*found))
                         case Failure():
                             letters += 1
                             if not destination.dry_run:
@@ -111,7 +115,8 @@ class _Write(beam.DoFn):  # type: ignore[misc]
         counts = {"changes": total.changes, "documents": total.documents, "dead_letters": letters}
         counts |= {"touched": writer.touched, "drift": writer.drift}
         for report in rows.reports:
-            counts |= {f"{report.view}/{name}": number for name, number in asdict(report).items() if name != "view"}
+            numbers = {name: number for name, number in asdict(report).items() if isinstance(number, int)}
+            counts |= {f"{report.view}/{name}": number for name, number in numbers.items()}
         for name, number in counts.items():
             Metrics.counter(NAMESPACE, name).inc(number)
         yield from ()

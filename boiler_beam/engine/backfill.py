@@ -13,6 +13,7 @@ from boiler_beam.engine.join import Join
 from boiler_beam.engine.write import Prune, RowWriter, ViewReport
 from boiler_beam.events import DeadLetter
 from boiler_beam.plan import Plan
+from boiler_beam.steps.missing import Absences
 from boiler_beam.steps.newest import NewestVersions
 
 __all__ = ["Progress", "Report", "backfill"]
@@ -51,6 +52,11 @@ class Report:
     def rows(self) -> int:
         """How many rows were computed, and stand."""
         return sum(view.rows for view in self.views)
+
+    @property
+    def failures(self) -> list[str]:
+        """The views none of whose rows could be made, although there is what makes some, each with the reason."""
+        return [view.failure for view in self.views if view.failure is not None]
 
     @property
     def refusals(self) -> list[str]:
@@ -109,7 +115,8 @@ def backfill(
         join = Join(plan, versions, count)
         done = 0
         for place, view in enumerate(plan.views):
-            for row in join.rows(view):
+            absences = Absences()
+            for row in join.rows(view, absences.add):
                 if row.fields is not None:
                     rows.write(place, row.path, row.fields)
                 else:
@@ -117,6 +124,7 @@ def backfill(
                 done += 1
                 if done % _BATCH == 0:
                     progress("rows", done)
+            rows.absent(place, absences)
         dead = versions.lost.union(family for family, some in enumerate(versions.invalid) if some)
         for letter in rows.finish(prune, [view.root.family in dead for view in plan.views]):
             count(letter)

@@ -24,10 +24,11 @@ from boiler_beam.engine.intake import Gathered, gathered
 from boiler_beam.engine.reorder import Reorder
 from boiler_beam.engine.state.base import Entry, Progress, State
 from boiler_beam.engine.stream import Stream
-from boiler_beam.engine.write import Prune
+from boiler_beam.engine.write import Prune, nothing_made
 from boiler_beam.errors import BoilerBeamError, UsageError
 from boiler_beam.events import Change, Complete, DeadLetter, Event, Row, Touch, View
-from boiler_beam.plan import Plan
+from boiler_beam.plan import Plan, Root
+from boiler_beam.steps.missing import Absences
 from boiler_beam.steps.newest import dead_letter_of, families_lost
 
 __all__ = ["Following", "Settings", "StreamReport", "follow"]
@@ -41,6 +42,10 @@ _TOUCH_SECONDS = 5.0
 """How often the sink is asked for touches."""
 _COMPLETE = "complete "
 """Begins the names of facts: as of when a collection was last known whole."""
+_NOT_GIVEN = ("filling", "rebuilding", "giving")
+"""The stages of a view whose rows are not all in the sink."""
+_LOOKED_AT = 1_000
+"""Rows that are looked at for documents that they lack, of a view none of whose rows stands."""
 _POSITION_SECONDS, _ALIVE_SECONDS = 1.0, 60.0
 """How often a position, and that the program lives, are written down while nothing comes."""
 
@@ -78,6 +83,8 @@ class StreamReport:
         late: How many changes came later than allowed, and were not held for their commits.
         dirty: How many rows the last transaction rendered.
         silent: The views none of whose rows is given yet, because their documents are not all in.
+        is_ready: Whether all rows that there were at the beginning, or when the bounded sources ended, are in the sink.
+        failures: By name, the views none of whose rows could be made although something makes some: what to tell of it.
         newest: The newest version seen, in microseconds since the epoch.
         refusals: Why rows were not pruned, view by view.
         billed: What Firestore bills for, in this run.
@@ -95,6 +102,8 @@ class StreamReport:
     late: int = 0
     dirty: int = 0
     silent: list[str] = field(default_factory=list)
+    is_ready: bool = False
+    failures: dict[str, str] = field(default_factory=dict)
     newest: int = 0
     refusals: list[str] = field(default_factory=list)
     billed: Billed = field(default_factory=Billed)
@@ -271,6 +280,34 @@ class Following:
                 self._commit(self.generations.prune())
             else:
                 self._commit(Progress(entries=entries))
+        is_given = self._behind is None and not self._waited and not self.generations.at(*_NOT_GIVEN)
+        if is_given and not self.report.is_ready:
+            self.report.is_ready = True
+            self._find_failures(is_thorough=True)
+            self.told(self.report)
+
+    def _find_failures(self, *, is_thorough: bool) -> None:
+        """Looks for views of which nothing stands although something makes rows (`report.failures`).
+
+        Args:
+            is_thorough: Whether also for documents that rows lack, which means to look at the rows.
+        """
+        report = self.report
+        for place, view in enumerate(self.plan.views):
+            known = self.state.views[view.name]
+            if known.rows:
+                report.failures.pop(view.name, None)
+                continue
+            absences = self.stream.absences(place, _LOOKED_AT) if is_thorough else Absences()
+            failed, refused = known.failing + absences.pathless, report.refused.get(view.name, 0)
+            if is_thorough and absences == Absences() and isinstance(view.root, Root) and view.root.where is None:
+                failed += self.state.facts.get(f"invalid {self.plan.families[view.root.family].pattern.text}", 0)
+            lacking = 0 if absences.absent else absences.lacking
+            found = nothing_made(view.name, failed, refused, lacking, absences.example)
+            if found is not None:
+                report.failures[view.name] = found
+            elif is_thorough:
+                report.failures.pop(view.name, None)
 
     # The loop ---------------------------------------------------------------------------------------------------------
 
@@ -280,6 +317,8 @@ class Following:
         self._send(is_last=True)
         if self._is_doubting:
             self.state.commit(Progress())
+        if self.report.is_ready:
+            self._find_failures(is_thorough=True)
         return self.report
 
     def _follow(self, should_stop: Callable[[], bool]) -> None:
@@ -465,9 +504,10 @@ class Following:
         for name, number in stream.network.take_counts():
             state.facts[name] = state.facts.get(name, 0) + number
         for place, view in enumerate(self.plan.views):
-            state.views[view.name].rows += stream.standing[place]
-            stream.standing[place] = 0
-            report.rows[view.name] = state.views[view.name].rows
+            known = state.views[view.name]
+            known.rows, known.failing = known.rows + stream.standing[place], known.failing + stream.failing[place]
+            stream.standing[place] = stream.failing[place] = 0
+            report.rows[view.name] = known.rows
         state.facts["alive"] = round(self.now() * 1e6)
         state.commit(progress)
         self._is_doubting = False
@@ -478,6 +518,8 @@ class Following:
             self.sources[uri].acknowledge(position)
         report.documents = state.facts.get("documents", 0)
         report.figures = self.sink.figures()
+        if report.is_ready:
+            self._find_failures(is_thorough=False)
         self.told(report)
 
     def _send(self, *, is_last: bool = False) -> None:

@@ -29,6 +29,7 @@ from boiler_beam.steps.functions import (
     references,
     targets,
 )
+from boiler_beam.steps.missing import PATHLESS, Unmade, unmade
 from boiler_beam.steps.newest import NewestVersions, dead_letter_of
 from boiler_beam.steps.row import Copy, is_missing, render
 
@@ -47,19 +48,33 @@ class Join:
     """
 
     def __init__(self, plan: Plan, versions: NewestVersions, refuse: Callable[[DeadLetter], None]) -> None:
-        self.plan, self.versions, self.refuse = plan, versions, refuse
+        self.plan, self.versions, self._refuse = plan, versions, refuse
+        self.number_of_letters = 0
 
-    def rows(self, view: ViewPlan) -> Iterator[Copy]:
-        """The rows of a view; without fields where they can't be told from here: tainted, or a getter raised."""
+    def refuse(self, letter: DeadLetter) -> None:
+        """Takes a dead letter."""
+        self.number_of_letters += 1
+        self._refuse(letter)
+
+    def rows(self, view: ViewPlan, unmade: Callable[[Unmade], None] = lambda unmade: None) -> Iterator[Copy]:
+        """The rows of a view; without fields where they can't be told from here: tainted, or a getter raised.
+
+        Args:
+            view: The view.
+            unmade: Told of each root, or group, that makes no row.
+        """
         joined = ViewJoin(self, view)
-        if view.paths.is_unique:
-            for own in joined.own():
-                yield from joined.copies(own)
-            return
         claims = Claims(view.name)
         for own in joined.own():
-            for copy in joined.copies(own):
-                claims.add(own.row_id, copy)
+            number = self.number_of_letters
+            copies = joined.copies(own)
+            if not copies:
+                unmade(PATHLESS if self.number_of_letters > number else joined.unmade(own))
+            elif view.paths.is_unique:
+                yield from copies
+            else:
+                for copy in copies:
+                    claims.add(own.row_id, copy)
         for letter in claims.refused():
             self.refuse(letter)
         yield from claims.settled()
@@ -223,6 +238,10 @@ class ViewJoin:
             if is_missing(edge, _NONE) and is_missing(edge, reach(edge.name)):
                 return ()
         return render(view, own.row_id, own.key, reach, lambda place: self._aggregate(place, reach), self.join.refuse)
+
+    def unmade(self, own: Own) -> Unmade:
+        """Why a row is not there that something makes."""
+        return unmade(self.view, self.reacher(own.documents))
 
     def _first(self, edge: Edge, documents: dict[str, DomainModel]) -> dict[str, DomainModel]:
         """What a row has of the documents that it reached over an edge."""

@@ -14,8 +14,9 @@ from typing import Literal
 from boiler_beam.connectors.base import BackfillWriter, Control, Sink
 from boiler_beam.events import DeadLetter, Row, Stamp
 from boiler_beam.plan import ViewPlan
+from boiler_beam.steps.missing import Absences
 
-__all__ = ["Prune", "RowWriter", "ViewReport", "allowed", "refusal_to_prune"]
+__all__ = ["Prune", "RowWriter", "ViewReport", "allowed", "nothing_made", "refusal_to_prune"]
 
 Prune = Literal["safe", "all", "none"]
 SAFE_ROWS, SAFE_SHARE = 10, 0.2
@@ -36,8 +37,12 @@ class ViewReport:
         newer: Rows that stand with a stamp newer than this backfill's: left as they were.
         kept: Rows that were not computed, and not deleted either.
         kept_newer: Those of them that stand with a stamp newer than this backfill's.
+        lacking: Rows that are not there because a required document is named and not found.
+        absent: Rows that are not there because nobody names a required document, or paths() gave nothing.
+        pathless: Rows that are not there because what paths() gave makes no path.
         refused_dead: 1 where nothing was pruned because a root document is dead.
         refused_many: 1 where nothing was pruned because too many rows would go.
+        example: What one of the lacking rows lacks.
     """
 
     view: str
@@ -50,6 +55,10 @@ class ViewReport:
     newer: int = 0
     kept: int = 0
     kept_newer: int = 0
+    lacking: int = 0
+    absent: int = 0
+    pathless: int = 0
+    example: str = ""
     refused_dead: int = 0
     refused_many: int = 0
 
@@ -60,6 +69,14 @@ class ViewReport:
             return None
         standing = self.kept + self.updated + self.unchanged + self.newer + self.tainted
         return refusal_to_prune("safe", self.kept, standing, is_root_dead=bool(self.refused_dead))
+
+    @property
+    def failure(self) -> str | None:
+        """Why none of its rows could be made although something makes some, or None."""
+        if self.rows:
+            return None
+        failed, lacking = self.tainted + self.pathless, 0 if self.absent else self.lacking
+        return nothing_made(self.view, failed, self.refused, lacking, self.example)
 
     @property
     def rows(self) -> int:
@@ -132,6 +149,14 @@ class RowWriter:
         self._standing[place].rows.pop(path, None)
         self._standing[place].tainted_masks.add(path)
 
+    def absent(self, place: int, absences: Absences) -> None:
+        """Takes how many rows of the view at this place are not there, and why."""
+        report = self.reports[place]
+        report.lacking += absences.lacking
+        report.absent += absences.absent
+        report.pathless += absences.pathless
+        report.example = report.example or absences.example
+
     def finish(self, prune: Prune, has_dead_roots: Sequence[bool]) -> Sequence[DeadLetter]:
         """Deletes what was not computed, where that is safe, and makes all stand.
 
@@ -185,6 +210,25 @@ class RowWriter:
                 report.updated -= 1
             else:
                 report.inserted -= 1
+
+
+def nothing_made(view: str, failed: int, refused: int, lacking: int, example: str = "") -> str | None:
+    """What to tell of a view without rows; None where that is as it should be.
+
+    Args:
+        view: Its name.
+        failed: How many rows could not be told, because a getter or paths() raised or a document is invalid.
+        refused: How many the sink did not take.
+        lacking: How many lack a required document that is named; 0 where others make no row because none is named.
+        example: What one of these lacks.
+    """
+    parts = [
+        f"{failed:,} failed: a getter or paths() raised, or a document is invalid" if failed else "",
+        f"{refused:,} were refused by the sink" if refused else "",
+        f"{lacking:,} lack a required document" + (f" (e.g. {example})" if example else "") if lacking else "",
+    ]
+    reasons = "; ".join(filter(None, parts))
+    return f"{view}: none of its rows could be made: {reasons}; fix: ask boiler-beam why of one" if reasons else None
 
 
 def allowed(standing: int) -> int:

@@ -14,6 +14,7 @@ import msgspec
 from boiler_beam.events import DeadLetter
 
 __all__ = [
+    "Absent",
     "Candidate",
     "Claim",
     "Contribution",
@@ -240,6 +241,16 @@ class Unknown(_Message, tag="U"):
     path: str
 
 
+class Absent(_Message, tag="n"):
+    """How many rows of a view are not there in one partition; see `boiler_beam.steps.missing.Absences`."""
+
+    view: int
+    lacking: int
+    absent: int
+    pathless: int
+    example: str
+
+
 class Failure(_Message, tag="F"):
     """A dead letter."""
 
@@ -264,7 +275,7 @@ class Statistics(_Message, tag="S"):
 
 Message = (
     Observed | Document | Invalid | Want | Hang | Value | Candidate | State | Contribution | Own | Taint | Claim
-    | Rendered | Unknown | Failure | Statistics
+    | Rendered | Unknown | Absent | Failure | Statistics
 )  # fmt: skip
 
 MAX_PACK_BYTES = 4 << 20

@@ -11,7 +11,8 @@ from typing import Any
 from boiler_beam.engine.join import Join
 from boiler_beam.events import Change, DeadLetter
 from boiler_beam.plan import Plan
-from boiler_beam.steps.messages import Failure, Observed, Rendered, Unknown, encode_packs
+from boiler_beam.steps.messages import Absent, Failure, Observed, Rendered, Unknown, encode_packs
+from boiler_beam.steps.missing import Absences
 from boiler_beam.steps.newest import NewestVersions
 from boiler_beam.steps.partition import (
     CLAIMS,
@@ -28,11 +29,16 @@ from boiler_beam.steps.spill import messages_within
 
 @dataclass
 class Outcome:
-    """Rows by path, the paths of rows that can't be told, the codes of the dead letters."""
+    """Rows by path, the paths of rows that can't be told, dead letters, and how many rows are not there, and why."""
 
     rows: dict[str, bytes] = field(default_factory=dict)
     tainted: set[str] = field(default_factory=set)
     letters: list[DeadLetter] = field(default_factory=list)
+    absent: dict[str, tuple[int, ...]] = field(default_factory=dict)
+
+    def count(self, view: str, *numbers: int) -> None:
+        known = self.absent.get(view, (0,) * len(numbers))
+        self.absent[view] = tuple(map(sum, zip(known, numbers, strict=True)))
 
 
 def embedded(plan: Plan, changes: Iterable[Change]) -> Outcome:
@@ -42,12 +48,15 @@ def embedded(plan: Plan, changes: Iterable[Change]) -> Outcome:
     versions.add_all(changes)
     join = Join(plan, versions, outcome.letters.append)
     for view in plan.views:
-        for row in join.rows(view):
+        absences = Absences()
+        for row in join.rows(view, absences.add):
             if row.fields is not None:
                 assert row.path not in outcome.rows, f"{row.path} came twice"
                 outcome.rows[row.path] = row.fields
             else:
                 outcome.tainted.add(row.path)
+        if absences != Absences():
+            outcome.count(view.name, absences.lacking, absences.absent, absences.pathless)
     return outcome
 
 
@@ -82,6 +91,8 @@ def partitioned(plan: Plan, changes: Sequence[Change], partitions: int = 3, limi
                 outcome.rows[message.path] = message.fields
             case Unknown():
                 outcome.tainted.add(message.path)
+            case Absent():
+                outcome.count(plan.views[message.view].name, message.lacking, message.absent, message.pathless)
             case Failure():
                 outcome.letters.append(message.letter)
     assert not inbox, f"messages were left at {list(inbox)}"

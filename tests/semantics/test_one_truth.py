@@ -48,6 +48,7 @@ def test_s4_executors_compute_what_the_oracle_does(plan: Plan, is_town: bool, da
     assert_right(many, plan, table)
     assert many.rows == one.rows
     assert many.tainted == one.tainted
+    assert many.absent == one.absent
 
 
 @both_plans
@@ -67,6 +68,7 @@ def test_s4_whatever_the_view(data: st.DataObject) -> None:
     assert_right(one, plan, table)
     assert many.rows == one.rows
     assert many.tainted == one.tainted
+    assert many.absent == one.absent
     assert codes(many, "claim") == codes(one, "claim")
     assert codes(many, "render") == codes(one, "render")
 
