@@ -1,4 +1,4 @@
-"""The figures of a stream over HTTP: `/metrics` (OpenMetrics), `/healthz`, `/readyz` (every view gives its rows)."""
+"""The figures of a stream over HTTP: `/metrics` (OpenMetrics), `/healthz`, `/readyz` (every row is in the sink)."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def serve_metrics(port: int) -> Iterator[Callable[[StreamReport], None]]:
             raise_to(sink.labels(what), f"sink {what}", figure)
         dirty.set(report.dirty)
         newest.set(report.newest / 1e6)
-        if not report.silent:
+        if report.is_ready:
             is_ready.set()
 
     metrics = make_wsgi_app(registry)

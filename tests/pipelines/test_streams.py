@@ -200,6 +200,8 @@ def test_it_is_ready_when_every_view_gives_its_rows(capsys: pytest.CaptureFixtur
         told(StreamReport(changes=3, silent=["Card"]))
         assert fetched(port, "/readyz") == (503, "not ready\n")
         told(StreamReport(changes=9, dirty=4))
+        assert fetched(port, "/readyz") == (503, "not ready\n"), "rows are on their way"
+        told(StreamReport(changes=9, dirty=4, is_ready=True))
         assert fetched(port, "/readyz") == (200, "ready\n")
 
 
