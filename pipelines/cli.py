@@ -116,8 +116,12 @@ def _doctor() -> int:
 @click.option("--source", metavar="URI", multiple=True, required=True, help="The documents.")
 @click.argument("row_path")
 def _why(views: tuple[str, ...], source: tuple[str, ...], row_path: str) -> int:
-    """Show the documents and versions behind a row, and what each contributed."""
-    from boiler_beam.connectors import read_sources
+    """Show the documents and versions behind a row, and what each contributed; or why there is none.
+
+    Exits with 1 if there is no such row.
+    """
+    from boiler_beam.connectors import open_sources
+    from boiler_beam.connectors.located import Located, read_located
     from boiler_beam.engine.why import why
     from boiler_beam.events import DeadLetter
     from boiler_beam.plan import compile_plan
@@ -126,11 +130,13 @@ def _why(views: tuple[str, ...], source: tuple[str, ...], row_path: str) -> int:
 
     plan = compile_plan(load_views(views))
     letters: list[DeadLetter] = []
-    versions = NewestVersions(plan, letters.append)
-    versions.add_all(read_sources(source, plan.collections))
-    for line in why(plan, versions, row_path, letters):
+    located = Located()
+    versions = NewestVersions(plan, lambda letter: letters.append(located(letter)))
+    versions.add_all(read_located(open_sources(source, plan.collections), located))
+    found = why(plan, versions, row_path, letters)
+    for line in found.lines:
         print(line)
-    return 0
+    return 0 if found.is_there else 1
 
 
 @_cli.command("init")
@@ -160,7 +166,8 @@ def _init(source: tuple[str, ...], sample: int, module: str) -> int:
 )
 def _check(views: tuple[str, ...], source: tuple[str, ...], sample: int | None) -> int:
     """Check models against documents: what is invalid, which references lead nowhere. Exits with 1 if any."""
-    from boiler_beam.connectors import read_sources
+    from boiler_beam.connectors import open_sources
+    from boiler_beam.connectors.located import Located, read_located
     from boiler_beam.engine.check import check
     from boiler_beam.events import Change, DeadLetter
     from boiler_beam.plan import compile_plan
@@ -176,8 +183,9 @@ def _check(views: tuple[str, ...], source: tuple[str, ...], sample: int | None) 
                 unread.setdefault(pattern_of(change.path), set()).add(change.path)
             yield change
 
-    number = 0
-    found = check(plan, noted(read_sources(source, plan.collections)), sample)
+    number, located = 0, Located()
+    read = read_located(open_sources(source, plan.collections), located)
+    found = check(plan, noted(read), sample, located)
     others = ", ".join(f"{name} ({len(paths):,})" for name, paths in sorted(unread.items()))
     for family in plan.families:
         if family.pattern.text not in {one.collection for one in found}:
@@ -238,8 +246,7 @@ def _list(uri: str, code: str | None, limit: int) -> int:
             continue
         counts[letter.code] += 1
         if counts.total() <= limit:
-            place = letter.path or letter.source or "-"
-            print(f"{letter.time} {letter.stage} {letter.code} {place}: {letter.message}")
+            print(f"{letter.time} {letter.stage} {letter.code} {letter.about}: {letter.message}")
     if counts.total() > limit:
         print(f"... and {counts.total() - limit:,} more")
     print(", ".join(f"{number:,} {name}" for name, number in counts.most_common()) or "no dead letters")

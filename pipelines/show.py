@@ -111,8 +111,7 @@ def _show_letters(console: Console, report: Report | StreamReport, dead_letters:
         plural = "" if report.dead_letters == 1 else "s"
         console.print(f"{report.dead_letters:,} dead letter{plural} in {dead_letters}", soft_wrap=True)
     for letter in report.examples.values():
-        about = letter.path or letter.source or letter.stage
-        console.print(Text(f"  {letter.code}: {about}: {_cut(letter.message)}"), soft_wrap=True)
+        console.print(Text(f"  {letter.code}: {letter.about}: {_cut(letter.message)}"), soft_wrap=True)
 
 
 def where(dead_letters: str) -> str:

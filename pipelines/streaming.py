@@ -127,7 +127,7 @@ def run_streaming(
         else:
             _prune(plan, sink, controls, _left(left), counts, options.prune, report)
     for name, rows in report.rows.items():
-        found = nothing_made(name, counts.get(f"{name}/failed", 0), report.refused.get(name, 0), 0)
+        found = nothing_made(name, counts.get(f"{name}/failed", 0), 0, report.refused.get(name, 0), 0)
         if found is not None and not rows:
             report.failures[name] = found
     return report

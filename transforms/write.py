@@ -77,13 +77,15 @@ class _Write(beam.DoFn):  # type: ignore[misc]
         _, packs = element
         plan = load_plan(self.views)
         # Counts are wanted before the first row is written: the packs are gone through twice.
-        total = Statistics(0, 0, 0, [])
+        total, known = Statistics(0, 0, 0, []), [(0, 0) for _ in plan.families]
         for message in _messages(packs):
             if isinstance(message, Statistics):
                 total.changes += message.changes
                 total.documents += message.documents
                 total.newest_version = max(total.newest_version, message.newest_version)
                 total.invalid_families += message.invalid_families
+                for place, (valid, invalid) in enumerate(message.known):
+                    known[place] = known[place][0] + valid, known[place][1] + invalid
         destination, letters = self.destination, 0
         sink = open_sink(destination.sink, destination.options)
         dead_letters = letters_of_a_worker(destination.dead_letters, is_remote=destination.is_remote)
@@ -100,12 +102,15 @@ class _Write(beam.DoFn):  # type: ignore[misc]
                         case Unknown():
                             rows.taint(message.view, message.path)
                         case Absent():
-                            found = message.lacking, message.absent, message.pathless, message.example
+                            found = message.lacking, message.absent, message.failed, message.example
                             rows.absent(message.view, Absences(*found))
                         case Failure():
                             letters += 1
                             if not destination.dry_run:
                                 dead_letters.write(message.letter)
+                for place, view in enumerate(plan.views):
+                    valid, invalid = known[view.root.family]
+                    rows.absent(place, Absences(), 0 if valid else invalid)
                 dead_roots = [view.root.family in total.invalid_families for view in plan.views]
                 for letter in rows.finish(destination.prune, dead_roots):
                     letters += 1

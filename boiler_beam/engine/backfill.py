@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 
 from boiler_beam.connectors.base import Sink, Source
 from boiler_beam.connectors.billed import Billed
+from boiler_beam.connectors.located import Located, read_batches
 from boiler_beam.engine.garbage import without_garbage_collection
 from boiler_beam.engine.join import Join
 from boiler_beam.engine.write import Prune, RowWriter, ViewReport
@@ -89,9 +89,10 @@ def backfill(
     Raises:
         UsageError: A source can't be read or the sink can't be written; nothing was written.
     """
-    report = Report()
+    report, located = Report(), Located()
 
     def count(letter: DeadLetter) -> None:
+        letter = located(letter)
         report.dead_letters += 1
         report.examples.setdefault(letter.code, letter)
         refuse(letter)
@@ -103,11 +104,9 @@ def backfill(
     targets = [view.target for view in plan.views]
     with without_garbage_collection(), sink.backfill(targets) as writer:
         versions = NewestVersions(plan, count)
-        for source, split in splits:
-            changes = iter(source.read(split))
-            while batch := list(islice(changes, _BATCH)):
-                versions.add_all(batch)
-                progress("read", versions.number_of_changes)
+        for batch in read_batches(splits, located):
+            versions.add_all(batch)
+            progress("read", versions.number_of_changes)
         report.changes = versions.number_of_changes
         report.documents = sum(map(len, versions.documents))
         as_of = max([source.read_time or 0 for source in sources]) or versions.newest_version
@@ -116,7 +115,7 @@ def backfill(
         done = 0
         for place, view in enumerate(plan.views):
             absences = Absences()
-            for row in join.rows(view, absences.add):
+            for row in join.rows(view, absences):
                 if row.fields is not None:
                     rows.write(place, row.path, row.fields)
                 else:
@@ -124,7 +123,9 @@ def backfill(
                 done += 1
                 if done % _BATCH == 0:
                     progress("rows", done)
-            rows.absent(place, absences)
+            family = view.root.family
+            invalid = 0 if versions.documents[family] else len(versions.invalid[family])
+            rows.absent(place, absences, invalid)
         dead = versions.lost.union(family for family, some in enumerate(versions.invalid) if some)
         for letter in rows.finish(prune, [view.root.family in dead for view in plan.views]):
             count(letter)

@@ -5,7 +5,7 @@ The first thing that the owner of an old database needs, before the first backfi
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from boiler_beam.events import Change, DeadLetter
@@ -48,13 +48,19 @@ class Checked:
         finding.number += 1
 
 
-def check(plan: Plan, changes: Iterable[Change | DeadLetter], sample: int | None = None) -> list[Checked]:
+def check(
+    plan: Plan,
+    changes: Iterable[Change | DeadLetter],
+    sample: int | None = None,
+    located: Callable[[DeadLetter], DeadLetter] = lambda letter: letter,
+) -> list[Checked]:
     """Looks at the documents of every collection that the plan reads.
 
     Args:
         plan: The views whose models and references are checked.
         changes: Every version of every document.
         sample: How many documents of each collection are looked at (the first ones); None for all.
+        located: Adds to a dead letter where its line stands.
 
     Returns:
         What was found in each collection; lines without a path stand under `(unreadable)`.
@@ -65,7 +71,7 @@ def check(plan: Plan, changes: Iterable[Change | DeadLetter], sample: int | None
     def refuse(letter: DeadLetter) -> None:
         places = plan.families_of(letter.path) if letter.path is not None else ()
         for one in [checked[place] for place in places] or [unreadable]:
-            one.add(letter.code, letter.message, letter.path or letter.source or "")
+            one.add(letter.code, letter.message, located(letter).about)
 
     versions = NewestVersions(plan, refuse)
     newest: list[dict[str, tuple[int, bool]]] = [{} for _ in plan.families]  # the version, and whether it is a deletion

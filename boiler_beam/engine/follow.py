@@ -12,12 +12,14 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import msgspec
 
 from boiler_beam.connectors.base import Sink, Source, StreamWriter
 from boiler_beam.connectors.billed import Billed
 from boiler_beam.connectors.dead_letters import DeadLetterWriter
+from boiler_beam.connectors.located import Located
 from boiler_beam.engine.garbage import rare_garbage_collection
 from boiler_beam.engine.generations import Generations
 from boiler_beam.engine.intake import Gathered, gathered
@@ -177,7 +179,8 @@ class Following:
         for source in [*self.unbounded, *self.bounded]:  # what comes while a snapshot is read is not to be missed
             source.prepare(plan.collections)
         self._check_sources(was_new)
-        self.stream = Stream(plan, self.letters.append, state.open(plan))
+        self._located = Located()
+        self.stream = Stream(plan, lambda letter: self.letters.append(self._located(letter)), state.open(plan))
         self.stream.network.down.horizon = state.facts.get("horizon", 0)
         self.generations = Generations(plan, sink, state, self.stream, settings.prune)
         self.generations.begin()
@@ -299,11 +302,11 @@ class Following:
                 report.failures.pop(view.name, None)
                 continue
             absences = self.stream.absences(place, _LOOKED_AT) if is_thorough else Absences()
-            failed, refused = known.failing + absences.pathless, report.refused.get(view.name, 0)
+            invalid, refused = 0, report.refused.get(view.name, 0)
             if is_thorough and absences == Absences() and isinstance(view.root, Root) and view.root.where is None:
-                failed += self.state.facts.get(f"invalid {self.plan.families[view.root.family].pattern.text}", 0)
+                invalid = self.state.facts.get(f"invalid {self.plan.families[view.root.family].pattern.text}", 0)
             lacking = 0 if absences.absent else absences.lacking
-            found = nothing_made(view.name, failed, refused, lacking, absences.example)
+            found = nothing_made(view.name, known.failing, invalid, refused, lacking, absences.example)
             if found is not None:
                 report.failures[view.name] = found
             elif is_thorough:
@@ -333,8 +336,7 @@ class Following:
             self._filled()
         self._work_behind(_BEHIND_SECONDS if self.unbounded else float("inf"))
         for found in self._gathered(self.unbounded, should_stop):
-            found.events = [event for event in found.events if not self._is_past(event)]
-            self._take(found)
+            self._take(found, is_live=True)
             self._work_behind(_BEHIND_SECONDS)
             self._take_touches()
 
@@ -355,17 +357,27 @@ class Following:
         seconds, positions = self.settings.coalesce_seconds, self.positions
         return gathered(sources, positions, seconds, _MOST, self.clock, should_stop)
 
-    def _take(self, found: Gathered) -> None:
+    def _take(self, found: Gathered, *, is_live: bool = False) -> None:
         """What sources gave: into the state and the sink; then they need not keep it."""
-        if not found.events:
+        self._located.begin(found.events, partial(self._place, found))
+        events = [event for event in found.events if not (is_live and self._is_past(event))]
+        if not events:
             return self._idle(found.positions)
         self._last_event = self.clock()
-        complete = [one for one in found.events if isinstance(one, Complete)]
-        self._transact(found.events, {} if complete else found.positions)
+        complete = [one for one in events if isinstance(one, Complete)]
+        self._transact(events, {} if complete else found.positions)
         for one in complete:
             self._completed(one)
         if complete:
             self._transact([], found.positions, is_end=not self._waited)
+        return None
+
+    def _place(self, found: Gathered, number: int) -> str | None:
+        """Where an event stands, for messages."""
+        for events, uri, before, after in found.origins:
+            if number < events:
+                return self.sources[uri].place_followed(before, after, number)
+            number -= events
         return None
 
     def _completed(self, complete: Complete) -> None:
@@ -485,7 +497,7 @@ class Following:
             del self.letters[number:]
             if len(changes) == 1:
                 message = f"a step raised {type(error).__name__}: {error}"
-                self.letters.append(dead_letter_of("row", "step_raised", message, changes[0]))
+                self.letters.append(self._located(dead_letter_of("row", "step_raised", message, changes[0])))
                 return
         for change in changes:
             self._apply([change])

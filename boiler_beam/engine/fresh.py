@@ -15,6 +15,7 @@ from urllib.parse import unquote
 from typing_extensions import assert_never
 
 from boiler_beam.connectors.base import KeyedSource, Source
+from boiler_beam.connectors.located import Located, read_located
 from boiler_beam.connectors.registry import open_source
 from boiler_beam.engine.join import Join, ViewJoin
 from boiler_beam.errors import BoilerBeamError, UsageError
@@ -35,18 +36,21 @@ def fresh_row(view: type[ViewModel], row_id: str, source: str | Source, at: Mapp
     opened = open_source(source) if isinstance(source, str) else source
     plan = compile_plan([view])
     (planned,) = plan.views
-    letters: list[DeadLetter] = []
-    versions = NewestVersions(plan, letters.append)
+    letters, located = list[DeadLetter](), Located()
+    versions = NewestVersions(plan, lambda letter: letters.append(located(letter)))
     if isinstance(opened, KeyedSource):
         _Levels(planned, plan.families, opened, versions).read(row_id)
     else:
         opened.prepare(plan.collections)
-        versions.add_all(change for split in opened.splits() for change in opened.read(split))
+        versions.add_all(read_located([opened], located))
     joined = ViewJoin(Join(plan, versions, letters.append), planned)
-    copies = [copy for own in joined.own() if own.row_id == row_id for copy in joined.copies(own)]
+    makers, read = [own for own in joined.own() if own.row_id == row_id], list(letters)
+    copies = [copy for own in makers for copy in joined.copies(own)]
     wanted = [copy for copy in copies if at.items() <= planned.paths.at(copy.path).items()]
     if any(copy.fields is None for copy in copies):
-        why = "; ".join(f"{letter.path}: {letter.message}" for letter in letters) or "a document is invalid"
+        its = [one for one in read if any(joined.is_tainted_by(own, one.path or "") for own in makers)]
+        its += letters[len(read) :]
+        why = "; ".join(f"{letter.about}: {letter.message}" for letter in its) or "a document is invalid"
         raise BoilerBeamError(
             f"{planned.name} {row_id}: expected documents that make a row, got: {why}; fix: correct it"
         )

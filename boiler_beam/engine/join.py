@@ -29,7 +29,7 @@ from boiler_beam.steps.functions import (
     references,
     targets,
 )
-from boiler_beam.steps.missing import PATHLESS, Unmade, unmade
+from boiler_beam.steps.missing import Absences, Unmade, unmade
 from boiler_beam.steps.newest import NewestVersions, dead_letter_of
 from boiler_beam.steps.row import Copy, is_missing, render
 
@@ -56,21 +56,23 @@ class Join:
         self.number_of_letters += 1
         self._refuse(letter)
 
-    def rows(self, view: ViewPlan, unmade: Callable[[Unmade], None] = lambda unmade: None) -> Iterator[Copy]:
+    def rows(self, view: ViewPlan, absences: Absences | None = None) -> Iterator[Copy]:
         """The rows of a view; without fields where they can't be told from here: tainted, or a getter raised.
 
         Args:
             view: The view.
-            unmade: Told of each root, or group, that makes no row.
+            absences: Takes why roots, or groups, make no row.
         """
-        joined = ViewJoin(self, view)
+        joined, absences = ViewJoin(self, view), absences or Absences()
         claims = Claims(view.name)
         for own in joined.own():
             number = self.number_of_letters
             copies = joined.copies(own)
-            if not copies:
-                unmade(PATHLESS if self.number_of_letters > number else joined.unmade(own))
-            elif view.paths.is_unique:
+            if self.number_of_letters > number:
+                absences.failed += all(copy.fields is None for copy in copies)
+            elif own.documents and not copies:
+                absences.add(joined.unmade(own))
+            if view.paths.is_unique:
                 yield from copies
             else:
                 for copy in copies:

@@ -39,7 +39,8 @@ class ViewReport:
         kept_newer: Those of them that stand with a stamp newer than this backfill's.
         lacking: Rows that are not there because a required document is named and not found.
         absent: Rows that are not there because nobody names a required document, or paths() gave nothing.
-        pathless: Rows that are not there because what paths() gave makes no path.
+        failed: Rows that are not there because a getter or paths() raised, or gave what makes no row.
+        invalid: How many documents of its root's collection there are, where all of them are invalid.
         refused_dead: 1 where nothing was pruned because a root document is dead.
         refused_many: 1 where nothing was pruned because too many rows would go.
         example: What one of the lacking rows lacks.
@@ -57,7 +58,8 @@ class ViewReport:
     kept_newer: int = 0
     lacking: int = 0
     absent: int = 0
-    pathless: int = 0
+    failed: int = 0
+    invalid: int = 0
     example: str = ""
     refused_dead: int = 0
     refused_many: int = 0
@@ -75,8 +77,8 @@ class ViewReport:
         """Why none of its rows could be made although something makes some, or None."""
         if self.rows:
             return None
-        failed, lacking = self.tainted + self.pathless, 0 if self.absent else self.lacking
-        return nothing_made(self.view, failed, self.refused, lacking, self.example)
+        lacking = 0 if self.absent else self.lacking
+        return nothing_made(self.view, self.failed, self.invalid, self.refused, lacking, self.example)
 
     @property
     def rows(self) -> int:
@@ -149,12 +151,13 @@ class RowWriter:
         self._standing[place].rows.pop(path, None)
         self._standing[place].tainted_masks.add(path)
 
-    def absent(self, place: int, absences: Absences) -> None:
-        """Takes how many rows of the view at this place are not there, and why."""
+    def absent(self, place: int, absences: Absences, invalid: int = 0) -> None:
+        """Takes how many rows of the view at this place are not there, and why; how many roots, if all are invalid."""
         report = self.reports[place]
         report.lacking += absences.lacking
         report.absent += absences.absent
-        report.pathless += absences.pathless
+        report.failed += absences.failed
+        report.invalid += invalid
         report.example = report.example or absences.example
 
     def finish(self, prune: Prune, has_dead_roots: Sequence[bool]) -> Sequence[DeadLetter]:
@@ -212,18 +215,20 @@ class RowWriter:
                 report.inserted -= 1
 
 
-def nothing_made(view: str, failed: int, refused: int, lacking: int, example: str = "") -> str | None:
+def nothing_made(view: str, failed: int, invalid: int, refused: int, lacking: int, example: str = "") -> str | None:
     """What to tell of a view without rows; None where that is as it should be.
 
     Args:
         view: Its name.
-        failed: How many rows could not be told, because a getter or paths() raised or a document is invalid.
+        failed: How many rows could not be told, because a getter or paths() raised, or gave what makes no row.
+        invalid: How many documents would make rows, where all of them are invalid.
         refused: How many the sink did not take.
         lacking: How many lack a required document that is named; 0 where others make no row because none is named.
         example: What one of these lacks.
     """
     parts = [
-        f"{failed:,} failed: a getter or paths() raised, or a document is invalid" if failed else "",
+        f"{failed:,} failed in a getter or paths()" if failed else "",
+        f"the {invalid:,} documents that would make some are invalid" if invalid else "",
         f"{refused:,} were refused by the sink" if refused else "",
         f"{lacking:,} lack a required document" + (f" (e.g. {example})" if example else "") if lacking else "",
     ]

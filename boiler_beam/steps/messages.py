@@ -247,7 +247,7 @@ class Absent(_Message, tag="n"):
     view: int
     lacking: int
     absent: int
-    pathless: int
+    failed: int
     example: str
 
 
@@ -265,12 +265,14 @@ class Statistics(_Message, tag="S"):
         documents: Documents that stand.
         newest_version: The newest version of all.
         invalid_families: The places of the families that have an invalid document, or may have lost one.
+        known: Of each family, how many documents stand, and how many have a newer version that is invalid.
     """
 
     changes: int
     documents: int
     newest_version: int
     invalid_families: list[int]
+    known: list[tuple[int, int]] = []
 
 
 Message = (

@@ -11,7 +11,7 @@ from boiler_beam.plan import Fixed, Reference, ViewPlan
 from boiler_beam.steps.functions import known_references
 from boiler_beam.steps.row import is_missing
 
-__all__ = ["PATHLESS", "Absences", "Unmade", "unmade"]
+__all__ = ["Absences", "Unmade", "unmade"]
 
 
 class Unmade(NamedTuple):
@@ -21,13 +21,11 @@ class Unmade(NamedTuple):
         edge: The edge over which a required document is missing; empty where `paths()` gave none.
         path: The path of that document; None where nothing names one: so no row is expected.
         parent: The path of the document that names it; None of one that all rows share.
-        is_pathless: Whether `paths()` gave values of which none makes a path.
     """
 
     edge: str = ""
     path: str | None = None
     parent: str | None = None
-    is_pathless: bool = False
 
     @property
     def is_lacking(self) -> bool:
@@ -36,15 +34,12 @@ class Unmade(NamedTuple):
 
     def __str__(self) -> str:
         if not self.edge:
-            return "paths() gave what makes no path" if self.is_pathless else "paths() gave nothing"
+            return "paths() gives nothing"
         if self.parent is None:
             return f"{self.path}, which every row reads as {self.edge}, is not there"
         if self.path is None:
             return f"{self.parent} names no {self.edge}"
         return f"{self.path}, which {self.parent} names as {self.edge}, is not there"
-
-
-PATHLESS = Unmade(is_pathless=True)
 
 
 @dataclass
@@ -54,20 +49,19 @@ class Absences:
     Attributes:
         lacking: Those that lack a required document that is named.
         absent: Those that nobody expects: none names such a document, or `paths()` gave nothing.
-        pathless: Those of which `paths()` gave what makes no path.
+        failed: Those whose getters or `paths()` raised, or gave what makes no row.
         example: What one of the lacking ones lacks.
     """
 
     lacking: int = 0
     absent: int = 0
-    pathless: int = 0
+    failed: int = 0
     example: str = ""
 
     def add(self, one: Unmade) -> None:
         """One more."""
         self.lacking += one.is_lacking
-        self.pathless += one.is_pathless
-        self.absent += not (one.is_lacking or one.is_pathless)
+        self.absent += not one.is_lacking
         if one.is_lacking and not self.example:
             self.example = str(one)
 

@@ -49,14 +49,14 @@ def embedded(plan: Plan, changes: Iterable[Change]) -> Outcome:
     join = Join(plan, versions, outcome.letters.append)
     for view in plan.views:
         absences = Absences()
-        for row in join.rows(view, absences.add):
+        for row in join.rows(view, absences):
             if row.fields is not None:
                 assert row.path not in outcome.rows, f"{row.path} came twice"
                 outcome.rows[row.path] = row.fields
             else:
                 outcome.tainted.add(row.path)
         if absences != Absences():
-            outcome.count(view.name, absences.lacking, absences.absent, absences.pathless)
+            outcome.count(view.name, absences.lacking, absences.absent, absences.failed)
     return outcome
 
 
@@ -92,7 +92,7 @@ def partitioned(plan: Plan, changes: Sequence[Change], partitions: int = 3, limi
             case Unknown():
                 outcome.tainted.add(message.path)
             case Absent():
-                outcome.count(plan.views[message.view].name, message.lacking, message.absent, message.pathless)
+                outcome.count(plan.views[message.view].name, message.lacking, message.absent, message.failed)
             case Failure():
                 outcome.letters.append(message.letter)
     assert not inbox, f"messages were left at {list(inbox)}"

@@ -41,7 +41,8 @@ def ask_documents(plan: PartitionedPlan, observed: Iterable[Observed], send: Sen
             _tell_invalid(plan, plan.of_family[family], path, readings, send)
     asking.finish()
     invalid = [family for family, some in enumerate(versions.invalid) if some]
-    send(WRITE, Statistics(0, sum(map(len, versions.documents)), 0, invalid))
+    known = [(len(one), len(other)) for one, other in zip(versions.documents, versions.invalid, strict=True)]
+    send(WRITE, Statistics(0, sum(map(len, versions.documents)), 0, invalid, known))
 
 
 class Asking:

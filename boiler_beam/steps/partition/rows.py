@@ -11,7 +11,7 @@ from boiler_beam.models import DomainModel
 from boiler_beam.plan import Edge, Group, Root, ViewPlan
 from boiler_beam.steps.claims import Claims
 from boiler_beam.steps.messages import Absent, Claim, Contribution, Failure, Own, Rendered, State, Taint, Unknown, Value
-from boiler_beam.steps.missing import PATHLESS, Absences, unmade
+from boiler_beam.steps.missing import Absences, unmade
 from boiler_beam.steps.partition.levels import CLAIMS, WRITE, PartitionedPlan, Send
 from boiler_beam.steps.row import Copy, is_missing, render
 from boiler_beam.values import from_wire
@@ -115,9 +115,10 @@ class _Rows:
                 copies = self._copies(row_id, row, reached)
                 for copy in copies:
                     self._send(row_id, copy)
-                if not copies:
-                    is_pathless = self.number_of_letters > number
-                    self.absences.add(PATHLESS if is_pathless else unmade(self.view, reached))
+                if self.number_of_letters > number:
+                    self.absences.failed += all(copy.fields is None for copy in copies)
+                elif not copies:
+                    self.absences.add(unmade(self.view, reached))
 
     def _send(self, row_id: str, copy: Copy) -> None:
         if not self.view.paths.is_unique:
