@@ -10,6 +10,7 @@ import glob
 import gzip
 import hashlib
 import io
+import logging
 import os
 import time
 import zlib
@@ -39,6 +40,7 @@ class _Line(Change, frozen=True, gc=False):
 _decode = msgspec.json.Decoder(_Line).decode
 _decode_lines = msgspec.json.Decoder(_Line).decode_lines
 _CHUNK_BYTES = 1 << 18
+_log = logging.getLogger("boiler_beam")
 _BEGINNING_BYTES = 4096
 _POLL_SECONDS = 0.05
 
@@ -338,6 +340,8 @@ class TailSource(FileSource):
     def follow(self, position: str | None) -> Iterator[tuple[list[Change | DeadLetter], str]]:
         """The lines behind a position: a byte offset, and a digest of the file's beginning."""
         position = position or '[0,""]'
+        if not os.path.exists(self.rest):
+            _log.warning("%s: there is no such file yet: waits until there is one", self.uri)
         while True:
             for batch in self._appended(msgspec.json.decode(position, type=_Position)):
                 position = batch[1]

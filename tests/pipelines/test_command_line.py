@@ -370,6 +370,17 @@ def test_init_proposes_a_view_that_runs_and_its_test(tmp_path: Path) -> None:
     assert again.stderr == "error: my_views.py: expected no file, got one; fix: name another, or remove it\n"
 
 
+def test_init_proposes_the_type_of_most_and_says_what_does_not_fit(notes: Path) -> None:
+    with (notes / "notes.jsonl").open("a") as file:
+        file.write(note(40, text=7) + note(41, text=8))
+    run(notes, *CLI, "init", "new.py", "--source", "file:notes.jsonl")
+    assert "    text: str  # but int in 2 of 42 documents, e.g. 'notes/n40'\n" in (notes / "new.py").read_text()
+    test = run(notes, sys.executable, "-m", "pytest", "-q", "test_new.py", PYTHONPATH=f"{ROOT}:{notes}")
+    assert "1 passed" in test.stdout
+    found = run(notes, *CLI, "check", "--views", "new", "--source", "file:notes.jsonl")
+    assert "  2 x invalid_document: Note: Expected `str`, got `int` - at `$.text` (e.g. notes/n40 at " in found.stdout
+
+
 def test_init_takes_no_notice_of_rows(notes: Path) -> None:
     ours = [("shouts/n1", {"text": "X", "_boiler": {"generation": 1}}), ("_boiler/Shout", {"generation": 1})]
     lines = [json.dumps({"path": path, "version": 1, "fields": fields}) + "\n" for path, fields in ours]
