@@ -16,10 +16,11 @@ import linecache
 import os
 import sysconfig
 import traceback
+from collections.abc import Collection
 from types import TracebackType
 from typing import Any
 
-__all__ = ["place", "raised"]
+__all__ = ["is_of_user", "place", "raised", "shown_place"]
 
 _OURS = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _SAMPLES = os.path.join(_OURS, "samples", "")
@@ -45,7 +46,7 @@ def raised(error: BaseException, function: Any = None) -> str:
 def place(error: BaseException, function: Any = None) -> str:
     """File, line and source line of what `raised` names, ` (views.py:2: return 1 / number)`, or nothing."""
     found = _last_line(error.__traceback__) or _definition(function)
-    return "" if found is None else f" ({_shown(*found)})"
+    return "" if found is None else f" ({shown_place(*found)})"
 
 
 def _last_line(begin: TracebackType | None) -> tuple[str, int] | None:
@@ -61,6 +62,12 @@ def _last_line(begin: TracebackType | None) -> tuple[str, int] | None:
         if not is_installed or name == package:
             found = frame.f_code.co_filename, line
     return found
+
+
+def is_of_user(file: str, module: str, packages: Collection[str]) -> bool:
+    """Whether code is the user's: neither boiler_beam's nor Python's, and of an installed package only one of these."""
+    path = os.path.abspath(file)
+    return _may_be_users(path) and (not path.startswith(_libraries()[1]) or module.partition(".")[0] in packages)
 
 
 def _may_be_users(file: str) -> bool:
@@ -92,7 +99,7 @@ def _definition(function: Any) -> tuple[str, int] | None:
     return code.co_filename, line
 
 
-def _shown(file: str, line: int) -> str:
+def shown_place(file: str, line: int) -> str:
     """`views.py:17: return 1 / 0`; the file as seen from the working folder where it lies there."""
     text = linecache.getline(file, line).strip()
     cut = text if len(text) <= _LONGEST_LINE else f"{text[: _LONGEST_LINE - 3]}..."

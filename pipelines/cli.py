@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -165,40 +165,15 @@ def _init(source: tuple[str, ...], sample: int, module: str) -> int:
     "--sample", type=click.IntRange(min=1), help="Look at so many documents of each collection.  [default: all]"
 )
 def _check(views: tuple[str, ...], source: tuple[str, ...], sample: int | None) -> int:
-    """Check models against documents: what is invalid, which references lead nowhere. Exits with 1 if any."""
-    from boiler_beam.connectors import open_sources
-    from boiler_beam.connectors.located import Located, read_located
-    from boiler_beam.engine.check import check
-    from boiler_beam.events import Change, DeadLetter
+    """Check models and views against documents: what is invalid, which references lead nowhere, what differs.
+
+    Some rows are computed again, in another order and under another hash seed. Exits with 1 if there is a problem.
+    """
     from boiler_beam.plan import compile_plan
-    from boiler_beam.propose import pattern_of
+    from pipelines.check import run_check
     from pipelines.views import load_views
 
-    plan = compile_plan(load_views(views))
-    unread: dict[str, set[str]] = {}
-
-    def noted(changes: Iterable[Change | DeadLetter]) -> Iterator[Change | DeadLetter]:
-        for change in changes:
-            if isinstance(change, Change) and not plan.families_of(change.path):
-                unread.setdefault(pattern_of(change.path), set()).add(change.path)
-            yield change
-
-    number, located = 0, Located()
-    read = read_located(open_sources(source, plan.collections), located)
-    found = check(plan, noted(read), sample, located)
-    others = ", ".join(f"{name} ({len(paths):,})" for name, paths in sorted(unread.items()))
-    for family in plan.families:
-        if family.pattern.text not in {one.collection for one in found}:
-            has = f"; the source has {others}, which no model reads" if others else ""
-            print(f"{family.pattern.text}: no documents{has}")
-    for one in found:
-        looked = "" if one.documents == one.paths else f", {one.documents:,} valid ones looked at"
-        print(f"{one.collection}: {one.paths:,} documents{looked}")
-        for finding in sorted(one.findings.values(), key=lambda finding: -finding.number):
-            number += finding.number
-            print(f"  {finding.number:,} x {finding.code}: {finding.message} (e.g. {finding.example})")
-    print(f"{number:,} problems" if number else "no problems")
-    return 1 if number else 0
+    return run_check(compile_plan(load_views(views)), source, sample)
 
 
 @_cli.command("relay")

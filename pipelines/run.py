@@ -17,6 +17,7 @@ from boiler_beam.errors import UsageError
 from boiler_beam.events import DeadLetter
 from boiler_beam.plan import Plan, compile_plan
 from boiler_beam.plan.explain import explain
+from boiler_beam.plan.impure import warnings_of
 from boiler_beam.steps.newest import NewestVersions
 from boiler_beam.views import ViewModel
 from pipelines.finish import DONE, FAILED, finish, needs_beam
@@ -36,6 +37,8 @@ def run(views: Sequence[type[ViewModel]], options: RunOptions) -> int:
         UsageError, DeclarationError: Nothing was written.
     """
     plan = compile_plan(views)
+    for warning in warnings_of(plan) if not options.explain else ():
+        print(f"warning: {warning}", file=sys.stderr)
     if options.explain:
         explain_plan(plan, options.source)
         return DONE

@@ -234,7 +234,7 @@ class ViewJoin:
     def copies(self, own: Own) -> Sequence[Copy]:
         """The copies of a row."""
         view, reach = self.view, self.reacher(own.documents)
-        if own.is_tainted or (self.is_anything_invalid and self._is_tainted(reach, self.taints)):
+        if self.is_tainted(own, reach):
             return [Copy(view.paths.mask(own.row_id), None)]
         for edge in view.edges:
             if is_missing(edge, _NONE) and is_missing(edge, reach(edge.name)):
@@ -270,6 +270,10 @@ class ViewJoin:
             if value is not NOTHING:
                 fold.add(state, path, value)
         return fold.result(state)
+
+    def is_tainted(self, own: Own, reach: Callable[[str], dict[str, DomainModel]]) -> bool:
+        """Whether a row can't be told, because an invalid document may be one of its."""
+        return own.is_tainted or (self.is_anything_invalid and self._is_tainted(reach, self.taints))
 
     def is_tainted_by(self, own: Own, path: str) -> bool:
         """Whether a row can't be told because of this document: it is invalid, and may be one of the row's."""
