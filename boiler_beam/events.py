@@ -130,6 +130,13 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     input: str | None = None
     time: str = ""
 
+    @property
+    def about(self) -> str:
+        """What it is about, for people: the path, and where its line stands; else one of the two, else the stage."""
+        if self.path is not None and self.source is not None:
+            return f"{self.path} at {self.source}"
+        return self.path or self.source or self.stage
+
 
 Event = Change | Complete | Touch | DeadLetter
 """What a source that is followed gives."""

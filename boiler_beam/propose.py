@@ -28,6 +28,7 @@ from boiler_beam.values import GeoPoint, Ref
 __all__ = ["Proposal", "propose"]
 
 _MAP_KEYS = 8
+_COMMENT = "  # "
 _RESERVED = {
     "path", "version", "doc_id", "bool", "bytes", "datetime", "dict", "float", "int", "list", "str", "bb",
     "aggregate", "reference", "referrers", "root", "view_property",
@@ -52,37 +53,71 @@ class Proposal:
 
 @dataclass
 class _Seen:
-    """What was seen of one field, or of the items of a list or map."""
+    """What was seen of one field, or of the items of a list or map.
+
+    Attributes:
+        number: How many values.
+        kinds: How many of each kind.
+        examples: Of each kind the path of a document that has one.
+        texts: How many of the references are text.
+        targets: The collections that references lead to.
+        items: What was seen in lists.
+        values: What was seen in maps, whatever the key; `fields`: at each key.
+    """
 
     number: int = 0
     kinds: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, str] = field(default_factory=dict)
+    texts: int = 0
     targets: Counter[str] = field(default_factory=Counter)
     items: _Seen | None = None
+    values: _Seen | None = None
     fields: dict[str, _Seen] = field(default_factory=dict)
 
-    def add(self, value: Any, collections: Mapping[str, str]) -> None:
+    def add(self, value: Any, path: str, collections: Mapping[str, str]) -> None:
+        """Takes a value of the document at a path."""
         self.number += 1
-        target = _target(value, collections)
+        kind, target = _kind_of(value), _target(value, collections)
         if target is not None:
-            self.kinds["ref"] += 1
+            kind = "ref"
+            self.texts += isinstance(value, str)
             self.targets[target] += 1
         elif isinstance(value, list):
-            self.kinds["list"] += 1
-            self._items(value, collections)
+            self.items = self.items or _Seen()
+            for item in value:
+                self.items.add(item, path, collections)
         elif isinstance(value, dict):
-            self.kinds["map"] += 1
-            self._items(value.values(), collections)
+            self.values = self.values or _Seen()
             for key, item in value.items():
-                self.fields.setdefault(key, _Seen()).add(item, collections)
-        elif isinstance(value, GeoPoint):
-            self.kinds["bb.GeoPoint"] += 1
-        else:
-            self.kinds["null" if value is None else _SCALARS.get(type(value), "Any")] += 1
+                self.values.add(item, path, collections)
+                self.fields.setdefault(key, _Seen()).add(item, path, collections)
+        self.kinds[kind] += 1
+        self.examples.setdefault(kind, path)
 
-    def _items(self, items: Iterable[Any], collections: Mapping[str, str]) -> None:
-        self.items = self.items or _Seen()
-        for item in items:
-            self.items.add(item, collections)
+    def majority(self) -> tuple[str, dict[str, int]]:
+        """The kind that more than half of the values have that are not null, and how many have another one.
+
+        Ints beside floats are floats, and text that names documents beside other text is text. `Any` where no kind is
+        that of most.
+        """
+        kinds = Counter({kind: number for kind, number in self.kinds.items() if kind != "null" and number})
+        if kinds["int"] and kinds["float"]:
+            kinds["float"] += kinds.pop("int")
+        if kinds["str"] >= kinds["ref"] and kinds["str"]:
+            kinds["str"] += self.texts
+            kinds["ref"] -= self.texts
+        (kind, most), *_ = kinds.most_common(1) or [("Any", 0)]
+        if 2 * most <= kinds.total():
+            kind = "Any"
+        return kind, {other: number for other, number in kinds.items() if other != kind and number}
+
+
+def _kind_of(value: Any) -> str:
+    if isinstance(value, (list, dict)):
+        return "list" if isinstance(value, list) else "map"
+    if isinstance(value, GeoPoint):
+        return "bb.GeoPoint"
+    return "null" if value is None else _SCALARS.get(type(value), "Any")
 
 
 def _target(value: Any, collections: Mapping[str, str]) -> str | None:
@@ -120,7 +155,7 @@ def propose(documents: Mapping[str, Mapping[str, Any]], known: Iterable[str] = (
             if name == "obj_type" and isinstance(value, str):
                 tags.setdefault(collections[path], set()).add(value)
             else:
-                own.setdefault(name, _Seen()).add(value, collections)
+                own.setdefault(name, _Seen()).add(value, path, collections)
     writer = _Writer(seen, counts, tags, len(documents))
     return writer.proposal()
 
@@ -188,7 +223,7 @@ class _Writer:
         attribute = _free(_attribute(stored), taken)
         if pattern is not None:
             self.attributes[pattern, stored] = attribute
-        kind, target, is_many = self._kind(owner, stored, one)
+        kind, target, is_many, notes = self._kind(owner, stored, one, "documents" if pattern else "maps")
         is_required = one.number == number and not one.kinds["null"]
         annotation = kind if is_required or kind == "Any" else f"{kind} | None"
         options = [] if is_required else ["default=None"]
@@ -201,46 +236,41 @@ class _Writer:
             given = f" = bb.field({', '.join(options)})"
         if target is not None and pattern is not None and (is_required or not is_many):
             self.references[pattern].append((attribute, target, is_many))
-        return f"    {attribute}: {annotation}{given}"
+        comment = f"{_COMMENT}{'; '.join(notes)}" if notes else ""
+        return f"    {attribute}: {annotation}{given}{comment}"
 
-    def _kind(self, owner: str, stored: str, one: _Seen) -> tuple[str, str | None, bool]:
-        """The annotation; the collection that it refers to, and whether by a list or map."""
-        kinds = {kind for kind in one.kinds if kind != "null"}
-        if kinds == {"ref"} and len(one.targets) == 1:
-            (target,) = one.targets
-            return (f"Ref[{self.names[target]}]", target, False) if target in self.names else ("Ref[Any]", None, False)
-        if kinds == {"ref"}:
-            return "Ref[Any]", None, False
-        if kinds == {"int", "float"}:
-            return "float", None, False
-        if len(kinds) != 1:
-            return "Any", None, False
-        (kind,) = kinds
-        if kind in ("list", "map") and (one.items is None or not one.items.number):
-            return ("list[Any]" if kind == "list" else "dict[str, Any]"), None, False
-        if kind == "list" and one.items is not None:
-            item, to, is_many = self._item(owner, stored, one.items)
-            return f"list[{item}]", None if is_many else to, to is not None
-        if kind == "map" and one.items is not None:
-            is_struct = len(one.fields) <= _MAP_KEYS and not one.items.kinds["ref"]
-            if is_struct and all(_attribute(key).isidentifier() for key in one.fields):
-                return self._struct(f"{owner}{_pascal(stored)}", one), None, False
-            item, to, is_many = self._item(owner, stored, one.items)
-            return f"dict[str, {item}]", None if is_many else to, to is not None
-        return kind, None, False
+    def _kind(self, owner: str, stored: str, one: _Seen, what: str) -> tuple[str, str | None, bool, list[str]]:
+        """The annotation; the collection that it refers to, and whether by a list or map; what it does not fit."""
+        kind, others = one.majority()
+        notes = [_note(kind, one, others, what)] if others else []
+        held = one.items if kind == "list" else one.values
+        if kind == "ref":
+            (target,) = one.targets if len(one.targets) == 1 else ("",)
+            is_known = target in self.names
+            return f"Ref[{self.names[target] if is_known else 'Any'}]", target if is_known else None, False, notes
+        if kind not in ("list", "map"):
+            return kind, None, False, notes
+        if held is None or not held.number:
+            return ("list[Any]" if kind == "list" else "dict[str, Any]"), None, False, notes
+        is_struct = kind == "map" and len(one.fields) <= _MAP_KEYS and not held.kinds["ref"]
+        if is_struct and all(_attribute(key).isidentifier() for key in one.fields):
+            return self._struct(f"{owner}{_pascal(stored)}", one), None, False, notes
+        item, to, is_many, more = self._item(owner, stored, held)
+        annotation = f"list[{item}]" if kind == "list" else f"dict[str, {item}]"
+        return annotation, None if is_many else to, to is not None, notes + more
 
-    def _item(self, owner: str, stored: str, one: _Seen) -> tuple[str, str | None, bool]:
-        """The annotation of what a list or map holds, and what that refers to."""
-        inner, target, is_many = self._kind(owner, _singular(stored), one)
+    def _item(self, owner: str, stored: str, one: _Seen) -> tuple[str, str | None, bool, list[str]]:
+        """The annotation of what a list or map holds, what that refers to, and what it does not fit."""
+        inner, target, is_many, notes = self._kind(owner, _singular(stored), one, "items")
         is_optional = bool(one.kinds["null"]) and inner != "Any"
-        return f"{inner} | None" if is_optional else inner, target, is_many
+        return f"{inner} | None" if is_optional else inner, target, is_many, notes
 
     def _struct(self, name: str, one: _Seen) -> str:
         name = _free(name, self.classes)
         number = one.kinds["map"]
         taken: set[str] = set()
         fields = [self._field(name, None, stored, inner, number, taken) for stored, inner in one.fields.items()]
-        fields.sort(key=lambda line: " = " in line and "bb.field(name=" not in line and "    #" not in line)
+        fields.sort(key=_has_default)
         is_empty = all(line.startswith("    #") for line in fields)
         self.structs[name] = [f"class {name}(bb.Struct):", *fields, *(["    pass"] if is_empty else [])]
         return name
@@ -291,6 +321,20 @@ class _Writer:
         texts = [name for name, one in every if set(one.kinds) == {"str"} and (pattern, name) in self.attributes]
         named = [name for name in texts if re.search("name|title|label|subject", name, re.IGNORECASE)]
         return self.attributes[pattern, (named or texts)[0]] if texts else "doc_id"
+
+
+def _note(kind: str, one: _Seen, others: Mapping[str, int], what: str) -> str:
+    """Which values are of another kind than most; which kinds there are, where none is that of most."""
+    counts = ", ".join(f"{kind} in {number:,}" for kind, number in sorted(others.items(), key=lambda pair: -pair[1]))
+    examples = [one.examples[kind] for kind in others if kind in one.examples]
+    but = "" if kind == "Any" else "but "
+    return f"{but}{counts} of {one.number:,} {what}" + (f", e.g. {examples[0]!a}" if examples else "")
+
+
+def _has_default(line: str) -> bool:
+    """Whether the line of a field gives it a value."""
+    code = line.partition(_COMMENT)[0]
+    return " = " in code and "bb.field(name=" not in code and not code.startswith("    #")
 
 
 _VIEW_NAMES = {"store", "key", "at", "path", "paths", "doc_id", "version", "viewers", "editors", "get", "new"}

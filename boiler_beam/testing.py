@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import functools
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from boiler_beam.engine.purity import SEEDS, asks_seed, differing
 from boiler_beam.errors import BoilerBeamError, UsageError
 from boiler_beam.events import Change
 from boiler_beam.models import DomainModel, wire_of_document
@@ -21,9 +24,14 @@ if TYPE_CHECKING:
 
 __all__ = ["check_aggregate", "render"]
 
+_UNDER_OTHER_SEEDS = 2
+
 
 def render(view: type[ViewModel], documents: Iterable[DomainModel | Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """The rows of a view, by path.
+
+    They are computed twice, in another order of the documents; and, where the view's code makes sets or asks for
+    hashes, the first times by other processes under other hash seeds, too, if these can import the view.
 
     Args:
         view: The view class.
@@ -35,13 +43,23 @@ def render(view: type[ViewModel], documents: Iterable[DomainModel | Mapping[str,
 
     Raises:
         DeclarationError: The classes can't be compiled.
-        BoilerBeamError: A document is invalid, or a getter raised.
+        BoilerBeamError: A document is invalid, a getter raised, or a property came out otherwise the second time.
     """
     plan = compile_plan([view])
-    truth = compute(plan, [_change(document, version) for version, document in enumerate(documents, start=1)])
+    changes = [_change(document, version) for version, document in enumerate(documents, start=1)]
+    truth = compute(plan, changes)
     for letter in truth.dead_letters:
         raise BoilerBeamError(f"{letter.path}: {letter.code}: {letter.message}")
+    asks = truth.rows and asks_seed(plan) and next(_times(plan.views[0].reference_name)) < _UNDER_OTHER_SEEDS
+    for one in differing(plan, changes, seeds=SEEDS if asks else ()):
+        raise BoilerBeamError(str(one))
     return {path: decode_fields(fields) for path, fields in truth.rows.items()}
+
+
+@functools.cache
+def _times(view: str) -> Iterator[int]:
+    """How often a view was rendered under other hash seeds, which takes a second."""
+    return itertools.count()
 
 
 def _change(document: DomainModel | Mapping[str, Any], version: int) -> Change:

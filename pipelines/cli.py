@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -122,8 +122,12 @@ def _doctor() -> int:
 def _why(
     views: tuple[str, ...], source: tuple[str, ...], row_path: str, project: str | None, database: str | None
 ) -> int:
-    """Show the documents and versions behind a row, and what each contributed."""
-    from boiler_beam.connectors import read_sources
+    """Show the documents and versions behind a row, and what each contributed; or why there is none.
+
+    Exits with 1 if there is no such row.
+    """
+    from boiler_beam.connectors import open_sources
+    from boiler_beam.connectors.located import Located, read_located
     from boiler_beam.engine.why import why
     from boiler_beam.events import DeadLetter
     from boiler_beam.steps.newest import NewestVersions
@@ -131,11 +135,13 @@ def _why(
 
     plan = plan_of(load_views(views), source, project, database)
     letters: list[DeadLetter] = []
-    versions = NewestVersions(plan, letters.append)
-    versions.add_all(read_sources(source, plan.collections))
-    for line in why(plan, versions, row_path, letters):
+    located = Located()
+    versions = NewestVersions(plan, lambda letter: letters.append(located(letter)))
+    versions.add_all(read_located(open_sources(source, plan.collections), located))
+    found = why(plan, versions, row_path, letters)
+    for line in found.lines:
         print(line)
-    return 0
+    return 0 if found.is_there else 1
 
 
 @_cli.command("init")
@@ -167,39 +173,14 @@ def _init(source: tuple[str, ...], sample: int, module: str) -> int:
 def _check(
     views: tuple[str, ...], source: tuple[str, ...], sample: int | None, project: str | None, database: str | None
 ) -> int:
-    """Check models against documents: what is invalid, which references lead nowhere. Exits with 1 if any."""
-    from boiler_beam.connectors import read_sources
-    from boiler_beam.engine.check import check
-    from boiler_beam.events import Change, DeadLetter
-    from boiler_beam.propose import pattern_of
+    """Check models and views against documents: what is invalid, which references lead nowhere, what differs.
+
+    Some rows are computed again, in another order and under another hash seed. Exits with 1 if there is a problem.
+    """
+    from pipelines.check import run_check
     from pipelines.views import load_views, plan_of
 
-    plan = plan_of(load_views(views), source, project, database)
-    unread: dict[str, set[str]] = {}
-
-    def noted(changes: Iterable[Change | DeadLetter]) -> Iterator[Change | DeadLetter]:
-        for change in changes:
-            if isinstance(change, Change) and not plan.families_of(change.path):
-                unread.setdefault(pattern_of(change.path), set()).add(change.path)
-            yield change
-
-    number = 0
-    found = check(plan, noted(read_sources(source, plan.collections)), sample)
-    others = ", ".join(f"{name} ({len(paths):,})" for name, paths in sorted(unread.items()))
-    for family in plan.families:
-        if family.pattern.text not in {one.collection for one in found}:
-            has = f"; the source has {others}, which no model reads" if others else ""
-            print(f"{family.pattern.text}: no documents{has}")
-    for one in found:
-        looked = "" if one.documents == one.paths else f", {one.documents:,} valid ones looked at"
-        print(f"{one.collection}: {one.paths:,} documents{looked}")
-        for finding in sorted(one.findings.values(), key=lambda finding: -finding.number):
-            number += finding.number
-            print(f"  {finding.number:,} x {finding.code}: {finding.message} (e.g. {finding.example})")
-    for note in dict.fromkeys(note for family in plan.families for note in family.notes()):
-        print(f"note: {note}")
-    print(f"{number:,} problems" if number else "no problems")
-    return 1 if number else 0
+    return run_check(plan_of(load_views(views), source, project, database), source, sample)
 
 
 @_cli.command("relay")
@@ -247,8 +228,7 @@ def _list(uri: str, code: str | None, limit: int) -> int:
             continue
         counts[letter.code] += 1
         if counts.total() <= limit:
-            place = letter.path or letter.source or "-"
-            print(f"{letter.time} {letter.stage} {letter.code} {place}: {letter.message}")
+            print(f"{letter.time} {letter.stage} {letter.code} {letter.about}: {letter.message}")
     if counts.total() > limit:
         print(f"... and {counts.total() - limit:,} more")
     print(", ".join(f"{number:,} {name}" for name, number in counts.most_common()) or "no dead letters")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -28,9 +29,12 @@ def finish(
     rows: int,
     dead_letters: int,
     refusals: Sequence[str],
+    failures: Sequence[str] = (),
     billed: Billed,
 ) -> int:
-    """Sums up a run on stdout; gives the exit code."""
+    """Sums up a run on stdout, and tells failures on stderr; gives the exit code."""
+    for failure in failures:
+        print(f"error: {failure}", file=sys.stderr)
     for refusal in refusals:
         console.print(f"not pruned: {refusal}; fix: run with --prune all if they shall go", soft_wrap=True)
     if billed != Billed():
@@ -38,6 +42,8 @@ def finish(
     written = " (dry run: nothing was written)" if options.dry_run else ""
     counts = f"{documents:,} documents, {changes:,} changes, {rows:,} rows"
     print(f"{counts}, {dead_letters:,} dead letters, {time.monotonic() - started:.1f} seconds{written}")
+    if failures:
+        return FAILED
     if refusals:
         return NOT_PRUNED
     return STRICT if options.strict and dead_letters else DONE

@@ -1,4 +1,4 @@
-"""The figures of a stream over HTTP: `/metrics` (OpenMetrics), `/healthz`, `/readyz` (every view gives its rows)."""
+"""The figures of a stream over HTTP: `/metrics` (OpenMetrics), `/healthz`, `/readyz` (every row is in the sink)."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ def serve_metrics(port: int) -> Iterator[Callable[[StreamReport], None]]:
     registry = CollectorRegistry()
     changes = Counter("boiler_beam_changes", "Changes that were read.", registry=registry)
     written = Counter("boiler_beam_rows_written", "Rows that were written or deleted.", ["view"], registry=registry)
+    refused = Counter("boiler_beam_rows_refused", "Rows that the sink will never take.", ["view"], registry=registry)
     letters = Counter("boiler_beam_dead_letters", "Inputs and rows that were refused.", registry=registry)
     late = Counter("boiler_beam_late_changes", "Changes that came later than allowed.", registry=registry)
     dirty = Gauge("boiler_beam_dirty_rows", "Rows that the last transaction rendered.", registry=registry)
@@ -60,11 +61,12 @@ def serve_metrics(port: int) -> Iterator[Callable[[StreamReport], None]]:
             rows.labels(view).set(number)
             total = report.written.get(view, 0) + report.deleted.get(view, 0)
             raise_to(written.labels(view), f"written {view}", total)
+            raise_to(refused.labels(view), f"refused {view}", report.refused.get(view, 0))
         for what, figure in report.figures.items():
             raise_to(sink.labels(what), f"sink {what}", figure)
         dirty.set(report.dirty)
         newest.set(report.newest / 1e6)
-        if not report.silent:
+        if report.is_ready:
             is_ready.set()
 
     metrics = make_wsgi_app(registry)

@@ -17,6 +17,7 @@ from boiler_beam.errors import UsageError
 from boiler_beam.events import DeadLetter
 from boiler_beam.plan import Plan
 from boiler_beam.plan.explain import explain
+from boiler_beam.plan.impure import warnings_of
 from boiler_beam.steps.newest import NewestVersions
 from boiler_beam.views import ViewModel
 from pipelines.finish import DONE, FAILED, finish, needs_beam
@@ -37,6 +38,8 @@ def run(views: Sequence[type[ViewModel]], options: RunOptions) -> int:
         UsageError, DeclarationError: Nothing was written.
     """
     plan = plan_of(views, options.source, options.project, options.database)
+    for warning in warnings_of(plan) if not options.explain else ():
+        print(f"warning: {warning}", file=sys.stderr)
     if options.explain:
         explain_plan(plan, options.source)
         return DONE
@@ -65,6 +68,7 @@ def run(views: Sequence[type[ViewModel]], options: RunOptions) -> int:
         rows=report.rows,
         dead_letters=report.dead_letters,
         refusals=report.refusals,
+        failures=report.failures,
         billed=report.billed,
     )
     return FAILED if report.drift else code

@@ -61,7 +61,7 @@ def show_rows(console: Console, plan: Plan, sink: Sink) -> None:
 
 def show_report(console: Console, report: Report, dead_letters: str) -> None:
     """What became of each view's rows, and where the dead letters are."""
-    always, sometimes = ("inserted", "updated", "unchanged", "deleted"), ("tainted", "newer", "kept")
+    always, sometimes = ("inserted", "updated", "unchanged", "deleted"), ("refused", "tainted", "newer", "kept")
     columns = [*always, *(name for name in sometimes if any(getattr(view, name) for view in report.views))]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("view", no_wrap=True)
@@ -90,13 +90,16 @@ def show_stream(console: Console, report: StreamReport, dead_letters: str) -> No
     """What a stream did to each view's rows, and where the dead letters are."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("view", no_wrap=True)
-    for name in ("rows", "written", "deleted"):
+    columns = {"rows": report.rows, "written": report.written, "deleted": report.deleted}
+    if report.refused:
+        columns["refused"] = report.refused
+    for name in columns:
         table.add_column(name, justify="right")
-    for view, rows in report.rows.items():
-        table.add_row(
-            view, *(f"{number:,}" for number in (rows, report.written.get(view, 0), report.deleted.get(view, 0)))
-        )
+    for view in report.rows:
+        table.add_row(view, *(f"{numbers.get(view, 0):,}" for numbers in columns.values()))
     console.print(table)
+    for failure in report.failures.values():
+        console.print(Text(f"warning: {failure}", style="bold red"), soft_wrap=True)
     if report.late:
         console.print(f"{report.late:,} changes came later than allowed and were not held for their commits")
     _show_letters(console, report, dead_letters)
@@ -108,8 +111,7 @@ def _show_letters(console: Console, report: Report | StreamReport, dead_letters:
         plural = "" if report.dead_letters == 1 else "s"
         console.print(f"{report.dead_letters:,} dead letter{plural} in {dead_letters}", soft_wrap=True)
     for letter in report.examples.values():
-        about = letter.path or letter.source or letter.stage
-        console.print(Text(f"  {letter.code}: {about}: {_cut(letter.message)}"), soft_wrap=True)
+        console.print(Text(f"  {letter.code}: {letter.about}: {_cut(letter.message)}"), soft_wrap=True)
 
 
 def where(dead_letters: str) -> str:

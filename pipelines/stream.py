@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 
 from rich.console import Console
+from rich.text import Text
 
 from boiler_beam.connectors import Sink, open_dead_letters, open_sink, open_source
 from boiler_beam.engine.follow import Settings, StreamReport, follow
@@ -50,6 +51,7 @@ def run_stream(plan: Plan, options: RunOptions, dead_letters: str) -> int:
     console = Console(soft_wrap=False, highlight=False)
     if options.runner:
         report, sink = _on_beam(plan, options, dead_letters), sink_of(options, plan)
+        _warnings()(report)
     else:
         report, sink = _embedded(plan, options, dead_letters)
     show_rows(console, plan, sink)
@@ -110,7 +112,7 @@ def _embedded(plan: Plan, options: RunOptions, dead_letters: str) -> tuple[Strea
         if not all(source.is_bounded for source in sources):
             names = ", ".join(options.source)
             print(f"follows {names}; state {'memory:' if options.dry_run else address}", file=sys.stderr)
-        told = stack.enter_context(_progress())
+        told = _both(stack.enter_context(_progress()), _warnings())
         if options.metrics_port is not None:
             from pipelines.metrics import serve_metrics
 
@@ -135,6 +137,19 @@ def _both(one: Callable[[StreamReport], None], other: Callable[[StreamReport], N
     def told(report: StreamReport) -> None:
         one(report)
         other(report)
+
+    return told
+
+
+def _warnings() -> Callable[[StreamReport], None]:
+    """Warns on stderr of each view none of whose rows can be made, when that begins."""
+    console, known = Console(stderr=True, soft_wrap=True, highlight=False), set[str]()
+
+    def told(report: StreamReport) -> None:
+        for name in report.failures.keys() - known:
+            console.print(Text(f"warning: {report.failures[name]}", style="bold red"))
+        known.clear()
+        known.update(report.failures)
 
     return told
 

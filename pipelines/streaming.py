@@ -22,10 +22,11 @@ from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOpt
 from boiler_beam.connectors import open_source
 from boiler_beam.connectors.base import Control, Sink, Source
 from boiler_beam.engine.follow import StreamReport
-from boiler_beam.engine.write import Prune, refusal_to_prune
+from boiler_beam.engine.write import Prune, nothing_made, refusal_to_prune
 from boiler_beam.errors import UsageError
 from boiler_beam.events import Row, Stamp
 from boiler_beam.plan import Plan, refuse_main
+from boiler_beam.steps.keyed.wire import decode_letter
 from pipelines.beam import LOCAL_RUNNERS, THIS_MACHINE, pipeline_on, plain_errors, workers_are_elsewhere
 from pipelines.options import RunOptions, sink_of, write_options
 from transforms import (
@@ -125,6 +126,10 @@ def run_streaming(
             report.rows = {view.name: sum(1 for _ in sink.standing(view.target)) for view in plan.views}
         else:
             _prune(plan, sink, controls, _left(left), counts, options.prune, report)
+    for name, rows in report.rows.items():
+        found = nothing_made(name, counts.get(f"{name}/failed", 0), 0, report.refused.get(name, 0), 0)
+        if found is not None and not rows:
+            report.failures[name] = found
     return report
 
 
@@ -150,8 +155,15 @@ def _write(streamed: dict[str, Any], plan: Plan, sink: Sink, options: RunOptions
         rows = streamed.pop("rows")
         how = replace(write_options(options, plan), writers=_workers(rows.pipeline.options))
         refused = rows | "WriteRows" >> WriteToFirestore(sink.rest, how)
+        kept = refused | "Refused" >> beam.Map(_path_of).with_output_types(str)
         streamed["dead_letters"] = [streamed["dead_letters"], refused] | "AllDeadLetters" >> beam.Flatten()
+        streamed["left"] = [streamed["left"], kept] | "AllLeft" >> beam.Flatten()
     streamed | "Write" >> AppendRows(plan.name, outlet)
+
+
+def _path_of(letter: bytes) -> str:
+    """The path of a row that was refused: what stands there stays."""
+    return decode_letter(letter).path or ""
 
 
 def _workers(options: PipelineOptions) -> int:
@@ -254,6 +266,7 @@ def _report(plan: Plan, counts: Mapping[str, int]) -> StreamReport:
         documents=counts.get("documents", 0),
         written={name: counts.get(f"{name}/written", 0) for name in names},
         deleted={name: counts.get(f"{name}/deleted", 0) for name in names},
+        refused={name: number for name in names if (number := counts.get(f"{name}/refused", 0))},
         dead_letters=counts.get("dead_letters", 0),
         late=counts.get("late", 0),
         newest=counts["newest"],

@@ -12,7 +12,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 # Each may import itself and what stands before it.
 ORDER = [
-    "boiler_beam.errors", "boiler_beam.values", "boiler_beam.compare", "boiler_beam.events", "boiler_beam.models", "boiler_beam.views",
+    "boiler_beam.errors", "boiler_beam.raised", "boiler_beam.values", "boiler_beam.compare", "boiler_beam.events",
+    "boiler_beam.models", "boiler_beam.views",
     "boiler_beam.plan", "boiler_beam.connectors", "boiler_beam.steps", "boiler_beam.engine", "boiler_beam.oracle",
     "boiler_beam.testing", "boiler_beam.samples", "boiler_beam.relay", "transforms", "pipelines",
 ]  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -14,13 +14,14 @@ from apache_beam.metrics import Metrics
 from apache_beam.transforms.userstate import ReadModifyWriteStateSpec
 
 from boiler_beam.connectors import open_sink
+from boiler_beam.events import DeadLetter, Row
 from boiler_beam.plan import PlanName, load_plan
 from boiler_beam.steps.keyed.wire import decode_letter, decode_row
 from transforms.letters import letters_of_a_worker
 from transforms.stateful import KEYED, LEFT, LETTERS, ROWS
 from transforms.write import NAMESPACE
 
-__all__ = ["AppendRows", "Outlet"]
+__all__ = ["AppendRows", "Outlet", "count_rows"]
 
 
 _ROW, _LETTER, _LEFT = b"r", b"d", b"l"
@@ -95,19 +96,35 @@ class _Append(beam.DoFn):  # type: ignore[misc]
         if not self.came:
             return
         targets = {view.name: view.target for view in load_plan(self.views).views}
-        rows, letters = [], letters_of_a_worker(self.outlet.dead_letters, is_remote=self.outlet.is_remote)
-        with closing(letters):
-            for data in self.came:
-                kind, rest = data[:1], data[1:]
-                if kind == _ROW:
-                    view, row = decode_row(rest)
-                    rows.append((targets[view], row))
-                    Metrics.counter(NAMESPACE, f"{view}/{'deleted' if row.fields is None else 'written'}").inc()
-                elif kind == _LETTER:
-                    letters.write(decode_letter(rest))
-                else:
-                    with open(self.outlet.left, "a", encoding="utf-8") as file:
-                        file.write(json.dumps(rest.decode()) + "\n")
+        rows, letters, left = [], [], list[str]()
+        for data in self.came:
+            kind, rest = data[:1], data[1:]
+            if kind == _ROW:
+                rows.append(decode_row(rest))
+            elif kind == _LETTER:
+                letters.append(decode_letter(rest))
+            else:
+                left.append(rest.decode())
         if rows:
             with open_sink(self.outlet.sink).stream(list(targets.values())) as writer:
-                writer.write(rows)
+                refused = writer.write([(targets[view], row) for view, row in rows]) or ()
+            count_rows(rows, refused)
+            letters += refused
+            left += [letter.path for letter in refused if letter.path is not None]
+        if left and self.outlet.left:
+            with open(self.outlet.left, "a", encoding="utf-8") as file:
+                file.writelines(json.dumps(path) + "\n" for path in left)
+        with closing(letters_of_a_worker(self.outlet.dead_letters, is_remote=self.outlet.is_remote)) as place:
+            for letter in letters:
+                place.write(letter)
+
+
+def count_rows(rows: Sequence[tuple[str, Row]], refused: Sequence[DeadLetter]) -> None:
+    """Counts what became of rows, each with its view's name: those that were refused are dead letters."""
+    paths, views = {letter.path for letter in refused}, {row.path: view for view, row in rows}
+    for view, row in rows:
+        if row.path not in paths:
+            Metrics.counter(NAMESPACE, f"{view}/{'deleted' if row.fields is None else 'written'}").inc()
+    for letter in refused:
+        Metrics.counter(NAMESPACE, f"{views[letter.path or '']}/refused").inc()
+    Metrics.counter(NAMESPACE, "dead_letters").inc(len(refused))

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import apache_beam as beam
 from apache_beam import pvalue
@@ -30,7 +30,7 @@ from boiler_beam.steps.stream import StreamPlan
 from boiler_beam.steps.stream.messages import Message
 from transforms.write import NAMESPACE
 
-__all__ = ["KEYED", "LEFT", "LETTERS", "ROWS", "Behavior", "Outputs", "numbered", "stateful"]
+__all__ = ["KEYED", "LEFT", "LETTERS", "ROWS", "Behavior", "Outputs", "Roles", "numbered", "stateful"]
 
 KEYED = tuple[bytes, bytes]
 """Elements between stages: a key, and a message."""
@@ -64,6 +64,18 @@ class Behavior:
     since_micros: int = 0
 
 
+class Roles(NamedTuple):
+    """What one stage does for all that read the same documents.
+
+    Attributes:
+        is_counting: Whether it counts them.
+        reports: The labels of the view's stages that tell what is wrong with one.
+    """
+
+    is_counting: bool
+    reports: frozenset[str]
+
+
 @lru_cache(maxsize=16)
 def numbered(view: PlanName) -> StreamPlan:
     """The plan of one view."""
@@ -95,6 +107,8 @@ class Outputs:
     def refuse(self, letter: DeadLetter, /) -> None:
         """See `Output`."""
         Metrics.counter(NAMESPACE, "dead_letters").inc()
+        if letter.stage == "render":
+            Metrics.counter(NAMESPACE, f"{self.plan.plan.views[0].name}/failed").inc()
         if letter.stage == "decode" and letter.path is not None:
             for family in self.plan.plan.families_of(letter.path):
                 Metrics.counter(NAMESPACE, f"dead {self.plan.plan.families[family].pattern.text}").inc()
@@ -177,9 +191,8 @@ def _timer(what: str, stage: str, domain: str = TimeDomain.WATERMARK) -> TimerSp
 class _Stateful(beam.DoFn):  # type: ignore[misc]
     """Base: one stage over Beam's state."""
 
-    def __init__(self, view: PlanName, label: str, level: int, behavior: Behavior, *, is_counting: bool) -> None:
-        self.view, self.label, self.level, self.behavior = view, label, level, behavior
-        self.is_counting = is_counting
+    def __init__(self, view: PlanName, label: str, level: int, behavior: Behavior, roles: Roles) -> None:
+        self.view, self.label, self.level, self.behavior, self.roles = view, label, level, behavior, roles
 
     def default_label(self) -> str:
         """A part of the stage's label, which must not follow the class."""
@@ -187,11 +200,12 @@ class _Stateful(beam.DoFn):  # type: ignore[misc]
 
     def setup(self) -> None:
         """Makes the stage, once for each worker's copy."""
-        self.outputs = Outputs(numbered(self.view), is_counting=self.is_counting)
+        self.outputs = Outputs(numbered(self.view), is_counting=self.roles.is_counting)
         behavior = self.behavior
         clock = None if behavior.is_durable else _now_micros
         plan, outputs = self.outputs.plan, self.outputs
-        self.stage = stages(plan, outputs, behavior.generation, clock, self._horizon)[self.label]
+        known = stages(plan, outputs, behavior.generation, clock, self._horizon, self.roles.reports)
+        self.stage = known[self.label]
 
     def _take(self, element: KEYED, head: Any, *bags: Any) -> list[Any]:
         key, data = element
@@ -464,7 +478,7 @@ def _of_commits(name: str) -> type[_Stateful]:
     return OfCommits
 
 
-def stateful(stage: Stage, view: PlanName, level: int, behavior: Behavior, *, is_counting: bool) -> beam.DoFn:
+def stateful(stage: Stage, view: PlanName, level: int, behavior: Behavior, roles: Roles) -> beam.DoFn:
     """What carries a stage."""
     name = f"{stage.plan.plan.views[0].name}/{stage.label}"
     kind: type[_Stateful]
@@ -476,4 +490,4 @@ def stateful(stage: Stage, view: PlanName, level: int, behavior: Behavior, *, is
         kind = _WithTiers
     else:
         kind = (_with_logs if stage.number_of_logs else _with_head)(name)
-    return kind(view, stage.label, level, behavior, is_counting=is_counting)
+    return kind(view, stage.label, level, behavior, roles)

@@ -16,11 +16,11 @@ from apache_beam import pvalue
 from boiler_beam.events import Change
 from boiler_beam.plan import Fixed, Plan, PlanName, Reference
 from boiler_beam.steps.keyed.posting import CLAIM, ROW, address, addresses_of_change
-from boiler_beam.steps.keyed.stages import stages
+from boiler_beam.steps.keyed.stages import reporting, stages
 from boiler_beam.steps.keyed.wire import decode_event, encode, key_bytes
 from boiler_beam.steps.stream import StreamPlan
 from boiler_beam.steps.stream.messages import Doubted
-from transforms.stateful import KEYED, LEFT, LETTERS, ROWS, Behavior, Outputs, numbered, stateful
+from transforms.stateful import KEYED, LEFT, LETTERS, ROWS, Behavior, Outputs, Roles, numbered, stateful
 
 __all__ = ["FollowView", "FollowViews"]
 
@@ -46,8 +46,10 @@ class FollowViews(beam.PTransform):  # type: ignore[misc]
         """Builds it on a PCollection of bytes of changes."""
         counted: set[str] = set()
         outcomes = []
-        for name, one in self.views:
-            follow = FollowView(one, self.behaviors[name], _counting(numbered(one), counted))
+        reports = reporting([numbered(one) for _, one in self.views])
+        for (name, one), labels in zip(self.views, reports, strict=True):
+            counting = _counting(numbered(one), counted)
+            follow = FollowView(one, self.behaviors[name], counting, labels)
             outcomes.append(changes | name >> follow)
         return {name: [one[name] for one in outcomes] | name >> beam.Flatten() for name in (ROWS, LETTERS, LEFT)}
 
@@ -70,11 +72,19 @@ class FollowView(beam.PTransform):  # type: ignore[misc]
         view: The plan of one view, importable on the workers.
         behavior: See there.
         counting: The stages that count documents.
+        reports: The stages that tell what is wrong with a document; None: those that do where this view is alone.
     """
 
-    def __init__(self, view: PlanName, behavior: Behavior, counting: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        view: PlanName,
+        behavior: Behavior,
+        counting: frozenset[str] = frozenset(),
+        reports: frozenset[str] | None = None,
+    ) -> None:
         super().__init__()
         self.view, self.behavior, self.counting = view, behavior, counting
+        self.reports = reporting([numbered(view)])[0] if reports is None else reports
 
     def expand(self, changes: Any) -> dict[str, Any]:
         """Builds it on a PCollection of bytes of changes."""
@@ -89,7 +99,8 @@ class FollowView(beam.PTransform):  # type: ignore[misc]
         for place, label in enumerate(labels):
             later = labels[place + 1 :]
             own = [LETTERS, *([ROWS] if label in (ROW, CLAIM) else []), *([LEFT] if label == ROW else [])]
-            function = stateful(known[label], self.view, place, self.behavior, is_counting=label in self.counting)
+            roles = Roles(label in self.counting, self.reports)
+            function = stateful(known[label], self.view, place, self.behavior, roles)
             stage = arriving[label] | f"{label}/Flatten" >> beam.Flatten()
             outputs = stage | label >> _outputs(function, [*later, *own])
             for other in later:

@@ -16,7 +16,8 @@ from boiler_beam.engine.write import Prune, RowWriter
 from boiler_beam.events import DeadLetter
 from boiler_beam.plan import PlanName, load_plan
 from boiler_beam.steps import taint
-from boiler_beam.steps.messages import Failure, MayBelong, Rendered, Statistics, Unknown, decode_pack
+from boiler_beam.steps.messages import Absent, Failure, MayBelong, Rendered, Statistics, Unknown, decode_pack
+from boiler_beam.steps.missing import Absences
 from transforms.letters import letters_of_a_worker
 from transforms.packs import PACKED
 
@@ -78,7 +79,7 @@ class _Write(beam.DoFn):  # type: ignore[misc]
         _, packs = element
         plan = load_plan(self.views)
         # Counts, and what may belong to any row, are wanted before the first row: the packs are gone through twice.
-        total = Statistics(0, 0, 0, [])
+        total, known = Statistics(0, 0, 0, []), [(0, 0) for _ in plan.families]
         may_belong: list[list[taint.MayBelong]] = [[] for _ in plan.views]
         unknown: list[Unknown] = []
         for message in _messages(packs):
@@ -88,6 +89,8 @@ class _Write(beam.DoFn):  # type: ignore[misc]
                     total.documents += message.documents
                     total.newest_version = max(total.newest_version, message.newest_version)
                     total.invalid_families += message.invalid_families
+                    for place, (valid, invalid) in enumerate(message.known):
+                        known[place] = known[place][0] + valid, known[place][1] + invalid
                 case MayBelong():
                     may_belong[message.view].append(taint.MayBelong(message.document, message.known))
                 case Unknown():
@@ -116,8 +119,14 @@ class _Write(beam.DoFn):  # type: ignore[misc]
                     match message:
                         case Rendered():
                             rows.write(message.view, message.path, message.fields, message.tainted_by)
+                        case Absent():
+                            found = message.lacking, message.absent, message.failed, message.example
+                            rows.absent(message.view, Absences(*found))
                         case Failure():
                             refuse(message.letter)
+                for place, view in enumerate(plan.views):
+                    valid, invalid = known[view.root.family]
+                    rows.absent(place, Absences(), 0 if valid else invalid)
                 dead_roots = [view.root.family in total.invalid_families for view in plan.views]
                 for letter in rows.finish(destination.prune, dead_roots):
                     refuse(letter)
@@ -126,7 +135,8 @@ class _Write(beam.DoFn):  # type: ignore[misc]
         counts = {"changes": total.changes, "documents": total.documents, "dead_letters": letters}
         counts |= {"touched": writer.touched, "drift": writer.drift}
         for report in rows.reports:
-            counts |= {f"{report.view}/{name}": number for name, number in asdict(report).items() if name != "view"}
+            numbers = {name: number for name, number in asdict(report).items() if isinstance(number, int)}
+            counts |= {f"{report.view}/{name}": number for name, number in numbers.items()}
         for name, number in counts.items():
             Metrics.counter(NAMESPACE, name).inc(number)
         yield from ()

@@ -15,6 +15,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 from boiler_beam.connectors.firestore.options import WriteOptions
 from boiler_beam.events import Row
 from boiler_beam.steps.keyed.wire import decode_row, encode_letter
+from transforms.append import count_rows
 from transforms.write import NAMESPACE
 
 __all__ = ["WriteToFirestore"]
@@ -63,15 +64,14 @@ class _Write(beam.DoFn):  # type: ignore[misc]
 
     def start_bundle(self) -> None:
         """Nothing came yet."""
-        self.rows: list[Row] = []
+        self.rows: list[tuple[str, Row]] = []
         self.size = 0
 
     def process(self, element: tuple[bytes, bytes]) -> Iterator[bytes]:
         """Takes a row; writes when there are many."""
         view, row = decode_row(element[1])
-        self.rows.append(row)
+        self.rows.append((view, row))
         self.size += len(element[1])
-        Metrics.counter(NAMESPACE, f"{view}/{'deleted' if row.fields is None else 'written'}").inc()
         if len(self.rows) >= _MOST_ROWS or self.size >= _MOST_BYTES:
             yield from self._written()
 
@@ -82,7 +82,8 @@ class _Write(beam.DoFn):  # type: ignore[misc]
 
     def _written(self) -> list[bytes]:
         before = asdict(self.guard.counts)
-        letters = self.guard.write(self.rows, is_together=self.options.is_together)
+        letters = self.guard.write((row for _, row in self.rows), is_together=self.options.is_together)
+        count_rows(self.rows, letters)
         for name, number in asdict(self.guard.counts).items():
             unit = 1000 if name == "throttled_seconds" else 1
             label = "throttled_millis" if name == "throttled_seconds" else name

@@ -113,6 +113,14 @@ class Source(abc.ABC):
         for split in self.splits():
             yield from self.read(split)
 
+    def place(self, split: str, number: int) -> str | None:
+        """Where the change that `read` gave with this number, from 0, stands, for messages: `file:x.jsonl:17`."""
+        return None
+
+    def place_followed(self, before: str | None, after: str, number: int) -> str | None:
+        """The same of what `follow` gave between two positions."""
+        return None
+
     def follow(self, position: str | None) -> Iterator[tuple[Sequence[Event], str]]:
         """What comes behind a position, in batches, each with the position behind it.
 

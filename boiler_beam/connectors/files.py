@@ -12,6 +12,7 @@ import glob
 import gzip
 import hashlib
 import io
+import logging
 import os
 import time
 import zlib
@@ -41,6 +42,7 @@ class _Line(Change, frozen=True, gc=False):
 _decode = msgspec.json.Decoder(_Line).decode
 _decode_lines = msgspec.json.Decoder(_Line).decode_lines
 _CHUNK_BYTES = 1 << 18
+_log = logging.getLogger("boiler_beam")
 _BEGINNING_BYTES = 4096
 _POLL_SECONDS = 0.05
 
@@ -70,6 +72,7 @@ class FileSource(Source):
 
     def __init__(self, rest: str) -> None:
         super().__init__(rest)
+        self._counter = _LineCounter()
         if not rest:
             raise UsageError(f"{self.uri}: expected a path behind the scheme, got none; fix: write file:PATH")
 
@@ -138,6 +141,20 @@ class FileSource(Source):
             )
         return known.offset
 
+    def place(self, split: str, number: int) -> str:
+        """See `Source`; it is cheap to ask in the order in which they were read."""
+        span, _, path = split.partition(":")
+        return f"file:{path}:{self._counter.line(path, _line_at(path, int(span.partition('-')[0])), number)}"
+
+    def place_followed(self, before: str | None, after: str, number: int) -> str | None:
+        """See `Source`."""
+        old = msgspec.json.decode(before, type=dict[str, _Position]) if before else {}
+        for path, one in msgspec.json.decode(after, type=dict[str, _Position]).items():
+            begin = old[path].offset if path in old else 0
+            if begin < one.offset:
+                return f"file:{path}:{self._counter.line(path, begin, number)}"
+        return None
+
     def read(self, split: str) -> Iterator[Change | DeadLetter]:
         """The changes of the lines that begin in a split."""
         span, _, path = split.partition(":")
@@ -154,6 +171,43 @@ class FileSource(Source):
         except (EOFError, gzip.BadGzipFile, zlib.error, OSError) as error:
             place = f"file:{path}:{number + _lines_before(path, int(begin)) + 1}"
             raise UsageError(f"{place}: expected to read on, got: {error}; fix: make the file whole again") from error
+
+
+class _LineCounter:
+    """Counts lines, for messages alone; goes on from the line that was asked for last."""
+
+    def __init__(self) -> None:
+        self.path, self.begin, self.number = "", 0, -1
+        self.position = self.lines = 0
+        """Behind the line that was asked for last."""
+
+    def line(self, path: str, begin: int, number: int) -> int:
+        """The number, from 1, of a line: among those that are not blank, `number` come before it from a place on."""
+        is_behind = path == self.path and begin == self.begin and number > self.number
+        if not is_behind:
+            if path != self.path or begin < self.position:
+                self.position = self.lines = 0
+            self.path, self.begin, self.number = path, begin, -1
+        with _opened(path) as file:
+            file.seek(self.position)
+            while self.position < begin and (block := file.read(min(begin - self.position, 1 << 20))):
+                self.position += len(block)
+                self.lines += block.count(b"\n")
+            while self.number < number and (line := file.readline()):
+                self.position += len(line)
+                self.lines += 1
+                self.number += bool(line.strip())
+        return self.lines
+
+
+def _line_at(path: str, begin: int) -> int:
+    """Where the first line begins of those that begin in a part of a file."""
+    if not begin:
+        return 0
+    with _opened(path) as file:
+        file.seek(begin - 1)
+        file.readline()
+        return int(file.tell())
 
 
 def _chunks(path: str, begin: int, end: int | None) -> Iterator[bytes]:
@@ -289,12 +343,19 @@ class TailSource(FileSource):
     def follow(self, position: str | None) -> Iterator[tuple[list[Change | DeadLetter], str]]:
         """The lines behind a position: a byte offset, and a digest of the file's beginning."""
         position = position or '[0,""]'
+        if not os.path.exists(self.rest):
+            _log.warning("%s: there is no such file yet: waits until there is one", self.uri)
         while True:
             for batch in self._appended(msgspec.json.decode(position, type=_Position)):
                 position = batch[1]
                 yield batch
             yield [], position
             time.sleep(_POLL_SECONDS)
+
+    def place_followed(self, before: str | None, after: str, number: int) -> str:
+        """See `Source`."""
+        begin = msgspec.json.decode(before, type=_Position).offset if before else 0
+        return f"file:{self.rest}:{self._counter.line(self.rest, begin, number)}"
 
     def _appended(self, at: _Position) -> Iterator[tuple[list[Change | DeadLetter], str]]:
         """The lines that were not read yet; one that its writer did not end waits."""

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 
 from boiler_beam.connectors.base import Sink, Source
 from boiler_beam.connectors.billed import Billed
+from boiler_beam.connectors.located import Located, read_batches
 from boiler_beam.engine.garbage import without_garbage_collection
 from boiler_beam.engine.join import Join
 from boiler_beam.engine.write import Prune, RowWriter, ViewReport
 from boiler_beam.events import DeadLetter
 from boiler_beam.plan import Plan
+from boiler_beam.steps.missing import Absences
 from boiler_beam.steps.newest import NewestVersions
 
 __all__ = ["Progress", "Report", "backfill"]
@@ -49,13 +50,18 @@ class Report:
 
     @property
     def rows(self) -> int:
-        """How many rows were computed."""
+        """How many rows were computed, and stand."""
         return sum(view.rows for view in self.views)
+
+    @property
+    def failures(self) -> list[str]:
+        """The views none of whose rows could be made, although there is what makes some, each with the reason."""
+        return [view.failure for view in self.views if view.failure is not None]
 
     @property
     def refusals(self) -> list[str]:
         """Why rows were not pruned, view by view."""
-        return [f"{view.view}: {view.refused}" for view in self.views if view.refused is not None]
+        return [f"{view.view}: {view.not_pruned}" for view in self.views if view.not_pruned is not None]
 
 
 def backfill(
@@ -83,9 +89,10 @@ def backfill(
     Raises:
         UsageError: A source can't be read or the sink can't be written; nothing was written.
     """
-    report = Report()
+    report, located = Report(), Located()
 
     def count(letter: DeadLetter) -> None:
+        letter = located(letter)
         report.dead_letters += 1
         report.examples.setdefault(letter.code, letter)
         refuse(letter)
@@ -97,11 +104,9 @@ def backfill(
     targets = [view.target for view in plan.views]
     with without_garbage_collection(), sink.backfill(targets) as writer:
         versions = NewestVersions(plan, count)
-        for source, split in splits:
-            changes = iter(source.read(split))
-            while batch := list(islice(changes, _BATCH)):
-                versions.add_all(batch)
-                progress("read", versions.number_of_changes)
+        for batch in read_batches(splits, located):
+            versions.add_all(batch)
+            progress("read", versions.number_of_changes)
         report.changes = versions.number_of_changes
         report.documents = sum(map(len, versions.documents))
         as_of = max([source.read_time or 0 for source in sources]) or versions.newest_version
@@ -109,7 +114,8 @@ def backfill(
         join = Join(plan, versions, count)
         done = 0
         for place, view in enumerate(plan.views):
-            may_belong, computed = join.of_view(view)
+            absences = Absences()
+            may_belong, computed = join.of_view(view, absences)
             rows.may_belong(place, may_belong)
             for row in computed:
                 if row.fields is not None:
@@ -119,6 +125,9 @@ def backfill(
                 done += 1
                 if done % _BATCH == 0:
                     progress("rows", done)
+            family = view.root.family
+            invalid = 0 if versions.documents[family] else len(versions.invalid[family])
+            rows.absent(place, absences, invalid)
         dead = versions.lost.union(family for family, some in enumerate(versions.invalid) if some)
         for letter in rows.finish(prune, [view.root.family in dead for view in plan.views]):
             count(letter)

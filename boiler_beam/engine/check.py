@@ -5,7 +5,7 @@ The first thing that the owner of an old database needs, before the first backfi
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from boiler_beam.events import Change, DeadLetter
@@ -49,13 +49,21 @@ class Checked:
         finding.number += 1
 
 
-def check(plan: Plan, changes: Iterable[Change | DeadLetter], sample: int | None = None) -> list[Checked]:
+def check(
+    plan: Plan,
+    changes: Iterable[Change | DeadLetter],
+    sample: int | None = None,
+    located: Callable[[DeadLetter], DeadLetter] = lambda letter: letter,
+    looked_at: Callable[[NewestVersions], None] = lambda versions: None,
+) -> list[Checked]:
     """Looks at the documents of every collection that the plan reads.
 
     Args:
         plan: The views whose models and references are checked.
         changes: Every version of every document.
         sample: How many documents of each collection are looked at (the first ones); None for all.
+        located: Adds to a dead letter where its line stands.
+        looked_at: Takes the documents, when all were looked at.
 
     Returns:
         What was found in each collection; lines without a path stand under `(unreadable)`.
@@ -66,11 +74,11 @@ def check(plan: Plan, changes: Iterable[Change | DeadLetter], sample: int | None
     def refuse(letter: DeadLetter) -> None:
         places = plan.families_of(letter.path) if letter.path is not None else ()
         for one in [checked[place] for place in places] or [unreadable]:
-            one.add(letter.code, letter.message, letter.path or letter.source or "")
+            one.add(letter.code, letter.message, located(letter).about)
 
     versions = NewestVersions(plan, refuse)
     newest: list[dict[str, tuple[int, bool]]] = [{} for _ in plan.families]  # the version, and whether it is a deletion
-    looked_at: list[set[str]] = [set() for _ in plan.families]
+    chosen: list[set[str]] = [set() for _ in plan.families]
     for change in changes:
         if isinstance(change, DeadLetter):
             refuse(change)
@@ -79,14 +87,15 @@ def check(plan: Plan, changes: Iterable[Change | DeadLetter], sample: int | None
         for place in places:
             version = change.version, change.is_deleted
             newest[place][change.path] = max(version, newest[place].get(change.path, version))
-            if sample is None or len(looked_at[place]) < sample:
-                looked_at[place].add(change.path)
-        if any(change.path in looked_at[place] for place in places):
+            if sample is None or len(chosen[place]) < sample:
+                chosen[place].add(change.path)
+        if any(change.path in chosen[place] for place in places):
             versions.add(change)
     seen = [{path for path, (_, is_deleted) in one.items() if not is_deleted} for one in newest]
     for place, one in enumerate(checked):
         one.documents, one.paths = len(versions.documents[place]), len(seen[place])
     _find_dangling(plan, versions, seen, checked)
+    looked_at(versions)
     return [one for one in [*checked, unreadable] if one.paths or one.findings]
 
 

@@ -12,22 +12,25 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import msgspec
 
 from boiler_beam.connectors.base import Sink, Source, StreamWriter
 from boiler_beam.connectors.billed import Billed
 from boiler_beam.connectors.dead_letters import DeadLetterWriter
+from boiler_beam.connectors.located import Located
 from boiler_beam.engine.garbage import rare_garbage_collection
 from boiler_beam.engine.generations import Generations
 from boiler_beam.engine.intake import Gathered, gathered
 from boiler_beam.engine.reorder import Reorder
 from boiler_beam.engine.state.base import Entry, Progress, State
 from boiler_beam.engine.stream import Stream
-from boiler_beam.engine.write import Prune
+from boiler_beam.engine.write import Prune, nothing_made
 from boiler_beam.errors import BoilerBeamError, UsageError
 from boiler_beam.events import Change, Complete, DeadLetter, Event, Row, Touch, View
-from boiler_beam.plan import Plan
+from boiler_beam.plan import Plan, Root
+from boiler_beam.steps.missing import Absences
 from boiler_beam.steps.newest import dead_letter_of, families_lost
 
 __all__ = ["Following", "Settings", "StreamReport", "follow"]
@@ -41,6 +44,10 @@ _TOUCH_SECONDS = 5.0
 """How often the sink is asked for touches."""
 _COMPLETE = "complete "
 """Begins the names of facts: as of when a collection was last known whole."""
+_NOT_GIVEN = ("filling", "rebuilding", "giving")
+"""The stages of a view whose rows are not all in the sink."""
+_LOOKED_AT = 1_000
+"""Rows that are looked at for documents that they lack, of a view none of whose rows stands."""
 _POSITION_SECONDS, _ALIVE_SECONDS = 1.0, 60.0
 """How often a position, and that the program lives, are written down while nothing comes."""
 
@@ -71,12 +78,15 @@ class StreamReport:
         documents: How many documents are known, in all runs over this state; deleted ones are not counted.
         written: Of each view, how many rows were written.
         deleted: Of each view, how many rows were deleted.
+        refused: Of each view, how many rows the sink will never take: they are neither written nor deleted.
         rows: Of each view, how many rows stand.
         dead_letters: How many inputs and rows were refused.
         examples: The first dead letter of each code.
         late: How many changes came later than allowed, and were not held for their commits.
         dirty: How many rows the last transaction rendered.
         silent: The views none of whose rows is given yet, because their documents are not all in.
+        is_ready: Whether all rows that there were at the beginning, or when the bounded sources ended, are in the sink.
+        failures: By name, the views none of whose rows could be made although something makes some: what to tell of it.
         newest: The newest version seen, in microseconds since the epoch.
         refusals: Why rows were not pruned, view by view.
         billed: What Firestore bills for, in this run.
@@ -87,12 +97,15 @@ class StreamReport:
     documents: int = 0
     written: dict[str, int] = field(default_factory=dict)
     deleted: dict[str, int] = field(default_factory=dict)
+    refused: dict[str, int] = field(default_factory=dict)
     rows: dict[str, int] = field(default_factory=dict)
     dead_letters: int = 0
     examples: dict[str, DeadLetter] = field(default_factory=dict)
     late: int = 0
     dirty: int = 0
     silent: list[str] = field(default_factory=list)
+    is_ready: bool = False
+    failures: dict[str, str] = field(default_factory=dict)
     newest: int = 0
     refusals: list[str] = field(default_factory=list)
     billed: Billed = field(default_factory=Billed)
@@ -166,7 +179,8 @@ class Following:
         for source in [*self.unbounded, *self.bounded]:  # what comes while a snapshot is read is not to be missed
             source.prepare(plan.collections)
         self._check_sources(was_new)
-        self.stream = Stream(plan, self.letters.append, state.open(plan))
+        self._located = Located()
+        self.stream = Stream(plan, lambda letter: self.letters.append(self._located(letter)), state.open(plan))
         self.stream.network.down.horizon = state.facts.get("horizon", 0)
         self.generations = Generations(plan, sink, state, self.stream, settings.prune)
         self.generations.begin()
@@ -183,6 +197,8 @@ class Following:
         if any(source.has_snapshot for source in self.unbounded):
             self._waited = {pattern for place, pattern in enumerate(plan.collections) if self._complete[place] < 0}
         self._last_event = self._last_commit = self._last_touches = clock()
+        self._is_doubting = False
+        """Whether a row was refused since the last transaction."""
         self._asked: frozenset[str] = frozenset()
         """The paths of rows that were asked for by the sink, and may wait to be written."""
         state.commit(Progress())
@@ -267,6 +283,34 @@ class Following:
                 self._commit(self.generations.prune())
             else:
                 self._commit(Progress(entries=entries))
+        is_given = self._behind is None and not self._waited and not self.generations.at(*_NOT_GIVEN)
+        if is_given and not self.report.is_ready:
+            self.report.is_ready = True
+            self._find_failures(is_thorough=True)
+            self.told(self.report)
+
+    def _find_failures(self, *, is_thorough: bool) -> None:
+        """Looks for views of which nothing stands although something makes rows (`report.failures`).
+
+        Args:
+            is_thorough: Whether also for documents that rows lack, which means to look at the rows.
+        """
+        report = self.report
+        for place, view in enumerate(self.plan.views):
+            known = self.state.views[view.name]
+            if known.rows:
+                report.failures.pop(view.name, None)
+                continue
+            absences = self.stream.absences(place, _LOOKED_AT) if is_thorough else Absences()
+            invalid, refused = 0, report.refused.get(view.name, 0)
+            if is_thorough and absences == Absences() and isinstance(view.root, Root) and view.root.where is None:
+                invalid = self.state.facts.get(f"invalid {self.plan.families[view.root.family].pattern.text}", 0)
+            lacking = 0 if absences.absent else absences.lacking
+            found = nothing_made(view.name, known.failing, invalid, refused, lacking, absences.example)
+            if found is not None:
+                report.failures[view.name] = found
+            elif is_thorough:
+                report.failures.pop(view.name, None)
 
     # The loop ---------------------------------------------------------------------------------------------------------
 
@@ -274,6 +318,10 @@ class Following:
         """Follows the sources; see `follow`."""
         self._follow(should_stop)
         self._send(is_last=True)
+        if self._is_doubting:
+            self.state.commit(Progress())
+        if self.report.is_ready:
+            self._find_failures(is_thorough=True)
         return self.report
 
     def _follow(self, should_stop: Callable[[], bool]) -> None:
@@ -288,8 +336,7 @@ class Following:
             self._filled()
         self._work_behind(_BEHIND_SECONDS if self.unbounded else float("inf"))
         for found in self._gathered(self.unbounded, should_stop):
-            found.events = [event for event in found.events if not self._is_past(event)]
-            self._take(found)
+            self._take(found, is_live=True)
             self._work_behind(_BEHIND_SECONDS)
             self._take_touches()
 
@@ -310,17 +357,27 @@ class Following:
         seconds, positions = self.settings.coalesce_seconds, self.positions
         return gathered(sources, positions, seconds, _MOST, self.clock, should_stop)
 
-    def _take(self, found: Gathered) -> None:
+    def _take(self, found: Gathered, *, is_live: bool = False) -> None:
         """What sources gave: into the state and the sink; then they need not keep it."""
-        if not found.events:
+        self._located.begin(found.events, partial(self._place, found))
+        events = [event for event in found.events if not (is_live and self._is_past(event))]
+        if not events:
             return self._idle(found.positions)
         self._last_event = self.clock()
-        complete = [one for one in found.events if isinstance(one, Complete)]
-        self._transact(found.events, {} if complete else found.positions)
+        complete = [one for one in events if isinstance(one, Complete)]
+        self._transact(events, {} if complete else found.positions)
         for one in complete:
             self._completed(one)
         if complete:
             self._transact([], found.positions, is_end=not self._waited)
+        return None
+
+    def _place(self, found: Gathered, number: int) -> str | None:
+        """Where an event stands, for messages."""
+        for events, uri, before, after in found.origins:
+            if number < events:
+                return self.sources[uri].place_followed(before, after, number)
+            number -= events
         return None
 
     def _completed(self, complete: Complete) -> None:
@@ -440,7 +497,7 @@ class Following:
             del self.letters[number:]
             if len(changes) == 1:
                 message = f"a step raised {type(error).__name__}: {error}"
-                self.letters.append(dead_letter_of("row", "step_raised", message, changes[0]))
+                self.letters.append(self._located(dead_letter_of("row", "step_raised", message, changes[0])))
                 return
         for change in changes:
             self._apply([change])
@@ -459,11 +516,13 @@ class Following:
         for name, number in stream.network.take_counts():
             state.facts[name] = state.facts.get(name, 0) + number
         for place, view in enumerate(self.plan.views):
-            state.views[view.name].rows += stream.standing[place]
-            stream.standing[place] = 0
-            report.rows[view.name] = state.views[view.name].rows
+            known = state.views[view.name]
+            known.rows, known.failing = known.rows + stream.standing[place], known.failing + stream.failing[place]
+            stream.standing[place] = stream.failing[place] = 0
+            report.rows[view.name] = known.rows
         state.facts["alive"] = round(self.now() * 1e6)
         state.commit(progress)
+        self._is_doubting = False
         self._send()
         self._last_commit = self.clock()
         self.positions.update(progress.positions)
@@ -471,6 +530,8 @@ class Following:
             self.sources[uri].acknowledge(position)
         report.documents = state.facts.get("documents", 0)
         report.figures = self.sink.figures()
+        if report.is_ready:
+            self._find_failures(is_thorough=False)
         self.told(report)
 
     def _send(self, *, is_last: bool = False) -> None:
@@ -487,8 +548,9 @@ class Following:
         self.writer.may_hold = not is_last
         refused = (self.writer.write(rows) if rows else None) or ()
         held = self.writer.held if rows else frozenset()
+        unwritten = held.union(letter.path for letter in refused if letter.path is not None)
         for view, row in rows:
-            if row.path not in held:
+            if row.path not in unwritten:
                 counts = self.report.deleted if row.fields is None else self.report.written
                 counts[view.name] = counts.get(view.name, 0) + 1
         self._refuse([*(entry.letter for entry in entries if entry.letter is not None), *refused])
@@ -515,4 +577,9 @@ class Following:
         names = {row.path: view.name for view, row in rows}
         for letter in refused:
             if letter.path is not None and letter.path in names:
-                self.stream.doubt(places[names[letter.path]], letter.path)
+                name = names[letter.path]
+                known = self.state.views[name]
+                known.rows -= self.stream.doubt(places[name], letter.path)
+                self.report.rows[name] = known.rows
+                self.report.refused[name] = self.report.refused.get(name, 0) + 1
+                self._is_doubting = True

@@ -15,6 +15,7 @@ from urllib.parse import unquote
 from typing_extensions import assert_never
 
 from boiler_beam.connectors.base import KeyedSource, Source
+from boiler_beam.connectors.located import Located, read_located
 from boiler_beam.connectors.registry import database_of, open_source
 from boiler_beam.engine.join import Join, ViewJoin
 from boiler_beam.errors import BoilerBeamError, UsageError
@@ -22,7 +23,7 @@ from boiler_beam.events import Change, DeadLetter
 from boiler_beam.models import FamilyCodec, path_fields
 from boiler_beam.plan import Edge, Fixed, Group, Reference, Referrers, Root, ViewPlan, compile_plan
 from boiler_beam.plan.fieldpath import FieldPath
-from boiler_beam.steps.functions import FunctionRaised, references
+from boiler_beam.steps.functions import known_references
 from boiler_beam.steps.newest import NewestVersions
 from boiler_beam.values import Database, Ref, decode_fields
 from boiler_beam.views import ViewModel
@@ -35,18 +36,22 @@ def fresh_row(view: type[ViewModel], row_id: str, source: str | Source, at: Mapp
     opened = open_source(source) if isinstance(source, str) else source
     plan = compile_plan([view], database_of([opened]))
     (planned,) = plan.views
-    letters: list[DeadLetter] = []
-    versions = NewestVersions(plan, letters.append)
+    letters, located = list[DeadLetter](), Located()
+    versions = NewestVersions(plan, lambda letter: letters.append(located(letter)))
     if isinstance(opened, KeyedSource):
         _Levels(planned, plan.families, opened, versions).read(row_id)
     else:
         opened.prepare(plan.collections)
-        versions.add_all(change for split in opened.splits() for change in opened.read(split))
+        versions.add_all(read_located([opened], located))
     joined = ViewJoin(Join(plan, versions, letters.append), planned)
-    copies = [copy for own in joined.own() if own.row_id == row_id for copy in joined.copies(own)]
+    makers, read = [own for own in joined.own() if own.row_id == row_id], list(letters)
+    copies = [copy for own in makers for copy in joined.copies(own)]
     wanted = [copy for copy in copies if at.items() <= planned.paths.at(copy.path).items()]
     if any(copy.fields is None or copy.tainted_by for copy in copies):
-        why = "; ".join(f"{letter.path}: {letter.message}" for letter in letters) or "a document is invalid"
+        tainted_by = {path for copy in copies for path in copy.tainted_by}
+        its = [one for one in read if one.path in tainted_by]
+        its += letters[len(read) :]
+        why = "; ".join(f"{letter.about}: {letter.message}" for letter in its) or "a document is invalid"
         raise BoilerBeamError(
             f"{planned.name} {row_id}: expected documents that make a row, got: {why}; fix: correct it"
         )
@@ -80,7 +85,7 @@ class _Levels:
             case Fixed():
                 found = self._get([edge.path])
             case Reference():
-                found = self._get(path for parent in self._parents(edge) for _, path in self._references(edge, parent))
+                found = self._get(path for parent in self._parents(edge) for _, path in known_references(edge, parent))
             case Group():
                 found = self._members(edge, row_id)
             case Referrers():
@@ -97,12 +102,6 @@ class _Levels:
         parent = self.view.by_name[edge.parent or ""]
         documents = self.versions.documents[parent.family]
         return (documents[path] for path in self.paths[parent.name] if path in documents)
-
-    def _references(self, edge: Reference, parent: Any) -> list[tuple[str | None, str]]:
-        try:
-            return references(edge, parent)
-        except FunctionRaised:
-            return []  # the join says so
 
     def _referrers(self, edge: Referrers, parent: str) -> Iterator[Change]:
         inner = path_fields(edge.model).get(edge.by.text)

@@ -24,10 +24,13 @@ class Gathered:
     Attributes:
         events: None where nothing came for a while.
         positions: How far each source was read with them, by URI.
+        origins: Of each batch of a source how many events it had, the source's URI, and the positions before and behind
+            it.
     """
 
     events: list[Event] = field(default_factory=list)
     positions: dict[str, str] = field(default_factory=dict)
+    origins: list[tuple[int, str, str | None, str]] = field(default_factory=list)
 
 
 def gathered(
@@ -52,13 +55,15 @@ def gathered(
         batches = _side_by_side(sources, positions)
     else:
         batches = _in_turn(sources, positions)
-    found, deadline = Gathered(), 0.0
+    found, deadline, before = Gathered(), 0.0, dict(positions)
     with closing(batches):
         for uri, events, position in batches:
             if not found.events:
                 deadline = clock() + seconds
-            found.events += events
-            found.positions[uri] = position
+            if events:
+                found.events += events
+                found.origins.append((len(events), uri, before.get(uri), position))
+            found.positions[uri] = before[uri] = position
             is_end = should_stop()
             if is_end or not found.events or len(found.events) >= most or clock() >= deadline:
                 yield found

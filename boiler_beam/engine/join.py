@@ -19,7 +19,17 @@ from boiler_beam.models import DomainModel
 from boiler_beam.plan import Fixed, Group, Plan, Reference, Referrers, Root, ViewPlan
 from boiler_beam.plan.tree import Edge
 from boiler_beam.steps.claims import Claims
-from boiler_beam.steps.functions import NOTHING, FunctionRaised, contribution, group_ids, is_shown, references, targets
+from boiler_beam.steps.functions import (
+    NOTHING,
+    FunctionRaised,
+    contribution,
+    group_ids,
+    is_shown,
+    known_references,
+    references,
+    targets,
+)
+from boiler_beam.steps.missing import Absences, Unmade, unmade
 from boiler_beam.steps.newest import NewestVersions, dead_letter_of
 from boiler_beam.steps.row import Copy, is_missing, render
 from boiler_beam.steps.taint import MayBelong, marked, suspicion
@@ -41,26 +51,41 @@ class Join:
     """
 
     def __init__(self, plan: Plan, versions: NewestVersions, refuse: Callable[[DeadLetter], None]) -> None:
-        self.plan, self.versions, self.refuse = plan, versions, refuse
+        self.plan, self.versions, self._refuse = plan, versions, refuse
+        self.number_of_letters = 0
 
-    def of_view(self, view: ViewPlan) -> tuple[Sequence[MayBelong], Iterator[Copy]]:
+    def refuse(self, letter: DeadLetter) -> None:
+        """Takes a dead letter."""
+        self.number_of_letters += 1
+        self._refuse(letter)
+
+    def of_view(self, view: ViewPlan, absences: Absences | None = None) -> tuple[Sequence[MayBelong], Iterator[Copy]]:
         """The invalid documents that may belong to any row of a view, and its rows.
 
         Rows have no fields where they can't be known from here: a getter raised, or an invalid document may make them.
+
+        Args:
+            view: The view.
+            absences: Takes why roots, or groups, make no row.
         """
         joined = ViewJoin(self, view)
-        return joined.may_belong, self._rows(joined)
+        return joined.may_belong, self._rows(joined, absences or Absences())
 
-    def _rows(self, joined: ViewJoin) -> Iterator[Copy]:
+    def _rows(self, joined: ViewJoin, absences: Absences) -> Iterator[Copy]:
         view = joined.view
-        if view.paths.is_unique:
-            for own in joined.own():
-                yield from joined.copies(own)
-            return
         claims = Claims(view.name)
         for own in joined.own():
-            for copy in joined.copies(own):
-                claims.add(own.row_id, copy)
+            number = self.number_of_letters
+            copies = joined.copies(own)
+            if self.number_of_letters > number:
+                absences.failed += all(copy.fields is None for copy in copies)
+            elif own.documents and not copies:
+                absences.add(joined.unmade(own))
+            if view.paths.is_unique:
+                yield from copies
+            else:
+                for copy in copies:
+                    claims.add(own.row_id, copy)
         for letter in claims.refused():
             self.refuse(letter)
         yield from claims.settled()
@@ -86,6 +111,7 @@ class ViewJoin:
         self.documents = {edge.name: self._shown(edge) for edge in view.edges}
         self.index = {edge.name: self._index(edge) for edge in view.edges}
         self.contributions = [self._contributions(place) for place in range(len(view.aggregates))]
+        self._try_references()
         self.is_anything_invalid = any(self.versions.invalid[edge.family] for edge in view.edges)
         self.may_belong: list[MayBelong] = []
         self.taints: dict[str, Taints] = {edge.name: self._taints(edge) for edge in view.edges}
@@ -104,6 +130,8 @@ class ViewJoin:
 
     def _shown(self, edge: Edge) -> dict[str, DomainModel]:
         every = self.versions.documents[edge.family]
+        if isinstance(edge, Fixed):
+            every = {edge.path: every[edge.path]} if edge.path in every else {}
         if edge.where is None and edge.order is None and edge.model is self.join.plan.families[edge.family].base:
             return every
         shown = {}
@@ -116,7 +144,7 @@ class ViewJoin:
         return shown
 
     def _index(self, edge: Edge) -> dict[str, list[DomainModel]]:
-        """The documents under each target (referrers) or row id (group)."""
+        """The documents under each target (referrers) or row id (group); what has none is not shown."""
         index: defaultdict[str, list[DomainModel]] = defaultdict(list)
         match edge:
             case Referrers():
@@ -125,12 +153,19 @@ class ViewJoin:
                 keys_of = lambda document: [row for row, _ in group_ids(edge, document)]  # noqa: E731
             case _:
                 return index
-        for document in self.documents[edge.name].values():
+        shown, nowhere = self.documents[edge.name], set()
+        for path, document in shown.items():
+            keys: list[str] = []
             try:
-                for one in keys_of(document):
-                    index[one].append(document)
+                keys = keys_of(document)
             except FunctionRaised as error:
                 self._raised(edge, document, error)
+            for one in keys:
+                index[one].append(document)
+            if not keys:
+                nowhere.add(path)
+        if nowhere:
+            self.documents[edge.name] = {path: one for path, one in shown.items() if path not in nowhere}
         return index
 
     def _contributions(self, place: int) -> dict[str, Any]:
@@ -145,6 +180,17 @@ class ViewJoin:
             except FunctionRaised as error:
                 self._raised(edge, document, error)
         return found
+
+    def _try_references(self) -> None:
+        """Tells which documents do not say what they refer to: each once, however many rows ask it."""
+        for edge in self.view.edges:
+            if not (isinstance(edge, Reference) and edge.field.may_raise):
+                continue
+            for parent in self.documents[edge.parent or ""].values():
+                try:
+                    references(edge, parent)
+                except FunctionRaised as error:
+                    self._raised(self.view.by_name[edge.parent or ""], parent, error)
 
     def _taints(self, edge: Edge) -> Taints:
         """By each path, row id or target the invalid documents that may be there at an edge (S5)."""
@@ -212,6 +258,10 @@ class ViewJoin:
                 return ()
         return render(view, own.row_id, own.key, reach, lambda place: self._aggregate(place, reach), self.join.refuse)
 
+    def unmade(self, own: Own) -> Unmade:
+        """Why a row is not there that something makes."""
+        return unmade(self.view, self.reacher(own.documents))
+
     def _first(self, edge: Edge, documents: dict[str, DomainModel]) -> dict[str, DomainModel]:
         """What a row has of the documents that it reached over an edge."""
         if edge.limit is None or edge.order is None or len(documents) <= edge.limit:
@@ -225,15 +275,8 @@ class ViewJoin:
             lambda: reached_over(edge.parent or ""),
             self.documents[edge.name].get,
             lambda key: index.get(key, ()),
-            self._references,
+            known_references,
         )
-
-    def _references(self, edge: Reference, parent: DomainModel) -> list[tuple[str | None, str]]:
-        try:
-            return references(edge, parent)
-        except FunctionRaised as error:
-            self._raised(self.view.by_name[edge.parent or ""], parent, error)
-            return []
 
     def _aggregate(self, place: int, reach: Callable[[str], dict[str, DomainModel]]) -> Any:
         aggregate = self.view.aggregates[place]
@@ -263,7 +306,7 @@ class ViewJoin:
         match edge:
             case Reference():
                 parents = reach(edge.parent or "").values()
-                return (path for parent in parents for _, path in self._references(edge, parent))
+                return (path for parent in parents for _, path in known_references(edge, parent))
             case Referrers():
                 return reach(edge.parent or "")
             case Fixed():

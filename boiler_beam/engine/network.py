@@ -14,7 +14,7 @@ from boiler_beam.engine.reach import reach
 from boiler_beam.events import Change, DeadLetter
 from boiler_beam.models import DomainModel
 from boiler_beam.plan import Edge, Group, Reference, Root
-from boiler_beam.steps.functions import FunctionRaised, references
+from boiler_beam.steps.functions import known_references
 from boiler_beam.steps.row import store_value
 from boiler_beam.steps.stream import CountWays, Distinct, Down, First, Row, StreamPlan, Up
 from boiler_beam.steps.stream.cells import Cells, RowCell
@@ -233,7 +233,7 @@ class Network:
             case _:
                 assert parent is not None
                 above = parent.name
-                documents = lambda row, over: reach(edge, lambda: over(above), shown, lying, _references)  # noqa: E731
+                documents = lambda row, over: reach(edge, lambda: over(above), shown, lying, known_references)  # noqa: E731
         is_plain = edge.limit is None and edge.order is None and edge.only is None
         if isinstance(edge, Reference) and is_plain and parent is not None and not parent.is_many:
             return Reader(number, documents, _listed(edge, shown), self._bits(number))
@@ -311,14 +311,14 @@ def _listed(edge: Reference, shown: Callable[[str], DomainModel | None]) -> Call
 
     def one(over: Over) -> Any:
         for parent in over(above).values():
-            for _, path in _references(edge, parent):
+            for _, path in known_references(edge, parent):
                 return shown(path)
         return None
 
     def many(over: Over) -> Listed:
         found = Listed({}, {})
         for parent in over(above).values():
-            for key, path in _references(edge, parent):
+            for key, path in known_references(edge, parent):
                 document = shown(path)
                 if document is not None:
                     name = key if is_map else path[path.rfind("/") + 1 :] if is_by_id else path
@@ -327,10 +327,3 @@ def _listed(edge: Reference, shown: Callable[[str], DomainModel | None]) -> Call
         return found
 
     return many if edge.is_many else one
-
-
-def _references(edge: Reference, parent: DomainModel) -> list[tuple[str | None, str]]:
-    try:
-        return references(edge, parent)
-    except FunctionRaised:  # told as a dead letter where the parent was observed
-        return []

@@ -18,10 +18,11 @@ from collections.abc import Callable, Iterable, Iterator
 
 from boiler_beam.engine.network import Network
 from boiler_beam.events import Change, DeadLetter, Row, Stamp
-from boiler_beam.plan import Plan
+from boiler_beam.plan import Group, Plan
+from boiler_beam.steps.missing import Absences, unmade
 from boiler_beam.steps.stream import Claim, Emitted, MemoryCells, StreamPlan
 from boiler_beam.steps.stream.cells import Cells
-from boiler_beam.steps.stream.row import GONE, UNKNOWN, UNTOLD, doubted
+from boiler_beam.steps.stream.row import GONE, UNTOLD, doubted, stands
 
 __all__ = ["Stream"]
 
@@ -40,6 +41,7 @@ class Stream:
         epochs: Of each view: what was given in an earlier epoch is not known to be what the sink holds (S14).
         floor: Of each view, the version that every stamp has at the least: that of a backfill in between (S16).
         standing: Of each view, how many rows more stand than when it was opened.
+        failing: Of each view, how many rows more could not be told when they were rendered last.
     """
 
     def __init__(self, plan: Plan, refuse: Callable[[DeadLetter], None], cells: Cells | None = None) -> None:
@@ -48,7 +50,7 @@ class Stream:
         self.cells: Cells = MemoryCells(numbered) if cells is None else cells
         self.network = Network(numbered, refuse, self.cells)
         self.generations = [1 for _ in plan.views]
-        self.epochs, self.floor, self.standing = ([0 for _ in plan.views] for _ in range(3))
+        self.epochs, self.floor, self.standing, self.failing = ([0 for _ in plan.views] for _ in range(4))
         self._claim = Claim(numbered, refuse)
         self._contested: list[dict[str, int]] = [{} for _ in plan.views]
         """Of each view the paths whose claims changed, with the version that touched them."""
@@ -76,13 +78,21 @@ class Stream:
             if not is_silent:
                 self.network.dirty[place][row_id] = None
 
-    def doubt(self, place: int, path: str) -> None:
-        """The sink refused a row: what stands at its path is not known, and its next change is given (S14)."""
+    def doubt(self, place: int, path: str) -> int:
+        """The sink refused a row: what stands at its path is not known, and its next change is given (S14).
+
+        Returns:
+            How many rows stand less than were counted: 1 where none stood there before.
+        """
         if self._is_unique[place]:
-            self.network.row.touch(self.cells.row(place, self.plan.views[place].paths.row_id_of(path)), path, 0)
+            emitted = self.cells.row(place, self.plan.views[place].paths.row_id_of(path)).emitted
+            last = emitted.get(path)
+            emitted[path] = new = doubted(last, is_refused=True)
         else:
             claim = self.cells.claim(place, path)
-            claim.emitted = doubted(claim.emitted)
+            last = claim.emitted
+            claim.emitted = new = doubted(last, is_refused=True)
+        return int(last is not None and last.digest != GONE and new.digest == GONE)
 
     def rows(self) -> Iterator[tuple[int, Row]]:
         """The dirty rows that differ from what was given of them last, each with its view's place."""
@@ -100,7 +110,9 @@ class Stream:
             cell = cells.row(place, row_id)
             version = max(cell.version, floor)
             over = network.over(place, row_id, cell.values)
+            was_failing = bool(cell.refused)
             copies = render(cell, place, row_id, over, over.value)
+            self.failing[place] += bool(cell.refused) - was_failing
             cell.read = -1 if None in [copy.fields for copy in copies] else over.read
             for path, last, new, fields in emissions(cell, place, copies, version, epoch):
                 if self._is_unique[place]:
@@ -117,9 +129,23 @@ class Stream:
                 yield self._row(place, path, before, *settled)
 
     def _row(self, place: int, path: str, last: Emitted | None, new: Emitted, fields: bytes | None) -> tuple[int, Row]:
-        was_there = last is not None and last.digest not in (GONE, UNTOLD) and last.epoch in (new.epoch, UNKNOWN)
-        self.standing[place] += (fields is not None) - was_there
+        self.standing[place] += (fields is not None) - stands(last, new.epoch)
         return place, Row(path, Stamp(self.generations[place], new.version, new.seq), fields)
+
+    def absences(self, place: int, most: int) -> Absences:
+        """Why rows of a view are not there that something makes, of so many of them at the most."""
+        found, view, looked_at = Absences(), self.plan.views[place], 0
+        for row_id in self.cells.row_ids(place):
+            cell = self.cells.row(place, row_id)
+            over = self.network.over(place, row_id, cell.values)
+            is_there = cell.members > 0 if isinstance(view.root, Group) else bool(over(view.root.name))
+            if not is_there or cell.refused:
+                continue
+            looked_at += 1
+            if looked_at > most:
+                break
+            found.add(unmade(view, over))
+        return found
 
     def left(self, place: int) -> tuple[set[str], set[str]]:
         """The paths of rows that were given in this epoch, and the paths, or masks of paths, of those not told."""

@@ -1,23 +1,43 @@
-"""Why a row is as it is: the documents and versions behind it, and what each contributed."""
+"""Why a row is as it is: the documents and versions behind it, and what each contributed; or why it is not there."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from boiler_beam.engine.join import Join, Own, ViewJoin
-from boiler_beam.errors import UsageError
+from boiler_beam.errors import InvalidDocument, UsageError
 from boiler_beam.events import DeadLetter
-from boiler_beam.plan import Plan
+from boiler_beam.plan import Group, Plan, ViewPlan
+from boiler_beam.plan.tree import Edge
+from boiler_beam.steps.functions import FunctionRaised, group_ids, is_shown
+from boiler_beam.steps.missing import Unmade
 from boiler_beam.steps.newest import NewestVersions
-from boiler_beam.steps.row import is_missing
+from boiler_beam.steps.row import Copy, is_missing
 from boiler_beam.values import encode_wire
 from boiler_beam.views.fold import Count
 
-__all__ = ["why"]
+__all__ = ["Why", "why"]
+
+_MOST = 3
+_NOT_TOLD = "row: not told, because a document or getter that it needs failed; what stands in a sink stays"
 
 
-def why(plan: Plan, versions: NewestVersions, row_path: str, letters: Sequence[DeadLetter] = ()) -> Iterator[str]:
-    """Lines for people: what each edge of a row reached, what was added to its aggregates, and the row itself.
+@dataclass(frozen=True)
+class Why:
+    """What there is to say about a row.
+
+    Attributes:
+        lines: For people.
+        is_there: Whether there is such a row.
+    """
+
+    lines: tuple[str, ...]
+    is_there: bool
+
+
+def why(plan: Plan, versions: NewestVersions, row_path: str, letters: Sequence[DeadLetter] = ()) -> Why:
+    """What each edge of a row reached, what was added to its aggregates, and the row itself; or why there is none.
 
     Args:
         plan: The views.
@@ -32,49 +52,144 @@ def why(plan: Plan, versions: NewestVersions, row_path: str, letters: Sequence[D
     if view is None:
         known = ", ".join(view.paths.template for view in plan.views)
         raise UsageError(f"{row_path}: expected the path of a row, got none of a view; fix: rows are at {known}")
-    raised: list[DeadLetter] = []
-    joined = ViewJoin(Join(plan, versions, raised.append), view)
-    yield f"{row_path} of {view.name}"
-    mask, is_made = view.paths.mask_of(row_path), False
-    for own in joined.own():
-        if view.paths.mask(own.row_id) != mask:
-            continue
-        copies = joined.copies(own)
-        copy = next((one for one in copies if one.path == row_path), None)
-        if copy is None and view.has_paths and not any(one.is_mask for one in copies):
-            continue
-        is_made = True
-        yield from _edges(joined, own)
+    return _Asked(plan, versions, view, row_path, letters).answer()
+
+
+class _Asked:
+    def __init__(
+        self, plan: Plan, versions: NewestVersions, view: ViewPlan, row_path: str, letters: Sequence[DeadLetter]
+    ) -> None:
+        self.plan, self.versions, self.view, self.row_path, self.letters = plan, versions, view, row_path, letters
+        self.raised: list[DeadLetter] = []
+        self.joined = ViewJoin(Join(plan, versions, self.raised.append), view)
+        self.told: list[tuple[Own, Copy]] = []
+        self.untold: list[list[str]] = []
+        self.elsewhere: list[str] = []
+
+    def answer(self) -> Why:
+        mask, makers = self.view.paths.mask_of(self.row_path), 0
+        for own in self.joined.own():
+            if self.view.paths.mask(own.row_id) == mask:
+                makers += 1
+                self._look_at(own)
+        lines = [f"{self.row_path} of {self.view.name}"]
+        for own, copy in sorted(self.told, key=lambda one: one[0].row_id)[:1]:  # the smallest has a contested path
+            lines += [*self._edges(own), f"row: {(copy.fields or b'').decode()}", *self._rivals()]
+            return Why(tuple(lines), True)
+        lines += [line for some in self.untold[:_MOST] for line in some]
+        if len(self.untold) > _MOST:
+            lines.append(f"and {len(self.untold) - _MOST:,} more rows that can't be told may lie there")
+        if not makers:
+            lines.append(f"no row: {self._nothing_makes_it()}")
+        elif not self.untold:
+            where = _some(self.elsewhere, ", ") or "no path"
+            lines.append(f"no row: paths() gives {where}, and not this one")
+        return Why(tuple(lines), False)
+
+    def _look_at(self, own: Own) -> None:
+        """What becomes of one that may make the row."""
+        begin = len(self.raised)
+        copies = self.joined.copies(own)
+        letters = self.raised[begin:]
+        copy = next((one for one in copies if one.path == self.row_path), None)
         if copy is not None and copy.fields is not None:
-            yield f"row: {copy.fields.decode()}"
+            self.told.append((own, copy))
+        elif copy is not None or any(one.is_mask for one in copies):
+            self.untold.append([*self._edges(own), _NOT_TOLD, *self._refused(own), *map(_letter, letters)])
         elif copies:
-            yield "row: not told, because a document or getter that it needs failed; what stands in a sink stays"
-            yield from _refused(joined, own, letters)
-    if not is_made:
-        yield f"no document of {view.root.name} makes it"
-    for letter in raised:
-        if letter.path is not None and letter.stage == "render" and view.target.matches(letter.path):
-            yield f"dead letter {letter.code}: {letter.message}"
+            self.elsewhere += [one.path for one in copies]
+        elif not own.documents:
+            self.untold.append([_NOT_TOLD, *self._refused(own)])
+        elif letters or self.view.paths.is_unique:
+            reason = "what paths() gives makes no path" if letters else self._reason(self.joined.unmade(own))
+            self.untold.append([*self._edges(own), f"no row: {reason}", *map(_letter, letters)])
+
+    def _rivals(self) -> Iterator[str]:
+        _, *others = sorted(own.row_id for own, _ in self.told)
+        for row_id in others:
+            yield f"{row_id!r} wants this path, too: the smallest id has it, the other is a dead letter contested_path"
+
+    def _reason(self, unmade: Unmade) -> str:
+        """Why something makes no row, in full."""
+        if unmade.path is None or not unmade.edge:
+            return str(unmade) if not unmade.edge else f"{unmade}, which is required"
+        edge = self.view.by_name[unmade.edge]
+        named = f"which {unmade.parent} names as" if unmade.parent is not None else "which every row reads as"
+        return f"{unmade.path}, {named} {edge.name}, is required, and {self._absence(edge, unmade.path)}"
+
+    def _absence(self, edge: Edge, path: str) -> str:
+        """Why an edge does not show a document."""
+        versions, family = self.versions, edge.family
+        document, invalid = versions.documents[family].get(path), versions.invalid[family].get(path)
+        if document is None and invalid is not None:
+            try:
+                self.plan.families[family].decode(path, invalid.version, invalid.fields)
+            except InvalidDocument as error:
+                return f"is invalid: {error}"
+        if document is None:
+            change, pattern = versions.changes[family].get(path), self.plan.families[family].pattern.text
+            if change is not None:
+                return f"was deleted at version {change.version}"
+            are_none = not versions.changes[family] and not versions.invalid[family]
+            return "is in none of the sources" + (f", which have no document of {pattern}" if are_none else "")
+        if not isinstance(document, edge.model):
+            return f"is of class {type(document).__name__}, not {edge.model.__name__}"
+        try:
+            is_shown(edge, document)
+        except FunctionRaised as error:
+            return f"is not shown: {error}"
+        return f"is refused by where= of {edge.name}"
+
+    def _nothing_makes_it(self) -> str:
+        """Why there is no root or group of this row."""
+        view, root = self.view, self.view.root
+        if not view.paths.is_unique:
+            return f"no document is there that makes one, of {self.plan.families[root.family].pattern.text}"
+        row_id = view.paths.row_id_of(self.row_path)
+        if not isinstance(root, Group):
+            pattern = self.plan.families[root.family].pattern.text
+            path = row_id if view.paths.root is not None else f"{pattern}/{row_id}"
+            return f"its root {path} {self._absence(root, path)}"
+        hidden, keyless = [], []
+        for path, document in self.versions.documents[root.family].items():
+            try:
+                is_one = any(row_id == one for one, _ in group_ids(root, document))
+            except FunctionRaised as error:
+                keyless.append(f"{path}: {error}")
+                continue
+            if is_one:
+                hidden.append(f"{path}: {self._absence(root, path)}")
+        if hidden:
+            return f"its group has no member that is shown: {_some(hidden, '; ')}"
+        nobody = f"no document of {root.name} has the key {row_id!r} ({root.text})"
+        return nobody + (f"; it can't be told of {_some(keyless, '; ')}" if keyless else "")
+
+    def _refused(self, own: Own) -> Iterator[str]:
+        """The inputs that keep a row from being told."""
+        tainted_by = self.joined.tainted_by(own, self.joined.reacher(own.documents))
+        for letter in self.letters:
+            if letter.stage != "render" and letter.path in tainted_by:
+                yield f"dead letter {letter.code} of {letter.about}: {letter.message}"
+
+    def _edges(self, own: Own) -> Iterator[str]:
+        reach, joined = self.joined.reacher(own.documents), self.joined
+        for edge in joined.view.edges:
+            found = reach(edge.name)
+            lack = ": required, so there is no row" if is_missing(edge, found) else ""
+            yield f"{edge.name}: {len(found):,} document{'' if len(found) == 1 else 's'}{lack}"
+            for path, document in sorted(found.items()):
+                yield f"  {path} at version {document.version}"
+                for place, aggregate in joined.view.aggregates_of[edge.name]:
+                    if path in joined.contributions[place]:
+                        value = encode_wire(joined.contributions[place][path]).decode()
+                        is_count = isinstance(aggregate.fold, Count)
+                        yield f"    counts in {aggregate.name}" if is_count else f"    adds {value} to {aggregate.name}"
 
 
-def _refused(joined: ViewJoin, own: Own, letters: Sequence[DeadLetter]) -> Iterator[str]:
-    """The inputs that keep a row from being told."""
-    tainted_by = joined.tainted_by(own, joined.reacher(own.documents))
-    for letter in letters:
-        if letter.stage != "render" and letter.path in tainted_by:
-            yield f"dead letter {letter.code} of {letter.path}: {letter.message}"
+def _some(texts: Sequence[str], between: str) -> str:
+    more = f" and {len(texts) - _MOST:,} more" if len(texts) > _MOST else ""
+    return between.join(texts[:_MOST]) + more
 
 
-def _edges(joined: ViewJoin, own: Own) -> Iterator[str]:
-    reach = joined.reacher(own.documents)
-    for edge in joined.view.edges:
-        found = reach(edge.name)
-        lack = ": required, so there is no row" if is_missing(edge, found) else ""
-        yield f"{edge.name}: {len(found):,} document{'' if len(found) == 1 else 's'}{lack}"
-        for path, document in sorted(found.items()):
-            yield f"  {path} at version {document.version}"
-            for place, aggregate in joined.view.aggregates_of[edge.name]:
-                if path in joined.contributions[place]:
-                    value = encode_wire(joined.contributions[place][path]).decode()
-                    is_count = isinstance(aggregate.fold, Count)
-                    yield f"    counts in {aggregate.name}" if is_count else f"    adds {value} to {aggregate.name}"
+def _letter(letter: DeadLetter) -> str:
+    return f"dead letter {letter.code}: {letter.message}"

@@ -15,9 +15,10 @@ from typing import Literal
 from boiler_beam.connectors.base import BackfillWriter, Control, Sink
 from boiler_beam.events import DeadLetter, Row, Stamp
 from boiler_beam.plan import ViewPlan
+from boiler_beam.steps.missing import Absences
 from boiler_beam.steps.taint import MayBelong
 
-__all__ = ["Prune", "RowWriter", "ViewReport", "allowed", "refusal_to_prune"]
+__all__ = ["Prune", "RowWriter", "ViewReport", "allowed", "nothing_made", "refusal_to_prune"]
 
 Prune = Literal["safe", "all", "none"]
 SAFE_ROWS, SAFE_SHARE = 10, 0.2
@@ -40,12 +41,18 @@ class ViewReport:
         updated: Rows whose fields or generation changed.
         unchanged: Rows that stand as they were computed.
         deleted: Rows that were pruned.
+        refused: Rows that the sink will never take: neither inserted nor updated; what stood there stays.
         tainted: Rows that were left as they were, because an invalid document may belong to them, or a getter raised.
         newer: Rows that stand with a stamp newer than this backfill's: left as they were.
         kept: Rows that were not computed, and not deleted either.
         kept_newer: Those of them that stand with a stamp newer than this backfill's.
+        lacking: Rows that are not there because a required document is named and not found.
+        absent: Rows that are not there because nobody names a required document, or paths() gave nothing.
+        failed: Rows that are not there because a getter or paths() raised, or gave what makes no row.
+        invalid: How many documents of its root's collection there are, where all of them are invalid.
         refused_dead: 1 where nothing was pruned because a root document is dead.
         refused_many: 1 where nothing was pruned because too many rows would go.
+        example: What one of the lacking rows lacks.
     """
 
     view: str
@@ -53,15 +60,21 @@ class ViewReport:
     updated: int = 0
     unchanged: int = 0
     deleted: int = 0
+    refused: int = 0
     tainted: int = 0
     newer: int = 0
     kept: int = 0
     kept_newer: int = 0
+    lacking: int = 0
+    absent: int = 0
+    failed: int = 0
+    invalid: int = 0
+    example: str = ""
     refused_dead: int = 0
     refused_many: int = 0
 
     @property
-    def refused(self) -> str | None:
+    def not_pruned(self) -> str | None:
         """Why nothing was pruned, or None."""
         if not (self.refused_dead or self.refused_many):
             return None
@@ -69,8 +82,16 @@ class ViewReport:
         return refusal_to_prune("safe", self.kept, standing, is_root_dead=bool(self.refused_dead))
 
     @property
+    def failure(self) -> str | None:
+        """Why none of its rows could be made although something makes some, or None."""
+        if self.rows:
+            return None
+        lacking = 0 if self.absent else self.lacking
+        return nothing_made(self.view, self.failed, self.invalid, self.refused, lacking, self.example)
+
+    @property
     def rows(self) -> int:
-        """How many rows were computed."""
+        """How many rows were computed, and stand."""
         return self.inserted + self.updated + self.unchanged + self.newer
 
 
@@ -78,6 +99,7 @@ class _Standing:
     """What the sink holds of a view: a stamp and a digest of the fields for each path.
 
     Attributes:
+        updated: The paths of rows that are updated.
         masks: The masks of rows whose copies can't all be known, each with the invalid documents that are the reason.
         may_belong: Invalid documents that may belong to any row.
         named: The masks of the rows that were named as tainted.
@@ -89,6 +111,7 @@ class _Standing:
         if control is not None:
             self.generation = control.generation + (control.fingerprint != view.fingerprint)
         self.rows = {row.path: (row.stamp, _digest(row.fields or b"")) for row in sink.standing(view.target)}
+        self.updated: set[str] = set()
         self.masks: dict[str, tuple[str, ...]] = {}
         self.may_belong: list[MayBelong] = []
         self.named: set[str] = set()
@@ -180,6 +203,7 @@ class RowWriter:
                 report.unchanged += 1
                 return
             report.updated += 1
+            standing.updated.add(path)
         self.writer.write(self._targets[place], Row(path, stamp, fields))
 
     def _name(self, place: int, path: str, documents: tuple[str, ...], done: str) -> None:
@@ -211,6 +235,15 @@ class RowWriter:
             template, documents = standing.view.paths.template, tuple(one.document for one in standing.may_belong)
             more = f"{standing.written - _NAMED:,} more rows of the view were written without it"
             self._name(place, template, documents, more)
+
+    def absent(self, place: int, absences: Absences, invalid: int = 0) -> None:
+        """Takes how many rows of the view at this place are not there, and why; how many roots, if all are invalid."""
+        report = self.reports[place]
+        report.lacking += absences.lacking
+        report.absent += absences.absent
+        report.failed += absences.failed
+        report.invalid += invalid
+        report.example = report.example or absences.example
 
     def finish(self, prune: Prune, has_dead_roots: Sequence[bool]) -> Sequence[DeadLetter]:
         """Deletes what was not computed, where that is safe, and makes all stand.
@@ -245,7 +278,44 @@ class RowWriter:
                 holder=holder,
                 backfilled=self.read_time if holder else 0,
             )
-        return self.writer.commit(controls) or ()
+        letters = self.writer.commit(controls) or ()
+        for letter in letters:
+            self._refused(letter.path or "")
+        return letters
+
+    def _refused(self, path: str) -> None:
+        """What was to be done with a row, and was not."""
+        for target, standing, report in zip(self._targets, self._standing, self.reports, strict=True):
+            if not target.matches(path):
+                continue
+            report.refused += 1
+            if path in standing.rows:
+                report.deleted, report.kept = report.deleted - 1, report.kept + 1
+            elif path in standing.updated:
+                report.updated -= 1
+            else:
+                report.inserted -= 1
+
+
+def nothing_made(view: str, failed: int, invalid: int, refused: int, lacking: int, example: str = "") -> str | None:
+    """What to tell of a view without rows; None where that is as it should be.
+
+    Args:
+        view: Its name.
+        failed: How many rows could not be told, because a getter or paths() raised, or gave what makes no row.
+        invalid: How many documents would make rows, where all of them are invalid.
+        refused: How many the sink did not take.
+        lacking: How many lack a required document that is named; 0 where others make no row because none is named.
+        example: What one of these lacks.
+    """
+    parts = [
+        f"{failed:,} failed in a getter or paths()" if failed else "",
+        f"the {invalid:,} documents that would make some are invalid" if invalid else "",
+        f"{refused:,} were refused by the sink" if refused else "",
+        f"{lacking:,} lack a required document" + (f" (e.g. {example})" if example else "") if lacking else "",
+    ]
+    reasons = "; ".join(filter(None, parts))
+    return f"{view}: none of its rows could be made: {reasons}; fix: ask boiler-beam why of one" if reasons else None
 
 
 def allowed(standing: int) -> int:

@@ -23,6 +23,7 @@ import msgspec
 
 from boiler_beam.errors import Mistake
 from boiler_beam.models.declare import name_problem, options_of, stored_as
+from boiler_beam.raised import raised
 from boiler_beam.values import INT64_MAX, INT64_MIN, GeoPoint, Ref
 
 __all__ = [
@@ -336,7 +337,7 @@ def _decoding(where: str, decode: Callable[[Any], Any]) -> Normalize:
         try:
             return decode(value)
         except Exception as error:  # a user's function: whatever it raises makes this document invalid
-            raise ValueError(f"decode= of {where} raised {type(error).__name__}: {error}") from error
+            raise ValueError(f"decode= of {where} raised {raised(error)}") from error
 
     return normalize
 

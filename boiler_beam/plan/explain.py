@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from typing_extensions import assert_never
 
+from boiler_beam.plan.impure import warnings_of
 from boiler_beam.plan.tree import Edge, Fixed, Group, Plan, Reference, Referrers, Root, ViewPlan
 from boiler_beam.views.fold import Collect
 
@@ -40,6 +41,8 @@ def explain(plan: Plan) -> str:
                     lines += _touched(view, edge)
         lines += [f"  note: {note}" for note in family.notes()]
         parts.append("\n".join(lines))
+    if warnings := warnings_of(plan):
+        parts.append("\n".join(f"warning: {warning}" for warning in warnings))
     return "\n\n".join(parts)
 
 

@@ -50,6 +50,7 @@ class FieldPath:
         is_many: Whether it leads through a list or map.
         is_map: Whether it is one map of values, whose keys then name them.
         is_optional: Whether a value may be null.
+        may_raise: Whether it leads through a property, which a user wrote.
         read: The values of a document, each with its key in a map or None; nulls are left out.
     """
 
@@ -58,6 +59,7 @@ class FieldPath:
     is_many: bool
     is_map: bool
     is_optional: bool
+    may_raise: bool
     read: Values = field(compare=False, repr=False)
 
 
@@ -70,9 +72,10 @@ def field_path(model: type, text: str) -> FieldPath:
     names = text.split(".")
     steps: list[str | None] = []  # an attribute's name, or None: each item of a list or map
     kinds: list[str] = []
-    is_optional = False
+    is_optional = may_raise = False
     annotation: Any = model
     for position, name in enumerate(names):
+        may_raise = may_raise or _is_property(annotation, name)
         annotation = _attribute(annotation, name, model, ".".join(names[:position]))
         steps.append(name)
         while True:
@@ -89,7 +92,7 @@ def field_path(model: type, text: str) -> FieldPath:
                 break
             steps.append(None)
     is_map = kinds == ["map"] and steps[-1] is None
-    return FieldPath(text, annotation, bool(kinds), is_map, is_optional, _reader(steps, kinds, is_map))
+    return FieldPath(text, annotation, bool(kinds), is_map, is_optional, may_raise, _reader(steps, kinds, is_map))
 
 
 def value_reader(model: type, text: str, word: str = "") -> Callable[[Any], Any]:
@@ -205,6 +208,11 @@ def _unwrap(annotation: Any) -> tuple[Any, bool]:
             annotation = annotation.__supertype__
         else:
             return annotation, is_optional
+
+
+def _is_property(holder: Any, name: str) -> bool:
+    is_ours = name == "doc_id" and isinstance(holder, type) and issubclass(holder, DomainModel)
+    return isinstance(getattr(holder, name, None), property) and not is_ours
 
 
 def _attribute(holder: Any, name: str, model: type, before: str) -> Any:

@@ -11,11 +11,12 @@ import types
 from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 
-__all__ = ["attributes_read", "edges_read"]
+__all__ = ["PASSED_OVER", "attributes_read", "edges_read", "nested"]
 
 _LOADS_OF_SELF = {"LOAD_FAST", "LOAD_DEREF", "LOAD_FAST_CHECK", "LOAD_FAST_BORROW"}
 _ATTRIBUTES = {"LOAD_ATTR", "LOAD_METHOD"}
-_PASSED_OVER = {"CACHE", "PRECALL", "PUSH_NULL", "RESUME", "NOP"}
+PASSED_OVER = {"CACHE", "PRECALL", "PUSH_NULL", "RESUME", "NOP"}
+"""Steps that load and call nothing."""
 
 
 def edges_read(functions: Iterable[Callable[..., object]], edges: Iterable[str]) -> frozenset[str]:
@@ -39,8 +40,8 @@ def attributes_read(function: Callable[..., object]) -> frozenset[str]:
     if code is None or not code.co_argcount:
         return frozenset()
     self_name, found = code.co_varnames[0], set()
-    for inner in _nested(code):
-        steps = [one for one in dis.get_instructions(inner) if one.opname not in _PASSED_OVER]
+    for inner in nested(code):
+        steps = [one for one in dis.get_instructions(inner) if one.opname not in PASSED_OVER]
         for step, follower in pairwise(steps):
             loaded = step.argval[-1] if isinstance(step.argval, tuple) and step.argval else step.argval
             if (
@@ -55,8 +56,8 @@ def attributes_read(function: Callable[..., object]) -> frozenset[str]:
 def _reads(code: types.CodeType, self_name: str) -> set[str] | None:
     """The attributes of `self.store` that the code loads; None where that can't be told."""
     found: set[str] = set()
-    for inner in _nested(code):
-        steps = [one for one in dis.get_instructions(inner) if one.opname not in _PASSED_OVER]
+    for inner in nested(code):
+        steps = [one for one in dis.get_instructions(inner) if one.opname not in PASSED_OVER]
         for place, step in enumerate(steps):
             if step.opname in _ATTRIBUTES and _name(step) == "store":
                 follower = steps[place + 1]
@@ -80,8 +81,9 @@ def _name(step: dis.Instruction) -> str:
     return str(step.argval)
 
 
-def _nested(code: types.CodeType) -> Iterator[types.CodeType]:
+def nested(code: types.CodeType) -> Iterator[types.CodeType]:
+    """A code, and that of the functions, lambdas and comprehensions in it."""
     yield code
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
-            yield from _nested(constant)
+            yield from nested(constant)

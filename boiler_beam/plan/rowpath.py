@@ -128,18 +128,18 @@ class RowPath:
         pairs = zip(mask.split("/"), self._segments, strict=True)
         return "/".join([one or placeholder for one, placeholder in pairs])
 
-    def yielded(self, view: str, value: Any) -> dict[str, str]:
-        """What `paths()` yielded for one copy, checked.
+    def yielded(self, where: str, value: Any) -> dict[str, str]:
+        """What `paths()` (`where`: named as in messages) yielded for one copy, checked.
 
         Raises:
             RenderError: It is no dict of the placeholders (`getter_raised`), or makes no path (`bad_path`).
         """
         if not isinstance(value, Mapping) or set(value) != set(self.given):
             wanted = "{" + ", ".join(f"{name!r}: ..." for name in self.given) + "}"
-            raise RenderError("getter_raised", f"{view}.paths: expected to yield {wanted}, got {value!r}")
-        return {name: self._segment(view, name, one) for name, one in value.items()}
+            raise RenderError("getter_raised", f"{where}: expected to yield {wanted}, got {value!r}")
+        return {name: self._segment(where, name, one) for name, one in value.items()}
 
-    def _segment(self, view: str, name: str, value: Any) -> str:
+    def _segment(self, where: str, name: str, value: Any) -> str:
         if isinstance(value, Enum):
             value = value.value
         text = str(value) if type(value) is int else value
@@ -151,7 +151,7 @@ class RowPath:
         elif len(text.encode("utf-8", "surrogatepass")) > MAX_ID_BYTES:
             problem = f"an id of at most {MAX_ID_BYTES} bytes"
         if problem is not None:
-            raise RenderError("bad_path", f"{view}.paths: expected {name} to be {problem}, got {value!r}")
+            raise RenderError("bad_path", f"{where}: expected {name} to be {problem}, got {value!r}")
         return str(text)
 
 

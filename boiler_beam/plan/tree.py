@@ -246,8 +246,20 @@ class Plan:
         return f"Plan({', '.join(view.name for view in self.views)})"
 
     @cached_property
-    def _found(self) -> dict[str, tuple[int, ...]]:
+    def _found(self) -> dict[str, tuple[tuple[int, ...], bool]]:
         return {}
+
+    @cached_property
+    def _fixed(self) -> dict[int, frozenset[str]]:
+        """Of each family that `document()` alone reads, the paths that it names."""
+        read: dict[int, list[Edge]] = {place: [] for place in range(len(self.families))}
+        for _, edge in self.edges():
+            read[edge.family].append(edge)
+        return {
+            place: frozenset(edge.path for edge in edges if isinstance(edge, Fixed))
+            for place, edges in read.items()
+            if all(isinstance(edge, Fixed) for edge in edges)
+        }
 
     @property
     def collections(self) -> list[str]:
@@ -255,15 +267,22 @@ class Plan:
         return [family.pattern.text for family in self.families]
 
     def families_of(self, path: str) -> tuple[int, ...]:
-        """The families (places in `families`) that a document at this path belongs to."""
+        """The families (places in `families`) that a document at this path belongs to.
+
+        A family of which views read single documents alone has no others: what lies beside them in `config` may be
+        of any shape.
+        """
         collection = path[: path.rfind("/")]
         if "/" in collection:
             collection = "/".join(path.split("/")[::2])  # without the ids of its parents
         found = self._found.get(collection)
         if found is None:
-            found = tuple(i for i, family in enumerate(self.families) if family.pattern.match(path) is not None)
-            self._found[collection] = found
-        return found
+            some = tuple(i for i, family in enumerate(self.families) if family.pattern.match(path) is not None)
+            found = self._found[collection] = some, not self._fixed.keys().isdisjoint(some)
+        places, has_fixed = found
+        if not has_fixed:
+            return places
+        return tuple(place for place in places if path in self._fixed.get(place, (path,)))
 
     def edges(self) -> Iterator[tuple[int, Edge]]:
         """All edges, each with its view's place."""

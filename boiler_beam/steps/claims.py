@@ -10,7 +10,13 @@ from collections.abc import Iterator
 from boiler_beam.events import DeadLetter
 from boiler_beam.steps.row import Copy
 
-__all__ = ["Claims"]
+__all__ = ["Claims", "contested"]
+
+
+def contested(view: str, path: str, row_id: str) -> DeadLetter:
+    """The dead letter of a row whose path another one has; which one may change as rows come and go."""
+    message = f"{view}: expected a row path of its own for {row_id!r}, got one that a row with a smaller id wants, too"
+    return DeadLetter(stage="claim", code="contested_path", message=message, path=path)
 
 
 class Claims:
@@ -19,10 +25,11 @@ class Claims:
     >>> claims = Claims("Profile")
     >>> claims.add("u2", Copy("names/ann", b"{}"))
     >>> claims.add("u1", Copy("names/ann", None))
-    >>> list(claims.settled())
-    [Copy(path='names/ann', fields=None, tainted_by=())]
+    >>> list(claims.settled()), [letter.message for letter in claims.refused()]
+    ([Copy(path='names/ann', fields=None, tainted_by=())], [])
+    >>> claims.add("u3", Copy("names/ann", b"{}"))
     >>> [letter.message for letter in claims.refused()]
-    ["Profile: expected a row path of its own for 'u2', got that of 'u1'"]
+    ["Profile: expected a row path of its own for 'u3', got one that a row with a smaller id wants, too"]
     """
 
     def __init__(self, view: str) -> None:
@@ -49,9 +56,7 @@ class Claims:
             yield claims[min(claims)]._replace(tainted_by=tuple(sorted(self._taints.get(path, ()))))
 
     def refused(self) -> Iterator[DeadLetter]:
-        """The dead letters of the others."""
+        """The dead letters of the others; a row that can't be told takes the path from none that can."""
         for path, claims in self._claims.items():
-            winner, *others = sorted(claims)
-            for row_id in others:
-                message = f"{self.view}: expected a row path of its own for {row_id!r}, got that of {winner!r}"
-                yield DeadLetter(stage="claim", code="contested_path", message=message, path=path)
+            for row_id in sorted(row_id for row_id, copy in claims.items() if copy.fields is not None)[1:]:
+                yield contested(self.view, path, row_id)

@@ -17,6 +17,7 @@ from boiler_beam.plan import Aggregate, Group, Reference, Referrers
 from boiler_beam.plan.fieldpath import FieldPath
 from boiler_beam.plan.rowpath import MAX_ID_BYTES
 from boiler_beam.plan.tree import Edge
+from boiler_beam.raised import raised
 from boiler_beam.values import Ref
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "group_ids",
     "is_shown",
     "key_parts",
+    "known_references",
     "references",
     "row_id",
     "targets",
@@ -59,15 +61,15 @@ def is_shown(edge: Edge, document: Any) -> bool:
     """
     if not isinstance(document, edge.model):
         return False
-    word = "where="
+    word, function = "where=", edge.where
     try:
         if edge.where is not None and not edge.where(document):
             return False
-        word = "order_by="
+        word, function = "order_by=", None
         if edge.order is not None and edge.order.may_raise:
             edge.order.ranks(document)
     except Exception as error:
-        raise FunctionRaised(f"{word} of {edge.name} raised {type(error).__name__}: {error}") from error
+        raise FunctionRaised(f"{word} of {edge.name} raised {raised(error, function)}") from error
     return True
 
 
@@ -80,7 +82,15 @@ def references(edge: Reference, parent: Any) -> list[tuple[str | None, str]]:
     try:
         return [(key, ref.path) for key, ref in edge.field.read(parent)]
     except Exception as error:
-        raise FunctionRaised(f"{edge.field.text} of {edge.name} raised {type(error).__name__}: {error}") from error
+        raise FunctionRaised(f"{edge.field.text} of {edge.name} raised {raised(error)}") from error
+
+
+def known_references(edge: Reference, parent: Any) -> list[tuple[str | None, str]]:
+    """The same, none where a property raised: that is told where all documents are looked at."""
+    try:
+        return references(edge, parent)
+    except FunctionRaised:
+        return []
 
 
 def targets(edge: Referrers, document: Any) -> list[str]:
@@ -95,7 +105,7 @@ def targets(edge: Referrers, document: Any) -> list[str]:
             return [found[0][1].path]
         return list(dict.fromkeys(ref.path for _, ref in found))
     except Exception as error:
-        raise FunctionRaised(f"by= of {edge.name} raised {type(error).__name__}: {error}") from error
+        raise FunctionRaised(f"by= of {edge.name} raised {raised(error)}") from error
 
 
 def group_ids(edge: Group, document: Any) -> list[tuple[str, Any]]:
@@ -113,7 +123,7 @@ def group_ids(edge: Group, document: Any) -> list[tuple[str, Any]]:
     except _IdTooLong as error:
         raise KeyTooLong(f"by= of {edge.name}: {error}; fix: group by a shorter key") from error
     except Exception as error:
-        raise FunctionRaised(f"by= of {edge.name} raised {type(error).__name__}: {error}") from error
+        raise FunctionRaised(f"by= of {edge.name} raised {raised(error)}") from error
 
 
 def key_parts(edge: Group, document: Any) -> tuple[tuple[str, ...] | None, ...]:
@@ -187,4 +197,4 @@ def contribution(aggregate: Aggregate, document: Any) -> Any:
         aggregate.fold.check(value)
         return value
     except Exception as error:
-        raise FunctionRaised(f"aggregate {aggregate.name} raised {type(error).__name__}: {error}") from error
+        raise FunctionRaised(f"aggregate {aggregate.name} raised {raised(error)}") from error

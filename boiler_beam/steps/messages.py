@@ -15,6 +15,7 @@ from boiler_beam.compare import same_value
 from boiler_beam.events import DeadLetter
 
 __all__ = [
+    "Absent",
     "Candidate",
     "Claim",
     "Contribution",
@@ -267,6 +268,16 @@ class Unknown(_Message, tag="U"):
     tainted_by: tuple[str, ...] = ()
 
 
+class Absent(_Message, tag="n"):
+    """How many rows of a view are not there in one partition; see `boiler_beam.steps.missing.Absences`."""
+
+    view: int
+    lacking: int
+    absent: int
+    failed: int
+    example: str
+
+
 class Failure(_Message, tag="F"):
     """A dead letter."""
 
@@ -281,17 +292,19 @@ class Statistics(_Message, tag="S"):
         documents: Documents that stand.
         newest_version: The newest version of all.
         invalid_families: The places of the families that have an invalid document, or may have lost one.
+        known: Of each family, how many documents stand, and how many have a newer version that is invalid.
     """
 
     changes: int
     documents: int
     newest_version: int
     invalid_families: list[int]
+    known: list[tuple[int, int]] = []
 
 
 Message = (
     Observed | Unreadable | Document | Invalid | Want | Hang | Value | Candidate | State | Contribution | Own | Taint
-    | Claim | MayBelong | Rendered | Unknown | Failure | Statistics
+    | Claim | MayBelong | Rendered | Unknown | Absent | Failure | Statistics
 )  # fmt: skip
 
 MAX_PACK_BYTES = 4 << 20

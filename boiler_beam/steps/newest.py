@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -23,7 +24,9 @@ from boiler_beam.models import DomainModel
 from boiler_beam.plan import Plan
 from boiler_beam.values import INT64_MAX, decode_fields, encode_fields
 
-__all__ = ["NewestVersions", "dead_letter_of", "families_lost", "is_newest_invalid", "replaces"]
+__all__ = ["NewestVersions", "dead_letter_of", "digest_of", "families_lost", "is_newest_invalid", "replaces"]
+
+_encode = msgspec.msgpack.Encoder().encode
 
 
 def dead_letter_of(stage: str, code: str, message: str, change: Change) -> DeadLetter:
@@ -36,6 +39,12 @@ def dead_letter_of(stage: str, code: str, message: str, change: Change) -> DeadL
         version=change.version,
         input=bytes(change.fields).decode("utf-8", "backslashreplace"),
     )
+
+
+def digest_of(letter: DeadLetter) -> bytes:
+    """What tells dead letters apart: of two with the same one, one is enough."""
+    parts = (letter.code, letter.path, letter.version, letter.message, letter.input)
+    return hashlib.blake2b(_encode(parts), digest_size=8).digest()
 
 
 def families_lost(plan: Plan, letter: DeadLetter) -> Iterable[int]:
@@ -51,7 +60,7 @@ def _canonical(fields: bytes) -> bytes:
         return fields
 
 
-def replaces(change: Change, version: int, fields: bytes, refuse: Callable[[DeadLetter], None]) -> bool:
+def replaces(change: Change, version: int, fields: bytes, model: str, refuse: Callable[[DeadLetter], None]) -> bool:
     """Whether a valid or deleted version takes the place of the one that stands (S1).
 
     Of two that differ at the same version, the greater canonical encoding stands; the other one is a dead letter.
@@ -60,6 +69,7 @@ def replaces(change: Change, version: int, fields: bytes, refuse: Callable[[Dead
         change: The version that came.
         version: The one that stands.
         fields: Its fields.
+        model: What the documents are: two models may read one collection, and judge for themselves.
         refuse: Takes the dead letter.
     """
     mine, other = (version, fields == b"null"), (change.version, change.is_deleted)
@@ -72,7 +82,7 @@ def replaces(change: Change, version: int, fields: bytes, refuse: Callable[[Dead
     if standing == new:
         return False
     loser = change if new < standing else Change(change.path, version, msgspec.Raw(fields))
-    message = f"expected one document at version {version}, got two that differ; the other one stands"
+    message = f"{model}: expected one document at version {version}, got two that differ; the other one stands"
     refuse(dead_letter_of("newest", "version_conflict", message, loser))
     return loser is not change
 
@@ -102,6 +112,7 @@ class NewestVersions:
     def __init__(self, plan: Plan, refuse: Callable[[DeadLetter], None]) -> None:
         self.plan = plan
         self.refuse = refuse
+        self._told: set[bytes] = set()
         self.documents: list[dict[str, DomainModel]] = [{} for _ in plan.families]
         self.changes: list[dict[str, Change]] = [{} for _ in plan.families]
         self.invalid: list[dict[str, Change]] = [{} for _ in plan.families]
@@ -148,8 +159,15 @@ class NewestVersions:
         for place in self.plan.families_of(path):
             self.invalid[place][path] = Change(path, INT64_MAX, msgspec.Raw(b"null"))
 
+    def _once(self, letter: DeadLetter) -> None:
+        """A version that comes twice is one dead letter."""
+        which = digest_of(letter)
+        if which not in self._told:
+            self._told.add(which)
+            self.refuse(letter)
+
     def _refuse(self, place: int, change: Change, error: InvalidDocument) -> None:
-        self.refuse(dead_letter_of("decode", error.code, str(error), change))
+        self._once(dead_letter_of("decode", error.code, str(error), change))
         older, standing = self.invalid[place].get(change.path), self.changes[place].get(change.path)
         known = None if older is None else (older.version, bytes(older.fields))
         if is_newest_invalid(change, None if standing is None else standing.version, known):
@@ -165,8 +183,10 @@ class NewestVersions:
             except InvalidDocument as error:
                 self._refuse(place, change, error)
                 return
-        if standing is not None and not replaces(change, standing.version, bytes(standing.fields), self.refuse):
-            return
+        if standing is not None:
+            model = self.plan.families[place].base.__name__
+            if not replaces(change, standing.version, bytes(standing.fields), model, self._once):
+                return
         self.changes[place][path] = change
         if document is None:
             self.documents[place].pop(path, None)

@@ -13,7 +13,8 @@ from boiler_beam.events import DeadLetter
 from boiler_beam.models import DomainModel, Narrowed, wire_of
 from boiler_beam.plan import Fixed, Reference, ViewPlan
 from boiler_beam.plan.tree import Edge
-from boiler_beam.steps.functions import references
+from boiler_beam.raised import place, raised
+from boiler_beam.steps.functions import known_references
 from boiler_beam.steps.size import check_size
 from boiler_beam.views import ViewModel
 from boiler_beam.views.view import CopyOfRow
@@ -54,7 +55,7 @@ def store_value(edge: Edge, reached: Reached, parents: Callable[[], Reached]) ->
         holders = parents()
         if len(holders) == 1:
             (parent,) = holders.values()
-            found = references(edge, parent)
+            found = known_references(edge, parent)
             if edge.keyed_by == "map":
                 return {key: shown[path] for key, path in found if path in reached}
             paths = [path for path in dict.fromkeys(path for _, path in found) if path in reached]
@@ -108,9 +109,9 @@ def render(
         return store_value(edge, reached(edge.name), lambda: reached(edge.parent) if edge.parent else {})
 
     row = _row(view, key, reached, aggregate, value or of_reached)
-    rendering = _Rendering(view, row, refuse)
+    rendering = _Rendering(view, row_id, row, refuse)
     try:
-        paths = rendering.paths(row_id) if view.has_paths else [view.paths.fill(row_id)]
+        paths = rendering.paths() if view.has_paths else [view.paths.fill(row_id)]
         return [rendering.copy(path) for path in paths]
     except _Raised as raised:
         placeholders = {name: f"{{{name}}}" for name in view.paths.given}
@@ -169,34 +170,45 @@ def _row(
 class _Rendering:
     """The copies of one row; what is the same in all of them is computed for the first."""
 
-    def __init__(self, view: ViewPlan, row: ViewModel, refuse: Callable[[DeadLetter], None]) -> None:
-        self.view, self.row, self.letters = view, row, refuse
+    def __init__(self, view: ViewPlan, row_id: str, row: ViewModel, refuse: Callable[[DeadLetter], None]) -> None:
+        self.view, self.row_id, self.row, self.letters = view, row_id, row, refuse
+        self.told: set[tuple[str, str]] = set()
         self.copy_of_row: CopyOfRow = row.__dict__["_copy"]
         self.shared: dict[str, Any] = {}
         self.encoded: bytes | None = None
 
     def refuse(self, raised: _Raised, path: str) -> None:
-        self.letters(DeadLetter(stage="render", code=raised.code, message=str(raised), path=path))
+        """One dead letter, where several copies fail alike."""
+        if (path, str(raised)) not in self.told:
+            self.told.add((path, str(raised)))
+            self.letters(DeadLetter(stage="render", code=raised.code, message=str(raised), path=path))
 
-    def paths(self, row_id: str) -> list[str]:
+    def named(self, what: str) -> str:
+        """What failed, `Profile.name`; and in which row, where its path does not say that."""
+        return f"{self.view.name}.{what}" + ("" if self.view.paths.is_unique else f" of {self.row_id!r}")
+
+    def paths(self) -> list[str]:
         """The path of each copy, once; those that make none are dead letters."""
-        view, found = self.view, dict[str, None]()
-        where = f"{view.name}.paths"
+        view, row_id, found = self.view, self.row_id, dict[str, None]()
+        where = self.named("paths")
         try:
             for number, yielded in enumerate(self.row.paths()):  # type: ignore[attr-defined]
                 if number >= view.max_paths:
                     message = f"{where}: expected at most {view.max_paths:,} copies, got more; fix: raise max_paths="
                     raise _Raised("too_many_paths", message)
                 try:
-                    found[view.paths.fill(row_id, view.paths.yielded(view.name, yielded))] = None
+                    found[view.paths.fill(row_id, view.paths.yielded(where, yielded))] = None
                 except RenderError as error:
                     if error.code != "bad_path":
-                        raise _Raised(error.code, str(error)) from error
+                        message = f"{error}{place(error, view.model.declared_method('paths'))}"
+                        raise _Raised(error.code, message) from error
                     self.refuse(_Raised(error.code, str(error)), view.paths.mask(row_id))
         except _Raised:
             raise
         except Exception as error:  # a user's method: whatever it raises, the rows that stand stay (S6)
-            raise _Raised("getter_raised", f"{where} raised {type(error).__name__}: {error}") from error
+            raise _Raised(
+                "getter_raised", f"{where} raised {raised(error, view.model.declared_method('paths'))}"
+            ) from error
         return list(found)
 
     def copy(self, path: str) -> Copy:
@@ -239,7 +251,8 @@ class _Rendering:
                     value = getattr(row, name)
                     wire = wire_of(named(value()) if name in visibility else value, case)
                 except Exception as error:  # a user's getter: whatever it raises, the row that stands stays (S6)
-                    message = f"{view.name}.{name} raised {type(error).__name__}: {error}"
+                    found = getattr(view.model, name)
+                    message = f"{self.named(name)} raised {raised(error, getattr(found, 'getter', found))}"
                     raise self._kind(copy.reads == reads)("getter_raised", message) from error
                 if copy.reads == reads:
                     shared[name] = wire

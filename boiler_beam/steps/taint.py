@@ -111,9 +111,9 @@ def _of_keys(readings: list[Any], keys_of: Any, parts_of: Any) -> Suspicion:
         try:
             found.update(dict.fromkeys(keys_of(reading)))
         except FunctionRaised:
-            parts = parts_of(reading)
-            is_known = bool(parts) and None not in parts  # a key that makes no id makes no row
-            unknown = None if is_known or len(readings) > 1 else parts
+            texts = parts_of(reading)
+            is_known = bool(texts) and None not in texts  # a key that makes no id makes no row
+            unknown = None if is_known or len(readings) > 1 else texts
     return Suspicion(tuple(found), unknown)
 
 

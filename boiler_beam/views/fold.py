@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from boiler_beam.compare import comes_before, equality_key, sort_key
+from boiler_beam.raised import raised
 from boiler_beam.values import encode_wire
 
 __all__ = [
@@ -313,15 +314,18 @@ class CustomFold(Fold):
         try:
             state[0] = (self.custom.add if weight > 0 else self.custom.retract)(state[0], value)
         except Exception as error:  # a user's method: the rows that need it are not told (S6)
-            state[1].append([weight, value, f"{type(error).__name__}: {error}"])
+            state[1].append([weight, value, raised(error)])
 
     def merge(self, state: State, other: State) -> None:
-        state[0] = self.custom.merge(state[0], other[0])
         state[1] += other[1]
+        try:
+            state[0] = self.custom.merge(state[0], other[0])
+        except Exception as error:  # a user's method
+            state[1].append([0, other[0], raised(error)])
 
     def result(self, state: State) -> Any:
         for weight, value, why in state[1]:
-            method = "add" if weight > 0 else "retract"
+            method = "add" if weight > 0 else "retract" if weight < 0 else "merge"
             raise ValueError(f"{type(self.custom).__name__}.{method} raised {why}, for {value!r}")
         return self.custom.result(state[0])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,8 @@ from boiler_beam.engine.join import Join
 from boiler_beam.events import Change, DeadLetter
 from boiler_beam.plan import Plan
 from boiler_beam.steps import messages
-from boiler_beam.steps.messages import Failure, Observed, Rendered, Unknown, encode_packs
+from boiler_beam.steps.messages import Absent, Failure, Observed, Rendered, Unknown, encode_packs
+from boiler_beam.steps.missing import Absences
 from boiler_beam.steps.newest import NewestVersions
 from boiler_beam.steps.partition import (
     CLAIMS,
@@ -39,6 +41,7 @@ class Outcome:
         may_belong: Those that may belong to any row of a view, with the view's place.
         letters: The dead letters.
         copies: All copies of rows as they came, each with its view's place.
+        absent: For each view how many rows are not there that something makes, and why.
     """
 
     rows: dict[str, bytes] = field(default_factory=dict)
@@ -47,6 +50,7 @@ class Outcome:
     may_belong: set[tuple[int, MayBelong]] = field(default_factory=set)
     letters: list[DeadLetter] = field(default_factory=list)
     copies: list[tuple[int, Copy]] = field(default_factory=list)
+    absent: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     def add(self, place: int, copy: Copy) -> None:
         """Takes a copy of a row."""
@@ -59,6 +63,10 @@ class Outcome:
             self.rows[path] = fields
         elif not tainted_by:
             self.unknown.add(path)
+
+    def count(self, view: str, *numbers: int) -> None:
+        known = self.absent.get(view, (0,) * len(numbers))
+        self.absent[view] = tuple(map(sum, zip(known, numbers, strict=True)))
 
     def is_tainted(self, plan: Plan, path: str) -> bool:
         """Whether an invalid document may belong to the row at a path."""
@@ -77,10 +85,13 @@ def embedded(plan: Plan, changes: Iterable[Change]) -> Outcome:
     versions.add_all(changes)
     join = Join(plan, versions, outcome.letters.append)
     for place, view in enumerate(plan.views):
-        may_belong, copies = join.of_view(view)
+        absences = Absences()
+        may_belong, copies = join.of_view(view, absences)
         outcome.may_belong.update((place, one) for one in may_belong)
         for copy in copies:
             outcome.add(place, copy)
+        if absences != Absences():
+            outcome.count(view.name, absences.lacking, absences.absent, absences.failed)
     return outcome
 
 
@@ -114,6 +125,8 @@ def partitioned(plan: Plan, changes: Sequence[Change], partitions: int = 3, limi
                 outcome.add(message.view, Copy(message.path, message.fields, message.tainted_by))
             case Unknown():
                 outcome.add(message.view, Copy(message.path, None, message.tainted_by))
+            case Absent():
+                outcome.count(plan.views[message.view].name, message.lacking, message.absent, message.failed)
             case messages.MayBelong():
                 outcome.may_belong.add((message.view, MayBelong(message.document, message.known)))
             case Failure():
@@ -169,6 +182,11 @@ def streamed_on_beam(
     assert sum(report.rows.values()) == len(rows)
     assert report.dead_letters == len(letters)
     return Outcome(rows, letters=letters)
+
+
+def placeless(message: str) -> str:
+    """A message about a user's code without the place where it raised, which moves with each line above it."""
+    return re.sub(r" \([^()]*\.py:\d+: .*\)$", "", message)
 
 
 def told(plan: Plan, unknown: set[str], rows: dict[str, bytes]) -> dict[str, bytes]:

@@ -17,7 +17,7 @@ from boiler_beam.steps.keyed.logs import ListLog
 from boiler_beam.steps.keyed.posting import ROW, address, addresses_of_change
 from boiler_beam.steps.keyed.rows import RowStage
 from boiler_beam.steps.keyed.stage import Cell, Stage
-from boiler_beam.steps.keyed.stages import stages
+from boiler_beam.steps.keyed.stages import reporting, stages
 from boiler_beam.steps.stream.messages import Message
 from boiler_beam.steps.stream.plan import StreamPlan
 from tests.helpers.executors import Outcome
@@ -68,10 +68,11 @@ class ViewNetwork:
         generation: int = 1,
         clock: Callable[[], int] | None = None,
         horizon: Callable[[], int] = lambda: 0,
+        reports: frozenset[str] | None = None,
     ) -> None:
         self.plan = StreamPlan(Plan((view,), plan.families))
         self.order = order
-        self.stages: dict[str, Stage] = stages(self.plan, self, generation, clock, horizon)
+        self.stages: dict[str, Stage] = stages(self.plan, self, generation, clock, horizon, reports)
         self.left: set[str] = set()
         self.cells: dict[tuple[str, str], StoredCell] = {}
         self.bag: list[tuple[str, str, bytes | Change]] = []
@@ -153,7 +154,10 @@ class Network:
     """The stages of all views of a plan."""
 
     def __init__(self, plan: Plan, order: random.Random | None = None) -> None:
-        self.views = [ViewNetwork(view, plan, order) for view in plan.views]
+        reports = reporting([StreamPlan(Plan((view,), plan.families)) for view in plan.views])
+        self.views = [
+            ViewNetwork(view, plan, order, reports=labels) for view, labels in zip(plan.views, reports, strict=True)
+        ]
 
     def observe(self, change: Change) -> None:
         for view in self.views:

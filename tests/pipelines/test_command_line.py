@@ -281,7 +281,7 @@ def test_dead_letters_are_counted_and_kept(notes: Path) -> None:
     listed = run(
         notes, *CLI, "dead-letters", "list", "jsonl:rows.jsonl.dead_letters.jsonl", "--code", "invalid_document"
     )
-    assert "decode invalid_document notes/n2: Note: Expected `str`, got `int`" in listed.stdout
+    assert "decode invalid_document notes/n2 at file:notes.jsonl:3: Note: Expected `str`, got `int`" in listed.stdout
     assert last_line(listed) == "1 invalid_document"
     assert run(notes, *MAIN, *NOTES, "--strict").returncode == 4
     assert set(rows(notes / "rows.jsonl")) == {"shouts/n1", "topics/none"}
@@ -364,7 +364,8 @@ def test_check(notes: Path) -> None:
     (notes / "bad.jsonl").write_text(note(1, text=7) + note(2, text=8) + "torn\n")
     bad = run(notes, *CLI, "check", "--views", "mine", "--source", "file:*.jsonl")
     assert bad.returncode == 1
-    assert "  2 x invalid_document: Note: Expected `str`, got `int` - at `$.text` (e.g. notes/n1)" in bad.stdout
+    message = "Note: Expected `str`, got `int` - at `$.text`"
+    assert f"  2 x invalid_document: {message} (e.g. notes/n1 at file:bad.jsonl:1)" in bad.stdout
     assert last_line(bad) == "3 problems"
 
 
@@ -404,6 +405,17 @@ def test_init_proposes_a_view_that_runs_and_its_test(tmp_path: Path) -> None:
     again = run(tmp_path, *CLI, "init", "my_views.py", "--source", "sample:")
     assert again.returncode == 2
     assert again.stderr == "error: my_views.py: expected no file, got one; fix: name another, or remove it\n"
+
+
+def test_init_proposes_the_type_of_most_and_says_what_does_not_fit(notes: Path) -> None:
+    with (notes / "notes.jsonl").open("a") as file:
+        file.write(note(40, text=7) + note(41, text=8))
+    run(notes, *CLI, "init", "new.py", "--source", "file:notes.jsonl")
+    assert "    text: str  # but int in 2 of 42 documents, e.g. 'notes/n40'\n" in (notes / "new.py").read_text()
+    test = run(notes, sys.executable, "-m", "pytest", "-q", "test_new.py", PYTHONPATH=f"{ROOT}:{notes}")
+    assert "1 passed" in test.stdout
+    found = run(notes, *CLI, "check", "--views", "new", "--source", "file:notes.jsonl")
+    assert "  2 x invalid_document: Note: Expected `str`, got `int` - at `$.text` (e.g. notes/n40 at " in found.stdout
 
 
 def test_init_takes_no_notice_of_rows(notes: Path) -> None:
@@ -448,7 +460,8 @@ def test_why(tmp_path: Path) -> None:
     ]
     assert found[-1] == 'row: {"numAttending":3,"numHearingAid":1,"numUsers":2}'
     nobody = run(tmp_path, *CLI, "why", *sample, "meeting_sessions/m9")
-    assert nobody.stdout.splitlines()[1:] == ["no document of meeting makes it"]
+    assert nobody.stdout.splitlines()[1:] == ["no row: its root meetings/m9 is in none of the sources"]
+    assert nobody.returncode == 1
     wrong = run(tmp_path, *CLI, "why", *sample, "elsewhere/m9")
     assert wrong.returncode == 2
     assert "expected the path of a row, got none of a view; fix: rows are at meeting_sessions/{id}" in wrong.stderr
@@ -471,12 +484,15 @@ def test_why_a_row_is_missing_or_cannot_be_told(notes: Path) -> None:
         "  loans/l1 at version 2",
         "    counts in num_loans",
         "    adds 3 to mean_days",
+        "no row: authors/a1, which books/b1 names as author, is required, and is in none of the sources, which have no "
+        "document of authors",
     ]
     (notes / "notes.jsonl").write_text(note(1, text=7) + note(2, text=8))
     untold = run(notes, *CLI, "why", "--views", "mine", "--source", "file:notes.jsonl", "shouts/n1")
     said, *letters = untold.stdout.splitlines()[-2:]
     assert said.startswith("row: not told, because a document or getter that it needs failed")
-    assert letters == ["dead letter invalid_document of notes/n1: Note: Expected `str`, got `int` - at `$.text`"], (
+    about = "notes/n1 at file:notes.jsonl:1"
+    assert letters == [f"dead letter invalid_document of {about}: Note: Expected `str`, got `int` - at `$.text`"], (
         "and not that of another row"
     )
     lines += [{"path": "authors/a1", "version": 3, "fields": {"name": 7}}]
@@ -485,8 +501,8 @@ def test_why_a_row_is_missing_or_cannot_be_told(notes: Path) -> None:
     (notes / "books.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     found = run(notes, *CLI, "why", "--views", "library", "--source", "file:books.jsonl", "book_cards/b1")
     assert [line.partition(":")[0] for line in found.stdout.splitlines() if line.startswith("dead")] == [
-        "dead letter invalid_document of authors/a1",
-        "dead letter invalid_document of loans/l2",
+        "dead letter invalid_document of authors/a1 at file",
+        "dead letter invalid_document of loans/l2 at file",
     ]
 
 
@@ -639,6 +655,7 @@ def test_the_first_dead_letter_of_each_code_is_shown(notes: Path) -> None:
     (notes / "notes.jsonl").write_text(note(1, text=7) + note(2, text=8) + "torn\n" + note(3))
     for more in ((), ("--mode", "stream")):
         out = run(notes, *MAIN, *NOTES, *more, "--sink", f"jsonl:{len(more)}.jsonl").stdout
-        assert "  invalid_document: notes/n1: Note: Expected `str`, got `int` - at `$.text`" in out
+        about = "notes/n1 at file:notes.jsonl:1"
+        assert f"  invalid_document: {about}: Note: Expected `str`, got `int` - at `$.text`" in out
         assert "  malformed_line: file:notes.jsonl:3: " in out
         assert "invalid_document: notes/n2" not in out

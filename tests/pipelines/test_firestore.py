@@ -118,6 +118,21 @@ def test_a_stream_that_listens(application: Application, project: str, tmp_path:
     assert "Firestore: " in out
 
 
+def test_it_is_ready_when_all_rows_are_in_the_database(application: Application, project: str, tmp_path: Path) -> None:
+    """On a first start, which reads all documents before it writes a row."""
+    application.write([(f"teams/t{number}", {"name": f"team {number}"}) for number in range(700)])
+    database, port = f"firestore:{project}", free_port()
+    given = ("--source", database, "--sink", database, "--mode", "stream", "--metrics_port", str(port))
+    process = start(tmp_path, *given)
+    try:
+        wait_until(lambda: fetched(port, "/readyz")[0] == 200, "readiness", 90)
+        assert 'boiler_beam_rows{view="Table"} 700.0' in fetched(port, "/metrics")[1]
+        assert len(rows(application)) == 700
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+
+
 def test_s22_what_was_deleted_while_the_program_was_down(
     application: Application, project: str, tmp_path: Path
 ) -> None:

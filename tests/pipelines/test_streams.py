@@ -165,6 +165,17 @@ def test_a_stream_without_an_end_says_what_it_follows(tmp_path: Path) -> None:
         assert process.stderr.readline() == said
 
 
+def test_a_file_that_is_not_there_yet_is_waited_for(tmp_path: Path) -> None:
+    table = history(20)
+    with following(tmp_path, "--from_empty") as process:
+        assert process.stderr is not None
+        process.stderr.readline()  # what it follows
+        said = process.stderr.readline()
+        assert said.endswith("tail:changes.jsonl: there is no such file yet: waits until there is one\n")
+        append(tmp_path, table)
+        until(lambda: standing("jsonl:rows.jsonl", tmp_path) == compute(PLAN, changes(table)).rows, "the rows", process)
+
+
 def test_an_unbounded_source_needs_a_snapshot(tmp_path: Path) -> None:
     append(tmp_path, history(20))
     done = run(tmp_path, "--source", "tail:changes.jsonl", "--sink", "jsonl:rows.jsonl")
@@ -200,6 +211,8 @@ def test_it_is_ready_when_every_view_gives_its_rows(capsys: pytest.CaptureFixtur
         told(StreamReport(changes=3, silent=["Card"]))
         assert fetched(port, "/readyz") == (503, "not ready\n")
         told(StreamReport(changes=9, dirty=4))
+        assert fetched(port, "/readyz") == (503, "not ready\n"), "rows are on their way"
+        told(StreamReport(changes=9, dirty=4, is_ready=True))
         assert fetched(port, "/readyz") == (200, "ready\n")
 
 

@@ -32,7 +32,7 @@ from tests.helpers.executors import streamed_on_beam  # noqa: E402
 from tests.helpers.histories import change, lines  # noqa: E402
 from tests.helpers.servers import NO_PRISM, prism  # noqa: E402
 from transforms import Behavior, FollowViews  # noqa: E402
-from transforms.stateful import Outputs, numbered, stateful  # noqa: E402
+from transforms.stateful import Outputs, Roles, numbered, stateful  # noqa: E402
 
 HERE = Path(__file__).parent
 MEETING = "boiler_beam.samples.meeting:MeetingSession"
@@ -127,7 +127,7 @@ def test_s19_later_stages_wait_longer() -> None:
     plan, behavior = numbered(PlanName((MEETING,))), Behavior(is_commit=True)
     known = list(stages(plan, Outputs(plan)).values())
     ripe = [
-        stateful(stage, PlanName((MEETING,)), level, behavior, is_counting=False)._ripe_at(1_234_567)
+        stateful(stage, PlanName((MEETING,)), level, behavior, Roles(False, frozenset()))._ripe_at(1_234_567)
         for level, stage in enumerate(known)
     ]
     assert ripe == [1_235_000 + 1_000 * level for level in range(len(known))]

@@ -28,6 +28,7 @@ import msgspec
 from boiler_beam.connectors.firestore.client import PASSING, Client, explained
 from boiler_beam.connectors.firestore.options import RETENTION_SECONDS
 from boiler_beam.connectors.firestore.protos import BatchGetDocumentsRequest, Write
+from boiler_beam.connectors.firestore.rules import broken_rules
 from boiler_beam.connectors.firestore.throttle import back_off
 from boiler_beam.connectors.firestore.values import micros_of_proto, put_fields, put_micros, wire_of_fields
 from boiler_beam.connectors.firestore.write import BatchWriter, Item, Outcome
@@ -391,6 +392,7 @@ def _following(write: Any, micros: int) -> Any:
 
 
 def _letter(row: Row, reason: str) -> DeadLetter:
+    reason = "; ".join(broken_rules(row.path, row.fields or b"{}")) or reason
     return DeadLetter(
         stage="write",
         code="row_refused",

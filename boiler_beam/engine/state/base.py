@@ -45,6 +45,7 @@ class ViewState(msgspec.Struct, array_like=True):
         floor: The read time of the last backfill of the sink that is known (S16), in microseconds.
         rows: How many rows stand.
         base: The number of its first edge when its cells were made; there they go by these numbers.
+        failing: How many rows could not be told when they were rendered last.
     """
 
     fingerprint: str
@@ -54,6 +55,7 @@ class ViewState(msgspec.Struct, array_like=True):
     floor: int = 0
     rows: int = 0
     base: int = 0
+    failing: int = 0
 
 
 @dataclass

@@ -56,6 +56,7 @@ class _Document(msgspec.Struct, array_like=True, gc=False):
     fields: bytes
     invalid: tuple[int, bytes] | None
     said: dict[int, Said]
+    refused: tuple[bytes, ...] = ()
 
 
 class _Row(msgspec.Struct, array_like=True, gc=False):
@@ -67,6 +68,7 @@ class _Row(msgspec.Struct, array_like=True, gc=False):
     states: dict[int, Any]
     emitted: dict[str, Emitted]
     read: int
+    refused: tuple[bytes, ...] = ()
 
 
 DOWN = Kind(0, _Document)
@@ -185,7 +187,7 @@ class StoredCells:
             number = self._number_of.get(stored)
             if number is not None:  # else of a view that is gone
                 said[number] = Said(moved(what.state, self._shifts[self._view_of[number]]), what.keys)
-        return DownCell(one.sequence, one.version, one.fields, one.invalid, said)
+        return DownCell(one.sequence, one.version, one.fields, one.invalid, said, one.refused)
 
     def documents(self, family: int, /) -> Callable[[str], DomainModel | None]:
         """See `Cells`."""
@@ -266,7 +268,8 @@ class StoredCells:
             fold = self._plan.views[view].aggregates[place].fold
             states[place] = fold.unpack(from_wire(packed)) if fold.keeps == "state" else packed
         key = tuple(one.key) if isinstance(one.key, list) else one.key
-        return RowCell(rankings, one.version, one.members, key, states, one.emitted, one.read << self._bases[view])
+        read = one.read << self._bases[view]
+        return RowCell(rankings, one.version, one.members, key, states, one.emitted, read, {}, one.refused)
 
     def claim(self, view: int, path: str, /) -> ClaimCell:
         """See `Cells`."""
@@ -331,7 +334,7 @@ class StoredCells:
             self._stored_number[number]: Said(moved(one.state, -self._shifts[self._view_of[number]]), one.keys)
             for number, one in cell.said.items()
         }
-        return encode(_Document(cell.sequence, cell.version, cell.fields, cell.invalid, said))
+        return encode(_Document(cell.sequence, cell.version, cell.fields, cell.invalid, said, cell.refused))
 
     def _encoded_row(self, view: int, cell: RowCell) -> bytes | None:
         if cell.version < 0 and not cell.emitted:
@@ -343,7 +346,7 @@ class StoredCells:
         read = cell.read >> self._bases[view]
         if read >= 0:
             read &= (1 << len(self._plan.views[view].edges)) - 1
-        return encode(_Row(cell.version, cell.members, cell.key, states, cell.emitted, read))
+        return encode(_Row(cell.version, cell.members, cell.key, states, cell.emitted, read, cell.refused))
 
     def settle(self) -> None:
         """What was flushed is committed: cells that were not used for long leave the memory."""

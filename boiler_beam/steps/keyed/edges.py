@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 import msgspec
 
-from boiler_beam.events import Change
+from boiler_beam.events import Change, DeadLetter
+from boiler_beam.plan import Fixed
 from boiler_beam.steps.keyed.logs import LogDocuments, LogWeights, OneDocument, Sizes
-from boiler_beam.steps.keyed.posting import Posting
+from boiler_beam.steps.keyed.posting import Posting, is_first_shard
 from boiler_beam.steps.keyed.stage import Cell, HeadCodec, Output, Stage
 from boiler_beam.steps.keyed.tiers import TIERS, Bounds, LogRanking
 from boiler_beam.steps.stream.cells import DownCell, FirstCell, Said, UpCell, Ways
@@ -28,6 +29,7 @@ class _DownHead(msgspec.Struct, array_like=True):
     fields: bytes = b"null"
     invalid: tuple[int, bytes] | None = None
     said: dict[int, Said] = {}
+    refused: tuple[bytes, ...] = ()
 
 
 class _UpHead(msgspec.Struct, array_like=True):
@@ -43,19 +45,40 @@ class _FirstHead(msgspec.Struct, array_like=True):
 
 
 def _cell_of(head: _DownHead) -> DownCell:
-    return DownCell(head.sequence, head.version, head.fields, head.invalid, head.said)
+    return DownCell(head.sequence, head.version, head.fields, head.invalid, head.said, head.refused)
 
 
 def _head_of(cell: DownCell) -> _DownHead:
-    return _DownHead(cell.sequence, cell.version, cell.fields, cell.invalid, cell.said)
+    return _DownHead(cell.sequence, cell.version, cell.fields, cell.invalid, cell.said, cell.refused)
 
 
 class _EdgeStage(Stage):
-    """Base of those that changes of one edge come to."""
+    """Base of those that changes of one edge come to.
 
-    def __init__(self, plan: StreamPlan, label: str, output: Output, edge: int, horizon: Callable[[], int]) -> None:
+    Attributes:
+        reports: Whether it is the one, of all stages that read its documents, that tells what is wrong with them.
+    """
+
+    def __init__(
+        self,
+        plan: StreamPlan,
+        label: str,
+        output: Output,
+        edge: int,
+        horizon: Callable[[], int],
+        reports: frozenset[str] | None,
+    ) -> None:
         super().__init__(plan, label, output)
         self.edge, self.family, self.horizon = edge, plan.edges[edge][1].family, horizon
+        self.reports, self._is_first = reports is None or label in reports, True
+
+    def _keyed(self, key: str) -> None:
+        """A message came to this key: of the shards of one document the first one tells what is wrong with it."""
+        self._is_first = not isinstance(self.plan.edges[self.edge][1], Fixed) or is_first_shard(key)
+
+    def _refuse(self, letter: DeadLetter) -> None:
+        if self._is_first and (self.reports or letter.stage == "down"):
+            self.output.refuse(letter)
 
 
 def _observe(stage: _EdgeStage, step: Down, cell: DownCell, change: Change) -> None:
@@ -77,9 +100,17 @@ def _gone_since(head: _DownHead) -> int | None:
 class DownStage(_EdgeStage):
     """See `Down`: one edge of it."""
 
-    def __init__(self, plan: StreamPlan, label: str, output: Output, edge: int, horizon: Callable[[], int]) -> None:
-        super().__init__(plan, label, output, edge, horizon)
-        self._codec, self._step = HeadCodec(_DownHead), Down(plan, self.out, output.refuse)
+    def __init__(
+        self,
+        plan: StreamPlan,
+        label: str,
+        output: Output,
+        edge: int,
+        horizon: Callable[[], int],
+        reports: frozenset[str] | None = None,
+    ) -> None:
+        super().__init__(plan, label, output, edge, horizon, reports)
+        self._codec, self._step = HeadCodec(_DownHead), Down(plan, self.out, self._refuse)
 
     def take(self, cell: Cell, key: str, message: Change | Message) -> None:
         assert isinstance(message, Change)
@@ -104,17 +135,26 @@ class UpStage(_EdgeStage):
 
     number_of_logs = 2
 
-    def __init__(self, plan: StreamPlan, label: str, output: Output, edge: int, horizon: Callable[[], int]) -> None:
-        super().__init__(plan, label, output, edge, horizon)
+    def __init__(
+        self,
+        plan: StreamPlan,
+        label: str,
+        output: Output,
+        edge: int,
+        horizon: Callable[[], int],
+        reports: frozenset[str] | None = None,
+    ) -> None:
+        super().__init__(plan, label, output, edge, horizon, reports)
         self._codec, self._up, self._open = HeadCodec(_UpHead), Up(plan, self.out), plan.is_open[edge]
         self._cell = UpCell(LogWeights([], Sizes()), OneDocument())  # type: ignore[arg-type]
-        self._down = Down(plan, _Local(plan, output.post, self._lies), output.refuse)
+        self._down = Down(plan, _Local(plan, output.post, self._lies), self._refuse)
 
     def _lies(self, edge: int, key: str, path: str, old: State | None, new: State, version: int) -> None:
         self._up.lies(self._cell, edge, key, path, old, new, version)
 
     def take(self, cell: Cell, key: str, message: Change | Message) -> None:
         head: _UpHead = self._codec.read(cell)
+        self._keyed(key)
         documents = LogDocuments(cell.logs[1], head.documents) if self._open else head.document
         self._cell = UpCell(LogWeights(cell.logs[0], head.rows), documents)
         match message:

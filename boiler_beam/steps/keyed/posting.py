@@ -40,7 +40,8 @@ from boiler_beam.steps.stream.messages import (
 )
 from boiler_beam.steps.stream.plan import StreamPlan
 
-__all__ = ["CLAIM", "ROW", "Address", "Posting", "address", "addresses_of_change", "is_fused", "is_going"]
+__all__ = ["CLAIM", "ROW", "Address", "Posting", "address", "addresses_of_change", "is_first_shard", "is_fused"]
+__all__ += ["is_going"]
 
 ROW, CLAIM = "Row", "Claim"
 SHARDS = 16
@@ -73,6 +74,11 @@ def addresses_of_change(plan: StreamPlan, path: str) -> Iterator[Address]:
 
 def _sharded(path: str, shard: int) -> str:
     return f"{path}\0{shard}"
+
+
+def is_first_shard(key: str) -> bool:
+    """Whether the key of a fixed document is that of its first shard, which each change of it comes to."""
+    return key.endswith("\0" + "0")
 
 
 def address(plan: StreamPlan, message: Message) -> Address:

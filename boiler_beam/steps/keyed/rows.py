@@ -44,6 +44,7 @@ class _RowHead(msgspec.Struct, array_like=True, eq=False):
     read: int = -1
     held: Sizes = msgspec.field(default_factory=Sizes)
     is_dirty: bool = False
+    refused: tuple[bytes, ...] = ()
 
 
 class _ClaimHead(msgspec.Struct, array_like=True):
@@ -214,14 +215,14 @@ class RowStage(Stage):
                 rankings[place] = _Values([])
         states = {place: self._state(place, packed) for place, packed in head.states.items()}
         key = tuple(head.key) if isinstance(head.key, list) else head.key
-        return RowCell(rankings, head.version, head.members, key, states, head.emitted)
+        return RowCell(rankings, head.version, head.members, key, states, head.emitted, refused=head.refused)
 
     def _state(self, place: int, packed: Any) -> Any:
         fold = self.plan.plan.views[0].aggregates[place].fold
         return fold.unpack(from_wire(packed)) if fold.keeps == "state" else packed
 
     def _write(self, cell: Cell, head: _RowHead, row: RowCell) -> None:
-        head.members, head.key, head.states = row.members, row.key, {}
+        head.members, head.key, head.states, head.refused = row.members, row.key, {}, row.refused
         for place, state in row.states.items():
             fold = self.plan.plan.views[0].aggregates[place].fold
             head.states[place] = to_wire(fold.pack(state)) if fold.keeps == "state" else state

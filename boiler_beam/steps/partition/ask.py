@@ -57,7 +57,8 @@ def ask_documents(plan: PartitionedPlan, observed: Iterable[Observed | Unreadabl
             _tell_invalid(plan, plan.of_family[family], path, standing, partial, send)
     asking.finish()
     invalid = [family for family, some in enumerate(versions.invalid) if some]
-    send(WRITE, Statistics(0, sum(map(len, versions.documents)), 0, invalid))
+    known = [(len(one), len(other)) for one, other in zip(versions.documents, versions.invalid, strict=True)]
+    send(WRITE, Statistics(0, sum(map(len, versions.documents)), 0, invalid, known))
 
 
 class Asking:
@@ -81,24 +82,29 @@ class Asking:
         path, version, fields = change.path, change.version, bytes(change.fields)
         for number in numbers:
             view, edge = self.plan.edges[number]
+            if isinstance(edge, Fixed) and path != edge.path:
+                continue
             if not (self.plan.shows_all[number] or self.tried(is_shown, view, edge, document, change)):
                 continue
-            role = self.role(number, view, document, change)
             match edge:
                 case Root():
-                    self.reached.tell(role, path, version, fields, (self.plan.plan.views[view].row_id(path),))
+                    role, row_id = self.role(number, view, document, change), self.plan.plan.views[view].row_id(path)
+                    self.reached.tell(role, path, version, fields, (row_id,))
                 case Group():
                     keys = self.tried(group_ids, view, edge, document, change)
                     if keys:
+                        role = self.role(number, view, document, change)
                         self.own.setdefault(view, {}).update((row, to_wire(key)) for row, key in keys)
                         self.reached.tell(role, path, version, fields, [row for row, _ in keys])
                 case Fixed():
-                    if path == edge.path:
-                        self.reached.tell(role, path, version, fields, None)
+                    self.reached.tell(self.role(number, view, document, change), path, version, fields, None)
                 case Reference():
+                    role = self.role(number, view, document, change)
                     waiting.setdefault(self.plan.reach_level[number], []).append(role)
                 case Referrers():
-                    self._hang(role, view, edge, document, change, fields)
+                    parents = self.tried(targets, view, edge, document, change)
+                    if parents:
+                        self._hang(self.role(number, view, document, change), view, parents, change, fields)
                 case _:
                     assert_never(edge)
         for level, roles in waiting.items():
@@ -123,12 +129,7 @@ class Asking:
         ranks = [to_wire(rank) for rank in edge.order.ranks(document)] if is_cut and edge.order else []
         return Role(number, contributions, links, ranks)
 
-    def _hang(
-        self, role: Role, view: int, edge: Referrers, document: DomainModel, change: Change, fields: bytes
-    ) -> None:
-        parents = self.tried(targets, view, edge, document, change)
-        if not parents:
-            return
+    def _hang(self, role: Role, view: int, parents: list[str], change: Change, fields: bytes) -> None:
         number, path, version = role.edge, change.path, change.version
         level = self.plan.reach_level[number]
         if level == 0:

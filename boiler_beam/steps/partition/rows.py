@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
 from typing import Any
 
+from boiler_beam.events import DeadLetter
 from boiler_beam.models import DomainModel
 from boiler_beam.plan import Edge, Group, Root, ViewPlan
 from boiler_beam.steps.claims import Claims
-from boiler_beam.steps.messages import Claim, Contribution, Failure, Own, Rendered, State, Taint, Unknown, Value
+from boiler_beam.steps.messages import Absent, Claim, Contribution, Failure, Own, Rendered, State, Taint, Unknown, Value
+from boiler_beam.steps.missing import Absences, unmade
 from boiler_beam.steps.partition.levels import CLAIMS, WRITE, PartitionedPlan, Send
 from boiler_beam.steps.row import Copy, is_missing, render
 from boiler_beam.steps.taint import marked
@@ -41,6 +44,8 @@ def render_rows(plan: PartitionedPlan, messages: Iterable[Any], send: Send) -> N
                     row.tainted_by[message.document] = row.tainted_by.get(message.document, False) or message.is_root
     for view in views:
         view.render()
+        if view.absences != Absences():
+            send(WRITE, Absent(view.place, **asdict(view.absences)))
 
 
 class _Row:
@@ -68,6 +73,7 @@ class _Rows:
         self.view: ViewPlan = plan.plan.views[place]
         self.rows: dict[str, _Row] = {}
         self.shared = _Row()
+        self.absences, self.number_of_letters = Absences(), 0
 
     def addressed(self, ids: list[str] | None) -> list[_Row]:
         """The rows that a message is for."""
@@ -105,7 +111,15 @@ class _Rows:
         """Runs the getters of every row that exists."""
         for row_id, row in self.rows.items():
             tainted_by = tuple(sorted(one for one, is_root in row.tainted_by.items() if row.has_own or is_root))
-            copies = self._copies(row_id, row) if row.has_own else ()
+            number = self.number_of_letters
+            copies: Sequence[Copy] = ()
+            if row.has_own:
+                reached = self._reached(row)
+                copies = self._copies(row_id, row, reached)
+                if self.number_of_letters > number:
+                    self.absences.failed += all(copy.fields is None for copy in copies)
+                elif not copies and not tainted_by:
+                    self.absences.add(unmade(self.view, reached))
             for copy in marked(self.view, row_id, copies, tainted_by) if tainted_by else copies:
                 self._send(row_id, copy)
 
@@ -115,22 +129,30 @@ class _Rows:
         else:
             send_copy(self.place, copy, self.send)
 
-    def _copies(self, row_id: str, row: _Row) -> Sequence[Copy]:
-        shared, view = self.shared, self.view
+    def _values(self, row: _Row, name: str) -> dict[str, Value]:
+        return row.values.get(name) or self.shared.values.get(name) or _NOTHING
 
-        def values(name: str) -> dict[str, Value]:
-            return row.values.get(name) or shared.values.get(name) or _NOTHING
-
-        if any(is_missing(edge, values(edge.name)) for edge in view.edges):  # type: ignore[arg-type]
-            return ()
+    def _reached(self, row: _Row) -> Callable[[str], dict[str, DomainModel]]:
+        """The documents that a row has over each edge, by its name."""
         known: dict[str, dict[str, DomainModel]] = {}
 
         def reached(name: str) -> dict[str, DomainModel]:
             found = known.get(name)
             if found is None:
-                edge = view.by_name[name]
-                found = known[name] = {path: self._decoded(edge, value) for path, value in values(name).items()}
+                edge, values = self.view.by_name[name], self._values(row, name)
+                found = known[name] = {path: self._decoded(edge, value) for path, value in values.items()}
             return found
+
+        return reached
+
+    def _refuse(self, letter: DeadLetter) -> None:
+        self.number_of_letters += 1
+        self.send(WRITE, Failure(letter))
+
+    def _copies(self, row_id: str, row: _Row, reached: Callable[[str], dict[str, DomainModel]]) -> Sequence[Copy]:
+        shared, view = self.shared, self.view
+        if any(is_missing(edge, self._values(row, edge.name)) for edge in view.edges):  # type: ignore[arg-type]
+            return ()
 
         def aggregate(place: int) -> Any:
             fold = view.aggregates[place].fold
@@ -146,7 +168,7 @@ class _Rows:
             key = tuple(row.key) if view.root.is_tuple else row.key
         else:
             key = row_id[row_id.rfind("/") + 1 :]
-        return render(view, row_id, key, reached, aggregate, lambda letter: self.send(WRITE, Failure(letter)))
+        return render(view, row_id, key, reached, aggregate, self._refuse)
 
     def _decoded(self, edge: Edge, value: Value) -> Any:
         codec = self.plan.plan.families[edge.family]

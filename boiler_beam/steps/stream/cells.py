@@ -97,6 +97,7 @@ class DownCell(msgspec.Struct, gc=False):
         fields: Its fields as JSON; `null` of a deletion.
         invalid: Version and fields of the newest invalid version, where none newer stands (S2).
         said: What it said at each edge: what is taken back when it says something else (S10).
+        refused: The digests of the dead letters of its last refused versions: each is given once.
     """
 
     sequence: int = 0
@@ -104,6 +105,7 @@ class DownCell(msgspec.Struct, gc=False):
     fields: bytes = b"null"
     invalid: tuple[int, bytes] | None = None
     said: dict[int, Said] = {}
+    refused: tuple[bytes, ...] = ()
 
 
 class UpCell(msgspec.Struct, gc=False):
@@ -145,12 +147,14 @@ class Emitted(msgspec.Struct, frozen=True, array_like=True, gc=False):
         digest: Of its fields; empty of a deletion.
         epoch: When: what was given in another epoch no longer says what the sink holds (S13, S14); -1 where the sink
             was seen to hold something else (S16).
+        is_new: Whether nothing of that epoch stood there before.
     """
 
     version: int
     seq: int
     digest: bytes
     epoch: int
+    is_new: bool = False
 
 
 class RowCell(msgspec.Struct, gc=False, eq=False):
@@ -166,6 +170,7 @@ class RowCell(msgspec.Struct, gc=False, eq=False):
         read: The edges (as bits, by number) that were read when it was rendered: a change over another one changes
             nothing. All of them where it was not, or where that failed.
         values: What getters read of some edges when it was rendered, kept up to date in memory, where somebody does so.
+        refused: The digests of the dead letters of its last rendering: what fails again in the same way is no other.
     """
 
     rankings: Mapping[int, Ranking[Any]]
@@ -176,6 +181,7 @@ class RowCell(msgspec.Struct, gc=False, eq=False):
     emitted: dict[str, Emitted] = {}
     read: int = -1
     values: dict[int, Any] = {}
+    refused: tuple[bytes, ...] = ()
 
 
 class ClaimCell(msgspec.Struct, gc=False):

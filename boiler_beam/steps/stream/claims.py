@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from boiler_beam.events import DeadLetter
+from boiler_beam.steps.claims import contested
 from boiler_beam.steps.stream.cells import ClaimCell, Emitted
 from boiler_beam.steps.stream.plan import StreamPlan
 from boiler_beam.steps.stream.row import emit
@@ -24,16 +25,15 @@ class Claim:
         self.plan, self.refuse = plan, refuse
 
     def claimed(self, cell: ClaimCell, view: int, path: str, row: str, sequence: int, fields: bytes | None) -> None:
-        """A row wants the path to hold something else."""
+        """A row wants the path to hold something else; each that loses it by that is a dead letter."""
+        before = sorted(one for one, _ in cell.claims.items())
         cell.claims.put(row, sequence, fields)
-        others = sorted(one for one, _ in cell.claims.items())
-        if fields is None or len(others) < 2:
+        if before in ([], [row]):
             return
-        winner, *losers = others
-        name = self.plan.plan.views[view].name
-        for one in losers:
-            message = f"{name}: expected a row path of its own for {one!r}, got that of {winner!r}"
-            self.refuse(DeadLetter(stage="claim", code="contested_path", message=message, path=path))
+        after = sorted(one for one, _ in cell.claims.items())
+        for one in after[1:]:
+            if one not in before[1:]:
+                self.refuse(contested(self.plan.plan.views[view].name, path, one))
 
     def settle(
         self, cell: ClaimCell, version: int, epoch: int, now: int | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from typing_extensions import assert_never
@@ -13,7 +14,7 @@ from boiler_beam.events import Change, DeadLetter
 from boiler_beam.models import DomainModel
 from boiler_beam.plan import Edge, Fixed, Group, Reference, Referrers, Root
 from boiler_beam.steps.functions import group_ids, is_shown, targets
-from boiler_beam.steps.newest import dead_letter_of, is_newest_invalid, replaces
+from boiler_beam.steps.newest import dead_letter_of, digest_of, is_newest_invalid, replaces
 from boiler_beam.steps.partition.ask import Asking
 from boiler_beam.steps.stream.cells import DownCell, Said
 from boiler_beam.steps.stream.messages import Out, State
@@ -22,6 +23,8 @@ from boiler_beam.steps.stream.show import Showing
 
 __all__ = ["NOTHING_NEW", "Down"]
 
+_MOST_REFUSED = 63
+"""Versions of one document whose dead letters are remembered, beside the last one."""
 NOTHING_NEW: Any = object()
 """That the version which stands is the one that stood."""
 
@@ -67,18 +70,27 @@ class Down(Showing):
             try:
                 document = self.plan.plan.families[family].decode(change.path, change.version, fields)
             except InvalidDocument as error:
-                self.refuse(dead_letter_of("decode", error.code, str(error), change))
+                self._refuse_once(cell, dead_letter_of("decode", error.code, str(error), change))
                 standing = None if cell.version < 0 else cell.version
                 if is_newest_invalid(change, standing, cell.invalid):
                     cell.invalid = change.version, fields
                 return NOTHING_NEW
-        if change.version <= cell.version and not replaces(change, cell.version, cell.fields, self.refuse):
-            return NOTHING_NEW
+        if change.version <= cell.version:
+            model, refuse = self.plan.plan.families[family].base.__name__, partial(self._refuse_once, cell)
+            if not replaces(change, cell.version, cell.fields, model, refuse):
+                return NOTHING_NEW
         cell.version, cell.fields = change.version, fields
         if cell.invalid is not None and cell.invalid[0] <= change.version:
             cell.invalid = None
         cell.sequence = max(cell.sequence + 1, change.version)
         return document
+
+    def _refuse_once(self, cell: DownCell, letter: DeadLetter) -> None:
+        """A version that comes again is no other dead letter."""
+        which = digest_of(letter)
+        if which not in cell.refused:
+            cell.refused = (*cell.refused[-_MOST_REFUSED:], which)
+            self.refuse(letter)
 
     def tell(self, cell: DownCell, numbers: Iterable[int], document: DomainModel | None, change: Change) -> None:
         """Says what the version that stands is at some edges of its family.
@@ -105,6 +117,8 @@ class Down(Showing):
 
     def _said(self, sequence: int, number: int, document: DomainModel, change: Change) -> Said | None:
         view, edge = self.plan.edges[number]
+        if isinstance(edge, Fixed) and change.path != edge.path:
+            return None
         if not (self._shows_all[number] or self._asking.tried(is_shown, view, edge, document, change)):
             return None
         keys = self._keys[number](document, change)
@@ -121,9 +135,7 @@ class Down(Showing):
                 return lambda document, change: {row_id(change.path): None}
             case Group():
                 return lambda document, change: dict(tried(group_ids, view, edge, document, change) or ())
-            case Fixed():
-                return lambda document, change: {change.path: None} if change.path == edge.path else {}
-            case Reference():
+            case Fixed() | Reference():
                 return lambda document, change: {change.path: None}
             case Referrers():
                 return lambda document, change: dict.fromkeys(tried(targets, view, edge, document, change) or ())

@@ -9,12 +9,13 @@ from typing import Any
 from boiler_beam.events import DeadLetter
 from boiler_beam.models import DomainModel
 from boiler_beam.plan import Edge, Group, ViewPlan
+from boiler_beam.steps.newest import digest_of
 from boiler_beam.steps.row import Copy, is_missing, render
 from boiler_beam.steps.stream.cells import Emitted, RowCell
 from boiler_beam.steps.stream.plan import StreamPlan
 from boiler_beam.values import from_wire
 
-__all__ = ["GONE", "UNKNOWN", "UNTOLD", "Row", "emit"]
+__all__ = ["GONE", "UNKNOWN", "UNTOLD", "Row", "doubted", "emit", "stands"]
 
 GONE, UNTOLD = b"", b"?"
 """Instead of a digest: of a deleted row, of one that could never be told."""
@@ -82,15 +83,28 @@ class Row:
             return value(edge) is not None if value is not None else bool(reached(edge.name))
 
         if not (cell.members > 0 if is_group else is_there(view.root)):
+            cell.refused = ()
             if self.plan.is_local:
                 cell.key = None
                 cell.states.clear()  # nothing is added to a row that nothing makes
             return ()
         for edge in self._required[place]:
             if not is_there(edge):
+                cell.refused = ()
                 return ()
-        key = cell.key if is_group else row_id[row_id.rfind("/") + 1 :]
-        return render(view, row_id, key, reached, lambda one: self._aggregate(cell, view, one), self.refuse, value)
+        key, letters = cell.key if is_group else row_id[row_id.rfind("/") + 1 :], list[DeadLetter]()
+        copies = render(view, row_id, key, reached, lambda one: self._aggregate(cell, view, one), letters.append, value)
+        if letters or cell.refused:
+            self._refuse(cell, letters)
+        return copies
+
+    def _refuse(self, cell: RowCell, letters: Sequence[DeadLetter]) -> None:
+        """Gives what was not given when it was rendered last."""
+        digests = tuple(map(digest_of, letters))
+        for letter, which in zip(letters, digests, strict=True):
+            if which not in cell.refused:
+                self.refuse(letter)
+        cell.refused = digests
 
     def _aggregate(self, cell: RowCell, view: ViewPlan, place: int) -> Any:
         fold = view.aggregates[place].fold
@@ -141,9 +155,21 @@ class Row:
                 yield path, last, new, None
 
 
-def doubted(last: Emitted | None) -> Emitted:
-    """What was given last, where it is not known whether the sink holds it (S14, S16)."""
-    return Emitted(0, 0, GONE, UNKNOWN) if last is None else Emitted(last.version, last.seq, last.digest, UNKNOWN)
+def doubted(last: Emitted | None, *, is_refused: bool = False) -> Emitted:
+    """What was given last, where it is not known whether the sink holds it (S14, S16).
+
+    Args:
+        last: What was given last.
+        is_refused: Whether the sink refused it, so that nothing stands there where nothing stood before.
+    """
+    if last is None:
+        return Emitted(0, 0, GONE, UNKNOWN)
+    return Emitted(last.version, last.seq, GONE if is_refused and last.is_new else last.digest, UNKNOWN)
+
+
+def stands(last: Emitted | None, epoch: int) -> bool:
+    """Whether there is a row of this epoch where that was given last."""
+    return last is not None and last.digest not in (GONE, UNTOLD) and last.epoch in (epoch, UNKNOWN)
 
 
 def emit(
@@ -165,7 +191,8 @@ def emit(
     """
     digest = GONE if fields is None else hashlib.blake2b(fields, digest_size=16).digest()
     if last is None:
-        return None if fields is None else Emitted(version, max(version, now or 0), digest, epoch)
+        return None if fields is None else Emitted(version, max(version, now or 0), digest, epoch, True)
     if now is None and last.epoch == epoch and last.digest == digest:
         return None
-    return Emitted(max(version, last.version), max(version, last.seq + 1, now or 0), digest, epoch)
+    seq, is_new = max(version, last.seq + 1, now or 0), not stands(last, epoch)
+    return Emitted(max(version, last.version), seq, digest, epoch, is_new)

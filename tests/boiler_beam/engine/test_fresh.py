@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import msgspec
@@ -201,6 +203,24 @@ def test_an_invalid_document_is_told() -> None:
     broken = {**DOCUMENTS, "people/p1": {"name": 7}}
     with pytest.raises(BoilerBeamError, match=r"PersonCard p1: expected documents that make a row, got: people/p1: "):
         PersonCard.get("p1", source=Known(broken))
+
+
+def test_of_a_file_only_what_concerns_the_row_is_told(tmp_path: Path) -> None:
+    broken = {**DOCUMENTS, "people/p1": {"name": 7}, "people/p9": {"name": 8}, "teams/t77": {"name": 9}}
+    lines = [json.dumps({"path": path, "version": 1, "fields": one}) + "\n" for path, one in plain(broken).items()]
+    (tmp_path / "x.jsonl").write_text("torn\n" + "".join(lines))
+    place = f"file:{tmp_path}/x.jsonl:{2 + list(broken).index('people/p1')}"
+    with pytest.raises(BoilerBeamError) as raised:
+        PersonCard.get("p1", source=f"file:{tmp_path}/x.jsonl")
+    assert str(raised.value) == (
+        f"PersonCard p1: expected documents that make a row, got: people/p1 at {place}: "
+        "Person: Expected `str`, got `int` - at `$.name`; fix: correct it"
+    )
+    assert PersonCard.get("p2", source=f"file:{tmp_path}/x.jsonl") == PersonCard.get("p2", source=Known(DOCUMENTS))
+
+
+def plain(documents: dict[str, Any]) -> dict[str, Any]:
+    return {path: msgspec.json.decode(encode_fields(fields)) for path, fields in documents.items()}
 
 
 def test_a_field_that_can_not_be_looked_up() -> None:

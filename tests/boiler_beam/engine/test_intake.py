@@ -101,6 +101,7 @@ def lives(
     settings: Settings | None = None,
     clock: Clock | None = None,
     views: Sequence[type[bb.ViewModel]] = (Names,),
+    told: Callable[[StreamReport], None] = lambda report: None,
 ) -> tuple[dict[str, bytes | None], StreamReport, WatchedSink]:
     """One life of the program, which ends after some looks at the sources."""
     left, sink, clock = [rounds], sink or WatchedSink(), clock or Clock()
@@ -121,6 +122,7 @@ def lives(
             should_stop=should_stop,
             clock=clock,
             now=lambda: now,
+            told=told,
         )
     finally:
         state.close()
@@ -141,6 +143,30 @@ def test_no_row_before_an_unbounded_source_gave_all_that_there_is() -> None:
     assert (rows, report.silent) == ({"names/a": ANN, "names/b": BOB}, [])
     assert sink.writes == 2
     assert source.told == [["authors"], "from None", "1", "2"]
+
+
+@pytest.mark.parametrize("kind", ["a source with a snapshot", "a snapshot and a stream", "a history"])
+@pytest.mark.parametrize("is_stored", [True, False])
+def test_it_is_ready_when_all_rows_are_in_the_sink(kind: str, is_stored: bool, tmp_path: Path) -> None:
+    """Rows of a snapshot are given in several transactions, those of a history with its batches."""
+    table = [(f"authors/{number}", number, {"name": "Ann"}) for number in range(1, 2_501)]
+    batches = [writes(table[:100]), writes(table[100:])]
+    sources: list[Source] = [Batches("all", batches)]
+    if kind == "a source with a snapshot":
+        whole = Complete("authors", 9_999, {path for path, _, _ in table})
+        sources = [Live([*batches, [whole]], has_snapshot=True)]
+    elif kind == "a snapshot and a stream":
+        sources.append(Live([], name="two"))
+    sink, seen = WatchedSink(), list[tuple[bool, int]]()
+    path = tmp_path / "state.db" if is_stored else None
+    told = lambda report: seen.append((report.is_ready, len(sink.fields)))  # noqa: E731
+    lives(sources, path, sink=sink, told=told)
+    assert {number for is_ready, number in seen if is_ready} == {2_500}
+    assert not seen[0][0]
+    if is_stored:
+        seen.clear()
+        lives(sources, path, sink=sink, told=told)
+        assert seen[-1] == (True, 2_500), "a program that goes on"
 
 
 def test_a_program_that_is_killed_within_the_snapshot_waits_for_it_again(tmp_path: Path) -> None:

@@ -279,3 +279,15 @@ def test_what_getters_read_is_brought_up_to_date(view: type[bb.ViewModel], boom:
         b'{"names":["Amy"]}',
         b'{"names":[]}',
     ]
+
+
+def test_s14_a_row_that_the_sink_refused_stands_only_where_one_stood_before() -> None:
+    """Of a view whose rows may want one path; others are seen by command line."""
+    stream = Stream(compile_plan([town.Profile]), lambda letter: None)
+    (first,) = stream.take(changes(GUESTS))
+    assert (stream.standing, stream.doubt(0, first.path), stream.doubt(0, first.path)) == ([1], 1, 0)
+    stream.standing[0] = 0
+    (again,) = stream.take(changes([("rooms/1", 2, ROOM)]))
+    assert (again.path, stream.standing) == (first.path, [1])
+    (third,) = stream.take(changes([("rooms/1", 3, {**ROOM, "topic": "u"})]))
+    assert (third.path, stream.standing, stream.doubt(0, first.path)) == (first.path, [1], 0)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 import boiler_beam as bb
 from boiler_beam import root, view_property
-from boiler_beam.connectors import Source
+from boiler_beam.connectors import BackfillWriter, Source
 from boiler_beam.engine import Report, backfill
 from boiler_beam.engine.memory import MemorySink
 from boiler_beam.events import DeadLetter, Stamp
@@ -148,6 +149,42 @@ def test_a_hundred_thousand_dead_letters() -> None:
     assert (report.dead_letters, len(letters), report.documents, report.rows) == (200_000, 200_000, 0, 0)
     counts = Counter(letter.code for letter in letters)
     assert counts == {"invalid_document": 100_000, "row_tainted": 100_000}, "each document, and each row without it"
+
+
+class Choosy(MemorySink):
+    """Takes no row that says `no`, and deletes none that is called 9."""
+
+    @contextmanager
+    def backfill(self, views: Any) -> Any:
+        with super().backfill(views) as writer:
+            yield _Choosy(writer)
+
+
+class _Choosy(BackfillWriter):
+    def __init__(self, writer: BackfillWriter) -> None:
+        self.writer, self.letters = writer, list[DeadLetter]()
+
+    def refuse(self, path: str) -> None:
+        self.letters.append(DeadLetter(stage="write", code="row_refused", message="no", path=path))
+
+    def write(self, view: Any, row: Any) -> None:
+        self.refuse(row.path) if b"no" in row.fields else self.writer.write(view, row)
+
+    def delete(self, view: Any, path: str, stamp: Stamp) -> None:
+        self.refuse(path) if path == "cards/9" else self.writer.delete(view, path, stamp)
+
+    def commit(self, controls: Any) -> list[DeadLetter]:
+        self.writer.commit(controls)
+        return self.letters
+
+
+def test_what_the_sink_refuses_is_neither_written_nor_deleted() -> None:
+    sink = Choosy()
+    (view,) = (first := run(sink, [*notes(range(3)), *notes(range(3, 5), text="no"), *notes(range(9, 11))])).views
+    assert (view.inserted, view.updated, view.refused, first.rows, first.dead_letters) == (5, 0, 2, 5, 2)
+    (view,) = (second := run(sink, [*notes(range(1)), *notes(range(1, 4), 6, "no")])).views
+    assert (view.inserted, view.updated, view.unchanged, view.refused) == (0, 0, 1, 4)
+    assert (view.deleted, view.kept, second.rows, second.refusals) == (1, 1, 1, [])
 
 
 def test_a_row_beyond_a_mebibyte_is_a_dead_letter_and_the_old_row_stands() -> None:

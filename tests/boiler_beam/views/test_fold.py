@@ -144,7 +144,7 @@ def test_s6_what_a_custom_aggregate_raises_for_is_held_until_it_is_taken_back() 
     state = one.empty()
     one.add(state, "d/1", "four")
     one.retract(state, "d/2", "a long one")  # comes before what it takes back
-    with pytest.raises(ValueError, match=r"Longest.retract raised KeyError: 'a long one', for 'a long one'"):
+    with pytest.raises(ValueError, match=r"Longest.retract raised KeyError: 'a long one' \(.*\), for 'a long one'"):
         one.result(state)
     state = one.unpack(from_wire(to_wire(one.pack(state))))
     one.add(state, "d/2", "another")

@@ -1,0 +1,120 @@
+"""Which of Firestore's rules a row breaks, and where: asked when the server refused it, whose words do not say that.
+
+Sources: https://cloud.google.com/firestore/quotas#collections_documents_and_fields,
+https://cloud.google.com/firestore/docs/reference/rpc/google.firestore.v1#value
+
+>>> print(*broken_rules("rows/r1", b'{"v":{"a.b":[[1]],"":2}}'), sep="; ")
+an array in an array at v.`a.b`[0]; an empty key in v
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from boiler_beam.values import GeoPoint, Ref, from_wire
+
+__all__ = ["broken_rules"]
+
+MAX_NAME_BYTES = 6 << 10
+"""Of a document's name."""
+MAX_KEY_BYTES = MAX_PATH_BYTES = 1500
+"""Of a key, and of those that lead to a value, with points between them."""
+MAX_VALUE_BYTES = (1 << 20) - 89
+MAX_DEPTH = 20
+MAX_DIMENSIONS = 2048
+_MOST, _SHOWN = 3, 40
+_RESERVED = re.compile(r"__.*__", re.DOTALL)
+_SIMPLE = re.compile(r"[A-Za-z_][A-Za-z_0-9]*")
+
+
+def broken_rules(path: str, fields: bytes) -> list[str]:
+    """The first of the rules that a row breaks, for people; none where none is known.
+
+    Args:
+        path: The row's path.
+        fields: Its fields, as JSON bytes.
+    """
+    size = len(path.encode())
+    found = [] if size <= MAX_NAME_BYTES else [f"a path of {size:,} bytes, more than {MAX_NAME_BYTES:,}"]
+    for name, item in msgspec.json.decode(fields).items():
+        found += _of_key("the row", "", name)
+        try:
+            value = from_wire(item)
+        except ValueError as error:
+            found.append(f"{error} in {_named(name)}")
+            continue
+        depth = _depth(value)
+        if depth > MAX_DEPTH:
+            found.append(f"{depth} levels of maps and arrays in {_named(name)}, more than {MAX_DEPTH}")
+        found += _broken(value, _named(name), len(name.encode()))
+        if len(found) >= _MOST:
+            break
+    return found[:_MOST]
+
+
+def _broken(value: Any, where: str, size: int) -> Iterator[str]:
+    """What is wrong with a value, and in it; `size` bytes of keys lead there."""
+    if isinstance(value, dict) and value.get("__type__") == "__vector__":
+        yield from _of_vector(value, where)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _of_key(where, where, key)
+            inner = size + 1 + len(key.encode())
+            if inner > MAX_PATH_BYTES >= len(key.encode()) and size <= MAX_PATH_BYTES:
+                yield f"keys of {inner:,} bytes that lead to {_below(where, key)}, more than {MAX_PATH_BYTES:,}"
+            yield from _broken(item, _below(where, key), inner)
+    elif isinstance(value, list):
+        for place, item in enumerate(value):
+            if isinstance(item, list):
+                yield f"an array in an array at {where}[{place}]"
+            yield from _broken(item, f"{where}[{place}]", size)
+    elif isinstance(value, (str, bytes)):
+        number = len(value.encode()) if isinstance(value, str) else len(value)
+        if number > MAX_VALUE_BYTES:
+            yield f"a value of {number:,} bytes at {where}, more than {MAX_VALUE_BYTES:,}"
+    elif isinstance(value, GeoPoint):
+        if not (-90 <= value.latitude <= 90 and -180 <= value.longitude <= 180):
+            yield f"no point on the earth at {where}, {value.latitude}, {value.longitude}"
+    elif isinstance(value, Ref) and not _is_of_document(value.path):
+        yield f"a reference to no document at {where}, {value.path[:_SHOWN]!r}"
+
+
+def _of_key(holder: str, where: str, key: str) -> Iterator[str]:
+    if not key:
+        yield f"an empty key in {holder}"
+    elif len(key.encode()) > MAX_KEY_BYTES:
+        yield f"a key of {len(key.encode()):,} bytes at {_below(where, key)}, more than {MAX_KEY_BYTES:,}"
+    elif _RESERVED.fullmatch(key):
+        yield f"a key of the form __x__, which Firestore keeps for itself, at {_below(where, key)}"
+
+
+def _of_vector(value: dict[str, Any], where: str) -> Iterator[str]:
+    numbers = value.get("value")
+    if not isinstance(numbers, list) or not all(type(one) is float for one in numbers):
+        yield f"a vector of something else than doubles at {where}"
+    elif not 1 <= len(numbers) <= MAX_DIMENSIONS:
+        yield f"a vector of {len(numbers):,} numbers at {where}, not 1 to {MAX_DIMENSIONS:,}"
+
+
+def _is_of_document(path: str) -> bool:
+    segments = path.split("/")
+    return len(segments) % 2 == 0 and not any(one in ("", ".", "..") or _RESERVED.fullmatch(one) for one in segments)
+
+
+def _depth(value: Any) -> int:
+    """How many maps and arrays lie in each other."""
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    return 0 if items is None else 1 + max(map(_depth, items), default=0)
+
+
+def _below(where: str, key: str) -> str:
+    return f"{where}.{_named(key)}" if where else _named(key)
+
+
+def _named(key: str) -> str:
+    shown = key if len(key) <= _SHOWN else f"{key[:_SHOWN]}..."
+    return shown if _SIMPLE.fullmatch(shown) else f"`{shown}`"

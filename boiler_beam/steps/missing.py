@@ -1,0 +1,85 @@
+"""Why a row is not there although something makes it: a required document that nobody finds, or none that is named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from boiler_beam.models import DomainModel
+from boiler_beam.plan import Fixed, Reference, ViewPlan
+from boiler_beam.steps.functions import known_references
+from boiler_beam.steps.row import is_missing
+
+__all__ = ["Absences", "Unmade", "unmade"]
+
+
+class Unmade(NamedTuple):
+    """Why something makes no row although its getters did not fail.
+
+    Attributes:
+        edge: The edge over which a required document is missing; empty where `paths()` gave none.
+        path: The path of that document; None where nothing names one: so no row is expected.
+        parent: The path of the document that names it; None of one that all rows share.
+    """
+
+    edge: str = ""
+    path: str | None = None
+    parent: str | None = None
+
+    @property
+    def is_lacking(self) -> bool:
+        """Whether a document is named and not there."""
+        return self.path is not None
+
+    def __str__(self) -> str:
+        if not self.edge:
+            return "paths() gives nothing"
+        if self.parent is None:
+            return f"{self.path}, which every row reads as {self.edge}, is not there"
+        if self.path is None:
+            return f"{self.parent} names no {self.edge}"
+        return f"{self.path}, which {self.parent} names as {self.edge}, is not there"
+
+
+@dataclass
+class Absences:
+    """How many rows of a view are not there although something makes them.
+
+    Attributes:
+        lacking: Those that lack a required document that is named.
+        absent: Those that nobody expects: none names such a document, or `paths()` gave nothing.
+        failed: Those whose getters or `paths()` raised, or gave what makes no row.
+        example: What one of the lacking ones lacks.
+    """
+
+    lacking: int = 0
+    absent: int = 0
+    failed: int = 0
+    example: str = ""
+
+    def add(self, one: Unmade) -> None:
+        """One more."""
+        self.lacking += one.is_lacking
+        self.absent += not one.is_lacking
+        if one.is_lacking and not self.example:
+            self.example = str(one)
+
+
+def unmade(view: ViewPlan, reached: Callable[[str], Mapping[str, DomainModel]]) -> Unmade:
+    """Why something makes no row: the first required document that it lacks, or that `paths()` gave nothing.
+
+    Args:
+        view: The view.
+        reached: The documents that the row has over an edge, by the edge's name.
+    """
+    for edge in view.edges:
+        if not is_missing(edge, {}) or reached(edge.name):
+            continue
+        if isinstance(edge, Fixed):
+            return Unmade(edge.name, edge.path)
+        assert isinstance(edge, Reference)
+        for parent in reached(edge.parent or "").values():
+            path = next((path for _, path in known_references(edge, parent)), None)
+            return Unmade(edge.name, path, parent.path)
+    return Unmade()
