@@ -66,24 +66,25 @@ def _diff(
     from boiler_beam.engine import backfill
     from boiler_beam.engine.diff import differences
     from boiler_beam.engine.memory import MemorySink
-    from pipelines.show import show_differences
+    from boiler_beam.events import DeadLetter
+    from pipelines.show import show_differences, show_unknown
     from pipelines.views import load_views, plan_of
 
     if len(sinks) != (1 if source else 2):
         raise click.UsageError("expected OLD and NEW sinks, or --source and one sink")
     plan = plan_of(load_views(views), source, project, database)
+    console = Console(highlight=False)
     opened = [open_sink(uri, WriteOptions(references=plan.database.root)) for uri in sinks]
     for sink in opened:
         if not sink.controls():
             raise click.UsageError(f"{sink.uri}: expected rows, got none; fix: check the address")
     if source:
         computed = MemorySink(opened[0], is_aside=True)  # rows that can't be told stay as they are
-        report = backfill(plan, [open_source(uri) for uri in source], computed, lambda letter: None, prune="all")
+        letters: list[DeadLetter] = []
+        backfill(plan, [open_source(uri) for uri in source], computed, letters.append, prune="all")
         opened.append(computed)
-        if untold := sum(view.tainted for view in report.views):
-            rows = "1 row" if untold == 1 else f"{untold:,} rows"
-            print(f"{rows} can't be told: a document is invalid, or a getter raised; fix: boiler-beam check says which")
-    number = show_differences(Console(highlight=False), differences(plan, *opened))
+        show_unknown(console, letters)
+    number = show_differences(console, differences(plan, *opened))
     print(f"{number:,} rows differ" if number > 1 else "1 row differs" if number else "no row differs")
     return 1 if number else 0
 

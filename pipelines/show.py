@@ -16,6 +16,7 @@ from boiler_beam.connectors import Sink
 from boiler_beam.engine import Report
 from boiler_beam.engine.diff import MISSING, Difference
 from boiler_beam.engine.follow import StreamReport
+from boiler_beam.events import DeadLetter
 from boiler_beam.plan import Plan
 
 __all__ = ["show_differences", "show_report", "show_rows", "show_stream", "where"]
@@ -117,6 +118,15 @@ def _show_letters(console: Console, report: Report | StreamReport, dead_letters:
 def where(dead_letters: str) -> str:
     """Where dead letters are, and how they can be looked at."""
     return f"{dead_letters} (boiler-beam dead-letters list {dead_letters})"
+
+
+def show_unknown(console: Console, letters: Iterable[DeadLetter], limit: int = 20) -> None:
+    """The rows that a backfill could not be sure of, up to a limit: an invalid document, or a getter that raised."""
+    unknown = [letter for letter in letters if letter.code == "row_tainted" or letter.stage == "render"]
+    for letter in unknown[:limit]:
+        console.print(Text(f"{letter.path}: {letter.code}: {_cut(letter.message)}"), soft_wrap=True)
+    if len(unknown) > limit:
+        console.print(f"... and {len(unknown) - limit:,} more; fix: boiler-beam check says which")
 
 
 def show_differences(console: Console, differences: Iterable[Difference], limit: int = 20) -> int:

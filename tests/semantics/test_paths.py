@@ -15,7 +15,7 @@ from boiler_beam.engine.memory import MemorySink
 from boiler_beam.events import DeadLetter
 from boiler_beam.oracle import compute
 from boiler_beam.plan import Plan, compile_plan
-from boiler_beam.testing import check_aggregate, render
+from boiler_beam.testing import check_aggregate
 from boiler_beam.values import decode_fields
 from tests.helpers.executors import Outcome, embedded, partitioned, placeless
 from tests.helpers.histories import Event, ListSource, changes
