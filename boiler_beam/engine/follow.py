@@ -182,6 +182,7 @@ class Following:
         self._located = Located()
         self.stream = Stream(plan, lambda letter: self.letters.append(self._located(letter)), state.open(plan))
         self.stream.network.down.horizon = state.facts.get("horizon", 0)
+        self.stream.network.down.tells_again = any(source.is_replay for source in sources)
         self.generations = Generations(plan, sink, state, self.stream, settings.prune)
         self.generations.begin()
         if was_new and not (self.unbounded and self._has_snapshot()):  # a history: rows follow it from the first change
