@@ -51,7 +51,7 @@ def render(view: type[ViewModel], documents: Iterable[DomainModel | Mapping[str,
     for letter in truth.dead_letters:
         raise BoilerBeamError(f"{letter.path}: {letter.code}: {letter.message}")
     asks = truth.rows and asks_seed(plan) and next(_times(plan.views[0].reference_name)) < _UNDER_OTHER_SEEDS
-    for one in differing(plan, changes, seeds=SEEDS if asks else ()):
+    for one in differing(plan, changes, seeds=SEEDS if asks else (), first=truth.rows):
         raise BoilerBeamError(str(one))
     return {path: decode_fields(fields) for path, fields in truth.rows.items()}
 

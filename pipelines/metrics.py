@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
-from boiler_beam.engine.follow import StreamReport
+from boiler_beam.engine.report import StreamReport
 from boiler_beam.errors import UsageError
 
 __all__ = ["serve_metrics"]

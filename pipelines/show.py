@@ -15,7 +15,7 @@ from rich.text import Text
 from boiler_beam.connectors import Sink
 from boiler_beam.engine import Report
 from boiler_beam.engine.diff import MISSING, Difference
-from boiler_beam.engine.follow import StreamReport
+from boiler_beam.engine.report import StreamReport
 from boiler_beam.events import DeadLetter
 from boiler_beam.plan import Plan
 

@@ -21,8 +21,9 @@ from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOpt
 
 from boiler_beam.connectors import open_source
 from boiler_beam.connectors.base import Control, Sink, Source
-from boiler_beam.engine.follow import StreamReport
-from boiler_beam.engine.write import Prune, nothing_made, refusal_to_prune
+from boiler_beam.engine.failures import nothing_made
+from boiler_beam.engine.report import StreamReport
+from boiler_beam.engine.write import Prune, refusal_to_prune
 from boiler_beam.errors import UsageError
 from boiler_beam.events import Row, Stamp
 from boiler_beam.plan import Plan, refuse_main

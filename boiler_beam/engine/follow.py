@@ -11,26 +11,24 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 
 import msgspec
 
 from boiler_beam.connectors.base import Sink, Source, StreamWriter
-from boiler_beam.connectors.billed import Billed
 from boiler_beam.connectors.dead_letters import DeadLetterWriter
 from boiler_beam.connectors.located import Located
+from boiler_beam.engine.failures import find_failures
 from boiler_beam.engine.garbage import rare_garbage_collection
 from boiler_beam.engine.generations import Generations
 from boiler_beam.engine.intake import Gathered, gathered
 from boiler_beam.engine.reorder import Reorder
+from boiler_beam.engine.report import Settings, StreamReport
 from boiler_beam.engine.state.base import Entry, Progress, State
 from boiler_beam.engine.stream import Stream
-from boiler_beam.engine.write import Prune, nothing_made
 from boiler_beam.errors import BoilerBeamError, UsageError
 from boiler_beam.events import Change, Complete, DeadLetter, Event, Row, Touch, View
-from boiler_beam.plan import Plan, Root
-from boiler_beam.steps.missing import Absences
+from boiler_beam.plan import Plan
 from boiler_beam.steps.newest import dead_letter_of, families_lost
 
 __all__ = ["Following", "Settings", "StreamReport", "follow"]
@@ -46,70 +44,8 @@ _COMPLETE = "complete "
 """Begins the names of facts: as of when a collection was last known whole."""
 _NOT_GIVEN = ("filling", "rebuilding", "giving")
 """The stages of a view whose rows are not all in the sink."""
-_LOOKED_AT = 1_000
-"""Rows that are looked at for documents that they lack, of a view none of whose rows stands."""
 _POSITION_SECONDS, _ALIVE_SECONDS = 1.0, 60.0
 """How often a position, and that the program lives, are written down while nothing comes."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How a stream is followed.
-
-    Attributes:
-        coalesce_seconds: How long changes are gathered before rows are rendered; 0: each batch of a source.
-        lateness_seconds: The allowed lateness of consistency `commit`; None: `eventual`.
-        prune: What to do with rows of an older generation that this one did not compute.
-        from_empty: Whether an unbounded source may be followed without a snapshot.
-    """
-
-    coalesce_seconds: float = 0.1
-    lateness_seconds: float | None = None
-    prune: Prune = "safe"
-    from_empty: bool = False
-
-
-@dataclass
-class StreamReport:
-    """What was done so far, in this run.
-
-    Attributes:
-        changes: How many changes were read.
-        documents: How many documents are known, in all runs over this state; deleted ones are not counted.
-        written: Of each view, how many rows were written.
-        deleted: Of each view, how many rows were deleted.
-        refused: Of each view, how many rows the sink will never take: they are neither written nor deleted.
-        rows: Of each view, how many rows stand.
-        dead_letters: How many inputs and rows were refused.
-        examples: The first dead letter of each code.
-        late: How many changes came later than allowed, and were not held for their commits.
-        dirty: How many rows the last transaction rendered.
-        silent: The views none of whose rows is given yet, because their documents are not all in.
-        is_ready: Whether all rows that there were at the beginning, or when the bounded sources ended, are in the sink.
-        failures: By name, the views none of whose rows could be made although something makes some: what to tell of it.
-        newest: The newest version seen, in microseconds since the epoch.
-        refusals: Why rows were not pruned, view by view.
-        billed: What Firestore bills for, in this run.
-        figures: What the sink did, by name.
-    """
-
-    changes: int = 0
-    documents: int = 0
-    written: dict[str, int] = field(default_factory=dict)
-    deleted: dict[str, int] = field(default_factory=dict)
-    refused: dict[str, int] = field(default_factory=dict)
-    rows: dict[str, int] = field(default_factory=dict)
-    dead_letters: int = 0
-    examples: dict[str, DeadLetter] = field(default_factory=dict)
-    late: int = 0
-    dirty: int = 0
-    silent: list[str] = field(default_factory=list)
-    is_ready: bool = False
-    failures: dict[str, str] = field(default_factory=dict)
-    newest: int = 0
-    refusals: list[str] = field(default_factory=list)
-    billed: Billed = field(default_factory=Billed)
-    figures: dict[str, float] = field(default_factory=dict)
 
 
 def follow(
@@ -182,6 +118,7 @@ class Following:
         self._located = Located()
         self.stream = Stream(plan, lambda letter: self.letters.append(self._located(letter)), state.open(plan))
         self.stream.network.down.horizon = state.facts.get("horizon", 0)
+        self.stream.network.down.tells_again = any(source.is_replay for source in sources)
         self.generations = Generations(plan, sink, state, self.stream, settings.prune)
         self.generations.begin()
         if was_new and not (self.unbounded and self._has_snapshot()):  # a history: rows follow it from the first change
@@ -286,31 +223,8 @@ class Following:
         is_given = self._behind is None and not self._waited and not self.generations.at(*_NOT_GIVEN)
         if is_given and not self.report.is_ready:
             self.report.is_ready = True
-            self._find_failures(is_thorough=True)
+            find_failures(self.stream, self.state, self.report, is_thorough=True)
             self.told(self.report)
-
-    def _find_failures(self, *, is_thorough: bool) -> None:
-        """Looks for views of which nothing stands although something makes rows (`report.failures`).
-
-        Args:
-            is_thorough: Whether also for documents that rows lack, which means to look at the rows.
-        """
-        report = self.report
-        for place, view in enumerate(self.plan.views):
-            known = self.state.views[view.name]
-            if known.rows:
-                report.failures.pop(view.name, None)
-                continue
-            absences = self.stream.absences(place, _LOOKED_AT) if is_thorough else Absences()
-            invalid, refused = 0, report.refused.get(view.name, 0)
-            if is_thorough and absences == Absences() and isinstance(view.root, Root) and view.root.where is None:
-                invalid = self.state.facts.get(f"invalid {self.plan.families[view.root.family].pattern.text}", 0)
-            lacking = 0 if absences.absent else absences.lacking
-            found = nothing_made(view.name, known.failing, invalid, refused, lacking, absences.example)
-            if found is not None:
-                report.failures[view.name] = found
-            elif is_thorough:
-                report.failures.pop(view.name, None)
 
     # The loop ---------------------------------------------------------------------------------------------------------
 
@@ -321,7 +235,7 @@ class Following:
         if self._is_doubting:
             self.state.commit(Progress())
         if self.report.is_ready:
-            self._find_failures(is_thorough=True)
+            find_failures(self.stream, self.state, self.report, is_thorough=True)
         return self.report
 
     def _follow(self, should_stop: Callable[[], bool]) -> None:
@@ -531,7 +445,7 @@ class Following:
         report.documents = state.facts.get("documents", 0)
         report.figures = self.sink.figures()
         if report.is_ready:
-            self._find_failures(is_thorough=False)
+            find_failures(self.stream, self.state, self.report, is_thorough=False)
         self.told(report)
 
     def _send(self, *, is_last: bool = False) -> None:

@@ -95,6 +95,7 @@ class Network:
         cell = self.cells.down(family, path)
         if cell.invalid is not None:
             version, fields = cell.invalid
+            cell.refused = ()  # these models may refuse it, too, and say so
             self.observe(Change(path, version, msgspec.Raw(fields)))
         if cell.version >= 0:
             change = Change(path, cell.version, msgspec.Raw(cell.fields))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -77,20 +77,23 @@ def sampled(plan: Plan, versions: NewestVersions, most: int) -> list[Change]:
     return list({(change.path, change.version): change for change in found.values()}.values())
 
 
-def differing(plan: Plan, documents: Sequence[Change], *, seeds: Sequence[str] = SEEDS) -> list[Differing]:
+def differing(
+    plan: Plan, documents: Sequence[Change], *, seeds: Sequence[str] = SEEDS, first: Mapping[str, bytes] | None = None
+) -> list[Differing]:
     """The properties that come out otherwise when the rows of some documents are computed again.
 
     Args:
         plan: The views.
         documents: The documents, each once.
         seeds: The hash seeds of other processes that compute them, too, where these can import the views.
+        first: The rows by path, where they were computed already.
     """
-    first = _rendered(plan, documents)
-    found = _compared(plan, first, _rendered(plan, documents[::-1]), is_by_seed=False)
+    begin = _rendered(plan, documents) if first is None else _parsed(first)
+    found = _compared(plan, begin, _rendered(plan, documents[::-1]), is_by_seed=False)
     known = {one.where for one in found}
     for seed in seeds:
         again = _rendered_under(plan, documents, seed)
-        for one in _compared(plan, first, again, is_by_seed=True) if again is not None else ():
+        for one in _compared(plan, begin, again, is_by_seed=True) if again is not None else ():
             if one.where not in known:
                 known.add(one.where)
                 found.append(one)
@@ -121,7 +124,11 @@ def _rendered(plan: Plan, documents: Iterable[Change]) -> Rows:
     versions.add_all(documents)
     join = Join(plan, versions, lambda letter: None)
     rows = (row for view in plan.views for row in join.of_view(view)[1] if row.fields is not None)
-    return {row.path: msgspec.json.decode(row.fields or b"{}") for row in rows}
+    return _parsed({row.path: row.fields or b"{}" for row in rows})
+
+
+def _parsed(rows: Mapping[str, bytes]) -> Rows:
+    return {path: msgspec.json.decode(fields) for path, fields in rows.items()}
 
 
 def _rendered_under(plan: Plan, documents: Sequence[Change], seed: str) -> Rows | None:

@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from boiler_beam.connectors.base import BackfillWriter, Control, Sink
+from boiler_beam.engine.failures import nothing_made
 from boiler_beam.events import DeadLetter, Row, Stamp
 from boiler_beam.plan import ViewPlan
 from boiler_beam.steps.missing import Absences
 from boiler_beam.steps.taint import MayBelong
 
-__all__ = ["Prune", "RowWriter", "ViewReport", "allowed", "nothing_made", "refusal_to_prune"]
+__all__ = ["Prune", "RowWriter", "ViewReport", "allowed", "refusal_to_prune"]
 
 Prune = Literal["safe", "all", "none"]
 SAFE_ROWS, SAFE_SHARE = 10, 0.2
@@ -295,27 +296,6 @@ class RowWriter:
                 report.updated -= 1
             else:
                 report.inserted -= 1
-
-
-def nothing_made(view: str, failed: int, invalid: int, refused: int, lacking: int, example: str = "") -> str | None:
-    """What to tell of a view without rows; None where that is as it should be.
-
-    Args:
-        view: Its name.
-        failed: How many rows could not be told, because a getter or paths() raised, or gave what makes no row.
-        invalid: How many documents would make rows, where all of them are invalid.
-        refused: How many the sink did not take.
-        lacking: How many lack a required document that is named; 0 where others make no row because none is named.
-        example: What one of these lacks.
-    """
-    parts = [
-        f"{failed:,} failed in a getter or paths()" if failed else "",
-        f"the {invalid:,} documents that would make some are invalid" if invalid else "",
-        f"{refused:,} were refused by the sink" if refused else "",
-        f"{lacking:,} lack a required document" + (f" (e.g. {example})" if example else "") if lacking else "",
-    ]
-    reasons = "; ".join(filter(None, parts))
-    return f"{view}: none of its rows could be made: {reasons}; fix: ask boiler-beam why of one" if reasons else None
 
 
 def allowed(standing: int) -> int:

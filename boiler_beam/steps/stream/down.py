@@ -40,6 +40,8 @@ class Down(Showing):
     Attributes:
         horizon: The time before which deletions are forgotten (S3), in microseconds: an older change of a document
             that is not known is refused.
+        tells_again: Whether a version that was refused is told again when it is refused once more: somebody asked for
+            another try.
 
     users/u1 of organization A       lies at its own path; its row A has it
     users/u1 of organization B       row A no longer has it, row B has; at its own path it changed
@@ -49,7 +51,7 @@ class Down(Showing):
     def __init__(self, plan: StreamPlan, out: Out, refuse: Callable[[DeadLetter], None]) -> None:
         super().__init__(plan, out)
         self.refuse = refuse
-        self.horizon = 0
+        self.horizon, self.tells_again = 0, False
         self._asking = Asking(plan, lambda place, message: refuse(message.letter))
         self._is_bare, self._shows_all = plan.is_bare, plan.shows_all
         self._keys = [self._keys_of(view, edge) for view, edge in plan.edges]
@@ -88,8 +90,10 @@ class Down(Showing):
     def _refuse_once(self, cell: DownCell, letter: DeadLetter) -> None:
         """A version that comes again is no other dead letter."""
         which = digest_of(letter)
-        if which not in cell.refused:
+        is_known = which in cell.refused
+        if not is_known:
             cell.refused = (*cell.refused[-_MOST_REFUSED:], which)
+        if not is_known or self.tells_again:
             self.refuse(letter)
 
     def tell(self, cell: DownCell, numbers: Iterable[int], document: DomainModel | None, change: Change) -> None:

@@ -92,7 +92,8 @@ class Row:
             if not is_there(edge):
                 cell.refused = ()
                 return ()
-        key, letters = cell.key if is_group else row_id[row_id.rfind("/") + 1 :], list[DeadLetter]()
+        key = cell.key if is_group else row_id[row_id.rfind("/") + 1 :]
+        letters: list[DeadLetter] = []
         copies = render(view, row_id, key, reached, lambda one: self._aggregate(cell, view, one), letters.append, value)
         if letters or cell.refused:
             self._refuse(cell, letters)

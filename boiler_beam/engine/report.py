@@ -1,0 +1,71 @@
+"""How a stream is followed, and what it did so far."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from boiler_beam.connectors.billed import Billed
+from boiler_beam.engine.write import Prune
+from boiler_beam.events import DeadLetter
+
+__all__ = ["Settings", "StreamReport"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a stream is followed.
+
+    Attributes:
+        coalesce_seconds: How long changes are gathered before rows are rendered; 0: each batch of a source.
+        lateness_seconds: The allowed lateness of consistency `commit`; None: `eventual`.
+        prune: What to do with rows of an older generation that this one did not compute.
+        from_empty: Whether an unbounded source may be followed without a snapshot.
+    """
+
+    coalesce_seconds: float = 0.1
+    lateness_seconds: float | None = None
+    prune: Prune = "safe"
+    from_empty: bool = False
+
+
+@dataclass
+class StreamReport:
+    """What was done so far, in this run.
+
+    Attributes:
+        changes: How many changes were read.
+        documents: How many documents are known, in all runs over this state; deleted ones are not counted.
+        written: Of each view, how many rows were written.
+        deleted: Of each view, how many rows were deleted.
+        refused: Of each view, how many rows the sink will never take: they are neither written nor deleted.
+        rows: Of each view, how many rows stand.
+        dead_letters: How many inputs and rows were refused.
+        examples: The first dead letter of each code.
+        late: How many changes came later than allowed, and were not held for their commits.
+        dirty: How many rows the last transaction rendered.
+        silent: The views none of whose rows is given yet, because their documents are not all in.
+        is_ready: Whether all rows that there were at the beginning, or when the bounded sources ended, are in the sink.
+        failures: By name, the views none of whose rows could be made although something makes some: what to tell of it.
+        newest: The newest version seen, in microseconds since the epoch.
+        refusals: Why rows were not pruned, view by view.
+        billed: What Firestore bills for, in this run.
+        figures: What the sink did, by name.
+    """
+
+    changes: int = 0
+    documents: int = 0
+    written: dict[str, int] = field(default_factory=dict)
+    deleted: dict[str, int] = field(default_factory=dict)
+    refused: dict[str, int] = field(default_factory=dict)
+    rows: dict[str, int] = field(default_factory=dict)
+    dead_letters: int = 0
+    examples: dict[str, DeadLetter] = field(default_factory=dict)
+    late: int = 0
+    dirty: int = 0
+    silent: list[str] = field(default_factory=list)
+    is_ready: bool = False
+    failures: dict[str, str] = field(default_factory=dict)
+    newest: int = 0
+    refusals: list[str] = field(default_factory=list)
+    billed: Billed = field(default_factory=Billed)
+    figures: dict[str, float] = field(default_factory=dict)
