@@ -16,9 +16,10 @@ from boiler_beam.models import DomainModel, FamilyCodec, family_base, mistakes_i
 from boiler_beam.plan.aggregates import AggregateCompiler
 from boiler_beam.plan.edges import EdgeCompiler
 from boiler_beam.plan.fingerprint import code_of, fingerprint
+from boiler_beam.plan.planned import Plan, PlanName
 from boiler_beam.plan.reads import attributes_read, edges_read
 from boiler_beam.plan.rowpath import RowPath, overlap
-from boiler_beam.plan.tree import Aggregate, Edge, Plan, PlanName, Root, ViewPlan
+from boiler_beam.plan.tree import Aggregate, Edge, Root, ViewPlan
 from boiler_beam.values import Database
 from boiler_beam.views import ViewModel
 from boiler_beam.views.aggregate import AggregateDeclaration, Custom

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from typing_extensions import assert_never
 
 from boiler_beam.plan.impure import warnings_of
-from boiler_beam.plan.tree import Edge, Fixed, Group, Plan, Reference, Referrers, Root, ViewPlan
+from boiler_beam.plan.planned import Plan
+from boiler_beam.plan.tree import Edge, Fixed, Group, Reference, Referrers, Root, ViewPlan
 from boiler_beam.views.fold import Collect
 
 __all__ = ["explain"]

@@ -49,6 +49,7 @@ class FieldPath:
         annotation: The type of the values, without Optional.
         is_many: Whether it leads through a list or map.
         is_map: Whether it is one map of values, whose keys then name them.
+        is_plain: Whether it is one field, that holds one value, a list or a map of them.
         is_optional: Whether a value may be null.
         may_raise: Whether it leads through a property, which a user wrote.
         read: The values of a document, each with its key in a map or None; nulls are left out.
@@ -58,6 +59,7 @@ class FieldPath:
     annotation: Any
     is_many: bool
     is_map: bool
+    is_plain: bool
     is_optional: bool
     may_raise: bool
     read: Values = field(compare=False, repr=False)
@@ -92,7 +94,9 @@ def field_path(model: type, text: str) -> FieldPath:
                 break
             steps.append(None)
     is_map = kinds == ["map"] and steps[-1] is None
-    return FieldPath(text, annotation, bool(kinds), is_map, is_optional, may_raise, _reader(steps, kinds, is_map))
+    is_plain = len(names) == 1 and len(kinds) <= 1
+    read = _reader(steps, kinds, is_map)
+    return FieldPath(text, annotation, bool(kinds), is_map, is_plain, is_optional, may_raise, read)
 
 
 def value_reader(model: type, text: str, word: str = "") -> Callable[[Any], Any]:

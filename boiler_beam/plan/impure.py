@@ -22,8 +22,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 from boiler_beam.models import DomainModel
+from boiler_beam.plan.planned import Plan
 from boiler_beam.plan.reads import PASSED_OVER, nested
-from boiler_beam.plan.tree import Edge, Group, Plan, Reference, Referrers, ViewPlan
+from boiler_beam.plan.tree import Edge, Group, Reference, Referrers, ViewPlan
 from boiler_beam.raised import is_of_user, shown_place
 from boiler_beam.views.aggregate import AggregateDeclaration
 

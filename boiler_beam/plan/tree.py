@@ -7,21 +7,20 @@ meeting (root) -+- location   reference meeting.location
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal
 
 from boiler_beam.events import View
-from boiler_beam.models import DomainModel, FamilyCodec
+from boiler_beam.models import DomainModel
 from boiler_beam.plan.fieldpath import FieldPath
 from boiler_beam.plan.ordering import Ordering
 from boiler_beam.plan.rowpath import RowPath
-from boiler_beam.values import Database
 from boiler_beam.views import Store, ViewModel
 from boiler_beam.views.fold import Fold
 
-__all__ = ["Aggregate", "Edge", "Fixed", "Group", "Plan", "PlanName", "Reference", "Referrers", "Root", "ViewPlan"]
+__all__ = ["Aggregate", "Edge", "Fixed", "Group", "Reference", "Referrers", "Root", "ViewPlan"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +39,13 @@ class _Edge:
         limit: How many of them a row has at the most.
         only: The fields that getters read of its documents; None for all.
         is_read: Whether a getter may read it (else aggregates and other edges alone need it).
+        is_required: Whether there is no row without its document.
+        makes_rows: Whether its documents make the rows.
+        has_many_at_key: Whether many documents can be joined to a row by one key; else the key is a document's path.
     """
+
+    makes_rows: ClassVar[bool] = False
+    has_many_at_key: ClassVar[bool] = False
 
     name: str
     model: type[DomainModel]
@@ -53,11 +58,19 @@ class _Edge:
     limit: int | None = None
     only: tuple[str, ...] | None = None
     is_read: bool = True
+    is_required: bool = False
+
+    @property
+    def may_raise(self) -> bool:
+        """Whether a user's code says what it shows: `where=`, or a property that `order_by=` names."""
+        return self.where is not None or (self.order is not None and self.order.may_raise)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Root(_Edge):
     """One row for each of its documents."""
+
+    makes_rows: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +81,9 @@ class Group(_Edge):
         by: What the key is read from: one path, or the parts of a tuple.
         is_tuple: Whether the key is a tuple.
     """
+
+    makes_rows: ClassVar[bool] = True
+    has_many_at_key: ClassVar[bool] = True
 
     by: tuple[FieldPath, ...]
     is_tuple: bool
@@ -83,12 +99,13 @@ class Reference(_Edge):
     """The documents that a field of the parent's documents names."""
 
     field: FieldPath
-    is_required: bool
 
 
 @dataclass(frozen=True, kw_only=True)
 class Referrers(_Edge):
     """The documents whose field `by` names one of the parent's documents."""
+
+    has_many_at_key: ClassVar[bool] = True
 
     by: FieldPath
 
@@ -98,7 +115,6 @@ class Fixed(_Edge):
     """One document that all rows share."""
 
     path: str
-    is_required: bool
 
 
 Edge = Root | Group | Reference | Referrers | Fixed
@@ -114,6 +130,8 @@ class Aggregate:
         fold: How values become one.
         where: Which documents count, or None for all.
         of: What is counted of a document; None is skipped.
+        may_raise: Whether a user's function or property is called, or a value may be refused: then an answer is kept
+            where a later one must match it.
     """
 
     name: str
@@ -121,6 +139,7 @@ class Aggregate:
     fold: Fold
     where: Callable[[Any], Any] | None = field(compare=False, repr=False)
     of: Callable[[Any], Any] = field(compare=False, repr=False)
+    may_raise: bool = field(compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -209,83 +228,3 @@ class ViewPlan:
     def reference_name(self) -> str:
         """`module:Class`, by which another process finds the class."""
         return f"{self.model.__module__}:{self.model.__qualname__}"
-
-
-class PlanName(NamedTuple):
-    """What another process makes a plan of.
-
-    Attributes:
-        views: The views as `module:Class`.
-        database: The database whose documents are read.
-    """
-
-    views: tuple[str, ...]
-    database: Database = Database()
-
-
-@dataclass(frozen=True, repr=False)
-class Plan:
-    """The views of one run, and the collections that they read, each document of which is decoded once.
-
-    Attributes:
-        views: The views.
-        families: The models of each collection that they read.
-        database: The database whose documents are read: references into it are joined, others are kept as they are.
-    """
-
-    views: tuple[ViewPlan, ...]
-    families: tuple[FamilyCodec, ...] = field(compare=False)
-    database: Database = field(default_factory=Database)
-
-    @property
-    def name(self) -> PlanName:
-        """What another process makes this plan of."""
-        return PlanName(tuple(view.reference_name for view in self.views), self.database)
-
-    def __repr__(self) -> str:
-        return f"Plan({', '.join(view.name for view in self.views)})"
-
-    @cached_property
-    def _found(self) -> dict[str, tuple[tuple[int, ...], bool]]:
-        return {}
-
-    @cached_property
-    def _fixed(self) -> dict[int, frozenset[str]]:
-        """Of each family that `document()` alone reads, the paths that it names."""
-        read: dict[int, list[Edge]] = {place: [] for place in range(len(self.families))}
-        for _, edge in self.edges():
-            read[edge.family].append(edge)
-        return {
-            place: frozenset(edge.path for edge in edges if isinstance(edge, Fixed))
-            for place, edges in read.items()
-            if all(isinstance(edge, Fixed) for edge in edges)
-        }
-
-    @property
-    def collections(self) -> list[str]:
-        """The patterns of the collections whose documents it reads."""
-        return [family.pattern.text for family in self.families]
-
-    def families_of(self, path: str) -> tuple[int, ...]:
-        """The families (places in `families`) that a document at this path belongs to.
-
-        A family of which views read single documents alone has no others: what lies beside them in `config` may be
-        of any shape.
-        """
-        collection = path[: path.rfind("/")]
-        if "/" in collection:
-            collection = "/".join(path.split("/")[::2])  # without the ids of its parents
-        found = self._found.get(collection)
-        if found is None:
-            some = tuple(i for i, family in enumerate(self.families) if family.pattern.match(path) is not None)
-            found = self._found[collection] = some, not self._fixed.keys().isdisjoint(some)
-        places, has_fixed = found
-        if not has_fixed:
-            return places
-        return tuple(place for place in places if path in self._fixed.get(place, (path,)))
-
-    def edges(self) -> Iterator[tuple[int, Edge]]:
-        """All edges, each with its view's place."""
-        for place, view in enumerate(self.views):
-            for edge in view.edges:
-                yield place, edge
