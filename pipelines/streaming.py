@@ -255,7 +255,7 @@ def _counts(result: Any) -> dict[str, int]:
     query = result.metrics().query(beam.metrics.MetricsFilter().with_namespace(NAMESPACE))
     counts: dict[str, int] = {}
     for one in query["counters"]:  # one for each step that counted it
-        counts[one.key.metric.name] = counts.get(one.key.metric.name, 0) + one.result
+        counts[one.key.metric.name] = counts.get(one.key.metric.name, 0) + (one.result or 0)  # Prism: None for 0
     newest = [one.result.max for one in query["distributions"] if one.key.metric.name == "version"]
     return {**counts, "newest": max(newest, default=0)}
 

@@ -205,7 +205,7 @@ def test_a_tainted_row_is_named_by_check(tmp_path: Path) -> None:
         DOCUMENTS.pop()
     assert done.stdout.splitlines()[1:] == [
         "  1 x invalid_document: Note: Expected `str`, got `int` - at `$.text` (e.g. notes/n9 at file:notes.jsonl:7)",
-        "Card: 1 row hangs on an invalid document: cards/n9 (notes/n9)",
-        "Kind: 1 row hangs on an invalid document: kinds/{kind}/of/k (notes/n9)",
+        "Card: an invalid document may belong to 1 row: cards/n9 (notes/n9)",
+        "Kind: an invalid document may belong to 1 row: kinds/{kind}/of/k (notes/n9)",
         "1 problems",
     ]
