@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from boiler_beam.connectors import open_sources
 from boiler_beam.connectors.located import Located, read_located
 from boiler_beam.engine.check import Checked, check
-from boiler_beam.engine.join import Join, ViewJoin
+from boiler_beam.engine.computed import ComputedView
 from boiler_beam.engine.purity import differing, sampled
 from boiler_beam.events import Change, DeadLetter
 from boiler_beam.plan import Plan
@@ -73,18 +73,19 @@ def _show_collections(plan: Plan, found: Sequence[Checked], unread: dict[str, se
 
 def _tainted(plan: Plan, versions: NewestVersions) -> Iterator[str]:
     """The rows that an invalid document may belong to, and which it is."""
-    for view in plan.views if any(versions.invalid) else ():
-        joined, number, named = ViewJoin(Join(plan, versions, lambda letter: None), view), 0, list[str]()
-        for own in joined.own():
-            tainted_by = joined.tainted_by(own, joined.reacher(own.documents))
+    for planned in plan.planned_views if any(one.invalid for one in versions.types) else ():
+        view, number, named = planned.view, 0, list[str]()
+        computed = ComputedView(planned, versions, lambda letter: None)
+        for row_id in computed.row_ids():
+            tainted_by = computed.tainted_by(row_id)
             number += bool(tainted_by)
             if tainted_by and number <= _SHOWN:
-                named.append(f"{view.paths.fill(own.row_id)} ({', '.join(tainted_by)})")
+                named.append(f"{view.paths.fill(row_id)} ({', '.join(tainted_by)})")
         if number:
             more = f" and {number - _SHOWN:,} more" if number > _SHOWN else ""
             rows = "1 row" if number == 1 else f"{number:,} rows"
             yield f"{view.name}: an invalid document may belong to {rows}: {', '.join(named)}{more}"
-        if joined.may_belong:
-            documents = list(dict.fromkeys(one.document for one in joined.may_belong))
+        if computed.may_belong:
+            documents = list(dict.fromkeys(one.document for one in computed.may_belong))
             more = f" and {len(documents) - _SHOWN:,} more" if len(documents) > _SHOWN else ""
             yield f"{view.name}: an invalid document may belong to any row: {', '.join(documents[:_SHOWN])}{more}"

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from boiler_beam.connectors import read_sources
-from boiler_beam.engine.join import Join, ViewJoin
+from boiler_beam.engine.computed import ComputedView
 from boiler_beam.errors import UsageError
 from boiler_beam.events import Change, DeadLetter
 from boiler_beam.oracle import compute
@@ -120,11 +120,11 @@ def _test(module: str, view: type[ViewModel], documents: list[Change]) -> str:
     plan = compile_plan([view])
     versions = NewestVersions(plan, lambda letter: None)
     versions.add_all(documents)
-    joined = ViewJoin(Join(plan, versions, lambda letter: None), plan.views[0])
+    computed = ComputedView(plan.planned_views[0], versions, lambda letter: None, is_explained=True)
     best: set[str] = set()
-    for own in joined.own():
-        reach = joined.reacher(own.documents)
-        reached = {path for edge in plan.views[0].edges for path in reach(edge.name)}
+    for row_id in computed.row_ids():
+        has = computed.documents(row_id)
+        reached = {path for edge in plan.views[0].edges for path in has(edge.name)}
         if len(best) < len(reached) <= _SHOWN:
             best = reached
     shown = [one for one in documents if one.path in best]

@@ -21,12 +21,12 @@ from boiler_beam.connectors.located import Located
 from boiler_beam.engine.failures import find_failures
 from boiler_beam.engine.garbage import rare_garbage_collection
 from boiler_beam.engine.generations import Generations
+from boiler_beam.engine.incremental import IncrementalEngine
 from boiler_beam.engine.intake import Gathered, gathered
 from boiler_beam.engine.reorder import Reorder
 from boiler_beam.engine.report import Settings, StreamReport
 from boiler_beam.engine.state.base import Entry, Progress, State
-from boiler_beam.engine.stream import Stream
-from boiler_beam.errors import BoilerBeamError, UsageError
+from boiler_beam.errors import UsageError
 from boiler_beam.events import Change, Complete, DeadLetter, Event, Row, Touch, View
 from boiler_beam.plan import Plan
 from boiler_beam.steps.newest import dead_letter_of, families_lost
@@ -42,8 +42,6 @@ _TOUCH_SECONDS = 5.0
 """How often the sink is asked for touches."""
 _COMPLETE = "complete "
 """Begins the names of facts: as of when a collection was last known whole."""
-_NOT_GIVEN = ("filling", "rebuilding", "giving")
-"""The stages of a view whose rows are not all in the sink."""
 _POSITION_SECONDS, _ALIVE_SECONDS = 1.0, 60.0
 """How often a position, and that the program lives, are written down while nothing comes."""
 
@@ -116,16 +114,20 @@ class Following:
             source.prepare(plan.collections)
         self._check_sources(was_new)
         self._located = Located()
-        self.stream = Stream(plan, lambda letter: self.letters.append(self._located(letter)), state.open(plan))
-        self.stream.network.down.horizon = state.facts.get("horizon", 0)
-        self.stream.network.down.tells_again = any(source.is_replay for source in sources)
-        self.generations = Generations(plan, sink, state, self.stream, settings.prune)
+        self.engine = IncrementalEngine(plan, lambda letter: self.letters.append(self._located(letter)))
+        state.open(self.engine)
+        for versions in self.engine.versions.types:
+            versions.horizon = state.facts.get("horizon", 0)
+            versions.tells_again = any(source.is_replay for source in sources)
+        if not state.is_new:
+            state.facts["documents"] = self.engine.number_of_documents
+        self.generations = Generations(plan, sink, state, self.engine, settings.prune)
         self.generations.begin()
         if was_new and not (self.unbounded and self._has_snapshot()):  # a history: rows follow it from the first change
             for known in state.views.values():
-                known.stage = "pruning"
-        self.generations.quiet()
-        self.report.silent, self.report.refusals = self.generations.silent, self.generations.refusals
+                known.phase = "pruning"
+        self.generations.hold_back()
+        self.report.silent, self.report.refusals = self.generations.held_back, self.generations.refusals
         self.reorder = self._reorder()
         self._behind: Iterator[list[Entry]] | None = self.generations.catch_up()
         self._waited: set[str] = set()
@@ -138,7 +140,7 @@ class Following:
         """Whether a row was refused since the last transaction."""
         self._asked: frozenset[str] = frozenset()
         """The paths of rows that were asked for by the sink, and may wait to be written."""
-        state.commit(Progress())
+        state.commit(Progress(), self.engine)
         self.writer.control(self.generations.controls())
         self._send()
 
@@ -220,10 +222,10 @@ class Following:
                 self._commit(self.generations.prune())
             else:
                 self._commit(Progress(entries=entries))
-        is_given = self._behind is None and not self._waited and not self.generations.at(*_NOT_GIVEN)
+        is_given = self._behind is None and not self._waited and not self.generations.at("loading", "emitting")
         if is_given and not self.report.is_ready:
             self.report.is_ready = True
-            find_failures(self.stream, self.state, self.report, is_thorough=True)
+            find_failures(self.engine, self.state, self.report, is_thorough=True)
             self.told(self.report)
 
     # The loop ---------------------------------------------------------------------------------------------------------
@@ -233,9 +235,9 @@ class Following:
         self._follow(should_stop)
         self._send(is_last=True)
         if self._is_doubting:
-            self.state.commit(Progress())
+            self.state.commit(Progress(), self.engine)
         if self.report.is_ready:
-            find_failures(self.stream, self.state, self.report, is_thorough=True)
+            find_failures(self.engine, self.state, self.report, is_thorough=True)
         return self.report
 
     def _follow(self, should_stop: Callable[[], bool]) -> None:
@@ -263,7 +265,7 @@ class Following:
 
     def _filled(self) -> None:
         """All documents are in: rows may be given."""
-        self.generations.filled()
+        self.generations.loaded()
         if self._behind is None:
             self._behind = self.generations.catch_up()
 
@@ -296,8 +298,9 @@ class Following:
 
     def _completed(self, complete: Complete) -> None:
         """What is known of a collection and was not in it has been deleted meanwhile (S22)."""
-        if complete.pattern in self.state.collections():
-            lost = [path for path in self.state.documents(complete.pattern) if path not in complete.paths]
+        if complete.pattern in self.plan.collections:
+            known = self.engine.versions.types[self.plan.collections.index(complete.pattern)]
+            lost = [path for path in known.documents if path not in complete.paths]
             for begin in range(0, len(lost), _MOST):
                 some = lost[begin : begin + _MOST]
                 self._transact([Change(path, complete.read_time, msgspec.Raw(b"null")) for path in some], {})
@@ -321,7 +324,7 @@ class Following:
 
     def _take_touches(self) -> None:
         """Rows that a backfill asks for by way of the sink, which is told when they are written."""
-        if not self._asked and not self.generations.silent and self.clock() - self._last_touches >= _TOUCH_SECONDS:
+        if not self._asked and not self.generations.held_back and self.clock() - self._last_touches >= _TOUCH_SECONDS:
             self._last_touches = self.clock()
             touches = self.writer.touches()
             for begin in range(0, len(touches), _MOST):
@@ -350,7 +353,7 @@ class Following:
             changes = self._held(self.reorder, changes, progress, is_end=is_end)
         self._apply(changes)
         self._touch(batch)
-        self.report.dirty = sum(map(len, self.stream.network.dirty))
+        self.report.dirty = sum(len(view.rows.dirty) for view in self.engine.views)
         progress.entries = self._rendered()
         self._commit(progress)
 
@@ -372,7 +375,8 @@ class Following:
             if not isinstance(one, Touch) or one.view not in places:
                 continue
             if self.plan.views[places[one.view]].target.matches(one.path):
-                self.stream.touch(places[one.view], one.path, one.read_time)
+                view = self.engine.views[places[one.view]]
+                view.rows.touch(one.path, one.read_time, is_held_back=view.is_held_back)
             else:
                 _log.warning("a touch: expected the path of a row of %s, got %r; it is passed over", one.view, one.path)
 
@@ -396,18 +400,12 @@ class Following:
 
     def _apply(self, changes: Sequence[Change]) -> None:
         """Runs the steps; a change that makes one raise is undone alone (S21)."""
-        network, number = self.stream.network, len(self.letters)
+        number = len(self.letters)
         try:
-            for change in changes:
-                network.observe(change)
+            self.engine.observe(changes)
             return
         except Exception as error:  # a bug of ours: users' functions are told where they are called
-            if not self.state.roll_back():
-                raise BoilerBeamError(
-                    f"a step raised {type(error).__name__}: {error}; fix: with --state sqlite:PATH the change that "
-                    "it raised for is a dead letter, and the others go on"
-                ) from error
-            network.forget()
+            self.engine.undo_batch()
             del self.letters[number:]
             if len(changes) == 1:
                 message = f"a step raised {type(error).__name__}: {error}"
@@ -419,23 +417,25 @@ class Following:
 
     def _rendered(self) -> list[Entry]:
         """The dirty rows, on their way out."""
-        names = [view.name for view in self.plan.views]
-        return [Entry(names[place], row) for place, row in self.stream.rows()]
+        return [Entry(view.view.name, row) for view in self.engine.views for row in view.rows.take_dirty()]
 
     def _commit(self, progress: Progress) -> None:
-        state, stream, report = self.state, self.stream, self.report
+        state, report = self.state, self.report
         progress.entries += [Entry("", None, letter) for letter in self.letters]
         self._count(self.letters)
         self.letters.clear()
-        for name, number in stream.network.take_counts():
-            state.facts[name] = state.facts.get(name, 0) + number
-        for place, view in enumerate(self.plan.views):
-            known = state.views[view.name]
-            known.rows, known.failing = known.rows + stream.standing[place], known.failing + stream.failing[place]
-            stream.standing[place] = stream.failing[place] = 0
-            report.rows[view.name] = known.rows
+        for view in self.engine.views:
+            known, rows = state.views[view.view.name], view.rows
+            known.rows, known.failing = known.rows + rows.in_sink, known.failing + rows.failing
+            rows.in_sink = rows.failing = 0
+            report.rows[view.view.name] = known.rows
+        for versions in self.engine.versions.types:
+            fact = f"invalid {versions.codec.pattern.text}"
+            if versions.invalid or fact in state.facts:
+                state.facts[fact] = len(versions.invalid)
+        state.facts["documents"] = state.facts.get("documents", 0) + self.engine.new_documents()
         state.facts["alive"] = round(self.now() * 1e6)
-        state.commit(progress)
+        state.commit(progress, self.engine)
         self._is_doubting = False
         self._send()
         self._last_commit = self.clock()
@@ -445,7 +445,7 @@ class Following:
         report.documents = state.facts.get("documents", 0)
         report.figures = self.sink.figures()
         if report.is_ready:
-            find_failures(self.stream, self.state, self.report, is_thorough=False)
+            find_failures(self.engine, self.state, self.report, is_thorough=False)
         self.told(report)
 
     def _send(self, *, is_last: bool = False) -> None:
@@ -493,7 +493,7 @@ class Following:
             if letter.path is not None and letter.path in names:
                 name = names[letter.path]
                 known = self.state.views[name]
-                known.rows -= self.stream.doubt(places[name], letter.path)
+                known.rows -= self.engine.views[places[name]].rows.refused_by_sink(letter.path)
                 self.report.rows[name] = known.rows
                 self.report.refused[name] = self.report.refused.get(name, 0) + 1
                 self._is_doubting = True

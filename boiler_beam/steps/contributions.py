@@ -17,9 +17,9 @@ edge, aggregate or reference (S10a): `refuse` takes a `FunctionRaised` that says
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar, get_origin
+from typing import Any, Generic, NamedTuple, TypeVar, get_origin
 
 from typing_extensions import assert_never
 
@@ -31,7 +31,7 @@ from boiler_beam.plan.tree import Edge
 from boiler_beam.steps.functions import NOTHING, FunctionRaised, contribution, group_ids, is_shown, references, targets
 from boiler_beam.values import Ref
 
-__all__ = ["Contributions", "Question", "Refuse", "contributions_of"]
+__all__ = ["Contribution", "Contributions", "Question", "Refuse", "contributions_of"]
 
 T = TypeVar("T")
 Refuse = Callable[[FunctionRaised], None]
@@ -46,13 +46,29 @@ class Question(Generic[T]):
     Attributes:
         ask: Gives the answer; `absent`, and tells `refuse`, where a user's function raises.
         absent: The answer for a document that is not there.
-        may_raise: Whether a user's code answers, or an answer may be refused. Then it need not answer alike when it is
-            asked again: who must know an earlier answer keeps it.
+        may_raise: Whether a user's code answers. Then it need not answer alike when it is asked again: who must know an
+            earlier answer keeps it.
     """
 
     ask: Callable[[DomainModel, Refuse], T]
     absent: T
     may_raise: bool = False
+
+
+class Contribution(NamedTuple):
+    """What one document says at an edge that shows it.
+
+    Attributes:
+        keys: Where rows find it; of a group the rows' ids, each with the key that it is made of.
+        links: For each of `PlannedEdge.references`, the paths that it refers to.
+        values: What it adds to each of `PlannedEdge.aggregates`; `NOTHING` where it does not count.
+        sort_key: Its place in the edge's order; empty where the edge has no limit.
+    """
+
+    keys: Iterable[str]
+    links: tuple[Paths, ...]
+    values: tuple[Any, ...]
+    sort_key: bytes
 
 
 @dataclass(frozen=True)
@@ -66,6 +82,8 @@ class Contributions:
         links: For each of `PlannedEdge.references`, the paths that the document refers to, each once.
         values: What it adds to each of `PlannedEdge.aggregates`.
         sort_key: Its place in the edge's order, which no other document has.
+        ask: All of it; None of a document that the edge does not show, or that no row can find.
+        may_raise: Whether a user's code answers one of these questions.
     """
 
     shows: Question[bool]
@@ -74,6 +92,8 @@ class Contributions:
     links: tuple[Question[Paths], ...]
     values: Question[tuple[Any, ...]]
     sort_key: Question[bytes]
+    ask: Callable[[DomainModel, Refuse], Contribution | None]
+    may_raise: bool
 
 
 def contributions_of(planned: PlannedEdge) -> Contributions:
@@ -84,14 +104,48 @@ def contributions_of(planned: PlannedEdge) -> Contributions:
     """
     edge = planned.edge
     children = [child.edge for child in planned.references]
+    shows = _asks(is_shown, edge, False, may_raise=edge.may_raise) if not planned.shows_all else _ALWAYS
+    keys, group_keys = _keys(planned), _group_keys(edge)
+    links = tuple(_links(child) for child in children if isinstance(child, Reference))
+    values = _values([aggregate for _, aggregate in planned.aggregates])
+    order = _asks(_place, edge, b"", may_raise=edge.may_raise)
+    may_raise = any(one.may_raise for one in (shows, keys, *links, values, order))
     return Contributions(
-        shows=_asks(is_shown, edge, False, may_raise=edge.may_raise) if not planned.shows_all else _ALWAYS,
-        keys=_keys(planned),
-        group_keys=_group_keys(edge),
-        links=tuple(_links(child) for child in children if isinstance(child, Reference)),
-        values=_values([aggregate for _, aggregate in planned.aggregates]),
-        sort_key=_asks(_place, edge, b"", may_raise=edge.may_raise),
-    )
+        shows, keys, group_keys, links, values, order,
+        _asks_all(planned, shows, keys, group_keys, links, values, order),
+        may_raise,
+    )  # fmt: skip
+
+
+def _asks_all(
+    planned: PlannedEdge,
+    shows: Question[bool],
+    keys: Question[Paths],
+    group_keys: Question[tuple[tuple[str, Any], ...]],
+    links: tuple[Question[Paths], ...],
+    values: Question[tuple[Any, ...]],
+    order: Question[bytes],
+) -> Callable[[DomainModel, Refuse], Contribution | None]:
+    """All questions in one; those that have one answer for every document are not asked."""
+    is_shown, keys_of, group_keys_of = shows.ask, keys.ask, group_keys.ask
+    links_of, values_of, order_of = [link.ask for link in links], values.ask, order.ask
+    is_group, is_limited = isinstance(planned.edge, Group), planned.edge.limit is not None
+    shows_all, has_values = planned.shows_all, bool(planned.aggregates)
+
+    def ask(document: DomainModel, refuse: Refuse) -> Contribution | None:
+        if not (shows_all or is_shown(document, refuse)):
+            return None
+        found: Iterable[str] = dict(group_keys_of(document, refuse)) if is_group else keys_of(document, refuse)
+        if not found:
+            return None
+        return Contribution(
+            found,
+            tuple([link_of(document, refuse) for link_of in links_of]) if links_of else (),
+            values_of(document, refuse) if has_values else (),
+            order_of(document, refuse) if is_limited else b"",
+        )
+
+    return ask
 
 
 _ALWAYS: Question[bool] = Question(lambda document, refuse: True, False)
@@ -119,7 +173,7 @@ def _keys(planned: PlannedEdge) -> Question[Paths]:
             row_id = planned.view.row_id
             return Question(lambda document, refuse: (row_id(document.path),), ())
         case Group():
-            return _asks(_row_ids, edge, (), may_raise=True)
+            return _asks(_row_ids, edge, (), may_raise=any(part.may_raise for part in edge.by))
         case Reference() | Fixed():
             return Question(lambda document, refuse: (document.path,), ())
         case Referrers():
@@ -135,7 +189,8 @@ def _row_ids(edge: Group, document: Any) -> Paths:
 def _group_keys(edge: Edge) -> Question[tuple[tuple[str, Any], ...]]:
     if not isinstance(edge, Group):
         return Question(lambda document, refuse: (), ())
-    return _asks(lambda group, document: tuple(group_ids(group, document)), edge, (), may_raise=True)
+    may_raise = any(part.may_raise for part in edge.by)
+    return _asks(lambda group, document: tuple(group_ids(group, document)), edge, (), may_raise=may_raise)
 
 
 def _links(edge: Reference) -> Question[Paths]:

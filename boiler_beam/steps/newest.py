@@ -1,4 +1,4 @@
-"""Newest versions: of all that was observed of each document, the version that stands (S1, S2).
+"""Newest versions: of all that was observed of each document, the version that is current (S1, S2).
 
 >>> from boiler_beam.samples import meeting
 >>> from boiler_beam.plan import compile_plan
@@ -6,26 +6,33 @@
 >>> fields = b'{"firstName": "Ann", "lastName": "Gray", "organization": "org1"}'
 >>> versions.add(Change("users/u1", 7, msgspec.Raw(fields)))
 >>> versions.add(Change("users/u1", 6, msgspec.Raw(b"null")))
->>> versions.documents[0]["users/u1"].display_name
+>>> versions.types[0].documents["users/u1"].display_name
 'Ann Gray'
 """
 
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Callable, Iterable
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import msgspec
 
 from boiler_beam.errors import InvalidDocument
 from boiler_beam.events import Change, DeadLetter
-from boiler_beam.models import DomainModel
+from boiler_beam.models import DomainModel, FamilyCodec
 from boiler_beam.plan import Plan
 from boiler_beam.values import INT64_MAX, decode_fields, encode_fields
 
-__all__ = ["NewestVersions", "dead_letter_of", "digest_of", "families_lost", "is_newest_invalid", "replaces"]
+__all__ = ["Delta", "DocumentVersions", "Known", "NewestVersions", "dead_letter_of", "digest_of", "families_lost"]
+__all__ += ["is_newest_invalid", "replaces"]
 
+NULL = b"null"
+"""The fields of a deletion."""
+_MOST_REFUSED = 63
+"""Versions of one document whose dead letters are remembered, beside the last one."""
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -93,29 +100,215 @@ def is_newest_invalid(change: Change, standing: int | None, invalid: tuple[int, 
     return is_newer and (standing is None or standing < change.version)
 
 
+class Delta(NamedTuple):
+    """What a batch of changes made of one document.
+
+    Attributes:
+        path: Its path.
+        old: The document before; None where there was none.
+        new: The document now.
+        version: The newest version, or event time, of the changes that it took: stamps rise to it (S1).
+    """
+
+    path: str
+    old: DomainModel | None
+    new: DomainModel | None
+    version: int
+
+
+class Known(NamedTuple):
+    """All that is known of one document.
+
+    Attributes:
+        version: Of the current version, valid or deleted; -1 where there is none.
+        fields: Its fields as JSON; `null` of a deletion.
+        invalid: Version and fields of the newest invalid version, where none newer is current (S2).
+        refused: The digests of the dead letters of its last refused versions: each is told once.
+    """
+
+    version: int = -1
+    fields: bytes = NULL
+    invalid: tuple[int, bytes] | None = None
+    refused: tuple[bytes, ...] = ()
+
+
+_UNKNOWN = Known()
+
+
+class DocumentVersions:
+    """The newest valid-or-deleted version of every document of one type.
+
+    Args:
+        codec: Decodes the documents.
+        refuse: Takes the dead letters.
+
+    Attributes:
+        documents: Those that are there, by path.
+        fields: Their fields as JSON.
+        deleted: The versions of those that were deleted.
+        invalid: The newest invalid version of those that have none newer that is current.
+        refused: See `Known`.
+        horizon: The time before which deletions are forgotten (S3), in microseconds: an older change of a document
+            that is not known is refused.
+        tells_again: Whether a version that was refused is told again when it is refused once more: somebody asked for
+            another try.
+    """
+
+    def __init__(self, codec: FamilyCodec, refuse: Callable[[DeadLetter], None]) -> None:
+        self.codec, self.refuse = codec, refuse
+        self.documents: dict[str, DomainModel] = {}
+        self.fields: dict[str, bytes] = {}
+        self.deleted: dict[str, int] = {}
+        self.invalid: dict[str, tuple[int, bytes]] = {}
+        self.refused: dict[str, tuple[bytes, ...]] = {}
+        self.horizon, self.tells_again = 0, False
+        self._before: dict[str, tuple[Known, DomainModel | None]] = {}
+        self._stamps: dict[str, int] = {}
+
+    def known(self, path: str) -> Known:
+        """All that is known of a document."""
+        document = self.documents.get(path)
+        version = document.version if document is not None else self.deleted.get(path, -1)
+        return Known(version, self.fields.get(path, NULL), self.invalid.get(path), self.refused.get(path, ()))
+
+    def observe(self, change: Change) -> None:
+        """Takes one observed version, maybe not for the first time."""
+        path, version = change.path, change.version
+        old = self.documents.get(path)
+        current = old.version if old is not None else self.deleted.get(path, -1)
+        fields = bytes(change.fields)
+        if version == current and fields == self.fields.get(path, NULL):
+            return
+        if current < 0 and version < self.horizon:
+            message = f"expected a change since {self.horizon}, before which deletions are forgotten, got an older one"
+            self.refuse(dead_letter_of("newest", "too_old", message, change))
+            return
+        new: DomainModel | None = None
+        if fields != NULL:
+            try:
+                new = self.codec.decode(path, version, fields)
+            except InvalidDocument as error:
+                self._refuse_invalid(change, current, fields, error)
+                return
+        if version <= current:
+            refuse = partial(self._refuse_once, path)
+            if not replaces(change, current, self.fields.get(path, NULL), self.codec.base.__name__, refuse):
+                return
+        if path not in self._before:
+            self._before[path] = (_UNKNOWN if current < 0 and path not in self.invalid else self.known(path)), old
+        stamp = version if version > change.event_time else change.event_time
+        if stamp > self._stamps.get(path, -1):
+            self._stamps[path] = stamp
+        self._put(path, version, fields, new)
+
+    def _put(self, path: str, version: int, fields: bytes, document: DomainModel | None) -> None:
+        if document is not None:
+            if path not in self.documents:
+                path = sys.intern(path)
+                self.deleted.pop(path, None)
+            self.documents[path], self.fields[path] = document, fields
+        else:
+            self.documents.pop(path, None)
+            self.fields.pop(path, None)
+            self.deleted[path] = version
+        if self.invalid and path in self.invalid and self.invalid[path][0] <= version:
+            del self.invalid[path]
+
+    def add_unreadable(self, path: str) -> None:
+        """Takes that some version of a document could not be read: nothing is known of it, not even which it was."""
+        self._remember(path)
+        self.invalid[path] = INT64_MAX, NULL
+
+    def _remember(self, path: str) -> None:
+        if path not in self._before:
+            self._before[path] = self.known(path), self.documents.get(path)
+
+    def _refuse_invalid(self, change: Change, current: int, fields: bytes, error: InvalidDocument) -> None:
+        path = change.path
+        self._refuse_once(path, dead_letter_of("decode", error.code, str(error), change))
+        if is_newest_invalid(change, None if current < 0 else current, self.invalid.get(path)):
+            self._remember(path)
+            self.invalid[path] = change.version, fields
+
+    def _refuse_once(self, path: str, letter: DeadLetter) -> None:
+        """A version that comes again is no other dead letter."""
+        which, known = digest_of(letter), self.refused.get(path, ())
+        if which not in known:
+            self._remember(path)
+            self.refused[path] = (*known[-_MOST_REFUSED:], which)
+        if which not in known or self.tells_again:
+            self.refuse(letter)
+
+    # Batches ----------------------------------------------------------------------------------------------------------
+
+    @property
+    def changed(self) -> Iterable[str]:
+        """The paths of the documents of which something changed since the last `end_batch`."""
+        return self._before.keys()
+
+    def deltas(self) -> list[Delta]:
+        """What became of documents since the last `end_batch`."""
+        documents, stamps = self.documents, self._stamps
+        return [
+            Delta(path, old, documents.get(path), stamps[path])
+            for path, (_, old) in self._before.items()
+            if path in stamps
+        ]
+
+    def end_batch(self) -> None:
+        """The batch is done: what comes now is another one."""
+        self._before, self._stamps = {}, {}
+
+    def undo_batch(self) -> None:
+        """Nothing of the batch happened (S21)."""
+        for path, (known, document) in self._before.items():
+            self.restore(path, known, document)
+        self.end_batch()
+
+    def restore(self, path: str, known: Known, document: DomainModel | None) -> None:
+        """Makes of a document what was known of it before."""
+        for kept in (self.documents, self.fields, self.deleted, self.invalid, self.refused):
+            kept.pop(path, None)  # type: ignore[attr-defined]
+        if document is not None:
+            path = sys.intern(path)
+            self.documents[path], self.fields[path] = document, known.fields
+        elif known.version >= 0:
+            self.deleted[path] = known.version
+        if known.invalid is not None:
+            self.invalid[path] = known.invalid
+        if known.refused:
+            self.refused[path] = known.refused
+
+    # What is asked of it ----------------------------------------------------------------------------------------------
+
+    def change_of(self, path: str) -> Change:
+        """The current version of a document as a change."""
+        known = self.known(path)
+        return Change(path, known.version, msgspec.Raw(known.fields))
+
+    def partial(self, path: str) -> Any:
+        """What can be read of the invalid version of a document: a namespace of its valid fields (S5)."""
+        version, fields = self.invalid[path]
+        return self.codec.partial(path, version, msgspec.Raw(fields))
+
+
 class NewestVersions:
-    """The newest valid-or-deleted version of every document, family by family.
+    """The newest versions of the documents of all types that a plan reads.
 
     Args:
         plan: Says which documents are read, and how.
         refuse: Takes the dead letters.
 
     Attributes:
-        documents: Of each family of the plan, the documents that stand, by path.
-        changes: Of each family, the changes that they came from, deletions among them.
-        invalid: Of each family, the newest invalid version of the documents that have none newer that stands.
-        lost: The families of which a document may have been lost, because an input could not be read.
+        types: The documents of each type, by its place in the plan.
+        lost: The types of which a document may have been lost, because an input could not be read.
         number_of_changes: How many changes were observed.
         newest_version: The newest version of all, in microseconds since the epoch; 0 where there is none.
     """
 
     def __init__(self, plan: Plan, refuse: Callable[[DeadLetter], None]) -> None:
-        self.plan = plan
-        self.refuse = refuse
-        self._told: set[bytes] = set()
-        self.documents: list[dict[str, DomainModel]] = [{} for _ in plan.families]
-        self.changes: list[dict[str, Change]] = [{} for _ in plan.families]
-        self.invalid: list[dict[str, Change]] = [{} for _ in plan.families]
+        self.plan, self.refuse = plan, refuse
+        self.types = [DocumentVersions(codec, refuse) for codec in plan.families]
         self.lost: set[int] = set()
         self.number_of_changes = 0
         self.newest_version = 0
@@ -127,7 +320,7 @@ class NewestVersions:
     def add_all(self, changes: Iterable[Change | DeadLetter]) -> None:
         """Takes what a source gives: changes, and dead letters of what is none."""
         number, newest = 0, self.newest_version
-        families, families_of = self.plan.families, self.plan.families_of
+        types, families_of = self.types, self.plan.families_of
         for change in changes:
             if isinstance(change, DeadLetter):
                 self.refuse(change)
@@ -136,67 +329,19 @@ class NewestVersions:
                     self.add_unreadable(change.path)
                 continue
             number += 1
-            path, version = change.path, change.version
-            if version > newest:
-                newest = version
-            for place in families_of(path):
-                standing = self.changes[place]
-                if path in standing or path in self.invalid[place]:
-                    self._replace(place, change)
-                    continue
-                try:
-                    self.documents[place][path] = families[place].decode(path, version, change.fields)
-                except InvalidDocument as error:
-                    if not change.is_deleted:
-                        self._refuse(place, change, error)
-                        continue
-                standing[path] = change
+            if change.version > newest:
+                newest = change.version
+            for index in families_of(change.path):
+                types[index].observe(change)
         self.number_of_changes += number
         self.newest_version = newest
 
     def add_unreadable(self, path: str) -> None:
-        """Takes that some version of a document could not be read: nothing is known of it, not even which it was."""
-        for place in self.plan.families_of(path):
-            self.invalid[place][path] = Change(path, INT64_MAX, msgspec.Raw(b"null"))
+        """Takes that some version of a document could not be read."""
+        for index in self.plan.families_of(path):
+            self.types[index].add_unreadable(path)
 
-    def _once(self, letter: DeadLetter) -> None:
-        """A version that comes twice is one dead letter."""
-        which = digest_of(letter)
-        if which not in self._told:
-            self._told.add(which)
-            self.refuse(letter)
-
-    def _refuse(self, place: int, change: Change, error: InvalidDocument) -> None:
-        self._once(dead_letter_of("decode", error.code, str(error), change))
-        older, standing = self.invalid[place].get(change.path), self.changes[place].get(change.path)
-        known = None if older is None else (older.version, bytes(older.fields))
-        if is_newest_invalid(change, None if standing is None else standing.version, known):
-            self.invalid[place][change.path] = change
-
-    def _replace(self, place: int, change: Change) -> None:
-        """Takes another version of a document that is known."""
-        path, standing = change.path, self.changes[place].get(change.path)
-        document = None
-        if not change.is_deleted:
-            try:
-                document = self.plan.families[place].decode(path, change.version, change.fields)
-            except InvalidDocument as error:
-                self._refuse(place, change, error)
-                return
-        if standing is not None:
-            model = self.plan.families[place].base.__name__
-            if not replaces(change, standing.version, bytes(standing.fields), model, self._once):
-                return
-        self.changes[place][path] = change
-        if document is None:
-            self.documents[place].pop(path, None)
-        else:
-            self.documents[place][path] = document
-        older = self.invalid[place].get(path)
-        if older is not None and older.version <= change.version:
-            del self.invalid[place][path]
-
-    def partial(self, place: int, path: str) -> Any:
-        """What can be read of the invalid version of a document: a namespace of its valid fields (S5)."""
-        change = self.invalid[place][path]
-        return self.plan.families[place].partial(path, change.version, msgspec.Raw(change.fields))
+    @property
+    def number_of_documents(self) -> int:
+        """How many documents are there."""
+        return sum(len(one.documents) for one in self.types)

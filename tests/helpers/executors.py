@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from boiler_beam.engine.join import Join
+from boiler_beam.engine.computed import ComputedView
 from boiler_beam.events import Change, DeadLetter
 from boiler_beam.plan import Plan
 from boiler_beam.steps import messages
@@ -83,15 +83,14 @@ def embedded(plan: Plan, changes: Iterable[Change]) -> Outcome:
     outcome = Outcome()
     versions = NewestVersions(plan, outcome.letters.append)
     versions.add_all(changes)
-    join = Join(plan, versions, outcome.letters.append)
-    for place, view in enumerate(plan.views):
+    for view in plan.planned_views:
         absences = Absences()
-        may_belong, copies = join.of_view(view, absences)
-        outcome.may_belong.update((place, one) for one in may_belong)
-        for copy in copies:
-            outcome.add(place, copy)
+        computed = ComputedView(view, versions, outcome.letters.append)
+        outcome.may_belong.update((view.index, one) for one in computed.may_belong)
+        for copy in computed.rows(absences):
+            outcome.add(view.index, copy)
         if absences != Absences():
-            outcome.count(view.name, absences.lacking, absences.absent, absences.failed)
+            outcome.count(view.view.name, absences.lacking, absences.absent, absences.failed)
     return outcome
 
 

@@ -100,9 +100,9 @@ def test_s5_rows_that_hang_on_an_invalid_document_are_tainted(plan: Plan, is_tow
     truth, outcome = compute(plan, changes(table)), embedded(plan, changes(table))
     versions = NewestVersions(plan, lambda letter: None)
     versions.add_all(changes(table))
-    for invalid in versions.invalid:
-        for path, one in invalid.items():
-            for reading in readings(table, path, one.version):
+    for documents in versions.types:
+        for path, (version, _) in documents.invalid.items():
+            for reading in readings(table, path, version):
                 other = compute(plan, changes(reading))
                 for row in told(plan, truth.unknown | other.unknown, truth.rows | other.rows):
                     assert truth.rows.get(row) == other.rows.get(row) or outcome.is_tainted(plan, row), row

@@ -48,17 +48,16 @@ def ask_documents(plan: PartitionedPlan, observed: Iterable[Observed | Unreadabl
         else:
             versions.add(Change(one.path, one.version, msgspec.Raw(one.fields)))
     asking = Asking(plan, send)
-    for family, documents in enumerate(versions.documents):
-        changes = versions.changes[family]
-        for path, document in documents.items():
-            asking.ask(plan.of_family[family], document, changes[path])
-        for path in versions.invalid[family]:
-            standing, partial = documents.get(path), versions.partial(family, path)
-            _tell_invalid(plan, plan.of_family[family], path, standing, partial, send)
+    for type_index, known in enumerate(versions.types):
+        for path, document in known.documents.items():
+            asking.ask(plan.of_family[type_index], document, known.change_of(path))
+        for path in known.invalid:
+            current, partial = known.documents.get(path), known.partial(path)
+            _tell_invalid(plan, plan.of_family[type_index], path, current, partial, send)
     asking.finish()
-    invalid = [family for family, some in enumerate(versions.invalid) if some]
-    known = [(len(one), len(other)) for one, other in zip(versions.documents, versions.invalid, strict=True)]
-    send(WRITE, Statistics(0, sum(map(len, versions.documents)), 0, invalid, known))
+    invalid = [type_index for type_index, known in enumerate(versions.types) if known.invalid]
+    numbers = [(len(known.documents), len(known.invalid)) for known in versions.types]
+    send(WRITE, Statistics(0, versions.number_of_documents, 0, invalid, numbers))
 
 
 class Asking:
