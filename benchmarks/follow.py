@@ -56,7 +56,7 @@ class Batches(FileSource):
 
 
 def _is_live(state: State) -> bool:
-    return all(view.stage == "live" for view in state.views.values())
+    return all(view.phase == "live" for view in state.views.values())
 
 
 def main() -> None:

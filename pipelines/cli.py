@@ -268,25 +268,25 @@ for _parameter in _replay.params:
 
 @_cli.group("state")
 def _state() -> None:
-    """Look at what a stream keeps between runs, while it does not run."""
+    """Look at what a stream keeps between runs: `show` at any time, the others while it does not run."""
 
 
 @_state.command("show")
 @click.argument("uri")
 def _show_state(uri: str) -> int:
-    """Show how much there is, each view's rows and stage, and how far each source was read."""
+    """Show how much there is, each view's rows and phase, and how far each source was read."""
     from boiler_beam.values import format_timestamp
 
-    with _opened_state(uri) as state:
+    with _opened_state(uri, is_shared=True) as state:
         numbers, newest = state.numbers(), state.facts.get("newest", 0)
         print(
-            f"{uri}: {numbers['bytes']:,} bytes, {numbers['cells']:,} cells, {numbers['outbox']:,} rows or dead "
-            f"letters to be sent, {numbers['waiting']:,} changes that wait for their commit"
+            f"{uri}: {numbers['bytes']:,} bytes, {numbers['log']:,} batches in the log, {numbers['outbox']:,} rows or "
+            f"dead letters to be sent, {numbers['waiting']:,} changes that wait for their commit"
         )
         moment = datetime.fromtimestamp(min(newest // 1_000_000, 253_402_300_799), timezone.utc)
         print(f"{state.facts.get('documents', 0):,} documents, newest version {newest} ({format_timestamp(moment)})")
         for name, view in state.views.items():
-            built = "" if view.stage == "live" else f", {view.stage}"
+            built = "" if view.phase == "live" else f", {view.phase}"
             print(f"{name}: {view.rows:,} rows, generation {view.generation}, fingerprint {view.fingerprint}{built}")
         for source, position in state.positions().items():
             print(f"{source}: {position}")
@@ -322,11 +322,11 @@ def _check_state(uri: str) -> int:
 
 
 @contextmanager
-def _opened_state(uri: str) -> Iterator[Any]:
+def _opened_state(uri: str, *, is_shared: bool = False) -> Iterator[Any]:
     from boiler_beam.engine.state import SqliteState
 
     fix = "stop the stream; its /metrics tells while it runs (--metrics_port)"
-    with closing(SqliteState(_path_of_state(uri), fix)) as state:
+    with closing(SqliteState(_path_of_state(uri), fix, is_shared=is_shared)) as state:
         yield state
 
 

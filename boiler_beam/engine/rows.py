@@ -218,6 +218,8 @@ class ViewRows:
             copies = self.copies(row_id, documents, letters.append)
             if letters or record.failing:
                 self._tell(record, letters)
+            if not copies and not self.is_made(row_id, documents):
+                record.key = record.accumulators = None  # what was added was taken back
             record.unknown = tuple([copy.path for copy in copies if copy.fields is None]) or _NO_PATHS
             record.read = EVERYTHING if record.unknown else documents.read
             self.changed[row_id] = None

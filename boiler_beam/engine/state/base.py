@@ -98,8 +98,8 @@ class State(abc.ABC):
     def open(self, engine: IncrementalEngine) -> None:
         """Brings what is known into an empty engine.
 
-        Of a state that is not new, views that are new or changed are at the phase `emitting`; those that are gone are
-        dropped, and so are the documents of collections that no view reads.
+        Views that are new or changed are at the phase `loading`; those that are gone are dropped, and so are the
+        documents of collections that no view reads.
         """
 
     @abc.abstractmethod

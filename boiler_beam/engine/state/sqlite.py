@@ -187,8 +187,7 @@ class SqliteState(State):
                     view.fingerprint,
                     before.generation,
                     before.epoch,
-                    "loading" if self.is_new else "emitting",
-                    before.floor,
+                    floor=before.floor,
                     incarnation=self._next_incarnation(view.name, before.incarnation),
                 )
             self.views[view.name] = one

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import boiler_beam as bb
 from boiler_beam import reference, root, view_property
-from boiler_beam.engine.stream import Stream
+from boiler_beam.engine.incremental import IncrementalEngine
 from boiler_beam.events import Change, DeadLetter, Row
 from boiler_beam.oracle import compute
 from boiler_beam.plan import Plan, compile_plan
@@ -51,10 +51,10 @@ class Held:
 def follow(plan: Plan, table: list[Any], sizes: random.Random) -> None:
     """Takes a history in batches, and compares with the oracle after each."""
     held, taken, rest = Held(), 0, changes(table)
-    stream = Stream(plan, lambda letter: held.untold.add(letter.path))
+    engine = IncrementalEngine(plan, lambda letter: held.untold.add(letter.path))
     while taken < len(rest):
         size = sizes.randint(1, 4)
-        for row in stream.take(rest[taken : taken + size]):
+        for row in engine.take(rest[taken : taken + size]):
             held.write(row)
         taken += size
         truth = compute(plan, rest[:taken])
@@ -85,11 +85,11 @@ meeting = {"location": "locations/l1", "users": [], "tickets": {}, "status": "cl
 
 
 def test_s14_several_changes_of_a_batch_are_one_write_and_none_where_nothing_changed() -> None:
-    stream, held = Stream(compile_plan([MeetingSession]), lambda letter: None), Held()
+    engine, held = IncrementalEngine(compile_plan([MeetingSession]), lambda letter: None), Held()
 
     def take(*events: Any) -> int:
         before = held.writes
-        for row in stream.take(changes(list(events))):
+        for row in engine.take(changes(list(events))):
             held.write(row)
         return held.writes - before
 
@@ -104,13 +104,13 @@ def test_s14_several_changes_of_a_batch_are_one_write_and_none_where_nothing_cha
 
 
 def test_s1_the_time_of_a_deletion_raises_stamps_and_orders_nothing() -> None:
-    stream, held = Stream(compile_plan([MeetingSession]), lambda letter: None), Held()
+    engine, held = IncrementalEngine(compile_plan([MeetingSession]), lambda letter: None), Held()
     for event in (
         *changes([("meetings/m1", 1, meeting), ("locations/l1", 2, location)]),
         Change("locations/l1", 2, msgspec.Raw(b"null"), event_time=50),
         *changes([("locations/l1", 3, location), ("users/u1", 4, {})]),
     ):
-        for row in stream.take([event]):
+        for row in engine.take([event]):
             held.write(row)
     assert [(row.stamp.version, row.fields is None) for row in held.rows.values()] == [(50, False)]
 
@@ -132,18 +132,18 @@ class Versions(bb.ViewModel, collection="versions"):
 def test_documents_have_their_own_versions_and_not_those_of_what_brought_them() -> None:
     room = {"host": "guests/1", "members": ["guests/2"]}
     table = [("guests/1", 1, {"name": "a"}), ("guests/2", 2, {"name": "b"}), ("rooms/1", 9, room)]
-    (row,) = Stream(compile_plan([Versions]), lambda letter: None).take(changes(table))
+    (row,) = IncrementalEngine(compile_plan([Versions]), lambda letter: None).take(changes(table))
     assert row.fields == b'{"versions":[9,1,2]}'
 
 
 def test_a_row_that_nothing_makes_keeps_nothing() -> None:
-    stream = Stream(compile_plan([OrganizationSummary]), lambda letter: None)
+    engine = IncrementalEngine(compile_plan([OrganizationSummary]), lambda letter: None)
     user = {"firstName": "A", "lastName": "B", "organization": "o"}
     table = [("users/u1", 1, user), ("users/u1", 2, {**user, "organization": "p"})]
-    rows = [[row.fields is not None for row in stream.take([change])] for change in changes(table)]
+    rows = [[row.fields is not None for row in engine.take([change])] for change in changes(table)]
     assert rows == [[True], [False, True]]
-    cell = stream.cells.row(0, "o")
-    assert (cell.members, cell.key, cell.states) == (0, None, {})
+    record = engine.views[0].rows.records["o"]
+    assert (record.members, record.key, record.accumulators) == (0, None, None)
 
 
 class Moody(bb.ViewModel, collection="moody"):
@@ -176,37 +176,38 @@ GUESTS = [("guests/1", 1, {"name": "Ann", "nick": "a"}), ("guests/2", 1, {"name"
 
 def test_s6_a_row_whose_getter_raised_is_tried_again_at_any_change(monkeypatch: pytest.MonkeyPatch) -> None:
     letters: list[DeadLetter] = []
-    stream = Stream(compile_plan([Moody]), letters.append)
+    engine = IncrementalEngine(compile_plan([Moody]), letters.append)
     monkeypatch.setattr(Moody, "is_angry", True)
-    assert not list(stream.take(changes([*GUESTS, ("rooms/1", 2, ROOM)])))
+    assert not list(engine.take(changes([*GUESTS, ("rooms/1", 2, ROOM)])))
     assert [letter.code for letter in letters] == ["getter_raised"]
     monkeypatch.setattr(Moody, "is_angry", False)
-    (row,) = stream.take(changes([("guests/1", 3, {"name": "Amy"})]))
+    (row,) = engine.take(changes([("guests/1", 3, {"name": "Amy"})]))
     assert row.fields == b'{"host":"t Amy","last":"2"}'
 
 
 def test_a_getter_may_do_with_what_it_reads_as_it_likes() -> None:
-    stream = Stream(compile_plan([Moody]), pytest.fail)
-    list(stream.take(changes([*GUESTS, ("rooms/1", 2, ROOM)])))
-    (row,) = stream.take(changes([("guests/1", 3, {"name": "Amy"})]))
+    engine = IncrementalEngine(compile_plan([Moody]), pytest.fail)
+    list(engine.take(changes([*GUESTS, ("rooms/1", 2, ROOM)])))
+    (row,) = engine.take(changes([("guests/1", 3, {"name": "Amy"})]))
     assert row.fields == b'{"host":"t Amy","last":"2"}'
 
 
 def test_s7_a_contested_row_is_as_new_as_what_left_it() -> None:
-    stream = Stream(compile_plan([town.Profile]), lambda letter: None)
-    (first,) = stream.take(changes(GUESTS))
+    engine = IncrementalEngine(compile_plan([town.Profile]), lambda letter: None)
+    (first,) = engine.take(changes(GUESTS))
     gone, older = ("guests/1", 9, None), ("rooms/1", 5, {"members": ["guests/2"]})
-    (row,) = stream.take(changes([gone, older]))
+    (row,) = engine.take(changes([gone, older]))
     assert (first.path, first.stamp.version, row.path, row.stamp.version) == (row.path, 1, first.path, 9)
 
 
 def test_s16_a_touch_gives_a_contested_row_again() -> None:
-    stream = Stream(compile_plan([town.Profile]), lambda letter: None)
-    (first,) = stream.take(changes(GUESTS))
-    stream.touch(0, first.path, 9)
-    ((_, again),) = stream.rows()
+    engine = IncrementalEngine(compile_plan([town.Profile]), lambda letter: None)
+    (first,) = engine.take(changes(GUESTS))
+    rows = engine.views[0].rows
+    rows.touch(first.path, 9, is_held_back=False)
+    (again,) = rows.take_dirty()
     assert (again.path, again.fields, again.stamp.version) == (first.path, first.fields, 9)
-    assert not list(stream.rows())
+    assert not list(rows.take_dirty())
 
 
 class Name(bb.DomainModel, collection="guests"):
@@ -225,11 +226,13 @@ class NameCard(bb.ViewModel, collection="name_cards"):
 
 
 def test_a_document_that_two_models_read_is_counted_once() -> None:
-    stream = Stream(compile_plan([NameCard, town.Profile]), lambda letter: None)
-    list(stream.take(changes(GUESTS)))
-    assert dict(stream.network.take_counts()) == {"documents": 2}
-    list(stream.take(changes([("guests/1", 2, None)])))
-    assert dict(stream.network.take_counts()) == {"documents": -1}
+    engine = IncrementalEngine(compile_plan([NameCard, town.Profile]), lambda letter: None)
+    for batch, number in ((GUESTS, 2), ([("guests/1", 2, None)], 1)):
+        engine.observe(changes(batch))
+        known = engine.new_documents()
+        assert known == (2 if batch is GUESTS else -1)
+        engine.end_batch()
+        assert engine.number_of_documents == number
 
 
 class Hall(bb.ViewModel, path="rooms/{room}/halls/{id}"):
@@ -258,8 +261,8 @@ class QuietHall(Hall, path="rooms/{room}/quiet/{id}"):
 def test_what_getters_read_is_brought_up_to_date(view: type[bb.ViewModel], boom: bytes) -> None:
     """Kept from one rendering to the next: in a new order, hidden, shown again, or another document."""
     room = {"members": ["guests/1", "guests/2"]}
-    stream = Stream(compile_plan([view]), pytest.fail)
-    list(stream.take(changes([*GUESTS, ("rooms/1", 1, room), ("rooms/1/messages/1", 1, {"author": "guests/1"})])))
+    engine = IncrementalEngine(compile_plan([view]), pytest.fail)
+    list(engine.take(changes([*GUESTS, ("rooms/1", 1, room), ("rooms/1/messages/1", 1, {"author": "guests/1"})])))
     names = []
     for event in (
         ("guests/1", 2, {"name": "Amy"}),
@@ -269,7 +272,7 @@ def test_what_getters_read_is_brought_up_to_date(view: type[bb.ViewModel], boom:
         ("rooms/1", 6, {"members": ["guests/1"]}),
         ("guests/1", 7, None),
     ):
-        (row,) = stream.take(changes([event]))
+        (row,) = engine.take(changes([event]))
         names.append(row.fields)
     assert names == [
         b'{"names":["Amy","Bo"]}',
@@ -283,11 +286,12 @@ def test_what_getters_read_is_brought_up_to_date(view: type[bb.ViewModel], boom:
 
 def test_s14_a_row_that_the_sink_refused_stands_only_where_one_stood_before() -> None:
     """Of a view whose rows may want one path; others are seen by command line."""
-    stream = Stream(compile_plan([town.Profile]), lambda letter: None)
-    (first,) = stream.take(changes(GUESTS))
-    assert (stream.standing, stream.doubt(0, first.path), stream.doubt(0, first.path)) == ([1], 1, 0)
-    stream.standing[0] = 0
-    (again,) = stream.take(changes([("rooms/1", 2, ROOM)]))
-    assert (again.path, stream.standing) == (first.path, [1])
-    (third,) = stream.take(changes([("rooms/1", 3, {**ROOM, "topic": "u"})]))
-    assert (third.path, stream.standing, stream.doubt(0, first.path)) == (first.path, [1], 0)
+    engine = IncrementalEngine(compile_plan([town.Profile]), lambda letter: None)
+    (first,) = engine.take(changes(GUESTS))
+    rows = engine.views[0].rows
+    assert (rows.in_sink, rows.refused_by_sink(first.path), rows.refused_by_sink(first.path)) == (1, 1, 0)
+    rows.in_sink = 0
+    (again,) = engine.take(changes([("rooms/1", 2, ROOM)]))
+    assert (again.path, rows.in_sink) == (first.path, 1)
+    (third,) = engine.take(changes([("rooms/1", 3, {**ROOM, "topic": "u"})]))
+    assert (third.path, rows.in_sink, rows.refused_by_sink(first.path)) == (first.path, 1, 0)
