@@ -26,12 +26,14 @@ class _Reader(NamedTuple):
     Attributes:
         bits: The edge and those above it, as bits by their positions.
         documents: The documents that a row has, by path.
+        one: The document that a row has, of an edge to one document; else None.
         value: What getters read, where that is faster than to make it of `documents`; else None.
     """
 
     bits: int
     documents: Callable[[RowDocuments], Documents]
-    value: Callable[[RowDocuments], Any] | None
+    one: Callable[[RowDocuments], DomainModel | None] | None = None
+    value: Callable[[RowDocuments], Any] | None = None
 
 
 class RowLookup:
@@ -46,71 +48,42 @@ class RowLookup:
     def __init__(self, planned: PlannedView, joins: Sequence[EdgeJoin], collection: str) -> None:
         self._planned = planned
         self._prefix = "" if planned.view.paths.root is not None else f"{collection}/"
-        self.readers = {join.edge.name: self._reader(join) for join in joins}
+        self.readers: dict[str, _Reader] = {}
+        for join in joins:  # parents first
+            self.readers[join.edge.name] = self._reader(join)
 
     def _reader(self, join: EdgeJoin) -> _Reader:
         edge, bits = join.edge, join.planned.bits
-        value = self._value(join)
         if edge.limit is not None:
-            return _Reader(bits, lambda row: _those(join, join.first_of(row.row_id)), value)
+            return _Reader(bits, lambda row: _those(join, join.first_of(row.row_id)))
         match edge:
             case Root():
-                prefix = self._prefix
-
-                def own(row: RowDocuments) -> Documents:
-                    document = join.shown(prefix + row.row_id)
-                    return {} if document is None else {document.path: document}
-
-                return _Reader(bits, own, value)
+                prefix, shown = self._prefix, _shown(join)
+                return _of_one(join, lambda row: shown(prefix + row.row_id))
+            case Fixed():
+                path, shown = edge.path, _shown(join)
+                return _of_one(join, lambda row: shown(path))
             case Group():
-                return _Reader(bits, lambda row: _those(join, join.documents_at.get(row.row_id, ())), value)
-            case Reference():
-                return _Reader(bits, _referred(edge, join), value)
+                return _Reader(bits, lambda row: _those(join, join.documents_at.get(row.row_id, ())))
             case Referrers():
                 parent = edge.parent or ""
 
                 def referring(row: RowDocuments) -> Documents:
                     return _those(join, (path for key in row(parent) for path in join.documents_at.get(key, ())))
 
-                return _Reader(bits, referring, value)
-            case Fixed():
-                path = edge.path
-
-                def fixed(row: RowDocuments) -> Documents:
-                    document = join.shown(path)
-                    return {} if document is None else {path: document}
-
-                return _Reader(bits, fixed, value)
+                return _Reader(bits, referring)
+            case Reference():
+                above = self.readers[edge.parent or ""].one
+                if above is None:
+                    return _Reader(bits, _referred(edge, join))
+                return _of_parent(edge, join, above)
             case _:
                 assert_never(edge)
 
-    def _value(self, join: EdgeJoin) -> Callable[[RowDocuments], Any] | None:
-        """What a getter reads of the documents that a field of one document refers to, in its order."""
-        edge, parent = join.edge, join.planned.parent
-        is_plain = edge.limit is None and edge.order is None and edge.only is None
-        if isinstance(edge, Root) and edge.only is None:
-            prefix = self._prefix
-            return lambda row: join.shown(prefix + row.row_id)
-        if not (isinstance(edge, Reference) and is_plain and parent is not None and not parent.edge.is_many):
-            return None
-        above, shown = parent.edge.name, join.shown
-        is_map, is_by_id, reference = edge.keyed_by == "map", edge.keyed_by == "doc_id", edge
 
-        def one(row: RowDocuments) -> Any:
-            for document in row(above).values():
-                for _, path in known_references(reference, document):
-                    return shown(path)
-            return None
-
-        def many(row: RowDocuments) -> Any:
-            found: dict[str | None, DomainModel] = {}
-            for document in row(above).values():
-                for key, path in known_references(reference, document):
-                    if (other := shown(path)) is not None:
-                        found[key if is_map else path[path.rfind("/") + 1 :] if is_by_id else path] = other
-            return found
-
-        return many if edge.is_many else one
+def _shown(join: EdgeJoin) -> Callable[[str], DomainModel | None]:
+    """The document at a path, where the edge shows it."""
+    return join.versions.documents.get if join.planned.shows_all else join.shown
 
 
 def _those(join: EdgeJoin, paths: Iterable[str]) -> Documents:
@@ -118,8 +91,19 @@ def _those(join: EdgeJoin, paths: Iterable[str]) -> Documents:
     return {path: documents[path] for path in paths}
 
 
+def _of_one(join: EdgeJoin, one: Callable[[RowDocuments], DomainModel | None]) -> _Reader:
+    """A reader of an edge to one document."""
+
+    def documents(row: RowDocuments) -> Documents:
+        document = one(row)
+        return {} if document is None else {document.path: document}
+
+    return _Reader(join.planned.bits, documents, one, one if join.edge.only is None else None)
+
+
 def _referred(edge: Reference, join: EdgeJoin) -> Callable[[RowDocuments], Documents]:
-    parent, shown = edge.parent or "", join.shown
+    """The documents that the documents over the parent edge refer to."""
+    parent, shown = edge.parent or "", _shown(join)
 
     def referred(row: RowDocuments) -> Documents:
         found: Documents = {}
@@ -130,6 +114,36 @@ def _referred(edge: Reference, join: EdgeJoin) -> Callable[[RowDocuments], Docum
         return found
 
     return referred
+
+
+def _of_parent(edge: Reference, join: EdgeJoin, above: Callable[[RowDocuments], DomainModel | None]) -> _Reader:
+    """A reader of what a field of one document refers to, in the field's order."""
+    shown, is_map, is_by_id = _shown(join), edge.keyed_by == "map", edge.keyed_by == "doc_id"
+
+    def references(row: RowDocuments) -> list[tuple[str | None, str]]:
+        parent = above(row)
+        return [] if parent is None else known_references(edge, parent)
+
+    def one(row: RowDocuments) -> DomainModel | None:
+        for _, path in references(row):
+            return shown(path)
+        return None
+
+    def documents(row: RowDocuments) -> Documents:
+        return {path: other for _, path in references(row) if (other := shown(path)) is not None}
+
+    def many(row: RowDocuments) -> Any:
+        found = [(key, path, other) for key, path in references(row) if (other := shown(path)) is not None]
+        if is_map:
+            return {key: other for key, _, other in found}
+        if is_by_id:
+            return {path[path.rfind("/") + 1 :]: other for _, path, other in found}
+        return {path: other for _, path, other in found}
+
+    if not edge.is_many:
+        return _of_one(join, one)
+    is_plain = edge.order is None and edge.only is None
+    return _Reader(join.planned.bits, documents, None, many if is_plain else None)
 
 
 class RowDocuments:
@@ -155,6 +169,14 @@ class RowDocuments:
             self.read |= reader.bits
             found = self._known[name] = reader.documents(self)
         return found
+
+    def has(self, name: str) -> bool:
+        """Whether there is a document over an edge."""
+        reader = self._readers[name]
+        if reader.one is None:
+            return bool(self(name))
+        self.read |= reader.bits
+        return reader.one(self) is not None
 
     def value(self, edge: Edge) -> Any:
         """What a getter reads of an edge."""

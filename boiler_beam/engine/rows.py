@@ -183,7 +183,7 @@ class ViewRows:
         if self._is_group:
             record = self.records.get(row_id)
             return record is not None and record.members > 0
-        return bool(documents(self.view.root.name))
+        return documents.has(self.view.root.name)
 
     def copies(self, row_id: str, documents: RowDocuments, refuse: Callable[[DeadLetter], None]) -> Sequence[Copy]:
         """The copies of a row; none where there is no row."""
@@ -191,7 +191,7 @@ class ViewRows:
         if record is None or not self.is_made(row_id, documents):
             return ()
         for edge in self._required:
-            if not documents(edge.name):
+            if not documents.has(edge.name):
                 return ()
         key = record.key if self._is_group else row_id[row_id.rfind("/") + 1 :]
 

@@ -17,6 +17,7 @@ import sqlite3
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import repeat
 from typing import Any
 
 import msgspec
@@ -298,10 +299,9 @@ class SqliteState(State):
     def _of_engine(self, engine: IncrementalEngine) -> Iterator[Batch]:
         """All that is known, as it is in memory."""
         documents = {one.codec.pattern.text: _documents_of(one) for one in engine.versions.types}
-        rows, paths = {}, {}
-        for key, view in zip(self._view_keys(engine.plan), engine.views, strict=True):
-            rows[key] = (StoredRow.of(row_id, view.rows) for row_id in view.rows.records)
-            paths[key] = (PathRecord.of(path, view.rows) for path in view.rows.claimed)
+        of_views = dict(zip(self._view_keys(engine.plan), [view.rows for view in engine.views], strict=True))
+        rows = {key: map(StoredRow.of, some.records, repeat(some)) for key, some in of_views.items()}
+        paths = {key: map(PathRecord.of, some.claimed, repeat(some)) for key, some in of_views.items()}
         return snapshot(documents, rows, paths)
 
     def _rewrite(self, batches: Iterator[Batch]) -> None:
