@@ -109,7 +109,8 @@ def contributions_of(planned: PlannedEdge) -> Contributions:
     links = tuple(_links(child) for child in children if isinstance(child, Reference))
     values = _values([aggregate for _, aggregate in planned.aggregates])
     order = _asks(_place, edge, b"", may_raise=edge.may_raise)
-    may_raise = any(one.may_raise for one in (shows, keys, *links, values, order))
+    may_raise = shows.may_raise or keys.may_raise or values.may_raise or order.may_raise
+    may_raise = may_raise or any(link.may_raise for link in links)
     return Contributions(
         shows, keys, group_keys, links, values, order,
         _asks_all(planned, shows, keys, group_keys, links, values, order),

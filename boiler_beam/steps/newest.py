@@ -268,7 +268,7 @@ class DocumentVersions:
     def restore(self, path: str, known: Known, document: DomainModel | None) -> None:
         """Makes of a document what was known of it before."""
         for kept in (self.documents, self.fields, self.deleted, self.invalid, self.refused):
-            kept.pop(path, None)  # type: ignore[attr-defined]
+            kept.pop(path, None)
         if document is not None:
             path = sys.intern(path)
             self.documents[path], self.fields[path] = document, known.fields

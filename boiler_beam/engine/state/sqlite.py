@@ -46,6 +46,8 @@ __all__ = ["SCHEMA", "SqliteState"]
 SCHEMA = 3
 REWRITTEN_FROM_BYTES = 32 << 20
 """A smaller log is never rewritten while the engine runs."""
+_REWRITTEN_TIMES = 2
+"""How large the batches since the log was rewritten are, beside what was left of it then, when it is rewritten."""
 _TABLES = """
 CREATE TABLE facts (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE views (name TEXT PRIMARY KEY, known BLOB) WITHOUT ROWID;
@@ -256,7 +258,7 @@ class SqliteState(State):
         self.is_new, self._outbox, self._had_entries = False, outbox, bool(outbox)
         self._written.update(written)
         self._log_bytes += len(data)
-        if self._log_bytes > REWRITTEN_FROM_BYTES and self._log_bytes > 2 * self._snapshot_bytes:
+        if self._log_bytes > REWRITTEN_FROM_BYTES and self._log_bytes > _REWRITTEN_TIMES * self._snapshot_bytes:
             self._rewrite(self._of_engine(engine))
 
     def _small_tables(self) -> dict[str, bytes]:

@@ -178,7 +178,9 @@ def test_s13_rows_of_the_first_moment_are_rebuilt_too(tmp_path: Path) -> None:
     assert [(row.stamp.generation, row.fields is None) for row in sink.history] == [(1, False)] * 2 + [(2, False)] * 2
 
 
-def test_s13_others_go_on_while_the_rows_of_a_changed_view_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_s13_others_go_on_while_the_rows_of_a_changed_view_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path, sink = tmp_path / "state.db", WatchedSink()
     run(compile_plan([card(), Shelf]), path, sink, batches("one", BOOKS), batches("two", [], is_bounded=False))
     monkeypatch.setattr("boiler_beam.engine.generations._CHUNK", 1)
