@@ -1,7 +1,7 @@
 """Elements on their way between stages: `(partition, pack)`, an int and the bytes of many messages.
 
 Beam pays for each element; a pack holds the messages of one partition, so that it pays seldom. The coder is explicit
-(a varint and length-prefixed bytes), the form of a pack is `boiler_beam.steps.messages`'s.
+(a varint and length-prefixed bytes), the form of a pack is `boiler_beam.steps.hash_join.messages`'s.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Any
 import apache_beam as beam
 from apache_beam import pvalue
 
-from boiler_beam.steps.messages import encode_packs
-from boiler_beam.steps.partition import CLAIMS, ROWS, WRITE
+from boiler_beam.steps.hash_join import CLAIMS, ROWS, WRITE
+from boiler_beam.steps.hash_join.messages import encode_packs
 
 __all__ = ["PACKED", "Packer", "packing", "tag_of"]
 
@@ -46,7 +46,7 @@ class Packer:
         self._full: list[tuple[int, int, bytes]] = []
 
     def send(self, place: int, message: Any) -> None:
-        """Takes a message to a place: what `boiler_beam.steps.partition` calls `Send`."""
+        """Takes a message to a place: what `boiler_beam.steps.hash_join` calls `Send`."""
         waiting = self._open.get(place)
         if waiting is None:
             waiting = self._open[place] = {partition: [] for partition in range(self.partitions)}

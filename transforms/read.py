@@ -10,9 +10,9 @@ import apache_beam as beam
 from boiler_beam.connectors import open_source
 from boiler_beam.events import DeadLetter
 from boiler_beam.plan import PlanName, load_plan
-from boiler_beam.steps.messages import Failure, Observed, Statistics, Unreadable
+from boiler_beam.steps.hash_join import WRITE
+from boiler_beam.steps.hash_join.messages import Failure, Observed, Statistics, Unreadable
 from boiler_beam.steps.newest import families_lost
-from boiler_beam.steps.partition import WRITE
 from transforms.packs import Packer, packing
 
 __all__ = ["ReadChanges"]

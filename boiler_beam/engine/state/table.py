@@ -18,8 +18,7 @@ from typing import Any
 
 import msgspec
 
-from boiler_beam.steps.messages import Link, Role
-from boiler_beam.steps.stream.messages import State
+from boiler_beam.steps.stream.messages import Link, Role, State
 
 __all__ = ["Kind", "StoredClaims", "StoredCounts", "StoredDocuments", "StoredMap", "StoredRanking", "StoredWeights"]
 __all__ += ["Table", "blob", "moved", "space_of", "text"]

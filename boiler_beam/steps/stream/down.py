@@ -15,7 +15,7 @@ from boiler_beam.models import DomainModel
 from boiler_beam.plan import Edge, Fixed, Group, Reference, Referrers, Root
 from boiler_beam.steps.functions import group_ids, is_shown, targets
 from boiler_beam.steps.newest import dead_letter_of, digest_of, is_newest_invalid, replaces
-from boiler_beam.steps.partition.ask import Asking
+from boiler_beam.steps.stream.asking import Asking
 from boiler_beam.steps.stream.cells import DownCell, Said
 from boiler_beam.steps.stream.messages import Out, State
 from boiler_beam.steps.stream.plan import StreamPlan
@@ -52,7 +52,7 @@ class Down(Showing):
         super().__init__(plan, out)
         self.refuse = refuse
         self.horizon, self.tells_again = 0, False
-        self._asking = Asking(plan, lambda place, message: refuse(message.letter))
+        self._asking = Asking(plan, refuse)
         self._is_bare, self._shows_all = plan.is_bare, plan.shows_all
         self._keys = [self._keys_of(view, edge) for view, edge in plan.edges]
 

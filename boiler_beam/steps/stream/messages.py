@@ -12,10 +12,41 @@ from typing import Any, Protocol
 
 import msgspec
 
-from boiler_beam.steps.messages import Role
+from boiler_beam.compare import same_value
 
-__all__ = ["Added", "Candidate", "Claimed", "Counted", "Doubted", "Held", "Lies", "Message", "Out", "Part", "Ranked"]
-__all__ += ["Shown", "State", "Wanted"]
+__all__ = ["Added", "Candidate", "Claimed", "Counted", "Doubted", "Held", "Lies", "Link", "Message", "Out", "Part"]
+__all__ += ["Ranked", "Role", "Shown", "State", "Wanted"]
+
+
+class Link(msgspec.Struct, array_like=True, gc=False, tag="l"):
+    """The paths that a document refers to over an edge."""
+
+    edge: int
+    paths: list[str]
+
+
+class Role(msgspec.Struct, array_like=True, gc=False, tag="r", eq=False):
+    """What a document is at one edge that shows it. Two are compared by `is_as`, which tells 1 from 1.0.
+
+    Attributes:
+        edge: The edge.
+        contributions: What it adds to aggregates, by their places.
+        links: What it refers to.
+        ranks: What it is sorted by, where the edge has a limit.
+    """
+
+    edge: int
+    contributions: list[tuple[int, Any]]
+    links: list[Link]
+    ranks: list[Any]
+
+    def is_as(self, other: Role | None) -> bool:
+        """Whether another state of the document adds and refers to the same."""
+        return other is not None and (
+            self.links == other.links
+            and same_value(self.contributions, other.contributions)
+            and same_value(self.ranks, other.ranks)
+        )
 
 
 class State(msgspec.Struct, frozen=True, array_like=True, gc=False, eq=False):

@@ -4,14 +4,80 @@ from __future__ import annotations
 
 from functools import cached_property
 
-from boiler_beam.plan import Fixed, Plan, Reference, Referrers
-from boiler_beam.steps.messages import Role
-from boiler_beam.steps.partition.levels import PartitionedPlan
+from boiler_beam.plan import Aggregate, Edge, Fixed, Plan, Reference, Referrers, Root
+from boiler_beam.steps.stream.messages import Role
 
 __all__ = ["StreamPlan"]
 
 
-class StreamPlan(PartitionedPlan):
+class _NumberedPlan:
+    """A plan with its edges numbered; lists go by an edge's number.
+
+    Attributes:
+        plan: The plan.
+        edges: View (its place) and edge.
+        of_family: The numbers of the edges that show documents of each family.
+        parent: The number of the edge that it hangs on, or None.
+        shows_all: Whether it shows every document of its family.
+        aggregates: The aggregates over it, with their places in the view.
+        references: The edges that hang on it and follow a field of its documents.
+        travels: Whether its documents are needed at the row: read, required, or what gives a dict its order.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.edges: list[tuple[int, Edge]] = list(plan.edges())
+        numbers = range(len(self.edges))
+        number_of = {(view, edge.name): number for number, (view, edge) in enumerate(self.edges)}
+        self.of_family: list[list[int]] = [
+            [number for number in numbers if self.edges[number][1].family == family]
+            for family in range(len(plan.families))
+        ]
+        self.parent = [number_of[view, edge.parent] if edge.parent else None for view, edge in self.edges]
+        self.shows_all = [
+            (edge.where, edge.order, edge.model) == (None, None, plan.families[edge.family].base)
+            for _, edge in self.edges
+        ]
+        self.aggregates: list[tuple[tuple[int, Aggregate], ...]] = [
+            plan.views[view].aggregates_of[edge.name] for view, edge in self.edges
+        ]
+        self.references: list[list[tuple[int, Reference]]] = [
+            [(child, edge) for child in self._children(number) if isinstance(edge := self.edges[child][1], Reference)]
+            for number in numbers
+        ]
+
+    def _children(self, number: int) -> list[int]:
+        return [child for child, parent in enumerate(self.parent) if parent == number]
+
+    @cached_property
+    def travels(self) -> list[bool]:
+        """See the class."""
+        needed = [
+            edge.is_read or isinstance(edge, Root) or (isinstance(edge, (Reference, Fixed)) and edge.is_required)
+            for _, edge in self.edges
+        ]
+        for number, (_, edge) in enumerate(self.edges):
+            parent = self.parent[number]
+            is_ordered_by_parent = isinstance(edge, Reference) and edge.field.is_many and edge.order is None
+            if edge.is_read and is_ordered_by_parent and parent is not None:
+                needed[parent] = True
+        return needed
+
+    @cached_property
+    def travelling(self) -> list[frozenset[str] | None]:
+        """Of each edge the stored names of the fields that go to rows; None for all."""
+        found: list[frozenset[str] | None] = []
+        for number, (_, edge) in enumerate(self.edges):
+            names = None
+            if edge.only is not None:
+                needed = {*edge.only, *(edge.order.fields if edge.order is not None else ())}
+                needed |= {child.field.text.partition(".")[0] for _, child in self.references[number]}
+                names = self.plan.families[edge.family].stored_names(needed)
+            found.append(names)
+        return found
+
+
+class StreamPlan(_NumberedPlan):
     """A plan with its edges numbered; lists go by an edge's number.
 
     Args:
@@ -30,7 +96,7 @@ class StreamPlan(PartitionedPlan):
 
     @cached_property
     def travels(self) -> list[bool]:
-        """See `PartitionedPlan`; where rows look documents up, the edges above those that they read are on the way."""
+        """See `_NumberedPlan`; where rows look documents up, the edges above those that they read are on the way."""
         needed = list(super().travels)
         if self.is_local:
             for number in reversed(range(len(self.edges))):

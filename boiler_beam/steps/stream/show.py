@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from boiler_beam.steps.messages import Role
-from boiler_beam.steps.stream.messages import Out, Part, State
+from boiler_beam.steps.stream.messages import Out, Part, Role, State
 from boiler_beam.steps.stream.plan import StreamPlan
 from boiler_beam.values import from_wire
 

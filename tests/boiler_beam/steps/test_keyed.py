@@ -29,7 +29,6 @@ from boiler_beam.steps.keyed.wire import (
     encode_letter,
     encode_row,
 )
-from boiler_beam.steps.messages import Role
 from boiler_beam.steps.stream import StreamPlan
 from boiler_beam.steps.stream.memory import MemoryRanking
 from boiler_beam.steps.stream.messages import (
@@ -40,6 +39,7 @@ from boiler_beam.steps.stream.messages import (
     Held,
     Lies,
     Ranked,
+    Role,
     Shown,
     State,
     Wanted,

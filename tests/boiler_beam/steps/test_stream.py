@@ -10,10 +10,9 @@ import boiler_beam as bb
 from boiler_beam import Ref, aggregate, reference, root, view_property
 from boiler_beam.plan import compile_plan
 from boiler_beam.steps.keyed.logs import OneDocument
-from boiler_beam.steps.messages import Role
 from boiler_beam.steps.stream import CountWays, Distinct, Down, DownCell, StreamPlan, Up, UpCell, Ways
 from boiler_beam.steps.stream.memory import MemoryWeights
-from boiler_beam.steps.stream.messages import State
+from boiler_beam.steps.stream.messages import Role, State
 from boiler_beam.steps.stream.row import emit
 from tests.helpers.histories import changes
 

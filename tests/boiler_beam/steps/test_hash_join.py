@@ -9,10 +9,17 @@ import pytest
 
 from boiler_beam.plan import compile_plan
 from boiler_beam.samples.meeting import MeetingSession, OrganizationSummary
-from boiler_beam.steps import messages as wire
-from boiler_beam.steps.messages import Observed, State, Value, Want, decode_pack, encode_packs
-from boiler_beam.steps.partition import PartitionedPlan, ask_documents, join_level
-from boiler_beam.steps.spill import messages_within
+from boiler_beam.steps.hash_join import HashJoinPlan, index_documents, join_level
+from boiler_beam.steps.hash_join import messages as wire
+from boiler_beam.steps.hash_join.messages import (
+    Accumulators,
+    LookupRequest,
+    Observed,
+    RowDocument,
+    decode_pack,
+    encode_packs,
+)
+from boiler_beam.steps.hash_join.spill import messages_within
 from tests.helpers.executors import embedded, partitioned
 from tests.helpers.histories import change, changes
 
@@ -23,29 +30,29 @@ USERS: list[Any] = [
 
 
 def test_a_hot_group_sends_accumulators_and_no_members() -> None:
-    plan, sent = PartitionedPlan(compile_plan([OrganizationSummary])), Counter[str]()
+    plan, sent = HashJoinPlan(compile_plan([OrganizationSummary])), Counter[str]()
 
     def send(place: int, message: Any) -> None:
         sent[f"{place} {type(message).__name__}"] += 1
 
     observed = [Observed(one.path, one.version, bytes(one.fields)) for one in changes(USERS)]
-    ask_documents(plan, observed, send)
-    assert sent["-1 State"] == 2  # one for each aggregate over users, whatever their number
-    assert sent["-1 Value"] == 0
-    assert sent["-1 Own"] == 1
+    index_documents(plan, observed, send)
+    assert sent["-1 Accumulators"] == 2  # one for each aggregate over users, whatever their number
+    assert sent["-1 RowDocument"] == 0
+    assert sent["-1 GroupKeys"] == 1
 
 
 def test_a_hot_document_travels_once_to_each_partition_of_rows() -> None:
-    plan = PartitionedPlan(compile_plan([MeetingSession]))
+    plan = HashJoinPlan(compile_plan([MeetingSession]))
     location = change("locations/l1", 1, {"latitude": 1.0, "longitude": 2.0, "address": "x"})
     waiting: list[Any] = []
-    ask_documents(
+    index_documents(
         plan, [Observed(location.path, 1, bytes(location.fields))], lambda place, message: waiting.append(message)
     )
-    (number,) = [number for number, (_, edge) in enumerate(plan.edges) if edge.name == "location"]
-    wants = [Want("locations/l1", number, [f"m{n}"]) for n in range(10_000)]
-    values: list[Value] = []
-    join_level(plan, 1, [*waiting[:1], *wants], lambda place, message: values.append(message))
+    (number,) = [edge.index for edge in plan.edges if edge.edge.name == "location"]
+    requests = [LookupRequest("locations/l1", number, [f"m{n}"]) for n in range(10_000)]
+    values: list[RowDocument] = []
+    join_level(plan, 1, [*waiting[:1], *requests], lambda place, message: values.append(message))
     (value,) = values
     parts = list(value.parts(8))
     assert len(parts) == 8
@@ -78,7 +85,7 @@ def test_what_belongs_together_comes_in_one_part(limit_bytes: int) -> None:
 
 
 def test_an_accumulator_goes_to_the_partition_of_its_row() -> None:
-    state = State(0, 0, {f"row{number}": [number] for number in range(100)})
+    state = Accumulators(0, 0, {f"row{number}": [number] for number in range(100)})
     parts = dict(state.parts(4))
     assert sorted(row for part in parts.values() for row in part.states) == sorted(state.states)  # type: ignore[attr-defined]
     assert all(wire.partition_of(row, 4) == place for place, part in parts.items() for row in part.states)  # type: ignore[attr-defined]
