@@ -4,7 +4,7 @@
 | --- | --- |
 | `functions`, `contributions` | what one document contributes at an edge |
 | `distributed` | the same as messages between workers |
-| `newest`, `taint`, `missing`, `claims`, `row`, `size` | rules that executors share |
+| `newest`, `taint`, `missing`, `claims`, `row`, `size`, `emission` | rules that executors share |
 | `hash_join` | a backfill on many workers |
 | `keyed` | a stream on many workers |
 | `stream` | the steps of the in-process engine |

@@ -15,7 +15,6 @@ pytestmark = pytest.mark.beam
 import apache_beam as beam  # noqa: E402
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner  # noqa: E402
 from apache_beam.testing.util import assert_that, equal_to  # noqa: E402
-from boiler_beam.steps.hash_join.messages import decode_pack, partition_of  # noqa: E402
 
 from boiler_beam.connectors import (  # noqa: E402
     BackfillWriter,
@@ -30,6 +29,7 @@ from boiler_beam.engine import backfill  # noqa: E402
 from boiler_beam.engine.memory import MemorySink  # noqa: E402
 from boiler_beam.events import Change, DeadLetter, Row, Stamp, View  # noqa: E402
 from boiler_beam.plan import PlanName, load_plan  # noqa: E402
+from boiler_beam.steps.hash_join.messages import decode_pack, partition_of  # noqa: E402
 from pipelines.beam import run_backfill  # noqa: E402
 from transforms import Backfill, Destination, ReadChanges  # noqa: E402
 

@@ -1,4 +1,4 @@
-"""Steps of a stream, one by one: what they send, as their docstrings say it."""
+"""Steps of the in-process engine, one by one: what they send, as their docstrings say it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ import pytest
 import boiler_beam as bb
 from boiler_beam import Ref, aggregate, reference, root, view_property
 from boiler_beam.plan import compile_plan
-from boiler_beam.steps.keyed.logs import OneDocument
 from boiler_beam.steps.stream import CountWays, Distinct, Down, DownCell, StreamPlan, Up, UpCell, Ways
-from boiler_beam.steps.stream.memory import MemoryWeights
+from boiler_beam.steps.stream.memory import MemoryDocuments, MemoryWeights
 from boiler_beam.steps.stream.messages import Role, State
 from boiler_beam.steps.stream.row import emit
 from tests.helpers.histories import changes
@@ -110,7 +109,7 @@ def test_s10_a_way_may_leave_before_it_comes_without_the_fields() -> None:
 
 def test_up_answers_and_takes_back() -> None:
     sent, lines = Sent(), ITEMS - 1
-    step, cell = Up(PLAN, sent), UpCell(MemoryWeights(), OneDocument())  # type: ignore[arg-type]
+    step, cell = Up(PLAN, sent), UpCell(MemoryWeights(), MemoryDocuments())
     there = State(3, Role(lines, [], [], []), b"{}", 3)
     step.wanted(cell, lines, "lines/l1", "o1", 1, 7)
     row, weight, old, new = sent.last
