@@ -16,18 +16,20 @@ import apache_beam as beam
 from boiler_beam.plan import PlanName, load_plan
 from boiler_beam.steps.hash_join import (
     CLAIMS,
+    OBSERVED,
     ROWS,
     WRITE,
     HashJoinPlan,
     Send,
     index_documents,
     join_level,
+    join_stage,
     render_rows,
     settle_claims,
 )
 from boiler_beam.steps.hash_join.spill import messages_within
-from transforms.packs import Packer, packing, tag_of
-from transforms.read import OBSERVED, ReadChanges
+from transforms.packs import Packer, packing
+from transforms.read import ReadChanges
 from transforms.write import Destination, WriteRows
 
 __all__ = ["Backfill"]
@@ -69,34 +71,34 @@ class Backfill(beam.PTransform):  # type: ignore[misc]
         """Builds it on a pipeline."""
         plan = _plan(self.views)
         is_claimed = any(not view.paths.is_unique for view in plan.plan.views)
-        labels = {OBSERVED: "Newest", **{level: f"Level{level}" for level in range(1, plan.depth + 1)}, ROWS: "Rows"}
-        if is_claimed:
-            labels[CLAIMS] = "Claims"
-        places = [*labels, WRITE]
+        joins = {join_stage(level): f"Level{level}" for level in range(1, plan.depth + 1)}
+        labels = {OBSERVED: "Newest", **joins, ROWS: "Rows", **({CLAIMS: "Claims"} if is_claimed else {})}
+        stages = [*labels, WRITE]
         read = pipeline | "ReadChanges" >> ReadChanges(self.views, self.splits, self.partitions)
-        arriving: dict[int, list[Any]] = {place: [] for place in places}
-        for place in (OBSERVED, WRITE):
-            arriving[place].append(read[tag_of(place)])
-        for number, (place, label) in enumerate(labels.items()):
-            later = places[number + 1 :]
-            stage = _Stage(self.views, place, self.partitions, self.memory_bytes)
+        arriving: dict[str, list[Any]] = {stage: [] for stage in stages}
+        for stage in (OBSERVED, WRITE):
+            arriving[stage].append(read[stage])
+        for number, (stage, label) in enumerate(labels.items()):
+            later = stages[number + 1 :]
+            function = _Stage(self.views, stage, number, self.partitions, self.memory_bytes)
             outputs = (
-                arriving[place]
+                arriving[stage]
                 | f"{label}/Flatten" >> beam.Flatten()
                 | f"{label}/Group" >> beam.GroupByKey()
-                | f"{label}/Join" >> packing(stage, later)
+                | f"{label}/Join" >> packing(function, later)
             )
             for other in later:
-                arriving[other].append(outputs[tag_of(other)])
+                arriving[other].append(outputs[other])
         gathered = arriving[WRITE] | "Write/Flatten" >> beam.Flatten()
         return gathered | "WriteRows" >> WriteRows(self.views, self.destination)
 
 
 class _Stage(beam.DoFn):  # type: ignore[misc]
-    """One stage of the hash join over a partition's messages."""
+    """One stage of the hash join over a partition's messages; of a join `number` is its level."""
 
-    def __init__(self, views: PlanName, place: int, partitions: int, memory_bytes: int) -> None:
-        self.views, self.place, self.partitions, self.memory_bytes = views, place, partitions, memory_bytes
+    def __init__(self, views: PlanName, stage: str, number: int, partitions: int, memory_bytes: int) -> None:
+        self.views, self.stage, self.number = views, stage, number
+        self.partitions, self.memory_bytes = partitions, memory_bytes
 
     def process(self, element: tuple[int, Iterable[bytes]]) -> Iterator[Any]:
         _, packs = element
@@ -107,11 +109,11 @@ class _Stage(beam.DoFn):  # type: ignore[misc]
             yield from packer.rest()
 
     def _join(self, plan: HashJoinPlan, messages: Iterable[Any], send: Send) -> None:
-        if self.place == OBSERVED:
+        if self.stage == OBSERVED:
             index_documents(plan, messages, send)
-        elif self.place == ROWS:
+        elif self.stage == ROWS:
             render_rows(plan, messages, send)
-        elif self.place == CLAIMS:
+        elif self.stage == CLAIMS:
             settle_claims(plan, messages, send)
         else:
-            join_level(plan, self.place, messages, send)
+            join_level(plan, self.number, messages, send)

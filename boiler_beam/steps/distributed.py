@@ -7,23 +7,26 @@ document says is decided in `steps.contributions`; here it becomes bytes.
 >>> from boiler_beam.samples.meeting import OrganizationSummary
 >>> plan = compile_plan([OrganizationSummary])
 >>> users = DistributedEdge(plan, plan.planned_edges[0])
->>> user = users.decode("users/u1", 7, b'{"firstName": "Ann", "lastName": "Gray", "organization": "org1"}')
->>> users.contributed(user, print)
+>>> fields = b'{"firstName": "Ann", "lastName": "Gray", "organization": "org1"}'
+>>> users.contributed(users.decode("users/u1", 7, fields), Change("users/u1", 7, msgspec.Raw(fields)), print)
 Contributed(keys={'org1': 'org1'}, contribution=Contribution(values=((0, 0),), links=(), sort_key=None))
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import msgspec
 
 from boiler_beam.compare import same_value
+from boiler_beam.events import Change, DeadLetter
 from boiler_beam.models import DomainModel, narrow_fields
 from boiler_beam.plan import Edge, Fixed, Group, Plan, PlannedEdge
 from boiler_beam.steps.contributions import Refuse, contributions_of
-from boiler_beam.steps.functions import NOTHING
+from boiler_beam.steps.functions import NOTHING, FunctionRaised
+from boiler_beam.steps.newest import dead_letter_of
 from boiler_beam.values import to_wire
 
 __all__ = ["Contributed", "Contribution", "DistributedEdge"]
@@ -54,7 +57,7 @@ class Contributed(NamedTuple):
 
     Attributes:
         keys: Where rows find it: ids of rows, paths of parents, or its own path; of a group with the keys that its
-            rows' ids are made of.
+            rows' ids are made of, as on the wire.
         contribution: What it contributes to each row that finds it.
     """
 
@@ -79,23 +82,30 @@ class DistributedEdge:
     def __repr__(self) -> str:
         return repr(self.planned)
 
-    def contributed(self, document: DomainModel, refuse: Refuse) -> Contributed | None:
+    def contributed(
+        self, document: DomainModel, change: Change, refuse: Callable[[DeadLetter], None]
+    ) -> Contributed | None:
         """Where rows find a document and what it contributes; None where the edge does not show it.
 
         Args:
             document: A document of the edge's type.
-            refuse: Takes what users' functions raise (S10a).
+            change: The change that it was made of.
+            refuse: Takes the dead letters of users' functions that raise (S10a).
         """
         edge, asked = self.edge, self._asked
+
+        def report(error: FunctionRaised) -> None:
+            refuse(dead_letter_of("down", error.code, f"{self.planned.view.name}: {error}", change))
+
         if isinstance(edge, Fixed) and document.path != edge.path:
             return None
-        if not asked.shows.ask(document, refuse):
+        if not asked.shows.ask(document, report):
             return None
         if isinstance(edge, Group):
-            keys = dict(asked.group_keys.ask(document, refuse))
+            keys = {row: to_wire(key) for row, key in asked.group_keys.ask(document, report)}
         else:
-            keys = dict.fromkeys(asked.keys.ask(document, refuse))
-        return Contributed(keys, self._contribution(document, refuse)) if keys else None
+            keys = dict.fromkeys(asked.keys.ask(document, report))
+        return Contributed(keys, self._contribution(document, report)) if keys else None
 
     def _contribution(self, document: DomainModel, refuse: Refuse) -> Contribution:
         if not self._contributes:

@@ -13,11 +13,13 @@ from boiler_beam.events import Change, DeadLetter
 from boiler_beam.plan import Plan
 from boiler_beam.steps.hash_join import (
     CLAIMS,
+    OBSERVED,
     ROWS,
     WRITE,
     HashJoinPlan,
     index_documents,
     join_level,
+    join_stage,
     messages,
     render_rows,
     settle_claims,
@@ -97,28 +99,29 @@ def embedded(plan: Plan, changes: Iterable[Change]) -> Outcome:
 
 def partitioned(plan: Plan, changes: Sequence[Change], partitions: int = 3, limit_bytes: int = 1 << 40) -> Outcome:
     """The steps that Beam carries, without Beam: messages are packed, routed and unpacked all the same."""
-    numbered, outcome = HashJoinPlan(plan), Outcome()
-    inbox: dict[tuple[int, int], list[Any]] = {}
+    joined, outcome = HashJoinPlan(plan), Outcome()
+    inbox: dict[tuple[str, int], list[Any]] = {}
 
-    def send(place: int, message: Any) -> None:
-        parts = [(0, message)] if place == WRITE else message.parts(partitions)
+    def send(stage: str, message: Any) -> None:
+        parts = [(0, message)] if stage == WRITE else message.parts(partitions)
         for partition, part in parts:
-            inbox.setdefault((place, partition), []).append(part)
+            inbox.setdefault((stage, partition), []).append(part)
 
     for one in changes:
-        send(0, Observed(one.path, one.version, bytes(one.fields)))
-    for place in [*range(numbered.depth + 1), ROWS, CLAIMS]:
+        send(OBSERVED, Observed(one.path, one.version, bytes(one.fields)))
+    joins = {join_stage(level): level for level in range(1, joined.depth + 1)}
+    for stage in [OBSERVED, *joins, ROWS, CLAIMS]:
         for partition in range(partitions):
-            packs = list(encode_packs(inbox.pop((place, partition), [])))
+            packs = list(encode_packs(inbox.pop((stage, partition), [])))
             for some in messages_within(packs, limit_bytes):
-                if place == 0:
-                    index_documents(numbered, some, send)
-                elif place == ROWS:
-                    render_rows(numbered, some, send)
-                elif place == CLAIMS:
-                    settle_claims(numbered, some, send)
+                if stage == OBSERVED:
+                    index_documents(joined, some, send)
+                elif stage == ROWS:
+                    render_rows(joined, some, send)
+                elif stage == CLAIMS:
+                    settle_claims(joined, some, send)
                 else:
-                    join_level(numbered, place, some, send)
+                    join_level(joined, joins[stage], some, send)
     for message in inbox.pop((WRITE, 0), []):
         match message:
             case Rendered():

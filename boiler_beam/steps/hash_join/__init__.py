@@ -22,17 +22,19 @@ The *level* of an edge is the join that knows which rows its documents belong to
 
 from boiler_beam.steps.hash_join.documents import index_documents
 from boiler_beam.steps.hash_join.joins import join_level
-from boiler_beam.steps.hash_join.plan import CLAIMS, ROWS, WRITE, HashJoinPlan, Send
+from boiler_beam.steps.hash_join.plan import CLAIMS, OBSERVED, ROWS, WRITE, HashJoinPlan, Send, join_stage
 from boiler_beam.steps.hash_join.rows import render_rows, settle_claims
 
 __all__ = [
     "CLAIMS",
+    "OBSERVED",
     "ROWS",
     "WRITE",
     "HashJoinPlan",
     "Send",
     "index_documents",
     "join_level",
+    "join_stage",
     "render_rows",
     "settle_claims",
 ]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from functools import partial
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -13,7 +12,6 @@ from boiler_beam.events import Change, DeadLetter
 from boiler_beam.models import DomainModel
 from boiler_beam.plan import Fixed, Group, Reference, Referrers, Root
 from boiler_beam.steps.distributed import Contribution
-from boiler_beam.steps.functions import FunctionRaised
 from boiler_beam.steps.hash_join.matches import Matches
 from boiler_beam.steps.hash_join.messages import (
     ChildDocument,
@@ -27,10 +25,9 @@ from boiler_beam.steps.hash_join.messages import (
     Taint,
     Unreadable,
 )
-from boiler_beam.steps.hash_join.plan import ROWS, WRITE, HashJoinPlan, JoinedEdge, Send
-from boiler_beam.steps.newest import NewestVersions, dead_letter_of
+from boiler_beam.steps.hash_join.plan import ROWS, WRITE, HashJoinPlan, JoinedEdge, Send, join_stage
+from boiler_beam.steps.newest import NewestVersions
 from boiler_beam.steps.taint import suspicion
-from boiler_beam.values import to_wire
 
 __all__ = ["index_documents"]
 
@@ -53,7 +50,7 @@ def index_documents(plan: HashJoinPlan, observed: Iterable[Observed | Unreadable
             versions.add_unreadable(one.path)
         else:
             versions.add(Change(one.path, one.version, msgspec.Raw(one.fields)))
-    index = _Index(plan, send)
+    index = _Index(plan, send, refuse)
     for family, documents in enumerate(versions.documents):
         edges = plan.of_family[family]
         for path, document in documents.items():
@@ -69,8 +66,8 @@ def index_documents(plan: HashJoinPlan, observed: Iterable[Observed | Unreadable
 class _Index:
     """Sends what documents contribute; what is folded or merged is sent by `finish`."""
 
-    def __init__(self, plan: HashJoinPlan, send: Send) -> None:
-        self._send, self._matches = send, Matches(plan, 0, send)
+    def __init__(self, plan: HashJoinPlan, send: Send, refuse: Callable[[DeadLetter], None]) -> None:
+        self._send, self._refuse, self._matches = send, refuse, Matches(plan, 0, send)
         self._keys: dict[int, dict[str, Any]] = {}
 
     def finish(self) -> None:
@@ -82,7 +79,7 @@ class _Index:
         path, version, fields = change.path, change.version, bytes(change.fields)
         at_own_path: dict[int, dict[int, Contribution]] = {}
         for one in edges:
-            found = one.contributed(document, partial(self._refuse, one, change))
+            found = one.contributed(document, change, self._refuse)
             if found is None:
                 continue
             keys, contribution = found
@@ -90,8 +87,7 @@ class _Index:
                 case Root():
                     self._matches.add(one, contribution, path, version, fields, keys)
                 case Group():
-                    known = self._keys.setdefault(one.planned.view_index, {})
-                    known.update((row, to_wire(key)) for row, key in keys.items())
+                    self._keys.setdefault(one.planned.view_index, {}).update(keys)
                     self._matches.add(one, contribution, path, version, fields, keys)
                 case Fixed():
                     self._matches.add(one, contribution, path, version, fields, None)
@@ -101,18 +97,14 @@ class _Index:
                     rows = list(map(one.planned.view.row_id, keys))
                     self._matches.add(one, contribution, path, version, fields, rows)
                 case Referrers():
-                    sent = fields if one.planned.carries_fields else b""
+                    sent = fields if one.planned.carries_fields else None
                     for parent in keys:
                         child = ChildDocument(one.index, parent, path, version, sent, contribution)
-                        self._send(one.match_level, child)
+                        self._send(join_stage(one.match_level), child)
                 case _:
                     assert_never(one.edge)
         for level, contributions in at_own_path.items():
-            self._send(level, Document(path, version, fields, contributions))
-
-    def _refuse(self, edge: JoinedEdge, change: Change, error: FunctionRaised) -> None:
-        message = f"{edge.planned.view.name}: {error}"
-        self._send(WRITE, Failure(dead_letter_of("down", error.code, message, change)))
+            self._send(join_stage(level), Document(path, version, fields, contributions))
 
 
 def _send_invalid(edges: list[JoinedEdge], path: str, valid: DomainModel | None, partial: Any, send: Send) -> None:
@@ -144,10 +136,10 @@ def _send_invalid(edges: list[JoinedEdge], path: str, valid: DomainModel | None,
                 send(ROWS, Taint(view_index, False, path, list(map(row_id, keys))))
             case Referrers():
                 for parent in keys:
-                    send(one.match_level, ChildDocument(one.index, parent, path, 0, b"", None))
+                    send(join_stage(one.match_level), ChildDocument(one.index, parent, path, 0, None, None))
             case Fixed():
                 raise AssertionError("a fixed document has no keys")
             case _:
                 assert_never(one.edge)
     for level, edge_indexes in at_own_path.items():
-        send(level, Invalid(path, edge_indexes))
+        send(join_stage(level), Invalid(path, edge_indexes))

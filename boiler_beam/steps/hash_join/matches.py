@@ -10,7 +10,7 @@ import msgspec
 from boiler_beam.steps.distributed import Contribution
 from boiler_beam.steps.hash_join.limits import FirstDocuments
 from boiler_beam.steps.hash_join.messages import Accumulators, AggregateValue, Candidate, LookupRequest, RowDocument
-from boiler_beam.steps.hash_join.plan import ROWS, HashJoinPlan, JoinedEdge, Send
+from boiler_beam.steps.hash_join.plan import ROWS, HashJoinPlan, JoinedEdge, Send, join_stage
 from boiler_beam.values import from_wire, to_wire
 
 __all__ = ["Matches", "Requests", "RowIds"]
@@ -53,13 +53,13 @@ class Matches:
     """
 
     def __init__(self, plan: HashJoinPlan, level: int, send: Send) -> None:
-        self._plan, self._next_level, self._send = plan, level + 1, send
+        self._plan, self._next_join, self._send = plan, join_stage(level + 1), send
         self._requests: dict[int, Requests] = {}
         self._accumulators: dict[tuple[int, int], dict[str, Any]] = {}
         self._first: dict[int, FirstDocuments] = {}
 
     def add(
-        self, edge: JoinedEdge, contribution: Contribution, path: str, version: int, fields: bytes, rows: RowIds
+        self, edge: JoinedEdge, contribution: Contribution, path: str, version: int, fields: bytes | None, rows: RowIds
     ) -> None:
         """Rows match a document: they have it, or it is a candidate where the edge has a limit."""
         limit = edge.edge.limit
@@ -68,15 +68,16 @@ class Matches:
             return
         if edge.index not in self._first:
             self._first[edge.index] = FirstDocuments(limit)
-        kept = fields if edge.planned.carries_fields else b""
+        kept = fields if edge.planned.carries_fields else None
         candidate = Candidate(edge.index, contribution, path, version, kept, None if rows is None else list(rows))
         self._first[edge.index].add(candidate)
 
     def show(
-        self, edge: JoinedEdge, contribution: Contribution, path: str, version: int, fields: bytes, rows: RowIds
+        self, edge: JoinedEdge, contribution: Contribution, path: str, version: int, fields: bytes | None, rows: RowIds
     ) -> None:
         """Rows have a document over an edge."""
         if edge.planned.carries_fields:
+            assert fields is not None, f"{edge}: rows need the fields of {path}"
             sent = edge.row_fields(fields)
             self._send(ROWS, RowDocument(edge.index, path, version, sent, None if rows is None else list(rows)))
         if contribution.values:
@@ -110,11 +111,11 @@ class Matches:
         """Sends what was gathered."""
         for first in self._first.values():
             for candidate, some in first.settled():
-                self._send(self._next_level, msgspec.structs.replace(candidate, rows=some))
+                self._send(self._next_join, msgspec.structs.replace(candidate, rows=some))
         for edge_index, requests in self._requests.items():
             for path, rows in requests.rows.items():
                 request = LookupRequest(path, edge_index, None if rows is None else list(rows))
-                self._send(self._next_level, request)
+                self._send(self._next_join, request)
         for (view_index, index), states in self._accumulators.items():
             fold = self._plan.plan.views[view_index].aggregates[index].fold
             packed = {row: to_wire(fold.pack(state)) for row, state in states.items()}

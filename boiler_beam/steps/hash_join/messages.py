@@ -126,13 +126,18 @@ class LookupRequest(_AtPath, tag="w"):
 
 
 class ChildDocument(_Message, tag="h"):
-    """A document that refers to a parent; without a contribution it is invalid, and taints the parent's rows."""
+    """A document that refers to a parent.
+
+    Attributes:
+        fields: Its fields; None where rows do not need them.
+        contribution: What it contributes; None of an invalid document, which taints the parent's rows.
+    """
 
     edge_index: int
     parent: str
     path: str
     version: int
-    fields: bytes
+    fields: bytes | None
     contribution: Contribution | None
 
     def parts(self, partitions: int, salt: int = 0) -> Iterable[tuple[int, _Message]]:
@@ -157,7 +162,7 @@ class Candidate(_ToRows, tag="k"):
     contribution: Contribution
     path: str
     version: int
-    fields: bytes
+    fields: bytes | None
     rows: Rows
 
     def parts(self, partitions: int, salt: int = 0) -> Iterable[tuple[int, _Message]]:

@@ -10,13 +10,18 @@ from typing_extensions import assert_never
 from boiler_beam.plan import Fixed, Group, Plan, PlannedEdge, Reference, Referrers, Root
 from boiler_beam.steps.distributed import DistributedEdge
 
-__all__ = ["CLAIMS", "ROWS", "WRITE", "HashJoinPlan", "JoinedEdge", "Send"]
+__all__ = ["CLAIMS", "OBSERVED", "ROWS", "WRITE", "HashJoinPlan", "JoinedEdge", "Send", "join_stage"]
 
-ROWS, CLAIMS, WRITE = -1, -2, -3
-"""Where messages go beside the joins (1, 2, ...): to the rows' partitions, to those of row paths, and to the sink."""
+OBSERVED, ROWS, CLAIMS, WRITE = "observed", "rows", "claims", "write"
+"""The stages beside the joins: of observed versions, of rows, of row paths, and of the sink."""
 
-Send = Callable[[int, Any], None]
-"""Takes where a message goes, and the message."""
+Send = Callable[[str, Any], None]
+"""Takes the stage that a message goes to, and the message."""
+
+
+def join_stage(level: int) -> str:
+    """The stage of a join, from level 1."""
+    return f"level{level}"
 
 
 class JoinedEdge(DistributedEdge):

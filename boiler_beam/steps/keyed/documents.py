@@ -14,7 +14,6 @@ from boiler_beam.events import Change, DeadLetter
 from boiler_beam.models import DomainModel
 from boiler_beam.plan import Fixed, Group, Reference, Referrers, Root
 from boiler_beam.steps.distributed import Contributed
-from boiler_beam.steps.functions import FunctionRaised
 from boiler_beam.steps.keyed.cells import Cell
 from boiler_beam.steps.keyed.membership import EdgeStep
 from boiler_beam.steps.keyed.messages import (
@@ -53,7 +52,7 @@ class SentState(msgspec.Struct, frozen=True, array_like=True, gc=False, eq=False
 
     Attributes:
         state: Its state, without fields.
-        keys: The keys where it is; of a group with the keys that its rows' ids are made of.
+        keys: Those of `Contributed`.
     """
 
     state: DocumentState
@@ -92,7 +91,7 @@ class KeyDelta(NamedTuple):
 
     Attributes:
         key: The key.
-        group_key: Of a group, what the row's id is made of.
+        group_key: Of a group, what the row's id is made of, as on the wire.
         old: What was sent before, without fields; None where it was not there.
         new: Its state now; without a contribution where it is not there.
     """
@@ -135,11 +134,7 @@ def observe(edge: KeyedEdge, head: DocumentHead, change: Change, horizon: int, r
     if accepted is None:
         return None
     document = accepted.document
-
-    def report(error: FunctionRaised) -> None:
-        refuse(dead_letter_of("down", error.code, f"{edge.planned.view.name}: {error}", change))
-
-    found = None if document is None else edge.contributed(document, report)
+    found = None if document is None else edge.contributed(document, change, refuse)
     deltas = _deltas(edge, head, found, change)
     return Observation(deltas, max(change.version, change.event_time), head.is_there - was_there)
 

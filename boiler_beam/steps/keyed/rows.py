@@ -47,7 +47,7 @@ class RowHead(msgspec.Struct, array_like=True, eq=False):
     Attributes:
         version: The newest version of all messages that reached it (S7).
         members: How many members a group's row has.
-        key: The group's key.
+        key: The group's key, as on the wire.
         accumulators: Of aggregates, packed, by index.
         distinct: Of aggregates that count values once, how many there are.
         first_values: Of aggregates that need their values in order, the first ones.
@@ -172,7 +172,7 @@ class RowStep(Step):
             head.refused = ()
             return ()
         if isinstance(view.root, Group):
-            key = tuple(head.key) if view.root.is_tuple else head.key
+            key = tuple(from_wire(head.key)) if view.root.is_tuple else from_wire(head.key)
         else:
             key = row_id[row_id.rfind("/") + 1 :]
         letters: list[DeadLetter] = []

@@ -32,14 +32,14 @@ USERS: list[Any] = [
 def test_a_hot_group_sends_accumulators_and_no_members() -> None:
     plan, sent = HashJoinPlan(compile_plan([OrganizationSummary])), Counter[str]()
 
-    def send(place: int, message: Any) -> None:
-        sent[f"{place} {type(message).__name__}"] += 1
+    def send(stage: str, message: Any) -> None:
+        sent[f"{stage} {type(message).__name__}"] += 1
 
     observed = [Observed(one.path, one.version, bytes(one.fields)) for one in changes(USERS)]
     index_documents(plan, observed, send)
-    assert sent["-1 Accumulators"] == 2  # one for each aggregate over users, whatever their number
-    assert sent["-1 RowDocument"] == 0
-    assert sent["-1 GroupKeys"] == 1
+    assert sent["rows Accumulators"] == 2  # one for each aggregate over users, whatever their number
+    assert sent["rows RowDocument"] == 0
+    assert sent["rows GroupKeys"] == 1
 
 
 def test_a_hot_document_travels_once_to_each_partition_of_rows() -> None:
@@ -47,12 +47,12 @@ def test_a_hot_document_travels_once_to_each_partition_of_rows() -> None:
     location = change("locations/l1", 1, {"latitude": 1.0, "longitude": 2.0, "address": "x"})
     waiting: list[Any] = []
     index_documents(
-        plan, [Observed(location.path, 1, bytes(location.fields))], lambda place, message: waiting.append(message)
+        plan, [Observed(location.path, 1, bytes(location.fields))], lambda stage, message: waiting.append(message)
     )
     (number,) = [edge.index for edge in plan.edges if edge.edge.name == "location"]
     requests = [LookupRequest("locations/l1", number, [f"m{n}"]) for n in range(10_000)]
     values: list[RowDocument] = []
-    join_level(plan, 1, [*waiting[:1], *requests], lambda place, message: values.append(message))
+    join_level(plan, 1, [*waiting[:1], *requests], lambda stage, message: values.append(message))
     (value,) = values
     parts = list(value.parts(8))
     assert len(parts) == 8

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import boiler_beam as bb
-from boiler_beam import Ref, aggregate, reference, root, view_property
+from boiler_beam import Ref, aggregate, group, reference, root, view_property
 from boiler_beam.events import Change, DeadLetter, Row
 from boiler_beam.plan import compile_plan
 from boiler_beam.steps.distributed import Contribution
@@ -70,10 +70,10 @@ TOTAL, PRICES, HIGHEST = (VIEW.view.aggregate_places[name] for name in ("total",
 class Sent:
     """Takes what a step sends."""
 
-    def __init__(self, label: str) -> None:
+    def __init__(self, label: str, view: KeyedView | None = None) -> None:
         self.messages: list[Message] = []
         self.letters: list[DeadLetter] = []
-        self.step: Step = steps_of(VIEW, self)[label]
+        self.step: Step = steps_of(view or VIEW, self)[label]
         self.cell = StoredCell(self.step.number_of_logs)
 
     def count_documents(self, path: str, number: int) -> None:
@@ -200,6 +200,23 @@ def test_a_document_is_sent_again_only_where_a_row_depends_on_what_changed() -> 
     ])  # fmt: skip
     found = [observe(ITEMS, head, change, 0, print) for change in history]
     assert [one and len(one.deltas) for one in found] == [1, 0, 1]
+
+
+class PriceCount(bb.ViewModel, collection="price_counts"):
+    class Store(bb.Store):
+        items: dict[str, Item] = group(Item, by=("price", "doc_id"))
+
+    store: Store
+    number = aggregate.count("items")
+
+
+def test_a_member_of_a_group_by_several_fields_is_sent_again_only_where_its_key_changed() -> None:
+    """What was sent is read back from bytes, where a tuple is a list."""
+    view = KeyedView(compile_plan([PriceCount]))
+    sent = Sent("items/Documents", view)
+    history = changes([("items/i1", version, {"price": price}) for version, price in ((1, 1), (2, 1), (3, 2))])
+    found = [[(one.row, one.member) for one in sent.take(Key("items/i1"), change)] for change in history]
+    assert found == [[("1,i1", (1, [1, "i1"]))], [], [("1,i1", (-1, [1, "i1"])), ("2,i1", (1, [2, "i1"]))]]
 
 
 def test_s15_where_a_rollback_forgets_what_was_written_an_equal_row_is_emitted_again() -> None:
