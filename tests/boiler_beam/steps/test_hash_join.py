@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+import boiler_beam as bb
+from boiler_beam import Ref, aggregate, group, reference, referrers, root, view_property
 from boiler_beam.plan import compile_plan
 from boiler_beam.samples.meeting import MeetingSession, OrganizationSummary
 from boiler_beam.steps.hash_join import HashJoinPlan, index_documents, join_level
@@ -64,6 +66,56 @@ def test_a_hot_group_is_right_in_any_memory() -> None:
     expected = embedded(plan, changes(USERS)).rows
     assert b'"numUsers":5000' in expected["organization_summaries/all"]
     assert partitioned(plan, changes(USERS), 4, limit_bytes=2000).rows == expected
+
+
+class Guest(bb.DomainModel, collection="guests"):
+    name: str
+
+
+class Room(bb.DomainModel, collection="rooms"):
+    host: Ref[Guest]
+
+
+class Comment(bb.DomainModel, collection="comments"):
+    by: Ref[Guest]
+
+
+class Welcome(bb.ViewModel, collection="welcomes"):
+    class Store(bb.Store):
+        room: Room = root(Room)
+        host: Guest | None = reference("room.host", optional=True, where=lambda guest: guest.name != "Ann")
+        comments: dict[str, Comment] = referrers(Comment, by="by", of="host")
+
+    store: Store
+    number = aggregate.count("comments")
+
+
+def test_a_parent_that_is_hidden_or_missing_gives_a_row_no_children() -> None:
+    table = [
+        *((f"rooms/{name}", 1, {"host": f"guests/{name}"}) for name in ("a", "b", "c")),
+        ("guests/a", 1, {"name": "Ann"}),
+        ("guests/b", 1, {"name": "Bo"}),
+        *((f"comments/{name}", 1, {"by": f"guests/{name}"}) for name in ("a", "b", "c")),
+    ]
+    rows = partitioned(compile_plan([Welcome]), changes(table)).rows
+    assert rows == {f"welcomes/{name}": b'{"number":%d}' % (name == "b") for name in ("a", "b", "c")}
+
+
+class Podium(bb.ViewModel, collection="podiums"):
+    class Store(bb.Store):
+        guests: dict[str, Guest] = group(Guest, by="name", order_by="-doc_id", limit=2)
+
+    store: Store
+
+    @view_property
+    def first(self) -> list[str]:
+        return list(self.store.guests)
+
+
+def test_the_first_documents_of_a_row_are_found_in_whatever_partition_they_are() -> None:
+    table = [(f"guests/{number:03}", 1, {"name": "Ann"}) for number in range(200)]
+    rows = partitioned(compile_plan([Podium]), changes(table)).rows
+    assert rows == {"podiums/Ann": b'{"first":["199","198"]}'}
 
 
 def test_packs_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

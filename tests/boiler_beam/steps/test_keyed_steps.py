@@ -137,6 +137,8 @@ def test_s10_a_path_may_leave_before_it_comes_without_the_fields() -> None:
     assert candidate(1, 1, b"{}") == b"{}"
     assert candidate(-1, 2, None) == b"{}", "that of a newer state, which is not there yet"
     assert candidate(2, 2, b"[]") == b"[]"
+    assert candidate(-1, 1, None) == b"[]", "a path to the older state is left"
+    assert candidate(-1, 2, None) == b"{}"
 
 
 def test_a_join_answers_and_takes_back() -> None:
@@ -243,7 +245,9 @@ def test_s6_s16_what_is_emitted_of_a_row_s_copies() -> None:
     one, other = "nicks/a/about/profile", "nicks/b/about/profile"
     assert told(Copy(one, b"{}"), Copy(other, b"{}"), version=1) == [(one, b"{}", 1), (other, b"{}", 1)]
     assert told(Copy(one, b"{}"), Copy(other, None), version=2) == [], "the other one is unknown: it stays"
+    assert told(Copy(paths.mask_of(one), None), version=2) == [], "all copies are unknown: they stay"
     assert told(Copy(one, b"[]"), version=3) == [(one, b"[]", 3), (other, None, 3)]
+    assert emitted.keys() == {one, other}, "what stood for unknown copies is forgotten"
     emitted[one] = uncertain(emitted[one])
     assert told(Copy(one, b"[]"), version=4) == [(one, b"[]", 4)], "the sink holds something else"
     assert told(version=5) == [(one, None, 5)]
