@@ -9,7 +9,7 @@ document says is decided in `steps.contributions`; here it becomes bytes.
 >>> users = DistributedEdge(plan, plan.planned_edges[0])
 >>> fields = b'{"firstName": "Ann", "lastName": "Gray", "organization": "org1"}'
 >>> users.contributed(users.decode("users/u1", 7, fields), Change("users/u1", 7, msgspec.Raw(fields)), print)
-Contributed(keys={'org1': 'org1'}, contribution=Contribution(values=((0, 0),), links=(), sort_key=None))
+Contributed(keys={'org1': 'org1'}, contribution=WireContribution(values=((0, 0),), links=(), sort_key=None))
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from boiler_beam.steps.functions import NOTHING, FunctionRaised
 from boiler_beam.steps.newest import dead_letter_of
 from boiler_beam.values import to_wire
 
-__all__ = ["Contributed", "Contribution", "DistributedEdge"]
+__all__ = ["Contributed", "DistributedEdge", "WireContribution"]
 
 
-class Contribution(msgspec.Struct, frozen=True, array_like=True, gc=False, eq=False):
-    """What a document contributes at one edge that shows it.
+class WireContribution(msgspec.Struct, frozen=True, array_like=True, gc=False, eq=False):
+    """What a document contributes at one edge that shows it, as it travels.
 
     Attributes:
         values: What it adds to aggregates: the index of each in its view, and the value as on the wire.
@@ -45,7 +45,7 @@ class Contribution(msgspec.Struct, frozen=True, array_like=True, gc=False, eq=Fa
     links: tuple[tuple[str, ...], ...] = ()
     sort_key: bytes | None = None
 
-    def is_same_as(self, other: Contribution | None) -> bool:
+    def is_same_as(self, other: WireContribution | None) -> bool:
         """Whether another version of the document contributes the same; 1 and 1.0 differ."""
         return other is not None and (
             self.links == other.links and self.sort_key == other.sort_key and same_value(self.values, other.values)
@@ -62,7 +62,7 @@ class Contributed(NamedTuple):
     """
 
     keys: dict[str, Any]
-    contribution: Contribution
+    contribution: WireContribution
 
 
 class DistributedEdge:
@@ -107,12 +107,12 @@ class DistributedEdge:
             keys = dict.fromkeys(asked.keys.ask(document, report))
         return Contributed(keys, self._contribution(document, report)) if keys else None
 
-    def _contribution(self, document: DomainModel, refuse: Refuse) -> Contribution:
+    def _contribution(self, document: DomainModel, refuse: Refuse) -> WireContribution:
         if not self._contributes:
             return _EMPTY
         asked, aggregates = self._asked, self.planned.aggregates
         values = zip(aggregates, asked.values.ask(document, refuse), strict=True)
-        return Contribution(
+        return WireContribution(
             tuple((index, to_wire(value)) for (index, _), value in values if value is not NOTHING),
             tuple(question.ask(document, refuse) for question in asked.links),
             asked.sort_key.ask(document, refuse) if self.edge.limit is not None else None,
@@ -143,7 +143,7 @@ class DistributedEdge:
         return read(path, version, fields)
 
 
-_EMPTY = Contribution()
+_EMPTY = WireContribution()
 
 
 def _field_of(edge: Edge) -> str:

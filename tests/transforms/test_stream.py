@@ -139,11 +139,15 @@ def test_s19_a_late_change_goes_on_as_an_eventual_one() -> None:
 
 
 def test_gating_no_row_before_the_watermark_is_past_the_snapshot() -> None:
-    snapshot = [BANK, *OPENED]
-    rows = follow(
-        [snapshot, [("accounts/a1", 40_000, {"balance": 3})], 90_000], Behavior(coalesce_seconds=0, gate_micros=80_000)
-    )
-    assert [json.loads(row.fields)["total"] for row in rows] == [3], "each row once"
+    """Each row is rendered once at that time, and again when all input is in."""
+    steps = [
+        [BANK, *OPENED],
+        [("accounts/a1", 40_000, {"balance": 3})],
+        90_000,
+        [("accounts/a1", 95_000, {"balance": 4})],
+    ]
+    rows = follow(steps, Behavior(gate_micros=80_000))
+    assert [json.loads(row.fields)["total"] for row in rows] == [3, 4]
 
 
 def test_a_group_whose_members_all_left_is_deleted() -> None:

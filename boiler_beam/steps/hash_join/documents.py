@@ -11,7 +11,7 @@ from typing_extensions import assert_never
 from boiler_beam.events import Change, DeadLetter
 from boiler_beam.models import DomainModel
 from boiler_beam.plan import Fixed, Group, Reference, Referrers, Root
-from boiler_beam.steps.distributed import Contribution
+from boiler_beam.steps.distributed import WireContribution
 from boiler_beam.steps.hash_join.matches import Matches
 from boiler_beam.steps.hash_join.messages import (
     ChildDocument,
@@ -77,7 +77,7 @@ class _Index:
 
     def add(self, edges: list[JoinedEdge], document: DomainModel, change: Change) -> None:
         path, version, fields = change.path, change.version, bytes(change.fields)
-        at_own_path: dict[int, dict[int, Contribution]] = {}
+        at_own_path: dict[int, dict[int, WireContribution]] = {}
         for one in edges:
             found = one.contributed(document, change, self._refuse)
             if found is None:

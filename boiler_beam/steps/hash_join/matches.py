@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from boiler_beam.steps.distributed import Contribution
+from boiler_beam.steps.distributed import WireContribution
 from boiler_beam.steps.hash_join.limits import FirstDocuments
 from boiler_beam.steps.hash_join.messages import Accumulators, AggregateValue, Candidate, LookupRequest, RowDocument
 from boiler_beam.steps.hash_join.plan import ROWS, HashJoinPlan, JoinedEdge, Send, join_stage
@@ -59,7 +59,13 @@ class Matches:
         self._first: dict[int, FirstDocuments] = {}
 
     def add(
-        self, edge: JoinedEdge, contribution: Contribution, path: str, version: int, fields: bytes | None, rows: RowIds
+        self,
+        edge: JoinedEdge,
+        contribution: WireContribution,
+        path: str,
+        version: int,
+        fields: bytes | None,
+        rows: RowIds,
     ) -> None:
         """Rows match a document: they have it, or it is a candidate where the edge has a limit."""
         limit = edge.edge.limit
@@ -73,7 +79,13 @@ class Matches:
         self._first[edge.index].add(candidate)
 
     def show(
-        self, edge: JoinedEdge, contribution: Contribution, path: str, version: int, fields: bytes | None, rows: RowIds
+        self,
+        edge: JoinedEdge,
+        contribution: WireContribution,
+        path: str,
+        version: int,
+        fields: bytes | None,
+        rows: RowIds,
     ) -> None:
         """Rows have a document over an edge."""
         if edge.planned.carries_fields:
@@ -91,7 +103,7 @@ class Matches:
     def _request(self, edge_index: int, path: str, rows: RowIds) -> None:
         self._requests.setdefault(edge_index, Requests()).add(path, rows)
 
-    def _aggregate(self, edge: JoinedEdge, contribution: Contribution, path: str, rows: RowIds) -> None:
+    def _aggregate(self, edge: JoinedEdge, contribution: WireContribution, path: str, rows: RowIds) -> None:
         view, view_index = edge.planned.view, edge.planned.view_index
         for index, value in contribution.values:
             if rows is None or edge.repeats:

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from boiler_beam.events import DeadLetter
-from boiler_beam.steps.distributed import Contribution
+from boiler_beam.steps.distributed import WireContribution
 
 __all__ = [
     "Absent",
@@ -109,7 +109,7 @@ class Document(_AtPath, tag="d"):
 
     version: int
     fields: bytes
-    contributions: dict[int, Contribution]
+    contributions: dict[int, WireContribution]
 
 
 class Invalid(_AtPath, tag="i"):
@@ -138,7 +138,7 @@ class ChildDocument(_Message, tag="h"):
     path: str
     version: int
     fields: bytes | None
-    contribution: Contribution | None
+    contribution: WireContribution | None
 
     def parts(self, partitions: int, salt: int = 0) -> Iterable[tuple[int, _Message]]:
         """The partition of the parent."""
@@ -159,7 +159,7 @@ class Candidate(_ToRows, tag="k"):
     """A document that rows match over an edge with a limit: one of their first ones, perhaps."""
 
     edge_index: int
-    contribution: Contribution
+    contribution: WireContribution
     path: str
     version: int
     fields: bytes | None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from boiler_beam.events import DeadLetter
-from boiler_beam.steps.distributed import Contribution
+from boiler_beam.steps.distributed import WireContribution
 from boiler_beam.steps.keyed.messages import (
     DocumentState,
     MemberDelta,
@@ -86,7 +86,7 @@ class EdgeStep(Step):
         self.output.send(delta)
 
     def _send_values(
-        self, row: str, path: str, was: Contribution | None, now: Contribution | None, weight: int, version: int
+        self, row: str, path: str, was: WireContribution | None, now: WireContribution | None, weight: int, version: int
     ) -> list[ValueDelta]:
         """Sends values that are counted or ordered to their own steps; gives the others, which go to the row."""
         values: list[ValueDelta] = []
@@ -106,7 +106,7 @@ class EdgeStep(Step):
         return values
 
     def _send_subscriptions(
-        self, row: str, path: str, was: Contribution | None, now: Contribution | None, weight: int, version: int
+        self, row: str, path: str, was: WireContribution | None, now: WireContribution | None, weight: int, version: int
     ) -> None:
         if was is not None and now is not None and was.links == now.links:
             return

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from boiler_beam.steps.distributed import Contribution
+from boiler_beam.steps.distributed import WireContribution
 
 __all__ = ["CandidateDelta", "Claim", "DistinctDelta", "DocumentDelta", "DocumentState", "FirstValues", "MemberDelta"]
 __all__ += ["MembershipDelta", "Message", "RankedValuesDelta", "RowDocument", "StaleRow", "SubscriptionDelta"]
@@ -31,7 +31,7 @@ class DocumentState(msgspec.Struct, frozen=True, array_like=True, gc=False, eq=F
     """
 
     sequence: int
-    contribution: Contribution | None
+    contribution: WireContribution | None
     fields: bytes | None
     version: int
 

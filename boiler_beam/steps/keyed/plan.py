@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import cached_property
 
 from boiler_beam.plan import Fixed, Plan, PlannedEdge, Reference
-from boiler_beam.steps.distributed import Contribution, DistributedEdge
+from boiler_beam.steps.distributed import DistributedEdge, WireContribution
 from boiler_beam.steps.keyed.messages import DocumentState, RowDocument
 
 __all__ = ["KeyedEdge", "KeyedView"]
@@ -36,7 +36,7 @@ class KeyedEdge(DistributedEdge):
         """The label of the step that changes of its documents go to."""
         return self.join if self.is_by_path else self.documents
 
-    def subscriptions(self, contribution: Contribution, path: str) -> Iterator[tuple[int, tuple[str, ...]]]:
+    def subscriptions(self, contribution: WireContribution, path: str) -> Iterator[tuple[int, tuple[str, ...]]]:
         """For each edge below, the keys to which one of its documents subscribes a row."""
         for child, links in zip(self.planned.references, contribution.links, strict=True):
             yield child.index, links

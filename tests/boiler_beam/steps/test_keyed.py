@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from boiler_beam.events import Change, DeadLetter, Row, Stamp
 from boiler_beam.plan import compile_plan
 from boiler_beam.samples.meeting import MeetingSession
-from boiler_beam.steps.distributed import Contribution
+from boiler_beam.steps.distributed import WireContribution
 from boiler_beam.steps.keyed import KeyedView, logs, tiers
 from boiler_beam.steps.keyed.cells import HeadCodec, ListLog
 from boiler_beam.steps.keyed.logs import DocumentLog, RowDocumentLog, RowEntry, Sizes, WeightLog
@@ -211,7 +211,7 @@ def test_keys_are_told_apart_by_their_parts() -> None:
 
 
 def test_documents_may_leave_before_they_come() -> None:
-    old, new = (DocumentState(sequence, Contribution(), b"{}", sequence) for sequence in (1, 2))
+    old, new = (DocumentState(sequence, WireContribution(), b"{}", sequence) for sequence in (1, 2))
     documents = DocumentLog(ListLog(), Sizes())
     documents.change("a/1", old, new)
     assert {(path, state.sequence, times) for path, state, times in documents.items()} == {
@@ -286,7 +286,7 @@ def test_s2_s3_what_is_gone_is_forgotten_and_an_invalid_version_is_not() -> None
 
 
 def test_s3_where_something_is_removed_the_cell_is_looked_at_again() -> None:
-    there, gone = DocumentState(1, Contribution(), None, 1), DocumentState(1, None, None, 1)
+    there, gone = DocumentState(1, WireContribution(), None, 1), DocumentState(1, None, None, 1)
     removing = [
         changes([("a/1", 1, None)])[0],
         SubscriptionDelta(0, "k", "r", -1, 1),

@@ -10,7 +10,7 @@ import boiler_beam as bb
 from boiler_beam import Ref, aggregate, group, reference, root, view_property
 from boiler_beam.events import Change, DeadLetter, Row
 from boiler_beam.plan import compile_plan
-from boiler_beam.steps.distributed import Contribution
+from boiler_beam.steps.distributed import WireContribution
 from boiler_beam.steps.emission import Emitted, emit, uncertain
 from boiler_beam.steps.keyed import KeyedView, Step, steps_of
 from boiler_beam.steps.keyed.documents import DocumentHead, observe
@@ -99,7 +99,7 @@ class Sent:
 
 
 def state(sequence: int, price: int, fields: bytes | None = None) -> DocumentState:
-    return DocumentState(sequence, Contribution(((TOTAL, price),)), fields, sequence)
+    return DocumentState(sequence, WireContribution(((TOTAL, price),)), fields, sequence)
 
 
 def test_s10_a_document_that_two_paths_lead_to_is_had_once() -> None:
@@ -283,7 +283,7 @@ def test_a_ranking_sends_its_first_values_when_they_change() -> None:
 
 def test_values_go_to_the_steps_that_count_or_order_them() -> None:
     sent = Sent("items/PathCount")
-    one = DocumentState(1, Contribution(((TOTAL, 5), (PRICES, 5), (HIGHEST, 5))), None, 1)
+    one = DocumentState(1, WireContribution(((TOTAL, 5), (PRICES, 5), (HIGHEST, 5))), None, 1)
     taken = sent.take(Key("o1", "items/i1"), CandidateDelta(ITEMS.index, "o1", "items/i1", 1, one, 7))
     counted, ranked, member = taken
     assert (type(counted), counted.aggregate_index, counted.weight) == (ValueCountDelta, PRICES, 1)
