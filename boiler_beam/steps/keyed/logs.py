@@ -207,7 +207,8 @@ def _add_row_document(
     known = found.get(key)
     if known is not None:
         weight += known[0]
-        document = document or known[1]
+        if document is None or (document.fields is None and known[1] is not None):
+            document = known[1]  # what was sent of a state that was taken back before it came has no fields
     if weight:
         found[key] = weight, document
     else:

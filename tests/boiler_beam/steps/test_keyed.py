@@ -231,6 +231,11 @@ def test_documents_may_leave_before_they_come() -> None:
     assert list(rows.items()) == [(0, "a/1", 1, one)], "one path of two is left"
     rows.change(0, "a/1", 1, 1, None)
     assert list(rows.items()) == []
+    for first, second in ((one, RowDocument(1, None, 1)), (RowDocument(1, None, 1), one)):
+        rows.change(0, "a/2", 1, None, first)
+        rows.change(0, "a/2", 1, None, second)
+        assert list(rows.items()) == [(0, "a/2", 2, one)], "one was sent without fields, before they came"
+        rows.change(0, "a/2", 2, 1, None)
 
 
 def test_a_row_gets_dirty_once_and_documents_are_counted() -> None:
