@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from boiler_beam.steps.stream.up import Up
+from boiler_beam.engine.joins import KeyedJoin
+from boiler_beam.steps.keyed.logs import WeightLog
 from scripts import soak
 
 
@@ -17,7 +18,8 @@ def test_what_fails_is_saved_as_a_test(tmp_path: Path) -> None:
     assert soak.main([*arguments, "batches"]) == 0
     assert not list(tmp_path.iterdir())
     with pytest.MonkeyPatch.context() as planted:
-        planted.setattr(Up, "wanted", lambda *_: None)
+        planted.setattr(KeyedJoin, "join_subscriptions", lambda *_: None)
+        planted.setattr(WeightLog, "add", lambda *_: None)
         for name in ("batches", "any order"):
             assert soak.main([*arguments, name]) == 1
         known = saved(tmp_path)

@@ -16,7 +16,7 @@ from boiler_beam.engine.write import Prune, RowWriter
 from boiler_beam.events import DeadLetter
 from boiler_beam.plan import PlanName, load_plan
 from boiler_beam.steps import taint
-from boiler_beam.steps.messages import Absent, Failure, MayBelong, Rendered, Statistics, Unknown, decode_pack
+from boiler_beam.steps.hash_join.messages import Absent, Failure, MayBelong, Rendered, Statistics, Unknown, decode_pack
 from boiler_beam.steps.missing import Absences
 from transforms.letters import letters_of_a_worker
 from transforms.packs import PACKED
@@ -92,7 +92,7 @@ class _Write(beam.DoFn):  # type: ignore[misc]
                     for place, (valid, invalid) in enumerate(message.known):
                         known[place] = known[place][0] + valid, known[place][1] + invalid
                 case MayBelong():
-                    may_belong[message.view].append(taint.MayBelong(message.document, message.known))
+                    may_belong[message.view_index].append(taint.MayBelong(message.document, message.known))
                 case Unknown():
                     unknown.append(message)
         destination, letters = self.destination, 0
@@ -114,14 +114,14 @@ class _Write(beam.DoFn):  # type: ignore[misc]
                 for place, some in enumerate(may_belong):
                     rows.may_belong(place, some)
                 for one in unknown:
-                    rows.unknown(one.view, one.path, one.tainted_by)
+                    rows.unknown(one.view_index, one.path, one.tainted_by)
                 for message in _messages(packs):
                     match message:
                         case Rendered():
-                            rows.write(message.view, message.path, message.fields, message.tainted_by)
+                            rows.write(message.view_index, message.path, message.fields, message.tainted_by)
                         case Absent():
                             found = message.lacking, message.absent, message.failed, message.example
-                            rows.absent(message.view, Absences(*found))
+                            rows.absent(message.view_index, Absences(*found))
                         case Failure():
                             refuse(message.letter)
                 for place, view in enumerate(plan.views):

@@ -217,13 +217,16 @@ class ViewRows:
             documents = self.documents(row_id)
             copies = self.copies(row_id, documents, letters.append)
             if letters or record.failing:
-                self._tell(record, letters)
+                self._tell(row_id, record, letters)
             if not copies and not self.is_made(row_id, documents):
                 record.key = record.accumulators = None  # what was added was taken back
-            record.unknown = tuple([copy.path for copy in copies if copy.fields is None]) or _NO_PATHS
-            record.read = EVERYTHING if record.unknown else documents.read
-            self.changed[row_id] = None
+            unknown = tuple([copy.path for copy in copies if copy.fields is None])
+            if unknown != record.unknown:
+                record.unknown = unknown
+                self.changed[row_id] = None
+            record.read = EVERYTHING if unknown else documents.read
             for path, last, new, fields in self._emissions(record, copies):
+                self.changed[row_id] = None
                 if self._is_unique:
                     yield self._row(path, last, new, fields)
                 else:
@@ -232,14 +235,16 @@ class ViewRows:
             path, version = self._contested.popitem()
             yield from self._settled(path, version)
 
-    def _tell(self, record: RowRecord, letters: Sequence[DeadLetter]) -> None:
+    def _tell(self, row_id: str, record: RowRecord, letters: Sequence[DeadLetter]) -> None:
         """Tells what was not told when the row was rendered last."""
         digests = tuple(map(digest_of, letters))
         for letter, which in zip(letters, digests, strict=True):
             if which not in record.failing:
                 self.refuse(letter)
         self.failing += bool(digests) - bool(record.failing)
-        record.failing = digests
+        if record.failing != digests:
+            record.failing = digests
+            self.changed[row_id] = None
 
     def _emissions(
         self, record: RowRecord, copies: Sequence[Copy]

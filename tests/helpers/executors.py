@@ -11,22 +11,24 @@ from typing import Any
 from boiler_beam.engine.computed import ComputedView
 from boiler_beam.events import Change, DeadLetter
 from boiler_beam.plan import Plan
-from boiler_beam.steps import messages
-from boiler_beam.steps.messages import Absent, Failure, Observed, Rendered, Unknown, encode_packs
-from boiler_beam.steps.missing import Absences
-from boiler_beam.steps.newest import NewestVersions
-from boiler_beam.steps.partition import (
+from boiler_beam.steps.hash_join import (
     CLAIMS,
+    OBSERVED,
     ROWS,
     WRITE,
-    PartitionedPlan,
-    ask_documents,
+    HashJoinPlan,
+    index_documents,
     join_level,
+    join_stage,
+    messages,
     render_rows,
     settle_claims,
 )
+from boiler_beam.steps.hash_join.messages import Absent, Failure, Observed, Rendered, Unknown, encode_packs
+from boiler_beam.steps.hash_join.spill import messages_within
+from boiler_beam.steps.missing import Absences
+from boiler_beam.steps.newest import NewestVersions
 from boiler_beam.steps.row import Copy
-from boiler_beam.steps.spill import messages_within
 from boiler_beam.steps.taint import MayBelong
 
 
@@ -96,38 +98,39 @@ def embedded(plan: Plan, changes: Iterable[Change]) -> Outcome:
 
 def partitioned(plan: Plan, changes: Sequence[Change], partitions: int = 3, limit_bytes: int = 1 << 40) -> Outcome:
     """The steps that Beam carries, without Beam: messages are packed, routed and unpacked all the same."""
-    numbered, outcome = PartitionedPlan(plan), Outcome()
-    inbox: dict[tuple[int, int], list[Any]] = {}
+    joined, outcome = HashJoinPlan(plan), Outcome()
+    inbox: dict[tuple[str, int], list[Any]] = {}
 
-    def send(place: int, message: Any) -> None:
-        parts = [(0, message)] if place == WRITE else message.parts(partitions)
+    def send(stage: str, message: Any) -> None:
+        parts = [(0, message)] if stage == WRITE else message.parts(partitions)
         for partition, part in parts:
-            inbox.setdefault((place, partition), []).append(part)
+            inbox.setdefault((stage, partition), []).append(part)
 
     for one in changes:
-        send(0, Observed(one.path, one.version, bytes(one.fields)))
-    for place in [*range(numbered.depth + 1), ROWS, CLAIMS]:
+        send(OBSERVED, Observed(one.path, one.version, bytes(one.fields)))
+    joins = {join_stage(level): level for level in range(1, joined.depth + 1)}
+    for stage in [OBSERVED, *joins, ROWS, CLAIMS]:
         for partition in range(partitions):
-            packs = list(encode_packs(inbox.pop((place, partition), [])))
+            packs = list(encode_packs(inbox.pop((stage, partition), [])))
             for some in messages_within(packs, limit_bytes):
-                if place == 0:
-                    ask_documents(numbered, some, send)
-                elif place == ROWS:
-                    render_rows(numbered, some, send)
-                elif place == CLAIMS:
-                    settle_claims(numbered, some, send)
+                if stage == OBSERVED:
+                    index_documents(joined, some, send)
+                elif stage == ROWS:
+                    render_rows(joined, some, send)
+                elif stage == CLAIMS:
+                    settle_claims(joined, some, send)
                 else:
-                    join_level(numbered, place, some, send)
+                    join_level(joined, joins[stage], some, send)
     for message in inbox.pop((WRITE, 0), []):
         match message:
             case Rendered():
-                outcome.add(message.view, Copy(message.path, message.fields, message.tainted_by))
+                outcome.add(message.view_index, Copy(message.path, message.fields, message.tainted_by))
             case Unknown():
-                outcome.add(message.view, Copy(message.path, None, message.tainted_by))
+                outcome.add(message.view_index, Copy(message.path, None, message.tainted_by))
             case Absent():
-                outcome.count(plan.views[message.view].name, message.lacking, message.absent, message.failed)
+                outcome.count(plan.views[message.view_index].name, message.lacking, message.absent, message.failed)
             case messages.MayBelong():
-                outcome.may_belong.add((message.view, MayBelong(message.document, message.known)))
+                outcome.may_belong.add((message.view_index, MayBelong(message.document, message.known)))
             case Failure():
                 outcome.letters.append(message.letter)
     assert not inbox, f"messages were left at {list(inbox)}"

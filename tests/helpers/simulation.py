@@ -13,8 +13,8 @@ from boiler_beam.events import Change, Row, Stamp
 from boiler_beam.oracle import compute
 from boiler_beam.plan import compile_plan
 from boiler_beam.samples.meeting import MeetingSession
-from boiler_beam.steps.keyed.rows import RowStage
-from boiler_beam.steps.stream.messages import Doubted
+from boiler_beam.steps.keyed.messages import StaleRow
+from boiler_beam.steps.keyed.routing import Key
 from tests.helpers import town
 from tests.helpers.executors import told
 from tests.helpers.histories import Event, changes, table_of
@@ -93,8 +93,8 @@ class Simulation:
 
     def commit(self) -> None:
         """What was given is on its way to the sink."""
-        self.writes += self.network.given
-        self.network.given.clear()
+        self.writes += self.network.emitted
+        self.network.emitted.clear()
 
     def save(self) -> None:
         """A checkpoint: what was given up to it passes the durable shuffle."""
@@ -104,7 +104,7 @@ class Simulation:
     def restore(self) -> None:
         """The runner goes back to its checkpoint; the source gives again what came since."""
         self.write(0)
-        self.network.given.clear()
+        self.network.emitted.clear()
         self.clock += 1
         number, snapshot = self.saved
         self.network.restore(snapshot)
@@ -128,7 +128,7 @@ class Simulation:
         self.network.settle()
         self.commit()
         self.write()
-        left = self.network.left
+        left = self.network.unchanged
         for path, row in self.sink.items():
             if (
                 row.stamp.generation < self.generation
@@ -139,14 +139,13 @@ class Simulation:
 
     def newer(self) -> set[str]:
         """The paths of rows that are newer in the sink than where they were made: a run that was rolled back wrote them."""
-        stage = self.network.stages["Row"]
-        assert isinstance(stage, RowStage)
-        heads = [stage._codec.read(self.network.cell("Row", row_id)) for row_id in self.network.rows()]
-        given = {path: one.version for head in heads for path, one in head.emitted.items()}
+        heads = self.network.steps["Row"].heads
+        heads_of_rows = [heads.read(self.network.cell("Row", Key(row_id))) for row_id in self.network.rows()]
+        given = {path: one.version for head in heads_of_rows for path, one in head.emitted.items()}
         return {path for path, row in self.sink.items() if row.stamp.version > given.get(path, row.stamp.version)}
 
     def assert_right(self, remaining: Set[str] = frozenset()) -> None:
-        plan = self.network.plan.plan
+        plan = self.network.view.plan
         truth = compute(plan, self.history)
         unknown = truth.unknown | remaining
         held = {path: row.fields for path, row in self.sink.items() if row.fields is not None}
@@ -214,11 +213,11 @@ def backfills(seed: int, *, is_live: bool = True) -> None:
     if extra:
         simulation.sink[extra] = Row(extra, Stamp(simulation.generation, 0, 0), b'{"wrong":2}')
     read_time = 10 * len(simulation.history) + 5
-    truth = compute(simulation.network.plan.plan, simulation.history)
+    truth = compute(simulation.network.view.plan, simulation.history)
     held = {path: row.fields for path, row in simulation.sink.items()}
     differ = {path for path in held if told(PLAN, truth.unknown, {path: b""}) and held[path] != truth.rows.get(path)}
     for path in differ if is_live else ():
-        simulation.network.post(Doubted(0, path, read_time))
+        simulation.network.send(StaleRow(path, read_time))
     for path in differ if not is_live else ():
         simulation.sink[path] = Row(path, Stamp(simulation.generation, read_time, 0), truth.rows.get(path))
     more = [(path, version + read_time, fields) for path, version, fields in events(simulation.order, 6)]
@@ -270,9 +269,9 @@ def seen(seed: int) -> None:
         while network.bag:
             network.settle(1)
             network.render()
-        for row in network.given:
+        for row in network.emitted:
             assert row.fields in (before.get(row.path), after.get(row.path)), f"table = {table!r}"
-        network.given.clear()
+        network.emitted.clear()
         before = after
 
 

@@ -157,6 +157,7 @@ def in_one_process(plan: Plan, size: int, kind: str) -> tuple[float, float]:
             engine = IncrementalEngine(plan, pytest.fail)
             state.open(engine)
             list(engine.views[0].rows.written(engine.views[0].rows.records))  # sorts what it reads for the first time
+            state.commit(Progress(), engine)
             before = state.numbers()["log"]
 
             def work() -> None:

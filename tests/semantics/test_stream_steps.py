@@ -1,4 +1,4 @@
-"""The steps of a stream on many machines: in whatever order messages come, rows are those of the oracle (S1-S12)."""
+"""The steps of a stream on many workers: in whatever order messages come, rows are those of the oracle (S1-S12)."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_s6_a_row_whose_getter_raised_is_tried_again_at_any_change(monkeypatch: 
         network.observe(changes([event])[0])
         network.settle()
         view.render()
-        given.append([row.fields for row in view.given])
+        given.append([row.fields for row in view.emitted])
     assert given == [[], [], [b'{"host":"Amy"}']]
 
 
@@ -134,7 +134,7 @@ MEETING = [
 def addresses(network: Network) -> list[str | None]:
     """What was given of the only row, in order."""
     (view,) = network.views
-    return [None if row.fields is None else decode_fields(row.fields)["address"] for row in view.given]
+    return [None if row.fields is None else decode_fields(row.fields)["address"] for row in view.emitted]
 
 
 def test_s8_a_row_waits_until_what_it_wants_is_answered() -> None:
@@ -205,9 +205,9 @@ def test_s8_what_is_given_meanwhile_is_the_row_before_or_after_a_change(
         while view.bag:
             network.settle(1)
             view.render()
-        for row in view.given:
+        for row in view.emitted:
             assert row.fields in (before.get(row.path), after.get(row.path))
-        view.given.clear()
+        view.emitted.clear()
         before = after
 
 
@@ -227,4 +227,4 @@ def test_s7_a_row_is_as_new_as_what_left_it() -> None:
         network.observe(changes([event])[0])
         network.settle()
     network.outcome()
-    assert {row.path[-1]: row.stamp.version for row in network.views[0].given} == {"x": 9, "y": 9}
+    assert {row.path[-1]: row.stamp.version for row in network.views[0].emitted} == {"x": 9, "y": 9}

@@ -29,7 +29,7 @@ from boiler_beam.engine import backfill  # noqa: E402
 from boiler_beam.engine.memory import MemorySink  # noqa: E402
 from boiler_beam.events import Change, DeadLetter, Row, Stamp, View  # noqa: E402
 from boiler_beam.plan import PlanName, load_plan  # noqa: E402
-from boiler_beam.steps.messages import decode_pack, partition_of  # noqa: E402
+from boiler_beam.steps.hash_join.messages import decode_pack, partition_of  # noqa: E402
 from pipelines.beam import run_backfill  # noqa: E402
 from transforms import Backfill, Destination, ReadChanges  # noqa: E402
 
@@ -106,7 +106,7 @@ def test_read_changes_packs_them_by_the_partition_of_their_document(tmp_path: Pa
 
     with beam.Pipeline(runner=FnApiRunner()) as pipeline:
         read = pipeline | ReadChanges(VIEWS, splits(f"file:{tmp_path}/x.jsonl"), 4)
-        changes = read["level0"] | "Changes" >> beam.FlatMap(unpacked)
+        changes = read["observed"] | "Changes" >> beam.FlatMap(unpacked)
         others = read["write"] | "Others" >> beam.FlatMap(unpacked)
         assert_that(changes, equal_to([(partition_of("users/u1", 4), "Observed")]), label="changes")
         assert_that(others, equal_to([(0, "Failure"), (0, "Statistics")]), label="others")

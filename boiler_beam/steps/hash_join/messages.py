@@ -1,6 +1,6 @@
-"""The messages of a partitioned backfill, and the packs that carry many of them as bytes.
+"""The messages of a hash join, and the packs that carry many of them as bytes.
 
-Edges go by number: their place in `tuple(plan.edges())`. `rows` is a list of row ids, or None for all of the view.
+`edge_index` and `view_index` are places in `Plan.planned_edges` and `Plan.views`, `aggregate_index` one in the view.
 """
 
 from __future__ import annotations
@@ -11,37 +11,38 @@ from typing import Any
 
 import msgspec
 
-from boiler_beam.compare import same_value
 from boiler_beam.events import DeadLetter
+from boiler_beam.steps.distributed import WireContribution
 
 __all__ = [
     "Absent",
+    "Accumulators",
+    "AggregateValue",
     "Candidate",
+    "ChildDocument",
     "Claim",
-    "Contribution",
     "Document",
     "Failure",
-    "Hang",
+    "GroupKeys",
     "Invalid",
-    "Link",
+    "LookupRequest",
     "MayBelong",
     "Message",
     "Observed",
-    "Own",
     "Rendered",
-    "State",
+    "RowDocument",
+    "Rows",
     "Statistics",
     "Taint",
     "Unknown",
     "Unreadable",
-    "Value",
-    "Want",
     "decode_pack",
     "encode_packs",
     "partition_of",
 ]
 
 Rows = list[str] | None
+"""Ids of rows; None for every row of the view."""
 
 
 def partition_of(key: str, partitions: int, salt: int = 0) -> int:
@@ -99,77 +100,55 @@ class Unreadable(_AtPath, tag="u"):
     """Some version of a document that could not be read."""
 
 
-class Link(_Message, tag="l"):
-    """The paths that a document refers to over an edge."""
-
-    edge: int
-    paths: list[str]
-
-
-class Role(_Message, tag="r", eq=False):
-    """What a document is at one edge that shows it. Two are compared by `is_as`, which tells 1 from 1.0.
+class Document(_AtPath, tag="d"):
+    """A document, in the partition of its path, where rows request it over some edges.
 
     Attributes:
-        edge: The edge.
-        contributions: What it adds to aggregates, by their places.
-        links: What it refers to.
-        ranks: What it is sorted by, where the edge has a limit.
+        contributions: What it contributes at each of these edges, by `edge_index`.
     """
-
-    edge: int
-    contributions: list[tuple[int, Any]]
-    links: list[Link]
-    ranks: list[Any]
-
-    def is_as(self, other: Role | None) -> bool:
-        """Whether another state of the document adds and refers to the same."""
-        return other is not None and (
-            self.links == other.links
-            and same_value(self.contributions, other.contributions)
-            and same_value(self.ranks, other.ranks)
-        )
-
-
-class Document(_AtPath, tag="d"):
-    """A document, waiting in its own partition for those who want it over some edges."""
 
     version: int
     fields: bytes
-    roles: list[Role]
+    contributions: dict[int, WireContribution]
 
 
 class Invalid(_AtPath, tag="i"):
-    """A document whose newest version is invalid: who wants it over these edges is tainted."""
+    """A document whose newest version is invalid: rows that request it over these edges are tainted."""
 
-    edges: list[int]
+    edge_indexes: list[int]
 
 
-class Want(_AtPath, tag="w"):
-    """Rows that reach the document at a path over an edge."""
+class LookupRequest(_AtPath, tag="w"):
+    """Rows that request the document at a path over an edge."""
 
-    edge: int
+    edge_index: int
     rows: Rows
 
 
-class Hang(_Message, tag="h"):
-    """A document that hangs on a parent; without a role it is invalid, and taints the parent's rows."""
+class ChildDocument(_Message, tag="h"):
+    """A document that refers to a parent.
 
-    edge: int
+    Attributes:
+        fields: Its fields; None where rows do not need them.
+        contribution: What it contributes; None of an invalid document, which taints the parent's rows.
+    """
+
+    edge_index: int
     parent: str
     path: str
     version: int
-    fields: bytes
-    role: Role | None
+    fields: bytes | None
+    contribution: WireContribution | None
 
     def parts(self, partitions: int, salt: int = 0) -> Iterable[tuple[int, _Message]]:
         """The partition of the parent."""
         return ((partition_of(self.parent, partitions, salt), self),)
 
 
-class Value(_ToRows, tag="v"):
-    """A document that rows reached over an edge."""
+class RowDocument(_ToRows, tag="v"):
+    """A document that rows have over an edge."""
 
-    edge: int
+    edge_index: int
     path: str
     version: int
     fields: bytes
@@ -177,12 +156,13 @@ class Value(_ToRows, tag="v"):
 
 
 class Candidate(_ToRows, tag="k"):
-    """A document that rows reached over an edge with a limit: one of their first ones, perhaps."""
+    """A document that rows match over an edge with a limit: one of their first ones, perhaps."""
 
-    role: Role
+    edge_index: int
+    contribution: WireContribution
     path: str
     version: int
-    fields: bytes
+    fields: bytes | None
     rows: Rows
 
     def parts(self, partitions: int, salt: int = 0) -> Iterable[tuple[int, _Message]]:
@@ -193,60 +173,61 @@ class Candidate(_ToRows, tag="k"):
 
 
 class Claim(_AtPath, tag="p"):
-    """A copy of a row (see `boiler_beam.steps.row.Copy`), on its way to where all that want its path meet."""
+    """A `Copy` of a row, on its way to where all rows that want its path meet."""
 
-    view: int
+    view_index: int
     row: str
     fields: bytes | None
     tainted_by: tuple[str, ...]
 
 
-class State(_Message, tag="s", eq=False):
-    """Accumulators of one aggregate, folded over a partition, by row."""
+class Accumulators(_Message, tag="s", eq=False):
+    """Accumulators of one aggregate, folded over the documents of a partition, by row."""
 
-    view: int
-    aggregate: int
+    view_index: int
+    aggregate_index: int
     states: dict[str, Any]
 
     def parts(self, partitions: int, salt: int = 0) -> Iterable[tuple[int, _Message]]:
         """The partitions of its rows."""
-        return [(p, State(self.view, self.aggregate, some)) for p, some in _by_row(self.states, partitions, salt)]
+        found = _by_row(self.states, partitions, salt)
+        return [(partition, Accumulators(self.view_index, self.aggregate_index, some)) for partition, some in found]
 
 
-class Contribution(_ToRows, tag="a", eq=False):
-    """What one document adds to an aggregate of rows that it may reach by several ways, to be added once."""
+class AggregateValue(_ToRows, tag="a", eq=False):
+    """What one document adds to an aggregate of rows that may get it from several partitions: it is added once."""
 
-    view: int
-    aggregate: int
+    view_index: int
+    aggregate_index: int
     path: str
     value: Any
     rows: Rows
 
 
-class Own(_Message, tag="o", eq=False):
+class GroupKeys(_Message, tag="o", eq=False):
     """Rows of groups that have a member: their keys by id."""
 
-    view: int
+    view_index: int
     keys: dict[str, Any]
 
     def parts(self, partitions: int, salt: int = 0) -> Iterable[tuple[int, _Message]]:
         """The partitions of its rows."""
-        return [(p, Own(self.view, some)) for p, some in _by_row(self.keys, partitions, salt)]
+        return [(p, GroupKeys(self.view_index, some)) for p, some in _by_row(self.keys, partitions, salt)]
 
 
 class Taint(_ToRows, tag="t"):
     """Rows that an invalid document may belong to; those of `is_root` whether or not they have a root."""
 
-    view: int
+    view_index: int
     is_root: bool
     document: str
     rows: list[str]
 
 
 class MayBelong(_Message, tag="m"):
-    """An invalid document that may belong to any row of a view; see `boiler_beam.steps.taint.MayBelong`."""
+    """An invalid document that may belong to any row of a view whose id fits what is `known` of it (S5)."""
 
-    view: int
+    view_index: int
     document: str
     known: tuple[tuple[str, ...] | None, ...]
 
@@ -254,24 +235,24 @@ class MayBelong(_Message, tag="m"):
 class Rendered(_Message, tag="R"):
     """A computed row, on its way to the sink."""
 
-    view: int
+    view_index: int
     path: str
     fields: bytes
     tainted_by: tuple[str, ...] = ()
 
 
 class Unknown(_Message, tag="U"):
-    """The path of a row that is not known, on its way to the sink: what stands there stays."""
+    """The path of a row that is unknown, on its way to the sink: the current row stays."""
 
-    view: int
+    view_index: int
     path: str
     tainted_by: tuple[str, ...] = ()
 
 
 class Absent(_Message, tag="n"):
-    """How many rows of a view are not there in one partition; see `boiler_beam.steps.missing.Absences`."""
+    """Why rows of a view are missing in one partition: the numbers of `Absences`."""
 
-    view: int
+    view_index: int
     lacking: int
     absent: int
     failed: int
@@ -289,10 +270,10 @@ class Statistics(_Message, tag="S"):
 
     Attributes:
         changes: Changes read.
-        documents: Documents that stand.
+        documents: Documents that are there.
         newest_version: The newest version of all.
-        invalid_families: The places of the families that have an invalid document, or may have lost one.
-        known: Of each family, how many documents stand, and how many have a newer version that is invalid.
+        invalid_families: The families that have an invalid document, or may have lost one.
+        known: Of each family, how many documents are there, and how many have a newer version that is invalid.
     """
 
     changes: int
@@ -303,8 +284,8 @@ class Statistics(_Message, tag="S"):
 
 
 Message = (
-    Observed | Unreadable | Document | Invalid | Want | Hang | Value | Candidate | State | Contribution | Own | Taint
-    | Claim | MayBelong | Rendered | Unknown | Absent | Failure | Statistics
+    Observed | Unreadable | Document | Invalid | LookupRequest | ChildDocument | RowDocument | Candidate | Accumulators
+    | AggregateValue | GroupKeys | Taint | Claim | MayBelong | Rendered | Unknown | Absent | Failure | Statistics
 )  # fmt: skip
 
 MAX_PACK_BYTES = 4 << 20

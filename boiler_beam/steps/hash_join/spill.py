@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, BinaryIO
 
-from boiler_beam.steps.messages import decode_pack, encode_packs
+from boiler_beam.steps.hash_join.messages import decode_pack, encode_packs
 
 __all__ = ["messages_within"]
 
