@@ -26,6 +26,8 @@ EMULATORS = {
     "firestore": ["gcloud", "emulators", "firestore", "start", "--quiet"],
     "pubsub": ["gcloud", "beta", "emulators", "pubsub", "start", "--quiet", "--project=boiler-beam-tests"],
 }
+JAVA_OPTIONS = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+"""Of the emulators, which live for minutes: compiling their code well would cost more than it saves."""
 
 NO_PRISM = (
     "no prism on the PATH or in BOILER_BEAM_PRISM: go install github.com/apache/beam/sdks/v2/go/cmd/prism@v2.77.0"
@@ -88,10 +90,12 @@ def _once(name: str, address: str, command: Sequence[str], is_ready: Callable[[]
         fcntl.flock(lock, fcntl.LOCK_EX)
         known, said = folder / f"{name}.json", folder / f"{name}.log"
         if not known.exists():
+            options = f"{JAVA_OPTIONS} {os.environ.get('JAVA_TOOL_OPTIONS', '')}"
             with said.open("wb") as log:
                 started = subprocess.Popen(
-                    command, cwd=ROOT, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
-                )
+                    command, cwd=ROOT, env={**os.environ, "JAVA_TOOL_OPTIONS": options.strip()},
+                    stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True,
+                )  # fmt: skip
             known.write_text(json.dumps({"address": address, "group": started.pid}))
             wait_until(lambda: is_ready() or started.poll() is not None, f"{command} ({said})")
             assert started.poll() is None, said.read_text()[-2000:]
