@@ -103,7 +103,7 @@ def most_in_memory(number: int, folder: Path) -> int:
 
 def test_memory_does_not_grow_with_the_documents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stored, "_HOT", 50)
-    assert most_in_memory(1_500, tmp_path) == most_in_memory(1_000, tmp_path)
+    assert most_in_memory(3_000, tmp_path) == most_in_memory(2_000, tmp_path)
 
 
 class Person(bb.DomainModel, collection="people"):
