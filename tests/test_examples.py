@@ -6,7 +6,6 @@ import importlib
 import json
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import pytest
 
 from boiler_beam import ViewModel
 from boiler_beam.plan import compile_plan
+from tests.helpers import programs
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMES = ["chat_inbox", "shop_orders", "ride_sharing", "school_timetable", "social_feed", "tenant_directory"]
@@ -83,7 +83,7 @@ def rows_of(name: str, folder: Path, *arguments: str) -> dict[str, Any]:
         "--sink", f"jsonl:{sink}", *arguments,
     ]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    done = programs.run(command, ROOT, environment)
     assert done.returncode == 0, done.stderr
     return {line["path"]: line["fields"] for line in map(json.loads, sink.read_text().splitlines())}
 

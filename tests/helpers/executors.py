@@ -141,8 +141,10 @@ def on_beam(plan: Plan, text: str, folder: Path) -> Outcome:
     """The pipeline on Beam's local runner, from a document file to a JSON-lines sink."""
     from boiler_beam.connectors import open_sink, read_dead_letters
     from pipelines.beam import run_backfill
+    from tests.helpers.beam import remember_specs
     from transforms import Destination
 
+    remember_specs()
     (folder / "documents.jsonl").write_text(text)
     sink, dead = f"jsonl:{folder}/rows.jsonl", f"jsonl:{folder}/dead.jsonl"
     report = run_backfill(plan, [f"file:{folder}/documents.jsonl"], Destination(sink, dead), runner="DirectRunner")
@@ -173,7 +175,9 @@ def streamed_on_beam(
     """The streaming pipeline on a runner, from a document file to a JSON-lines sink."""
     from boiler_beam.connectors import open_sink, read_dead_letters
     from pipelines.streaming import run_streaming
+    from tests.helpers.beam import remember_specs
 
+    remember_specs()
     (folder / "documents.jsonl").write_text(text)
     sink, dead = f"jsonl:{folder}/rows.jsonl", f"jsonl:{folder}/dead.jsonl"
     source = (f"file:{folder}/documents.jsonl",)

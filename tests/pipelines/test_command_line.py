@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 
+from tests.helpers import programs
 from tests.helpers.servers import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,6 +32,8 @@ CLI = [sys.executable, "-m", "pipelines.cli"]
 
 def run(folder: Path, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
     variables = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+    if command[1] == "-m" and command[2].startswith("pipelines."):
+        return programs.run(command, folder, variables)
     return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, check=False, timeout=120)
 
 

@@ -29,6 +29,7 @@ from boiler_beam.connectors.pubsub.envelope import Message, document_message
 from boiler_beam.connectors.pubsub.protos import AcknowledgeRequest
 from boiler_beam.events import Change
 from boiler_beam.values import format_timestamp
+from tests.helpers import programs
 from tests.helpers.faults import Call, Fault, Policy, Proxy, statuses
 from tests.helpers.firestore import Application, Write
 from tests.helpers.proxy import TcpProxy
@@ -48,9 +49,7 @@ class Program:
         self._begins = self.log.stat().st_size if self.log.exists() else 0
         hosts = {f"{name.upper()}_EMULATOR_HOST": host for name, host in hosts.items()}
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [*MAIN, *arguments], cwd=folder, env={**environment(), **hosts}, stdout=log, stderr=log
-            )
+            self.process = programs.Program([*MAIN, *arguments], folder, {**environment(), **hosts}, log)
 
     @property
     def said(self) -> str:

@@ -18,6 +18,7 @@ from boiler_beam.engine import purity
 from boiler_beam.errors import BoilerBeamError
 from boiler_beam.plan import compile_plan
 from boiler_beam.testing import render
+from tests.helpers import programs
 from tests.pipelines.test_streams import environment
 
 VIEWS = """
@@ -94,9 +95,7 @@ def text_of(name: str, value: str, path: str = "self.key") -> str:
 def cli(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     (folder / "notes.jsonl").write_text("".join(json.dumps(one) + "\n" for one in DOCUMENTS))
     command = [sys.executable, "-m", "pipelines.cli", *arguments, "--views", "lib", "--source", "file:notes.jsonl"]
-    return subprocess.run(
-        command, cwd=folder, env=environment(), capture_output=True, text=True, check=False, timeout=120
-    )
+    return programs.run(command, folder, environment())
 
 
 @pytest.mark.parametrize(("name", "value"), IMPURE.items())

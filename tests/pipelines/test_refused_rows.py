@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.helpers import programs
 from tests.helpers.firestore import Application
 from tests.pipelines.test_streams import environment
 
@@ -72,9 +72,7 @@ def run(folder: Path, sink: str, *more: str) -> tuple[dict[str, str], str, list[
     (folder / "letters.jsonl").unlink(missing_ok=True)
     command = [sys.executable, "-m", "pipelines.main", "--views", "shapes", "--source", "file:things.jsonl"]
     command += ["--sink", sink, "--dead_letter", "jsonl:letters.jsonl", "--row_seconds", "0", *more]
-    done = subprocess.run(
-        command, cwd=folder, env=environment(), capture_output=True, text=True, check=False, timeout=120
-    )
+    done = programs.run(command, folder, environment())
     assert done.returncode == 0, done.stdout + done.stderr
     lines = done.stdout.splitlines()
     (head,) = [line.split() for line in lines if line.split()[:1] == ["view"]]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -20,6 +18,7 @@ from boiler_beam.errors import UsageError
 from boiler_beam.events import Change
 from pipelines.cli import _cli
 from pipelines.relay import run_relay
+from tests.helpers.programs import Program
 from tests.helpers.pubsub import Channel
 from tests.helpers.servers import patience
 
@@ -27,12 +26,12 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 @contextmanager
-def relaying(folder: Path, source: str, topic: str) -> Iterator[subprocess.Popen[bytes]]:
+def relaying(folder: Path, source: str, topic: str) -> Iterator[Program]:
     """A relay in its own process; killed at the end if it still runs."""
     command = [sys.executable, "-m", "pipelines.cli", "relay", "--source", source, "--topic", topic]
     more = ["--state", f"sqlite:{folder}/relay.db", "--collection", "users"]
     with (folder / "log").open("ab") as log:
-        process = subprocess.Popen([*command, *more], cwd=ROOT, stdout=log, stderr=log, env=dict(os.environ))
+        process = Program([*command, *more], ROOT, output=log)
     try:
         yield process
     finally:

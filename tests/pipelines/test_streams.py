@@ -23,7 +23,9 @@ import pytest
 from boiler_beam.connectors import open_sink
 from boiler_beam.oracle import compute
 from boiler_beam.plan import compile_plan
+from tests.helpers import programs
 from tests.helpers.histories import changes, lines
+from tests.helpers.programs import Program
 from tests.helpers.servers import NO_PRISM, prism
 from tests.pipelines.streaming_views import Card, Table
 
@@ -49,33 +51,31 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
-def start(folder: Path, *arguments: str, limit_bytes: int | None = None) -> subprocess.Popen[str]:
+def start(folder: Path, *arguments: str) -> Program:
+    return Program([*MAIN, *arguments], folder, environment())
+
+
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return programs.run([*MAIN, *arguments], folder, environment())
+
+
+def run_within(folder: Path, limit_bytes: int, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Where no file may be larger."""
+
     def limit() -> None:
-        assert limit_bytes is not None
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
 
-    # Without a function to call first the process is not forked, which gRPC's threads in this one would not survive.
-    first = None if limit_bytes is None else limit
-    return subprocess.Popen(
-        [*MAIN, *arguments], cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=first
+    return subprocess.run(
+        [*MAIN, *arguments], cwd=folder, env=environment(), capture_output=True, text=True, check=False, timeout=120, preexec_fn=limit
     )  # fmt: skip
 
 
-def run(folder: Path, *arguments: str, limit_bytes: int | None = None) -> subprocess.CompletedProcess[str]:
-    process = start(folder, *arguments, limit_bytes=limit_bytes)
-    out, err = process.communicate(timeout=120)
-    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
-
-
 def cli(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [*CLI, *arguments]
-    return subprocess.run(
-        command, cwd=folder, env=environment(), capture_output=True, text=True, check=False, timeout=120
-    )
+    return programs.run([*CLI, *arguments], folder, environment())
 
 
-def until(is_so: Callable[[], Any], what: str, process: subprocess.Popen[str]) -> None:
+def until(is_so: Callable[[], Any], what: str, process: Program) -> None:
     """Waits for what a program brings; one that hangs or ends fails the test."""
     end = time.monotonic() + 60
     while not is_so():
@@ -95,7 +95,7 @@ def assert_right(uri: str, folder: Path, table: Events) -> None:
 
 
 @contextmanager
-def following(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+def following(folder: Path, *arguments: str) -> Iterator[Program]:
     """A program that follows `tail:changes.jsonl`; ended by its id whatever happens."""
     process = start(folder, "--source", "tail:changes.jsonl", "--sink", "jsonl:rows.jsonl", *arguments)
     try:
@@ -291,7 +291,7 @@ def test_a_full_disk_loses_nothing(tmp_path: Path, what: str) -> None:
     sink = "sqlite:rows.db" if what == "state" else "jsonl:rows.jsonl"
     arguments = ["--mode", "stream", "--source", "file:changes.jsonl", "--sink", sink, "--coalesce_seconds", "0"]
     arguments += ["--state", "sqlite:state.db"] if what == "state" else []
-    full = run(tmp_path, *arguments, limit_bytes=200_000 if what == "state" else 20_000)
+    full = run_within(tmp_path, 200_000 if what == "state" else 20_000, *arguments)
     assert full.returncode == 1, full.stderr
     assert "could not be written" in full.stderr.splitlines()[-1]
     assert "fix: free space" in full.stderr.splitlines()[-1]

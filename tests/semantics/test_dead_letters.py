@@ -143,7 +143,7 @@ def test_of_every_version_of_a_document(executor: str, world: str, data: st.Data
 
 @pytest.mark.beam
 @both_worlds
-@settings(max_examples=examples(3, 30))
+@settings(max_examples=examples(2, 30))
 @given(data=st.data())
 def test_on_beam(world: str, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
     plan, table = PLANS[world], each_once(data.draw(histories(is_invalid=False, is_town=world == "town")))

@@ -33,7 +33,7 @@ seeds = st.integers(0, 999)
 @pytest.mark.parametrize("executor", EMBEDDED)
 @given(source=sources(), table=histories(is_town=True), seed=seeds)
 def test_any_view_any_history(executor: str, source: str, table: list[Any], seed: int) -> None:
-    """The profile's number of histories for each way: 4 * 80 by `make check`, 4 * 500 by `make check-all`."""
+    """The profile's number of histories for each way: 4 * 25 by `make check`, 4 * 500 by `make check-all`."""
     prove(executor, source, table, seed)
 
 

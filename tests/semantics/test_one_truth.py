@@ -109,7 +109,7 @@ def test_s5_rows_that_hang_on_an_invalid_document_are_tainted(plan: Plan, is_tow
 
 
 @both_plans
-@settings(max_examples=examples(20, 500))
+@settings(max_examples=examples(10, 500))
 @given(st.data(), st.randoms(use_true_random=False), st.integers(1, 7), st.sampled_from([1, 300]))
 def test_s1_order_duplicates_partitions_and_memory_change_nothing(
     plan: Plan, is_town: bool, data: st.DataObject, shuffler: random.Random, partitions: int, limit_bytes: int
@@ -130,7 +130,7 @@ def codes(outcome: Outcome, stage: str) -> list[tuple[str, str | None]]:
 
 @pytest.mark.beam
 @both_plans
-@settings(max_examples=5)
+@settings(max_examples=examples(3, 30))
 @given(data=st.data())
 def test_s4_beam_computes_what_the_embedded_engine_does(
     plan: Plan, is_town: bool, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory

@@ -22,7 +22,7 @@ from boiler_beam.steps.keyed.rows import RowStep
 from tests.conftest import PROFILE
 from tests.helpers.simulation import WORLDS, generations, restarts
 
-SEEDS = range(2000 if PROFILE == "thorough" else 120)
+SEEDS = range(2000 if PROFILE == "thorough" else 60)
 
 
 @pytest.mark.parametrize("name", WORLDS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from apache_beam.testing.util import assert_that, equal_to  # noqa: E402
 from boiler_beam.plan import PlanName, compile_plan  # noqa: E402
 from boiler_beam.samples.meeting import MeetingSession  # noqa: E402
 from boiler_beam.steps.keyed.wire import decode_event, decode_letter  # noqa: E402
+from tests.helpers import programs  # noqa: E402
 from transforms import ReadMessages  # noqa: E402
 from transforms.messages import _Decode  # noqa: E402
 
@@ -91,10 +91,9 @@ def test_a_dry_run_makes_the_job_of_a_stream(
     (tmp_path / "snapshot.jsonl").write_text("")
     given = ["--source", "file:snapshot.jsonl", "--source", f"pubsub:{subscription}", "--sink", f"pubsub:{topic}"]
     cloud = ["--project=project", "--region=r", "--temp_location=gs://bucket/temp", "--no_auth"]
-    done = subprocess.run(
-        [sys.executable, "-m", "pipelines.meeting", *given, "--runner", "DataflowRunner", "--dry_run", *cloud],
-        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120,
-    )  # fmt: skip
+    done = programs.run(
+        [sys.executable, "-m", "pipelines.meeting", *given, "--runner", "DataflowRunner", "--dry_run", *cloud], tmp_path
+    )
     assert done.returncode == 0, done.stderr
     assert "DataflowRunner: made the job; nothing was sent" in done.stderr
     assert "jsonl:dead_letters.jsonl: a file on each worker's disk" in done.stderr

@@ -320,11 +320,21 @@ class Place(bb.ViewModel, collection="places"):
         ("locatoin.address", 'views.py:14: error: "Store" has no attribute "locatoin"'),
     ],
 )
-def test_a_type_checker_knows_what_getters_read(tmp_path: Path, typo: str, said: str | None) -> None:
+def test_a_type_checker_knows_what_getters_read(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, typo: str, said: str | None
+) -> None:
     pytest.importorskip("mypy", reason="mypy is a development tool: other Pythons run without it")
     source = USER.replace("location.address\n", f"{typo}\n", 1) if typo else USER
     (tmp_path / "views.py").write_text(textwrap.dedent(source))
-    command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), "views.py"]
+    command = [
+        sys.executable,
+        "-m",
+        "mypy",
+        "--strict",
+        "--cache-dir",
+        str(tmp_path_factory.getbasetemp() / "mypy"),
+        "views.py",
+    ]
     done = subprocess.run(
         command, cwd=tmp_path, env={**os.environ, "MYPYPATH": str(ROOT)}, capture_output=True, text=True, check=False
     )
