@@ -42,7 +42,7 @@ _cli.add_command(run_command)
 )
 @options_of_a_database
 def _explain(views: tuple[str, ...], source: tuple[str, ...], project: str | None, database: str | None) -> int:
-    """Print the plan of views: tree, collections, and what one change touches."""
+    """Print the plan of views: tree, collections, and what one change affects."""
     from pipelines.run import explain_plan
     from pipelines.views import load_views, plan_of
 

@@ -203,7 +203,7 @@ _OPTIONS = [
         help="The version of a backfill's rows: RFC 3339 or microseconds.  [default: the newest version read]",
     ),
     click.option("--strict", is_flag=True, help="Exit with 4 when there are dead letters; all is written first."),
-    click.option("--explain", is_flag=True, help="Print the plan and what a change touches; run nothing."),
+    click.option("--explain", is_flag=True, help="Print the plan and what a change affects; run nothing."),
     click.option(
         "--ramp_up/--no_ramp_up", default=True,
         help="Firestore: begin with 500 writes a second, half as many again every 5 minutes.  [default: ramp_up]",

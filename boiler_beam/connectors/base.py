@@ -293,7 +293,7 @@ class Sink(abc.ABC):
 
 
 def taken_by_case(uri: str, wanted: str, got: str) -> UsageError:
-    """Says that a place for rows has a name that differs from what is there by case alone.
+    """Says that a place for rows has a name that differs from what is there only by case.
 
     Args:
         uri: The sink's.
@@ -301,6 +301,6 @@ def taken_by_case(uri: str, wanted: str, got: str) -> UsageError:
         got: What is there: `URL`.
     """
     return UsageError(
-        f"{uri}: expected {wanted} to be told apart from what is there, got {got}, which differs by case alone and "
+        f"{uri}: expected {wanted} to be told apart from what is there, got {got}, which differs only by case and "
         "holds the rows of another view; fix: rename the view's class, or name another sink"
     )

@@ -53,7 +53,7 @@ class ParquetSink(Sink):
         """The file of a view.
 
         Raises:
-            UsageError: There is one whose name differs by case alone: where a file system does not tell them apart, the
+            UsageError: There is one whose name differs only by case: where a file system does not tell them apart, the
                 views would share it. It is refused on all, so that a folder can be brought anywhere.
         """
         name = f"{view}.parquet"

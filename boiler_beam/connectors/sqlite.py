@@ -6,7 +6,7 @@
 | `generation`, `version`, `seq` | the stamp |
 | `fields` | JSON |
 
-SQLite finds a table whatever the case of its name, so a view whose name differs from a table's by case alone is
+SQLite finds a table whatever the case of its name, so a view whose name differs from a table's only by case is
 refused. A backfill is one transaction; readers see the old rows until it is committed (write-ahead log).
 """
 

@@ -139,7 +139,7 @@ BAD = [
         '{"unknownValue": ""}',
         "unknownValue: expected a value of a type that this version knows, got another one; fix: ",
     ),
-    ("9223372036854775808", "9223372036854775808 is no int64"),
+    ("9223372036854775808", "9223372036854775808 is not an int64"),
 ]
 
 

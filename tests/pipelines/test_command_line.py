@@ -178,7 +178,7 @@ def test_views_whose_names_differ_by_case_do_not_share_a_table(notes: Path, mode
     given = ["--source", "file:notes.jsonl", "--sink", "sqlite:rows.db", "--mode", mode, *runner]
     done = run(notes, *MAIN, "--views", "mine", *given)
     assert done.returncode == 2
-    assert "mine:SHOUT: expected a class name of its own, which names its table, got 'SHOUT', which diff" in done.stderr
+    assert "mine:SHOUT: expected a unique class name, which names its table, got 'SHOUT', which diff" in done.stderr
     assert run(notes, *MAIN, "--views", "mine:Shout", *given).returncode == 0
     done = run(notes, *MAIN, "--views", "mine:SHOUT", *given)
     assert done.returncode == 2
@@ -376,7 +376,7 @@ def test_check_and_explain_tell_optional_fields_that_may_not_be_missing(notes: P
     (notes / "mine.py").write_text(VIEWS.replace("text: str\n", "text: str | None\n", 1))
     done = run(notes, *CLI, "check", "--views", "mine", "--source", "file:notes.jsonl")
     said = (
-        "note: Note.text may be null, but a document without it is invalid, and the rows made of it stay as they were; "
+        "note: Note.text may be null, but a document without it is invalid, and its rows are no longer updated; "
         "fix: = None, or bb.field(default=None)\n"
     )
     assert (done.returncode, done.stdout) == (0, f"notes: 40 documents\n{said}no problems\n")
@@ -442,7 +442,7 @@ def test_init_of_nothing(notes: Path) -> None:
 
 def test_explain_counts_writes_over_documents(tmp_path: Path) -> None:
     done = run(tmp_path, *MEETING, "--explain")
-    assert "a change touches" in done.stdout
+    assert "a change affects" in done.stdout
     assert "rows written for a change" in done.stdout
     assert (
         "  locations: 4.7 rows, at most 7 (locations/l1); in Firestore 4.20 to 8.40 USD for a million changes\n"

@@ -130,7 +130,7 @@ def test_paths_that_differ(tmp_path: Path) -> None:
 def test_a_clock_is_warned_about(tmp_path: Path) -> None:
     (tmp_path / "lib.py").write_text(text_of("clock", "datetime.date.today().isoformat()"))
     warning = (
-        "warning: Card.clock: expected what follows from documents, got date.today "
+        "warning: Card.clock: expected a value that depends only on documents, got date.today "
         "(lib.py:30: return datetime.date.today().isoformat()); fix: let the time come in as a document: "
         'today: Today = document(Today, "config/today")'
     )

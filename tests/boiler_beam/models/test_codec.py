@@ -128,7 +128,7 @@ INVALID = {
     "null": ({"number": None}, "Expected `int`, got `null`"),
     "bool is no int": ({"number": True}, "Expected `int`, got `bool`"),
     "no integral double": ({"number": 1.5}, "Expected `int`, got `float`"),
-    "beyond int64": ({"anything": 2**63}, "no int64"),
+    "beyond int64": ({"anything": 2**63}, "not an int64"),
     "literal": ({"status": "maybe"}, "Invalid enum value 'maybe'"),
     "enum": ({"color": "green"}, "Invalid enum value 'green'"),
     "in a list": ({"numbers": [1, "2"]}, "`$.numbers[1]`"),

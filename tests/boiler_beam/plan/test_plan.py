@@ -213,10 +213,10 @@ def test_views_are_found_by_name() -> None:
 def test_explain_names_fixed_documents_and_unlimited_collects() -> None:
     text = explain(compile_plan([OrderCard, TeamCard]))
     assert "└─ settings: document config/shop (one document)" in text
-    assert "config: a change touches\n  OrderCard.settings: every row\n  TeamCard.settings: every row" in text
+    assert "config: a change affects\n  OrderCard.settings: every row\n  TeamCard.settings: every row" in text
     assert "warning: names collects without a limit" in text
     assert "├─ owner: reference order.owner, in people (one document; required: no row without it)" in text
-    assert "where= refuses some" in text
+    assert "where= filters" in text
 
 
 class Phone(bb.Struct):
@@ -256,8 +256,8 @@ def test_explain_says_that_optional_fields_without_default_may_not_be_missing() 
         names = ("Contact.phone", "Contact.money", "Phone.number", "Colleague.room")
         assert notes == [f"  note: {name}" for name in names]
     assert text.endswith(
-        "  note: Colleague.room may be null, but a document without it is invalid, and the rows made of it stay as they "
-        "were; fix: = None, or bb.field(default=None)"
+        "  note: Colleague.room may be null, but a document without it is invalid, and its rows are no longer "
+        "updated; fix: = None, or bb.field(default=None)"
     )
 
 

@@ -232,7 +232,7 @@ def test_rows_that_firestore_never_takes_are_dead_letters(client: Client, proxy:
     said = {letter.path: letter.message for letter in letters}
     begin, end = "expected a row that Firestore takes, got ", "; fix: change the view"
     assert said["rows/3"] == f"{begin}a value of 1,048,576 bytes at text, more than 1,048,487{end}"
-    assert said["rows/5"] == f"{begin}1180591620717411303424 is no int64 in x{end}"
+    assert said["rows/5"] == f"{begin}1180591620717411303424 is not an int64 in x{end}"
     assert said["rows/9"] == f"{begin}an empty key in the row{end}"
     assert len(rows(client, *[one.path for one in batch])) == 17
 

@@ -115,5 +115,5 @@ def test_what_breaks_none_is_taken(client: Client, fields: dict[str, Any]) -> No
 def test_a_name_and_a_number() -> None:
     path = "/".join(["rows", "r" * 1500] * 5)
     assert broken_rules(path, b'{"v":{"w":118059162071741130342}}') == [
-        "a path of 7,529 bytes, more than 6,144", "118059162071741130342 is no int64 in v",
+        "a path of 7,529 bytes, more than 6,144", "118059162071741130342 is not an int64 in v",
     ]  # fmt: skip
