@@ -57,7 +57,7 @@ SAID = {
     "shapes/empty": "an empty key in v.w",
     "shapes/long": f"a key of 1,600 bytes at v.`{'k' * 40}...`, more than 1,500",
     "shapes/deep": "25 levels of maps and arrays in v, more than 20",
-    "shapes/reserved": "a key of the form __x__, which Firestore keeps for itself, at v.__x__",
+    "shapes/reserved": "a key of the form __x__, which Firestore reserves, at v.__x__",
 }
 
 
@@ -95,7 +95,7 @@ def test_they_are_not_counted_as_written(executor: str, firestore_emulator: str,
     assert table["written" if "rows" in table else "inserted"] == "2"
     assert table.get("rows", "2") == "2"
     assert "7 documents, 7 changes, 2 rows, 5 dead letters" in last
-    begin, end = "expected a row that Firestore takes, got ", "; fix: change the view"
+    begin, end = "expected a row that Firestore accepts, got ", "; fix: change the view"
     assert {one["path"]: one["message"] for one in letters} == {path: begin + said + end for path, said in SAID.items()}
     assert {one["code"] for one in letters} == {"row_refused"}
     application = Application(project)

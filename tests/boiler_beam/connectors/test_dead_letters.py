@@ -57,7 +57,7 @@ def test_other_places_are_refused(uri: str) -> None:
 
 def test_a_place_that_cannot_be_written_loses_nothing_quietly(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(BoilerBeamError, match="expected a place for dead letters"):
+    with pytest.raises(BoilerBeamError, match="expected a file for dead letters"):
         open_dead_letters(f"jsonl:{tmp_path}/file/dead").write(LETTER)
 
 

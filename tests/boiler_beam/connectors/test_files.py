@@ -144,7 +144,8 @@ def test_an_empty_file_holds_no_change(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rest", "said"), [("nothing.jsonl", "got nothing there"), ("*.jsonl", "got nothing there"), (".", "a folder with")]
+    ("rest", "said"),
+    [("nothing.jsonl", "got none; fix: check"), ("*.jsonl", "got none; fix: check"), (".", "a folder with")],
 )
 def test_no_file_is_wrong_use(tmp_path: Path, rest: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
@@ -155,7 +156,7 @@ def test_no_file_is_wrong_use(tmp_path: Path, rest: str, said: str) -> None:
 def test_a_torn_gzip_is_refused(tmp_path: Path, cut: int) -> None:
     data = gzip.compress((GOOD + "\n").encode() * 100)
     (tmp_path / "x.jsonl.gz").write_bytes(data[:cut])
-    with pytest.raises(UsageError, match="make the file whole again"):
+    with pytest.raises(UsageError, match="restore the file"):
         read(f"file:{tmp_path}/x.jsonl.gz")
 
 

@@ -54,7 +54,7 @@ def test_one_class_makes_a_scheme() -> None:
 
     assert isinstance(open_source("nothing:at all"), Nothing)
     assert schemes(Source) == ["dead-letters", "file", "firestore", "nothing", "pubsub", "sample", "tail"]
-    with pytest.raises(UsageError, match="expected a scheme of its own, got 'nothing'"):
+    with pytest.raises(UsageError, match="expected an unused scheme, got 'nothing'"):
         register(type("Other", (Nothing,), {}))
     with pytest.raises(UsageError, match="which is taken"):
         register(type("Mine", (Nothing,), {"scheme": "file"}))

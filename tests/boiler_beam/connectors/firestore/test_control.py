@@ -142,7 +142,9 @@ def test_a_program_of_an_older_generation_stops(client: Client, lease: Callable[
     first = lease()
     first.take({"One": Control(generation=7, fingerprint="f", holder="s1")}, "s1")
     first.release()
-    with pytest.raises(UsageError, match=r"expected One of generation 2 at most, got 7, which another program began"):
+    with pytest.raises(
+        UsageError, match=r"expected One to be of generation 2 at most, got 7, which another program began"
+    ):
         lease().take(SECOND, "s2")
 
 

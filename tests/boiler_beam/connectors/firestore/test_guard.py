@@ -230,7 +230,7 @@ def test_rows_that_firestore_never_takes_are_dead_letters(client: Client, proxy:
         assert isinstance(letter, DeadLetter)
         assert (letter.stage, letter.code, letter.version) == ("write", "row_refused", 7)
     said = {letter.path: letter.message for letter in letters}
-    begin, end = "expected a row that Firestore takes, got ", "; fix: change the view"
+    begin, end = "expected a row that Firestore accepts, got ", "; fix: change the view"
     assert said["rows/3"] == f"{begin}a value of 1,048,576 bytes at text, more than 1,048,487{end}"
     assert said["rows/5"] == f"{begin}1180591620717411303424 is not an int64 in x{end}"
     assert said["rows/9"] == f"{begin}an empty key in the row{end}"
@@ -417,7 +417,7 @@ def test_a_row_that_never_stands_still(client: Client, proxy: Proxy) -> None:
     fault = Fault(grpc.StatusCode.FAILED_PRECONDITION)
     proxy.policy = lambda call: fault if call.method == "Commit" else None
     one = guard(client)
-    with pytest.raises(BoilerBeamError, match=r"expected rows/a to stand still .* fix: find out who else writes it"):
+    with pytest.raises(BoilerBeamError, match=r"expected rows/a not to change .* fix: find out who else writes it"):
         one.write([row(A, 1, x=1)])
     assert one.counts.conflicts == 51
 

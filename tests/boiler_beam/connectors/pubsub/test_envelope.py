@@ -263,7 +263,7 @@ def test_a_bad_message_is_a_dead_letter(data: bytes, attributes: dict[str, str],
     letter = decode(data, attributes, "pubsub:here:17")
     assert isinstance(letter, DeadLetter)
     assert (letter.stage, letter.code, letter.version, letter.source) == ("decode", code, None, "pubsub:here:17")
-    assert re.search(f"({said}).*; docs/events.md tells what is understood", letter.message), letter.message
+    assert re.search(f"({said}).*; docs/events.md describes the formats", letter.message), letter.message
     assert decode_again(letter) == letter
 
 

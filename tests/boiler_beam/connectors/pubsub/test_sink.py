@@ -100,7 +100,7 @@ def test_s16_touches_come_to_the_source(channel: Channel) -> None:
 
 
 def test_a_backfill_is_refused(channel: Channel) -> None:
-    with pytest.raises(UsageError, match="expected a sink that keeps rows, got a topic; fix: --mode stream"):
+    with pytest.raises(UsageError, match="expected a sink that stores rows, got a topic; fix: --mode stream"):
         open_sink(channel.sink).backfill([VIEW])
 
 
