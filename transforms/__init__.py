@@ -1,4 +1,13 @@
-"""Beam transforms: thin wrappers that carry what `boiler_beam.steps` decides."""
+"""Beam transforms: thin wrappers around `boiler_beam.steps`.
+
+| module | holds |
+| --- | --- |
+| `backfill`, `read`, `packs`, `write` | the batch pipeline, from sources to a sink |
+| `stream`, `stateful` | the streaming pipeline with its keyed stages |
+| `changes`, `messages`, `unbounded` | reading changes for a stream: bounded sources, Pub/Sub, other unbounded sources |
+| `append`, `write_firestore`, `letters` | writing the rows and dead letters of a stream |
+| `read_firestore` | reading Firestore in your own pipeline |
+"""
 
 from transforms.append import AppendRows, Outlet
 from transforms.backfill import Backfill

@@ -1,4 +1,4 @@
-"""The backfill as a pipeline: read, newest versions, one grouping for each level of edges, rows, write.
+"""The backfill as a Beam pipeline: reads, newest versions, one grouping for each level of edges, rows, writes.
 
     ReadChanges -> Newest -> Level1 ... LevelN -> Rows (-> Claims) -> WriteRows
 
@@ -33,7 +33,7 @@ from transforms.write import Destination, WriteRows
 __all__ = ["Backfill"]
 
 MEMORY_BYTES = 128 << 20
-"""A part of a partition that is joined in memory at once, in bytes of packs; as objects it takes five times that."""
+"""The bytes of packs that are joined in memory at once; as objects they need five times as much."""
 
 
 @lru_cache(maxsize=4)
@@ -48,8 +48,8 @@ class Backfill(beam.PTransform):  # type: ignore[misc]
         views: The plan of the views, importable on the workers.
         splits: URI and split of each part of the sources.
         destination: Where rows and dead letters go.
-        partitions: How many partitions documents and rows lie in.
-        memory_bytes: The share of memory of one partition's part.
+        partitions: The number of partitions of documents and rows.
+        memory_bytes: The memory for one part of a partition, in bytes of packs.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Backfill(beam.PTransform):  # type: ignore[misc]
         self.partitions, self.memory_bytes = partitions, memory_bytes
 
     def expand(self, pipeline: Any) -> Any:
-        """Builds it on a pipeline."""
+        """Applies it to a pipeline."""
         plan = _partitioned(self.views)
         is_claimed = any(not view.paths.is_unique for view in plan.plan.views)
         places = [*range(1, plan.depth + 1), ROWS, *([CLAIMS] if is_claimed else []), WRITE]
@@ -95,7 +95,7 @@ class Backfill(beam.PTransform):  # type: ignore[misc]
 
 
 class _Stage(beam.DoFn):  # type: ignore[misc]
-    """One function of `boiler_beam.steps.partition` over a partition's messages."""
+    """Calls one function of `boiler_beam.steps.partition` with the messages of a partition."""
 
     def __init__(self, views: PlanName, place: int, partitions: int, memory_bytes: int) -> None:
         self.views, self.place, self.partitions, self.memory_bytes = views, place, partitions, memory_bytes

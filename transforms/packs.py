@@ -1,7 +1,7 @@
-"""Elements on their way between stages: `(partition, pack)`, an int and the bytes of many messages.
+"""The elements between the stages of a backfill: `(partition, pack)`, an int and the bytes of many messages.
 
-Beam pays for each element; a pack holds the messages of one partition, so that it pays seldom. The coder is explicit
-(a varint and length-prefixed bytes), the form of a pack is `boiler_beam.steps.messages`'s.
+Each element costs Beam time; a pack holds many messages of one partition. The coder is explicit (a varint and
+length-prefixed bytes), and `boiler_beam.steps.messages` defines the form of a pack.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ _PACK_MESSAGES = 1024
 
 
 def tag_of(place: int) -> str:
-    """The output that carries messages to a place: `rows`, `claims`, `write`, or `level1`, `level2`, ..."""
+    """Returns the tag of the output to a destination: `rows`, `claims`, `write`, or `level1`, `level2`, ..."""
     return {ROWS: "rows", CLAIMS: "claims", WRITE: "write"}.get(place, f"level{place}")
 
 
 def packing(function: beam.DoFn, places: Iterable[int]) -> Any:
-    """A `ParDo` with an output of packs for each of some places, with their coder: `outputs[tag_of(place)]`."""
+    """Returns a `ParDo` with an output of packs, with their coder, for each destination: `outputs[tag_of(place)]`."""
     tags = [tag_of(place) for place in places]
     typed = beam.ParDo(function).with_output_types(PACKED, **dict.fromkeys(tags, PACKED))
     return typed.with_outputs(*tags)
 
 
 class Packer:
-    """Gathers messages by place and partition, and gives them away as packs.
+    """Gathers messages by destination and partition, and returns them as packs.
 
     Args:
-        partitions: How many partitions documents and rows lie in. What goes to the sink goes to one place, 0.
+        partitions: The number of partitions of documents and rows. Output for the sink is in one partition, 0.
     """
 
     def __init__(self, partitions: int) -> None:
@@ -46,7 +46,7 @@ class Packer:
         self._full: list[tuple[int, int, bytes]] = []
 
     def send(self, place: int, message: Any) -> None:
-        """Takes a message to a place: what `boiler_beam.steps.partition` calls `Send`."""
+        """Adds a message for a destination; this is the `Send` of `boiler_beam.steps.partition`."""
         waiting = self._open.get(place)
         if waiting is None:
             waiting = self._open[place] = {partition: [] for partition in range(self.partitions)}
@@ -63,13 +63,13 @@ class Packer:
         messages.clear()
 
     def full(self) -> Iterator[pvalue.TaggedOutput]:
-        """The packs that are full."""
+        """Yields the full packs."""
         full, self._full = self._full, []
         for place, partition, pack in full:
             yield pvalue.TaggedOutput(tag_of(place), (partition, pack))
 
     def rest(self) -> Iterator[pvalue.TaggedOutput]:
-        """All that is left."""
+        """Yields the remaining packs."""
         for place, waiting in self._open.items():
             for partition, messages in waiting.items():
                 if messages:

@@ -39,7 +39,7 @@ def explain(plan: Plan) -> str:
         for view in plan.views:
             for edge in view.edges:
                 if edge.family == index:
-                    lines += _touched(view, edge)
+                    lines += _affected(view, edge)
         lines += [f"  note: {note}" for note in family.notes()]
         parts.append("\n".join(lines))
     if warnings := warnings_of(plan):
@@ -100,7 +100,7 @@ def _way(edge: Edge) -> str:
             assert_never(edge)
 
 
-def _touched(view: ViewPlan, edge: Edge) -> Iterator[str]:
+def _affected(view: ViewPlan, edge: Edge) -> Iterator[str]:
     sums = [one.name for _, one in view.aggregates_of[edge.name]]
     ends = ";" if sums else ""
     yield f"  {view.name}.{edge.name}: {_rows(edge)}{ends}"

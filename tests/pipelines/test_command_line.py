@@ -297,7 +297,7 @@ def test_a_snapshot_that_lost_half_is_not_pruned(notes: Path) -> None:
     assert run(notes, *MAIN, *NOTES, "--prune", "none").returncode == 0
     assert len(rows(notes / "rows.jsonl")) == 41
     older = run(notes, *MAIN, *NOTES, "--prune", "all")
-    assert "41 rows stand with a newer version than this backfill's" in older.stdout
+    assert "41 rows in the sink are newer than this backfill" in older.stdout
     assert len(rows(notes / "rows.jsonl")) == 41
     assert run(notes, *MAIN, *NOTES, "--prune", "all", "--read_time", "41").returncode == 0
     assert len(rows(notes / "rows.jsonl")) == 21
@@ -443,7 +443,7 @@ def test_init_of_nothing(notes: Path) -> None:
 def test_explain_counts_writes_over_documents(tmp_path: Path) -> None:
     done = run(tmp_path, *MEETING, "--explain")
     assert "a change affects" in done.stdout
-    assert "rows written for a change" in done.stdout
+    assert "rows written for one change" in done.stdout
     assert (
         "  locations: 4.7 rows, at most 7 (locations/l1); in Firestore 4.20 to 8.40 USD for a million changes\n"
         in done.stdout
@@ -574,7 +574,7 @@ def test_doctor_looks_at_the_state(notes: Path, state: str, said: str) -> None:
 
 def test_a_backfill_takes_no_notice_of_what_streams_are_told_and_says_so(notes: Path) -> None:
     done = run(notes, *MAIN, *NOTES, "--state", "sqlite:state.db", BOILER_BEAM_STATE="sqlite:other.db")
-    said = "--state: means nothing to a backfill; fix: add --mode stream, or leave it out"
+    said = "--state: has no effect on a backfill; fix: add --mode stream, or leave it out"
     assert (done.returncode, said in done.stderr, (notes / "state.db").exists()) == (0, True, False)
     assert "--state" not in run(notes, *MAIN, *NOTES, BOILER_BEAM_STATE="sqlite:other.db").stderr
 
@@ -601,7 +601,7 @@ def test_interrupted_the_sink_is_as_before(notes: Path) -> None:
         with contextlib.suppress(subprocess.TimeoutExpired):
             _, said = process.communicate(timeout=5)
     os.close(pipe)
-    assert (process.returncode, said.lstrip()) == (130, "error: interrupted; the sink holds what it held before\n")
+    assert (process.returncode, said.lstrip()) == (130, "error: interrupted; the sink is unchanged\n")
     assert (notes / "rows.jsonl").read_text() == before
     assert run(notes, *MAIN, *NOTES).returncode == 0
 

@@ -193,7 +193,7 @@ def test_who_asks_twice_to_end_need_not_wait(tmp_path: Path, monkeypatch: pytest
         process.kill()
     assert (process.returncode, said[-1]) == (
         1,
-        "error: interrupted; fix: run it again, it goes on from its last transaction",
+        "error: interrupted; fix: run it again, it resumes after its last transaction",
     )
 
 
@@ -220,7 +220,7 @@ def test_s16_a_backfill_beside_a_stream_asks_it_for_rows(
         del application.history[known:]
         done = run(tmp_path / "beside", "--source", database, "--sink", database, "--prune", "all", *runner)
         assert done.returncode == 0, done.stdout + done.stderr
-        assert "it was asked to write 2 of them again; drift: 0\n" in done.stdout
+        assert "it was asked to write 2 rows again; drift: 0\n" in done.stdout
         wait_for_right(application)
         assert application.documents("touches", is_group=True) == {}
     finally:
@@ -372,7 +372,7 @@ def test_pubsub_on_prism(application: Application, pubsub_emulator: str, project
         (tmp_path / "beside").mkdir()
         done = run(tmp_path / "beside", "--source", database, "--sink", database, "--prune", "all")
         assert done.returncode == 0, done.stdout + done.stderr
-        assert "it was asked to write 2 of them again; drift: 0\n" in done.stdout
+        assert "it was asked to write 2 rows again; drift: 0\n" in done.stdout
         assert_right(application)
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=60)

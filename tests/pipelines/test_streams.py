@@ -258,7 +258,7 @@ def test_two_programs_on_one_state_or_one_sink(tmp_path: Path) -> None:
         beside = cli(tmp_path, "state", "show", "sqlite:state.db")
         assert beside.returncode == 2
         assert beside.stderr.endswith(
-            "got another one; fix: stop the stream; its /metrics tells while it runs (--metrics_port)\n"
+            "got another one; fix: stop the stream; while it runs, use /metrics (--metrics_port)\n"
         )
         sink = run(
             tmp_path,
@@ -380,7 +380,7 @@ def test_the_state_by_the_command_line(tmp_path: Path) -> None:
     assert "newest version 2999 (1970-01-01T00:00:00Z)" in shown
     assert "file:changes.jsonl: " in shown
     compacted = cli(tmp_path, "state", "compact", "sqlite:state.db", "--keep_days", "0").stdout
-    assert "deletions forgotten" in compacted
+    assert "tombstones removed" in compacted
     with closing(sqlite3.connect(tmp_path / "state.db")) as database, database:
         database.execute("UPDATE cells SET value = x'c1' WHERE (space, key) IN (SELECT space, key FROM cells LIMIT 1)")
     checked = cli(tmp_path, "state", "check", "sqlite:state.db")
@@ -477,8 +477,8 @@ def test_a_replay_needs_the_state_of_the_stream(tmp_path: Path) -> None:
             "--state",
             "memory:",
         ],
-        "--runner: expected the inputs of dead letters alone; fix: leave it out": ["--runner", "DirectRunner"],
-        "--source: expected the inputs of dead letters alone; fix: leave it out": ["--source", "sample:"],
+        "--runner: expected only the inputs of dead letters; fix: leave it out": ["--runner", "DirectRunner"],
+        "--source: expected only the inputs of dead letters; fix: leave it out": ["--source", "sample:"],
     }
     for said, more in refused.items():
         done = cli(tmp_path, *given, *more)
@@ -574,7 +574,7 @@ def test_a_live_stream_on_prism(tmp_path: Path) -> None:
     finally:
         process.kill()
     assert process.returncode == 0, err
-    assert "PrismRunner: state is kept in the memory of Prism, for development" in err
+    assert "PrismRunner: state is in the memory of Prism, for development" in err
     assert out.splitlines()[-1].startswith("2 documents, 4 changes, 2 rows, 0 dead letters, ")
 
 

@@ -96,5 +96,5 @@ def test_a_dry_run_makes_the_job_of_a_stream(
         cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "DataflowRunner: made the job; nothing was sent" in done.stderr
+    assert "DataflowRunner: built the job; nothing was submitted" in done.stderr
     assert "jsonl:dead_letters.jsonl: a file on each worker's disk" in done.stderr
