@@ -1,4 +1,4 @@
-"""Serves the metrics of a stream over HTTP: `/metrics` (OpenMetrics), `/healthz`, `/readyz` (all rows are in the sink)."""
+"""Serves the metrics of a stream over HTTP: `/metrics` (OpenMetrics), `/healthz`, `/readyz` (rows are in the sink)."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ def _on_beam(plan: Plan, options: RunOptions, dead_letters: str) -> StreamReport
     if not all(open_source(uri).is_bounded for uri in options.source):
         if options.runner in (*LOCAL_RUNNERS, "PrismRunner"):
             print(
-                f"{options.runner}: state is in the memory of Prism, for development: it is lost at the end of the run, "
+                f"{options.runner}: state is in the memory of Prism, for development: it is lost when the run ends, "
                 "and the next run begins with a snapshot",
                 file=sys.stderr,
             )
@@ -156,7 +156,7 @@ def _warnings() -> Callable[[StreamReport], None]:
 
 @contextmanager
 def asked_to_end() -> Iterator[Callable[[], bool]]:
-    """Yields a function that returns whether SIGTERM or ^C was received; the program then completes its writes and ends.
+    """Yields a function that returns whether SIGTERM or ^C was received; then the program completes its writes.
 
     A second signal ends the program at once; the next run resumes after the last transaction.
     """
