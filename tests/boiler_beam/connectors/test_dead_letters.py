@@ -1,4 +1,4 @@
-"""Dead letters: written where the user says, made when the first one comes, read back as they were."""
+"""Dead letters: the file is created with the first one, and they are read as they were written."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_a_byte_order_mark_that_an_editor_wrote(tmp_path: Path) -> None:
 
 
 def test_lines_that_were_refused_are_read_again(tmp_path: Path) -> None:
-    """One that is still malformed comes from where it came."""
+    """A line that is still malformed keeps its source."""
     letter = msgspec.structs.replace(LETTER, stage="read", code="malformed_line", source="file:x:17")
     writer = open_dead_letters(f"jsonl:{tmp_path}/dead")
     for line in (GOOD, "{", ""):

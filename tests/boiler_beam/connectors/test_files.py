@@ -1,4 +1,4 @@
-"""`file:`, `tail:` and `sample:`: what is read, in parts or whole, and that a bad line stops nothing (rule 4)."""
+"""`file:`, `tail:` and `sample:`: reading in parts or whole; a malformed line does not stop the read."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ MARK = codecs.BOM_UTF8
 def test_a_byte_order_mark_is_no_part_of_a_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, split_bytes: int, is_zipped: bool
 ) -> None:
-    """At the beginning, and where files were put one behind the other."""
+    """A byte order mark at the beginning, and in the middle of concatenated files."""
     monkeypatch.setattr(files, "SPLIT_BYTES", split_bytes)
     good = [GOOD.replace("7", str(number)).encode() for number in range(3)]
     text = MARK + good[0] + b"\r\n" + good[1] + b"\r\n" + MARK + b"\r\n" + MARK + b"{broken\r\n" + MARK + good[2]

@@ -1,4 +1,4 @@
-"""The registry: known schemes, those that are refused, and a third party's class."""
+"""The registry: known schemes, refused schemes, and a third party's class."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Firestore's rules for a row: what breaks one is named, and the emulator refuses it; what breaks none it takes."""
+"""Firestore's rules for a row: a broken rule is named, and the emulator refuses the row; it accepts other rows."""
 
 from __future__ import annotations
 

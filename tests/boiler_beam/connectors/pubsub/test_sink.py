@@ -1,4 +1,4 @@
-"""A topic as a sink: the rows of a stream as messages, of which other programs, and other views, are made."""
+"""A topic as a sink: the rows of a stream as messages, which other programs and other views can read."""
 
 from __future__ import annotations
 
