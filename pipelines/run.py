@@ -80,9 +80,7 @@ def explain_plan(plan: Plan, sources: Sequence[str]) -> None:
     if sources:
         versions = NewestVersions(plan, lambda letter: None)
         versions.add_all(read_sources(sources, plan.collections))
-        print(
-            "\nrows written for one change, counted over these documents (worst case: all its rows change):"
-        )
+        print("\nrows written for one change, counted over these documents (worst case: all its rows change):")
         for writes in writes_per_change(plan, versions):
             print(f"  {writes}")
 
