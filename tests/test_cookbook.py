@@ -1,4 +1,4 @@
-"""The cookbook's code runs, and does what the page says of it."""
+"""Runs the cookbook's code, and checks what the page says about it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from google.cloud.firestore_v1.base_query import FieldFilter
 
 
 def blocks(recipe: str) -> list[str]:
-    """The Python in the answer to a question."""
+    """Returns the Python code in the answer to a question."""
     (answer,) = re.findall(rf"^\.\.\. {recipe}\?\n(.*?)(?=^\.\.\. |^## )", PAGE.read_text(), re.DOTALL | re.MULTILINE)
     return [
         re.sub(r"(?m)^  ", "", one)
@@ -67,7 +67,7 @@ def venue(number: int) -> dict[str, Any]:
 
 
 def event(number: int, at_venue: int = 1, *, is_over: bool = False) -> dict[str, Any]:
-    """One each day."""
+    """Returns an event for each day."""
     starts = BEGIN + timedelta(days=number)
     fields = {
         "venue": f"venues/v{at_venue}",
@@ -125,13 +125,13 @@ def _batches(size: int) -> list[list[Any]]:
 
 
 def _taken(plan: Plan, size: int) -> list[dict[str, Any]]:
-    """The rows that are written at the beginning, and after each of two nights."""
+    """Returns the rows written at the beginning, and after each of two nights."""
     stream = Stream(plan, pytest.fail)
     return [{row.path: decode_fields(row.fields or b"{}") for row in stream.take(some)} for some in _batches(size)]
 
 
 def _reads(plan: Plan, size: int, path: Path) -> int:
-    """How often the state is read in the nights, by a program that was started again."""
+    """Returns the number of reads of the state in the nights, by a restarted program."""
     begin, *nights = _batches(size)
     with closing(SqliteState(str(path))) as state:
         list(Stream(plan, pytest.fail, state.open(plan)).take(begin))

@@ -1,4 +1,4 @@
-"""The pages of the documentation that show what programs do: what they show is what happens."""
+"""Runs the examples of the documentation, and compares their output; checks options, messages and words."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_every_option_of_a_run_is_in_the_table() -> None:
 
 @pytest.mark.parametrize("page", ["streaming.md", "firestore.md"])
 def test_the_errors_are_said_as_the_table_says(page: str) -> None:
-    """Each quoted message is in the code: its parts without what is filled in."""
+    """Each quoted part of a message is in the code."""
     sources = [
         path for package in ("boiler_beam", "pipelines", "transforms") for path in (ROOT / package).rglob("*.py")
     ]

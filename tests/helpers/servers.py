@@ -1,4 +1,4 @@
-"""Servers that tests need: each is started once per run by the first test that asks, and ended with the run."""
+"""Servers for tests: each is started once per run, by the first test that needs it, and stopped at the end of the run."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def free_port() -> int:
 
 
 def wait_until(is_so: Callable[[], bool], what: str, seconds: float = READY_SECONDS) -> None:
-    """Looks again and again; fails when it takes too long."""
+    """Polls a condition; fails if it takes too long."""
     deadline = time.monotonic() + seconds
     while not is_so():
         assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
@@ -51,7 +51,7 @@ def wait_until(is_so: Callable[[], bool], what: str, seconds: float = READY_SECO
 
 
 def patience(what: str, seconds: float = READY_SECONDS) -> Iterator[None]:
-    """For a loop that waits for something: fails when it takes too long."""
+    """A deadline for a loop that waits for something: fails if it takes too long."""
     deadline = time.monotonic() + seconds
     while True:
         yield
@@ -65,7 +65,7 @@ def answers(port: int) -> bool:
 
 
 def emulator(name: str) -> str:
-    """The address of a running emulator, `127.0.0.1:PORT`; skips the test where there is no gcloud."""
+    """Returns the address of a running emulator, `127.0.0.1:PORT`; skips the test without gcloud."""
     if shutil.which("gcloud") is None:
         pytest.skip(f"needs the {name} emulator: install the Google Cloud SDK (gcloud) and Java")
     folder = Path(os.environ[FOLDER])
@@ -83,23 +83,23 @@ def emulator(name: str) -> str:
             said = folder / f"{name}.log"
             wait_until(lambda: answers(port) or started.poll() is not None, f"{command} ({said})")
             assert started.poll() is None, said.read_text()[-2000:]
-            started.returncode = 0  # the end of the run waits for it: this object need not complain
+            started.returncode = 0  # it is stopped at the end of the run, so its destructor must not warn
         port = json.loads(known.read_text())["port"]
     return f"127.0.0.1:{port}"
 
 
 def begin() -> None:
-    """The run begins: its workers find the folder by the environment."""
+    """Prepares a run: its workers find the folder by the environment."""
     if FOLDER not in os.environ:
         os.environ[FOLDER] = tempfile.mkdtemp(prefix="boiler_beam_tests_")
 
 
 def end() -> None:
-    """The run ends: with it every server that it started."""
+    """Ends a run: stops every server that it started."""
     folder = Path(os.environ.pop(FOLDER))
     for known in folder.glob("*.json"):
         group = json.loads(known.read_text())["group"]
-        with contextlib.suppress(ProcessLookupError):  # it died: the tests told
+        with contextlib.suppress(ProcessLookupError):  # it died, and tests have reported that
             os.killpg(group, signal.SIGTERM)
         wait_until(lambda group=group: not _lives(group), f"the end of process group {group}", 20)
     shutil.rmtree(folder)
