@@ -308,6 +308,6 @@ def taken_by_case(uri: str, wanted: str, got: str) -> UsageError:
         got: The existing name: `URL`.
     """
     return UsageError(
-        f"{uri}: expected {wanted} to be told apart from what is there, got {got}, which differs only by case and "
-        "holds the rows of another view; fix: rename the view's class, or name another sink"
+        f"{uri}: expected {wanted} to differ from existing names not only by case, got {got}, which holds the rows of "
+        "another view; fix: rename the view's class, or name another sink"
     )

@@ -183,7 +183,7 @@ def test_views_whose_names_differ_by_case_do_not_share_a_table(notes: Path, mode
     done = run(notes, *MAIN, "--views", "mine:SHOUT", *given)
     assert done.returncode == 2
     said = (
-        "sqlite:rows.db: expected the table SHOUT to be told apart from what is there, got Shout, which differs by case"
+        "sqlite:rows.db: expected the table SHOUT to differ from existing names not only by case, got Shout, which holds"
     )
     assert said in done.stderr
     with closing(sqlite3.connect(notes / "rows.db")) as database:

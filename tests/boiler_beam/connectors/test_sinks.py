@@ -251,7 +251,7 @@ def test_a_view_whose_name_differs_by_case_from_one_that_is_there_is_refused(sch
     other = View("ONE", "others/{id}", ("a",))
     place = {"sqlite": "the table ONE", "parquet": r"ONE\.parquet"}[scheme]
     there = {"sqlite": "One", "parquet": r"One\.parquet"}[scheme]
-    said = rf"expected {place} to be told apart from what is there, got {there}, which differs only by case and holds "
+    said = rf"expected {place} to differ from existing names not only by case, got {there}, which holds "
     with pytest.raises(UsageError, match=said):
         standing(open_sink(uri), other)
     with pytest.raises(UsageError, match=said), open_sink(uri).backfill([other]):
