@@ -87,7 +87,7 @@ def install(stage):
             fail("%s: expected room on the disk, got none; fix: free space and run make again" % VENV)
         if "Failed to establish a new connection" in said or "No matching distribution" in said or "Network" in said:
             fail("pip: expected to reach a package index, got no answer; fix: check the network, then run make again")
-        fail("pip failed, see %s; fix: run make again, it goes on where it was" % os.path.relpath(path, ROOT))
+        fail("pip failed, see %s; fix: run make again, it resumes where it was" % os.path.relpath(path, ROOT))
     with open(stamp, "w") as file:
         file.write(digest(stage))
 
@@ -116,7 +116,7 @@ def main():
     except OSError as error:
         fail("%s: expected to write there, got: %s; fix: free space or rights, then run make again" % (VENV, error))
     except KeyboardInterrupt:
-        fail("interrupted; fix: run make again, it goes on where it was")
+        fail("interrupted; fix: run make again, it resumes where it was")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The programs by their command lines: what they print, write and give as exit code."""
+"""The programs by command line: their output, their files and their exit codes."""
 
 from __future__ import annotations
 
@@ -182,9 +182,7 @@ def test_views_whose_names_differ_by_case_do_not_share_a_table(notes: Path, mode
     assert run(notes, *MAIN, "--views", "mine:Shout", *given).returncode == 0
     done = run(notes, *MAIN, "--views", "mine:SHOUT", *given)
     assert done.returncode == 2
-    said = (
-        "sqlite:rows.db: expected the table SHOUT to differ from existing names not only by case, got Shout, which holds"
-    )
+    said = "sqlite:rows.db: expected the table SHOUT to differ from existing names not only by case, got Shout, which holds"
     assert said in done.stderr
     with closing(sqlite3.connect(notes / "rows.db")) as database:
         assert database.execute("SELECT count(*) FROM Shout").fetchone() == (40,)

@@ -1,4 +1,4 @@
-"""Views whose rows do not follow from documents, by command line and in `testing.render`: warned about, and found out."""
+"""Views whose rows depend on more than documents, by command line and in `testing.render`: warnings and findings."""
 
 from __future__ import annotations
 

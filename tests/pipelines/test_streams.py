@@ -1,4 +1,4 @@
-"""Programs that follow a stream, by their command lines: killed at any time, out of disk, two at once, asked to end."""
+"""Streams by command line: killed at any time, with a full disk, two at once, asked to end."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def cli(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def until(is_so: Callable[[], Any], what: str, process: subprocess.Popen[str]) -> None:
-    """Waits for what a program brings; one that hangs or ends fails the test."""
+    """Waits for the output of a program; fails if it takes too long or ends."""
     end = time.monotonic() + 60
     while not is_so():
         assert process.poll() is None, process.stderr and process.stderr.read()
@@ -96,7 +96,7 @@ def assert_right(uri: str, folder: Path, table: Events) -> None:
 
 @contextmanager
 def following(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """A program that follows `tail:changes.jsonl`; ended by its id whatever happens."""
+    """Runs a program that follows `tail:changes.jsonl`, and ends it by its id."""
     process = start(folder, "--source", "tail:changes.jsonl", "--sink", "jsonl:rows.jsonl", *arguments)
     try:
         yield process
@@ -320,7 +320,7 @@ def states(folder: Path) -> list[str]:
 
 
 def refused(folder: Path, arguments: list[str]) -> str:
-    """A state that can't be used is one clear line, and is left as it is."""
+    """A state that can't be used gives one clear line, and is not changed."""
     before = (folder / "state.db").read_bytes()
     done = run(folder, *arguments)
     assert done.returncode == 2
@@ -456,7 +456,7 @@ def test_dead_letters_are_replayed_after_the_fix(tmp_path: Path) -> None:
 
 
 def test_a_replay_needs_the_state_of_the_stream(tmp_path: Path) -> None:
-    """Without it the sink would get another owner, and the stream would be refused from then on."""
+    """Without the state the sink would get another holder, and the stream would be refused from then on."""
     (tmp_path / "changes.jsonl").write_text(lines(history(40)) + "torn\n")
     run(
         tmp_path,

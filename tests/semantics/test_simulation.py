@@ -1,4 +1,4 @@
-"""A stream on many machines, simulated; see `tests.helpers.simulation` (S1-S16).
+"""Simulated streams on many machines, by `tests.helpers.simulation`.
 
 Each statement is held by planting its violation, too: the simulator must find it.
 """

@@ -313,7 +313,7 @@ class Lease:
     def _lose(self, view: str, one: Standing | None) -> BoilerBeamError:
         got = "no control document" if one is None else f"generation {one.control.generation} of another program"
         self._lost = BoilerBeamError(
-            f"{self.client.uri}: expected to go on as the writer of {view}, got {got}, which took over; "
+            f"{self.client.uri}: expected to continue as the writer of {view}, got {got}, which took over; "
             "fix: let one of the two run"
         )
         return self._lost

@@ -67,7 +67,9 @@ def test_the_same_state_takes_over_at_once(client: Client, lease: Callable[..., 
     killed = lease()
     killed.take(FIRST, "s1")
     lease(wait=never).take(FIRST, "s1")
-    with pytest.raises(BoilerBeamError, match=r"expected to go on as the writer of One, got generation 1 of another"):
+    with pytest.raises(
+        BoilerBeamError, match=r"expected to continue as the writer of One, got generation 1 of another"
+    ):
         killed.renew()
 
 
