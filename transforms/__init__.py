@@ -4,17 +4,17 @@
 | --- | --- |
 | `backfill`, `read`, `packs`, `write` | the batch pipeline, from sources to a sink |
 | `stream`, `stateful` | the streaming pipeline with its keyed stages |
-| `changes`, `messages`, `unbounded` | reading changes for a stream: bounded sources, Pub/Sub, other unbounded sources |
-| `append`, `write_firestore`, `letters` | writing the rows and dead letters of a stream |
+| `changes`, `read_pubsub`, `unbounded` | reading changes for a stream: bounded sources, Pub/Sub, other unbounded sources |
+| `append`, `write_firestore`, `dead_letters` | writing the rows and dead letters of a stream |
 | `read_firestore` | reading Firestore in your own pipeline |
 """
 
 from transforms.append import AppendRows, Outlet
 from transforms.backfill import Backfill
 from transforms.changes import ReadStream
-from transforms.messages import ReadMessages
 from transforms.read import ReadChanges
 from transforms.read_firestore import ReadFromFirestore
+from transforms.read_pubsub import ReadMessages
 from transforms.stateful import Behavior
 from transforms.stream import FollowViews
 from transforms.unbounded import FollowSources

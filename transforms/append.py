@@ -17,7 +17,7 @@ from boiler_beam.connectors import open_sink
 from boiler_beam.events import DeadLetter, Row
 from boiler_beam.plan import PlanName, load_plan
 from boiler_beam.steps.keyed.wire import decode_letter, decode_row
-from transforms.letters import letters_of_a_worker
+from transforms.dead_letters import worker_dead_letters
 from transforms.stateful import KEYED, LEFT, LETTERS, ROWS
 from transforms.write import NAMESPACE
 
@@ -114,7 +114,7 @@ class _Append(beam.DoFn):  # type: ignore[misc]
         if left and self.outlet.left:
             with open(self.outlet.left, "a", encoding="utf-8") as file:
                 file.writelines(json.dumps(path) + "\n" for path in left)
-        with closing(letters_of_a_worker(self.outlet.dead_letters, is_remote=self.outlet.is_remote)) as place:
+        with closing(worker_dead_letters(self.outlet.dead_letters, is_remote=self.outlet.is_remote)) as place:
             for letter in letters:
                 place.write(letter)
 

@@ -18,7 +18,7 @@ from boiler_beam.plan import PlanName, load_plan
 from boiler_beam.steps import taint
 from boiler_beam.steps.messages import Absent, Failure, MayBelong, Rendered, Statistics, Unknown, decode_pack
 from boiler_beam.steps.missing import Absences
-from transforms.letters import letters_of_a_worker
+from transforms.dead_letters import worker_dead_letters
 from transforms.packs import PACKED
 
 __all__ = ["NAMESPACE", "Destination", "WriteRows"]
@@ -107,7 +107,7 @@ class _Write(beam.DoFn):  # type: ignore[misc]
                 dead_letters.write(letter)
 
         sink = open_sink(destination.sink, destination.options)
-        dead_letters = letters_of_a_worker(destination.dead_letters, is_remote=destination.is_remote)
+        dead_letters = worker_dead_letters(destination.dead_letters, is_remote=destination.is_remote)
         if destination.dry_run:
             sink = MemorySink(sink)
         read_time = total.newest_version if destination.read_time is None else destination.read_time

@@ -21,7 +21,7 @@ from boiler_beam.plan import PlanName, compile_plan  # noqa: E402
 from boiler_beam.samples.meeting import MeetingSession  # noqa: E402
 from boiler_beam.steps.keyed.wire import decode_event, decode_letter  # noqa: E402
 from transforms import ReadMessages  # noqa: E402
-from transforms.messages import _Decode  # noqa: E402
+from transforms.read_pubsub import _Decode  # noqa: E402
 
 VIEWS = PlanName(("boiler_beam.samples.meeting:MeetingSession",))
 MESSAGES = [

@@ -10,14 +10,14 @@ from boiler_beam.connectors import DeadLetterWriter, open_dead_letters
 from boiler_beam.errors import BoilerBeamError
 from boiler_beam.events import DeadLetter
 
-__all__ = ["Logged", "letters_of_a_worker"]
+__all__ = ["Logged", "worker_dead_letters"]
 
 _log = logging.getLogger("boiler_beam")
 _LONGEST = 100_000
 """The most characters in a log entry; Cloud Logging accepts 256 KiB. Source: https://cloud.google.com/logging/quotas"""
 
 
-def letters_of_a_worker(uri: str, *, is_remote: bool) -> DeadLetterWriter | Logged:
+def worker_dead_letters(uri: str, *, is_remote: bool) -> DeadLetterWriter | Logged:
     """Opens a writer of dead letters on a worker.
 
     Args:
