@@ -4,7 +4,7 @@
 | --- | --- |
 | `backfill`, `read`, `packs`, `write` | the batch pipeline, from sources to a sink |
 | `stream`, `stateful` | the streaming pipeline with its keyed stages |
-| `changes`, `read_pubsub`, `unbounded` | reading changes for a stream: bounded sources, Pub/Sub, other unbounded sources |
+| `changes`, `read_pubsub`, `unbounded` | reading changes for a stream, from bounded sources, Pub/Sub, other sources |
 | `append`, `write_firestore`, `dead_letters` | writing the rows and dead letters of a stream |
 | `read_firestore` | reading Firestore in your own pipeline |
 """

@@ -1,4 +1,4 @@
-"""Documents to models and back: every field type, names, subclasses, and what is invalid."""
+"""Decoding documents to models and encoding them: every field type, names, subclasses, invalid documents."""
 
 from __future__ import annotations
 
@@ -264,7 +264,7 @@ class Slow(Plain, obj_type="slow"):
     st.booleans(),
 )
 def test_the_fast_and_the_long_way_of_reading_agree(fields: dict[str, Any], is_typed: bool) -> None:
-    """The subclass has a field that may hold anything, so it is read the long way."""
+    """The subclass has a field of any type, so it is decoded by the slow path."""
     try:
         data = msgspec.json.encode({name: (rest_of if is_typed else wire_of)(value) for name, value in fields.items()})
     except (TypeError, ValueError):

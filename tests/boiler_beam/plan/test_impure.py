@@ -1,4 +1,4 @@
-"""What gives something else while no document changes is warned about: with the fix, the file and the line."""
+"""Warnings of functions that read a clock, random numbers or the environment, with fix, file and line."""
 
 from __future__ import annotations
 

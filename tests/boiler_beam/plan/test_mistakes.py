@@ -1,4 +1,4 @@
-"""Every kind of mistake in a declaration: told when the classes are compiled, all at once, each with its fix."""
+"""Every kind of mistake in a declaration: all are reported together when the classes are compiled, with a fix."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class Unclear(bb.DomainModel, collection="unclear"):
 
 
 def pathed(path: str | None, collection: str | None = None, **more: Any) -> type[bb.ViewModel]:
-    """A view of users with a row path."""
+    """Returns a view of users with a row path."""
     keywords: dict[str, Any] = {key: more.pop(key) for key in ("max_paths",) if key in more}
     body = {"Store": type("Store", (bb.Store,), {"user": root(User)}), "name": view_property(lambda self: ""), **more}
     made = type("View", (bb.ViewModel,), body, path=path, collection=collection, **keywords)
@@ -104,7 +104,7 @@ def pathed(path: str | None, collection: str | None = None, **more: Any) -> type
 
 
 def view(collection: str | None = "rows", **edges: Any) -> type[bb.ViewModel]:
-    """A view with these edges and one property, unless properties are given, too."""
+    """Returns a view with these edges, and with one property unless properties are given."""
     store = {name: value for name, value in edges.items() if not name.startswith("p_")}
     properties = {name[2:]: value for name, value in edges.items() if name.startswith("p_")}
     properties = properties or {"name": view_property(lambda self: "")}

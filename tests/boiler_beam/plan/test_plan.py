@@ -1,4 +1,4 @@
-"""What classes compile to: the tree, fingerprints, which edges getters read, typed stores."""
+"""Compiled plans: the tree of edges, fingerprints, the edges that getters read, typed stores."""
 
 from __future__ import annotations
 
@@ -353,7 +353,7 @@ def test_a_fingerprint_follows_an_aggregate_of_ones_own() -> None:
 
 
 def test_a_view_with_forty_edges_compiles_in_a_moment() -> None:
-    """Counted, not timed: each edge is compiled once, so that the work grows with the edges and not with their pairs."""
+    """Each edge is compiled once, so the work grows linearly with the edges; it is counted, not timed."""
     edges: dict[str, Any] = {"user": root(Chained)}
     for number in range(40):
         edges[f"edge{number}"] = reference(f"{'user' if not number else f'edge{number - 1}'}.next", optional=True)
