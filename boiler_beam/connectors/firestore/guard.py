@@ -1,18 +1,16 @@
-"""Writes rows to Firestore so that an older row never replaces a newer one, or restores a deleted one (S13, S14, S17).
+"""Writes rows to Firestore so that an older row never replaces a newer one, or restores a deleted one (S13, S17).
 
-At each path there is a row, or a tombstone, or neither; row and tombstone have a stamp. Each write has the known state
-as its precondition:
+At each path there is a row, or a tombstone, or neither; row and tombstone have a stamp. The precondition of each write
+is the known update time of its document, or that there is no document:
 
 | state of the path | to write a row | to delete it |
 | --- | --- | --- |
-| a row | a write with the row's update time as precondition | a Commit: write the tombstone, delete the row |
-| a tombstone or nothing | a Commit: write the row, delete the tombstone | a Commit: write the tombstone, require no row
-|
+| a row | a write | a Commit: write the tombstone, delete the row |
+| a tombstone or nothing | a Commit: write the row, delete the tombstone | a Commit: write the tombstone only |
 
 So a path changes from one state to the next atomically, and a writer needs to know only the state that it read or wrote
-last: no read is needed while it remembers the path. If a precondition fails, another writer changed the path. The path
-    is then
-read, stamps are compared, and the write is repeated or dropped. A broken call, which may have been applied, is also
+last: no read is needed while it remembers the path. If a precondition fails, another writer changed the path. Then it
+is read, stamps are compared, and the write is repeated or dropped. A broken call, which may have been applied, is also
 repeated: if it had been applied, its precondition fails, and the stored row has the same stamp and fields.
 """
 
