@@ -1,4 +1,4 @@
-"""`boiler-beam check`: documents against models, and views against the documents."""
+"""`boiler-beam check`: checks documents against models, and views against documents."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from boiler_beam.steps.newest import NewestVersions
 __all__ = ["run_check"]
 
 _COMPUTED_AGAIN, _SHOWN = 100, 3
-"""Rows of each view that are computed again; rows of each that are named."""
+"""For each view: how many rows are computed again, and how many are named in a message."""
 
 
 def run_check(plan: Plan, sources: Sequence[str], sample: int | None) -> int:
-    """Prints what is wrong; gives the exit code, 1 if anything is.
+    """Prints the problems; returns the exit code, 1 if there are any.
 
     Args:
         plan: The views.
         sources: URIs of bounded sources.
-        sample: How many documents of each collection are looked at; None for all.
+        sample: The maximal number of documents of each collection that are checked; None for all.
     """
     unread: dict[str, set[str]] = {}
     looked_at: list[NewestVersions] = []
@@ -57,14 +57,14 @@ def run_check(plan: Plan, sources: Sequence[str], sample: int | None) -> int:
 
 
 def _show_collections(plan: Plan, found: Sequence[Checked], unread: dict[str, set[str]]) -> int:
-    """Prints what was found in each collection; gives how many problems there are."""
+    """Prints the findings in each collection; returns the number of problems."""
     others = ", ".join(f"{name} ({len(paths):,})" for name, paths in sorted(unread.items()))
     for family in plan.families:
         if family.pattern.text not in {one.collection for one in found}:
             has = f"; the source has {others}, which no model reads" if others else ""
             print(f"{family.pattern.text}: no documents{has}")
     for one in found:
-        looked = "" if one.documents == one.paths else f", {one.documents:,} valid ones looked at"
+        looked = "" if one.documents == one.paths else f", {one.documents:,} valid ones checked"
         print(f"{one.collection}: {one.paths:,} documents{looked}")
         for finding in sorted(one.findings.values(), key=lambda finding: -finding.number):
             print(f"  {finding.number:,} x {finding.code}: {finding.message} (e.g. {finding.example})")

@@ -22,7 +22,7 @@ settings.load_profile(PROFILE)
 
 
 def examples(few: int, thorough: int) -> int:
-    """How many examples of a property whose examples take long."""
+    """The number of examples of a property whose examples take long."""
     return thorough if PROFILE == "thorough" else few
 
 
@@ -38,7 +38,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def firestore_emulator(monkeypatch: pytest.MonkeyPatch) -> str:
-    """HOST:PORT of the Firestore emulator, which this process's clients use from now on."""
+    """Returns HOST:PORT of the Firestore emulator, which the clients of this process then use."""
     host = servers.emulator("firestore")
     monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", host)
     return host
@@ -46,7 +46,7 @@ def firestore_emulator(monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.fixture
 def pubsub_emulator(monkeypatch: pytest.MonkeyPatch) -> str:
-    """HOST:PORT of the Pub/Sub emulator, which this process's clients use from now on."""
+    """Returns HOST:PORT of the Pub/Sub emulator, which the clients of this process then use."""
     host = servers.emulator("pubsub")
     monkeypatch.setenv("PUBSUB_EMULATOR_HOST", host)
     return host
@@ -54,7 +54,7 @@ def pubsub_emulator(monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.fixture
 def project() -> str:
-    """A project of this test alone."""
+    """Returns the id of a project for this test only."""
     return f"test-{uuid.uuid4().hex[:12]}"
 
 

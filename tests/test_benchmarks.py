@@ -1,4 +1,4 @@
-"""The programs of the streaming benchmark that need nothing but this environment leave the rows that they must."""
+"""The programs of the streaming benchmark that need only this environment write the expected rows."""
 
 from __future__ import annotations
 

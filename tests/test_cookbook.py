@@ -1,4 +1,4 @@
-"""The cookbook's code runs, and does what the page says of it."""
+"""Runs the cookbook's code, and checks what the page says about it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from google.cloud.firestore_v1.base_query import FieldFilter
 
 
 def blocks(recipe: str) -> list[str]:
-    """The Python in the answer to a question."""
+    """Returns the Python code in the answer to a question."""
     (answer,) = re.findall(rf"^\.\.\. {recipe}\?\n(.*?)(?=^\.\.\. |^## )", PAGE.read_text(), re.DOTALL | re.MULTILINE)
     return [
         re.sub(r"(?m)^  ", "", one)
@@ -65,7 +65,7 @@ def venue(number: int) -> dict[str, Any]:
 
 
 def event(number: int, at_venue: int = 1, *, is_over: bool = False) -> dict[str, Any]:
-    """One each day."""
+    """Returns an event for each day."""
     starts = BEGIN + timedelta(days=number)
     fields = {
         "venue": f"venues/v{at_venue}",

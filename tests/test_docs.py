@@ -1,4 +1,4 @@
-"""The pages of the documentation that show what programs do: what they show is what happens."""
+"""Runs the examples of the documentation, and compares their output; checks options, messages and words."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_every_option_of_a_run_is_in_the_table() -> None:
 
 @pytest.mark.parametrize("page", ["streaming.md", "firestore.md"])
 def test_the_errors_are_said_as_the_table_says(page: str) -> None:
-    """Each quoted message is in the code: its parts without what is filled in."""
+    """Each quoted part of a message is in the code."""
     sources = [
         path for package in ("boiler_beam", "pipelines", "transforms") for path in (ROOT / package).rglob("*.py")
     ]
@@ -93,3 +93,37 @@ def test_the_first_stream_prints_what_the_page_says(tmp_path: Path) -> None:
         assert done.stderr == ""
         without_time = re.compile(r", [\d.]+ seconds$")
         assert without_time.sub("", done.stdout.splitlines()[-1]) == without_time.sub("", said.strip())
+
+
+GLOSSARY = re.findall(r"^(\S.*)\n: (.*(?:\n  .*)*)", (ROOT / "docs/glossary.md").read_text(), re.MULTILINE)
+
+
+def test_the_glossary_has_each_term_once_in_order() -> None:
+    sections = (ROOT / "docs/glossary.md").read_text().split("\n## ")[1:]
+    terms = [re.findall(r"^(\S.*)\n: ", section, re.MULTILINE) for section in sections]
+    assert [sorted(one, key=str.lower) for one in terms] == terms
+    assert len(GLOSSARY) == len({term for term, _ in GLOSSARY}) > 60
+
+
+def test_the_glossary_explains_words_that_are_used() -> None:
+    pages = [path for path in [*ROOT.glob("docs/**/*.md"), *ROOT.glob("*.md")] if path.name != "glossary.md"]
+    modules = [
+        path for package in ("boiler_beam", "pipelines", "transforms") for path in (ROOT / package).rglob("*.py")
+    ]
+    text = " ".join(" ".join(path.read_text() for path in [*pages, *modules]).lower().replace("-", " ").split())
+    terms = [term.lower().replace("-", " ") for term, _ in GLOSSARY]
+    assert [term for term in terms if not all(name in text for name in term.split(", "))] == []
+    assert "docs/glossary.md" in (ROOT / "README.md").read_text()
+
+
+DOCSTRINGS_WITHOUT_MEANING = re.compile(r'"""(See `[^"\n]*|S\d+[a-z]?(, S\d+[a-z]?)*\.?)"""')
+
+
+@pytest.mark.parametrize(
+    "folder",
+    ["boiler_beam/connectors", "boiler_beam/models", "boiler_beam/plan", "boiler_beam/views", "pipelines", "tests"],
+)
+def test_no_docstring_only_refers_to_another_place(folder: str) -> None:
+    """A docstring says what the thing does: not `See X`, and not only the number of a rule."""
+    paths = (ROOT / folder).rglob("*.py")
+    assert [path.name for path in paths if DOCSTRINGS_WITHOUT_MEANING.search(path.read_text())] == []

@@ -1,4 +1,4 @@
-"""The applications in `examples/`: what their screens need is in their rows, by every executor, and in their pages."""
+"""The applications in `examples/`: every executor computes the rows that their pages show."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ MODULES = [f"examples.{name}" for name in [*NAMES, "flights"]] + [
 
 @pytest.mark.parametrize("name", MODULES)
 def test_fields_that_may_be_null_may_be_missing(name: str) -> None:
-    """Who copies an example writes `= None` too."""
+    """Examples write `= None` on optional fields, because users copy them."""
     module = importlib.import_module(name)
     views = [one for one in vars(module).values() if isinstance(one, type) and issubclass(one, ViewModel)]
     plan = compile_plan([one for one in views if one.__module__ == name])
@@ -76,7 +76,7 @@ def test_fields_that_may_be_null_may_be_missing(name: str) -> None:
 
 
 def rows_of(name: str, folder: Path, *arguments: str) -> dict[str, Any]:
-    """The rows that the program writes for an example."""
+    """Returns the rows that the program writes for an example."""
     sink = folder / f"{name}{len(arguments)}.jsonl"
     command = [
         sys.executable, "-m", "pipelines.main", "--views", f"examples.{name}", "--source", f"file:examples/{name}.jsonl",

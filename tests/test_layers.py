@@ -1,4 +1,4 @@
-"""Imports point one way (DESIGN: pipelines -> transforms -> boiler_beam; inside: engine -> steps -> plan -> models)."""
+"""Imports point one way: pipelines -> transforms -> boiler_beam; inside: engine -> steps -> plan -> models."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ORDER = [
 ]  # fmt: skip
 
 CLIENTS = ("firestore", "pubsub")
-"""The folders of connectors that need Google's clients; they are imported when a URI names them."""
+"""The packages that need Google's clients; they are imported when a URI names them."""
 
 
 def layer_of(module: str) -> int | None:

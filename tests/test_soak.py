@@ -1,4 +1,4 @@
-"""`make soak`: a planted bug is found, and saved as a test that fails as long as it is there."""
+"""`make soak` finds a planted bug, and saves a test that fails while the bug exists."""
 
 from __future__ import annotations
 
@@ -32,6 +32,6 @@ def test_what_fails_is_saved_as_a_test(tmp_path: Path) -> None:
 
 
 def saved(folder: Path) -> dict[str, Any]:
-    """The tests in some files."""
+    """Runs the tests in some files."""
     found = [runpy.run_path(str(path)) for path in folder.glob("test_*.py")]
     return {name: one for names in found for name, one in names.items() if name.startswith("test_")}

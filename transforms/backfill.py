@@ -1,4 +1,4 @@
-"""The backfill as a pipeline: read, newest versions, one grouping for each level of edges, rows, write.
+"""The backfill as a Beam pipeline: reads, newest versions, one grouping for each level of edges, rows, writes.
 
     ReadChanges -> Newest -> Level1 ... LevelN -> Rows (-> Claims) -> WriteRows
 
@@ -35,7 +35,7 @@ from transforms.write import Destination, WriteRows
 __all__ = ["Backfill"]
 
 MEMORY_BYTES = 128 << 20
-"""A part of a partition that is joined in memory at once, in bytes of packs; as objects it takes five times that."""
+"""The bytes of packs that are joined in memory at once; as objects they need five times as much."""
 
 
 @lru_cache(maxsize=4)

@@ -1,4 +1,4 @@
-"""Elements on their way between stages: `(partition, pack)`, an int and the bytes of many messages.
+"""The elements between the stages of a backfill: `(partition, pack)`, an int and the bytes of many messages.
 
 Beam pays for each element; a pack holds the messages of one partition, so that it pays seldom. The coder is explicit
 (a varint and length-prefixed bytes), `boiler_beam.steps.hash_join.messages` defines the form of a pack.
@@ -57,7 +57,7 @@ class Packer:
         messages.clear()
 
     def full(self) -> Iterator[pvalue.TaggedOutput]:
-        """The packs that are full."""
+        """Yields the full packs."""
         full, self._full = self._full, []
         for stage, partition, pack in full:
             yield pvalue.TaggedOutput(stage, (partition, pack))

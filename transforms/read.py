@@ -1,4 +1,4 @@
-"""Reading sources: changes in packs, by the partition of their document."""
+"""Reads sources for a backfill: changes in packs, by the partition of their document."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _FLUSH_EVERY = 8192
 
 
 class ReadChanges(beam.PTransform):  # type: ignore[misc]
-    """Reads every split of some sources side by side.
+    """Reads every split of some sources in parallel.
 
     Args:
-        views: The views (`module:Class`) whose documents are wanted; others are counted and passed over.
+        views: The views (`module:Class`) whose documents are read; other documents are counted and skipped.
         splits: URI and split of each part.
         partitions: How many partitions of documents there are.
 
@@ -37,7 +37,7 @@ class ReadChanges(beam.PTransform):  # type: ignore[misc]
         self.views, self.splits, self.partitions = views, list(splits), partitions
 
     def expand(self, pipeline: Any) -> Any:
-        """Builds it on a pipeline."""
+        """Applies it to a pipeline."""
         return (
             pipeline
             | "Splits" >> beam.Create(self.splits, reshuffle=True).with_output_types(tuple[str, str])

@@ -1,13 +1,13 @@
-"""Rows in SQLite: one table per view, named by its class, and `_boiler_control` beside them.
+"""The `sqlite:` sink: one table per view, with the name of its class, and a table `_boiler_control` of control data.
 
 | column | |
 | --- | --- |
-| `path` | primary key, the whole row path |
+| `path` | primary key, the row path |
 | `generation`, `version`, `seq` | the stamp |
 | `fields` | JSON |
 
-SQLite finds a table whatever the case of its name, so a view whose name differs from a table's by case alone is
-refused. A backfill is one transaction; readers see the old rows until it is committed (write-ahead log).
+SQLite ignores the case of table names, so a view whose name differs only by case from a table's is refused. A backfill
+is one transaction; readers see the old rows until it is committed (write-ahead log).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _NAMES = ["path", "generation", "version", "seq", "fields"]
 
 
 class SqliteSink(Sink):
-    """Writes rows to a database file."""
+    """Stores rows in a database file."""
 
     scheme: ClassVar[str] = "sqlite"
     has_path: ClassVar[bool] = True
@@ -45,11 +45,11 @@ class SqliteSink(Sink):
             raise UsageError(f"{self.uri}: expected a path behind the scheme, got none; fix: write sqlite:PATH")
 
     def controls(self) -> dict[str, Control]:
-        """See `Sink`."""
+        """Reads the control data of all views from the table `_boiler_control`."""
         with self._read() as database:
             if not _columns(database, "_boiler_control"):
                 return {}
-            has_holder = "holder" in _columns(database, "_boiler_control")  # older versions knew no streams
+            has_holder = "holder" in _columns(database, "_boiler_control")  # older files lack it
             more = "holder, backfilled" if has_holder else "'', 0"
             found = database.execute(f"SELECT view, generation, fingerprint, {more} FROM _boiler_control")
             return {
@@ -58,7 +58,7 @@ class SqliteSink(Sink):
             }
 
     def standing(self, view: View) -> Iterator[Row]:
-        """See `Sink`."""
+        """Yields the rows in a view's table."""
         with self._read() as database:
             if self._has_table(database, view):
                 query = f'SELECT path, generation, version, seq, fields FROM "{view.name}"'
@@ -67,7 +67,7 @@ class SqliteSink(Sink):
 
     @contextmanager
     def backfill(self, views: Sequence[View]) -> Iterator[BackfillWriter]:
-        """See `Sink`."""
+        """Opens a backfill in one transaction, which ends at `commit`."""
         with self._write(views) as database:
             try:
                 yield _Writer(database)
@@ -78,14 +78,14 @@ class SqliteSink(Sink):
 
     @contextmanager
     def stream(self, views: Sequence[View]) -> Iterator[StreamWriter]:
-        """See `Sink`."""
+        """Opens the file for a stream; each `write` is one transaction."""
         with self._write(views) as database:
             database.execute("COMMIT")
             yield _Follower(self, database)
 
     @contextmanager
     def _write(self, views: Sequence[View]) -> Iterator[sqlite3.Connection]:
-        """A connection within a transaction, with the tables of the views."""
+        """Opens a connection and a transaction, and creates the tables of the views."""
         with ExitStack() as stack:
             try:
                 stack.enter_context(closing(Lock(self.uri, self.rest)))
@@ -97,7 +97,7 @@ class SqliteSink(Sink):
             yield database
 
     def _prepare(self, database: sqlite3.Connection, views: Sequence[View]) -> None:
-        """Begins a transaction, and makes what is not there."""
+        """Begins a transaction, and creates missing tables and columns."""
         database.execute("PRAGMA journal_mode=WAL")
         database.execute("BEGIN IMMEDIATE")
         database.execute(_CONTROL)
@@ -110,7 +110,7 @@ class SqliteSink(Sink):
 
     @contextmanager
     def _read(self) -> Iterator[sqlite3.Connection]:
-        """A connection that makes no file; to an empty database where there is none."""
+        """Opens the file for reading without creating it; an empty database if there is no file."""
         address = f"file:{_quoted(self.rest)}?mode=rw" if os.path.exists(self.rest) else ":memory:"
         try:
             with closing(sqlite3.connect(address, uri=True)) as database:
@@ -138,7 +138,7 @@ class SqliteSink(Sink):
             )
         if "full" in text or "I/O" in text:
             return BoilerBeamError(
-                f"{self.uri}: could not be written ({text}); its rows stand as before; fix: free space"
+                f"{self.uri}: could not be written ({text}); its rows are unchanged; fix: free space"
             )
         return UsageError(f"{self.uri}: expected a SQLite database that can be written, got: {text}; fix: name another")
 

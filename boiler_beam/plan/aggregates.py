@@ -1,11 +1,11 @@
-"""From declared aggregates to those of a plan: what is read of a document, and how it folds."""
+"""Compiles aggregates: the value that is read from each document, and the fold that combines the values."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from boiler_beam.plan.edges import Tell
+from boiler_beam.plan.edges import ReportMistake
 from boiler_beam.plan.fieldpath import (
     FieldError,
     as_value,
@@ -29,16 +29,18 @@ class AggregateCompiler:
     """Compiles the aggregates of one view.
 
     Args:
-        declared: The edges as they were written.
-        edges: Those that compiled.
-        tell: Takes the mistakes.
+        declared: The edges as they were declared.
+        edges: The compiled edges.
+        report: Called with each mistake.
     """
 
-    def __init__(self, declared: Mapping[str, EdgeDeclaration], edges: Mapping[str, Edge], tell: Tell) -> None:
-        self.declared, self.edges, self.mistake = declared, edges, tell
+    def __init__(
+        self, declared: Mapping[str, EdgeDeclaration], edges: Mapping[str, Edge], report: ReportMistake
+    ) -> None:
+        self.declared, self.edges, self.mistake = declared, edges, report
 
     def compile(self, name: str, declared: AggregateDeclaration) -> Aggregate | None:
-        """The aggregate of this name; None where something is wrong."""
+        """Compiles an aggregate; returns None if there is a mistake in it."""
         if declared.edge not in self.declared:
             self.mistake(name, "an edge of the store", repr(declared.edge), f"name one of: {', '.join(self.declared)}")
             return None
@@ -92,13 +94,13 @@ class AggregateCompiler:
         return of and Aggregate(name, edge.name, folds[declared.kind], declared.where, of, may_raise)
 
     def _adds(self, name: str, edge: Edge, of: Any) -> bool:
-        """Whether `of=` may give numbers; where it names a field that never does, that is told."""
+        """Checks that `of=` may return numbers, and reports a field that never holds one."""
         if not isinstance(of, str):
             return True
         try:
             path = field_path(edge.model, of)
         except FieldError:
-            return True  # told where it is read
+            return True  # reported where the field is compiled
         if path.is_many or not is_never_number(path.annotation):
             return True
         known = ", ".join(number_fields(edge.model))
@@ -138,7 +140,7 @@ class AggregateCompiler:
         return Aggregate(name, edge.name, fold, declared.where, sorted_by, may_raise)
 
     def _of(self, name: str, edge: Edge, of: Any, word: str) -> Callable[[Any], Any] | None:
-        """What `of=`, `by=` or `order_by=` reads of a document, as a Firestore value."""
+        """Compiles `of=`, `by=` or `order_by=` to a function from a document to a Firestore value."""
         if of is None:
             return as_value
         if isinstance(of, str):
@@ -161,7 +163,7 @@ def _names(order_by: str | tuple[str, ...] | None) -> tuple[str, ...]:
 
 
 def _may_raise(edge: Edge, of: Any) -> bool:
-    """Whether `of=` (None: the document itself) calls a user's function, or may read a property."""
+    """Returns whether `of=` (None: the document itself) calls a user's function, or may read a property."""
     if of is None:
         options = edge.model.__boiler__.fields.values()
         return any(option.encode is not None for option in options)
@@ -170,12 +172,12 @@ def _may_raise(edge: Edge, of: Any) -> bool:
     try:
         return "." in of or field_path(edge.model, of).may_raise
     except FieldError:
-        return False  # told where it is read
+        return False  # reported where the field is compiled
 
 
 def _is_number(edge: Edge, of: Any) -> bool:
-    """Whether a field holds numbers alone: then no value is refused."""
+    """Returns whether a field holds only numbers, so that no value can be refused."""
     try:
         return isinstance(of, str) and field_path(edge.model, of).annotation in (int, float)
     except FieldError:
-        return False  # told where it is read
+        return False  # reported where the field is compiled

@@ -1,4 +1,4 @@
-"""The plan: a frozen tree of edges for each view, which every executor reads and none changes.
+"""The plan: for each view a frozen tree of edges, which every executor reads and none changes.
 
 meeting (root) -+- location   reference meeting.location
                 +- users      reference meeting.users
@@ -25,23 +25,24 @@ __all__ = ["Aggregate", "Edge", "Fixed", "Group", "Reference", "Referrers", "Roo
 
 @dataclass(frozen=True, kw_only=True)
 class _Edge:
-    """What every edge has.
+    """The common part of all edges.
 
     Attributes:
         name: Its attribute in the store.
-        model: The class of its documents; others of the family count as missing.
-        family: The place of that class's family in `Plan.families`.
-        parent: The edge it hangs on; None for what makes the row.
-        is_many: Whether a row holds a dict of documents, or one.
+        model: The class of its documents; documents of other classes in the collection count as missing.
+        family: The index of the document type of that class in `Plan.families`.
+        parent: The name of the parent edge; None for the root or group.
+        is_many: Whether a row has a dict of documents (a to-many edge), or one document.
         keyed_by: What the keys of that dict are.
-        where: Which documents it shows: a pure function of the document.
-        order: In which order a row has them, and which are its first; None: in that of the references, or by path.
-        limit: How many of them a row has at the most.
+        where: A pure function of the document; documents for which it is false count as missing.
+        order: The order of the documents in a row; None: the order of the references, or by path.
+        limit: The maximal number of documents in a row: the first ones in that order.
         only: The fields that getters read of its documents; None for all.
-        is_read: Whether a getter may read it (else aggregates and other edges alone need it).
+        is_read: Whether a getter may read it (otherwise only aggregates and child edges need it).
         is_required: Whether there is no row without its document.
-        makes_rows: Whether its documents make the rows.
-        has_many_at_key: Whether many documents can be joined to a row by one key; else the key is a document's path.
+        makes_rows: Whether it is the root or group, whose documents determine which rows there are.
+        has_many_at_key: Whether many documents can be joined to a row by one key; otherwise the key is a document's
+            path.
     """
 
     makes_rows: ClassVar[bool] = False
@@ -62,23 +63,23 @@ class _Edge:
 
     @property
     def may_raise(self) -> bool:
-        """Whether a user's code says what it shows: `where=`, or a property that `order_by=` names."""
+        """Whether a user's function selects or orders its documents: `where=`, or a property in `order_by=`."""
         return self.where is not None or (self.order is not None and self.order.may_raise)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Root(_Edge):
-    """One row for each of its documents."""
+    """The root: one row for each of its documents."""
 
     makes_rows: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, kw_only=True)
 class Group(_Edge):
-    """One row for each value of `by`; its documents are the members.
+    """A group: one row for each value of `by`; its documents are the members.
 
     Attributes:
-        by: What the key is read from: one path, or the parts of a tuple.
+        by: The field paths of the key: one, or the parts of a tuple.
         is_tuple: Whether the key is a tuple.
     """
 
@@ -90,20 +91,20 @@ class Group(_Edge):
 
     @property
     def text(self) -> str:
-        """What it groups by, for people."""
+        """The key's field paths, for messages."""
         return ", ".join(path.text for path in self.by)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reference(_Edge):
-    """The documents that a field of the parent's documents names."""
+    """The documents that a field of the parent edge's documents refers to."""
 
     field: FieldPath
 
 
 @dataclass(frozen=True, kw_only=True)
 class Referrers(_Edge):
-    """The documents whose field `by` names one of the parent's documents."""
+    """The documents whose field `by` refers to one of the parent edge's documents."""
 
     has_many_at_key: ClassVar[bool] = True
 
@@ -112,7 +113,7 @@ class Referrers(_Edge):
 
 @dataclass(frozen=True, kw_only=True)
 class Fixed(_Edge):
-    """One document that all rows share."""
+    """One fixed document that all rows share."""
 
     path: str
 
@@ -122,16 +123,16 @@ Edge = Root | Group | Reference | Referrers | Fixed
 
 @dataclass(frozen=True)
 class Aggregate:
-    """An aggregate of a view.
+    """A compiled aggregate of a view.
 
     Attributes:
-        name: Its attribute.
-        edge: The edge that it runs over.
-        fold: How values become one.
-        where: Which documents count, or None for all.
-        of: What is counted of a document; None is skipped.
-        may_raise: Whether a user's function or property is called, or a value may be refused: then an answer is kept
-            where a later one must match it.
+        name: Its attribute in the view.
+        edge: The name of its edge.
+        fold: How values are combined.
+        where: Selects documents; None for all.
+        of: Returns the value of a document; None is skipped.
+        may_raise: Whether a user's function or property is called, or a value may be refused. Then the contribution is
+            stored, so that exactly the same one is retracted later.
     """
 
     name: str
@@ -144,20 +145,21 @@ class Aggregate:
 
 @dataclass(frozen=True)
 class ViewPlan:
-    """What one view compiles to.
+    """The compiled form of one view.
 
     Attributes:
-        model: The class, known elsewhere as `module:Class`.
+        model: The class.
         name: The class's name.
-        paths: Where its rows lie.
+        paths: The paths of its rows.
         edges: The edges, parents first; the first is the root or group.
         aggregates: The aggregates.
         properties: Attribute and stored name of each field of the row.
-        case: How names in rows are written.
-        visibility: Those of `viewers` and `editors` that it declares.
-        has_paths: Whether it declares `paths()`, which says of how many copies a row is made.
-        max_paths: How many copies a row may have.
-        fingerprint: Changes when the plan, a getter's code or `revision=` does (S13).
+        case: The case of the stored names, `"camel"` or `"snake"`.
+        visibility: Which of `viewers` and `editors` it declares.
+        has_paths: Whether it declares `paths()`.
+        max_paths: The maximal number of copies of a row.
+        fingerprint: A hash that changes when the plan, a getter's code or `revision=` changes; then all rows are
+            computed again (S13).
     """
 
     model: type[ViewModel]
@@ -181,7 +183,7 @@ class ViewPlan:
 
     @cached_property
     def root(self) -> Root | Group:
-        """What makes the rows."""
+        """The root or group."""
         root = self.edges[0]
         assert isinstance(root, (Root, Group))
         return root
@@ -193,12 +195,12 @@ class ViewPlan:
 
     @cached_property
     def children(self) -> dict[str, tuple[Edge, ...]]:
-        """The edges that hang on each edge."""
+        """The child edges of each edge."""
         return {one.name: tuple(edge for edge in self.edges if edge.parent == one.name) for one in self.edges}
 
     @cached_property
     def aggregates_of(self) -> dict[str, tuple[tuple[int, Aggregate], ...]]:
-        """The aggregates over each edge, with their places in `aggregates`."""
+        """The aggregates over each edge, with their indexes in `aggregates`."""
         return {
             edge.name: tuple((i, one) for i, one in enumerate(self.aggregates) if one.edge == edge.name)
             for edge in self.edges
@@ -206,25 +208,25 @@ class ViewPlan:
 
     @cached_property
     def aggregate_places(self) -> dict[str, int]:
-        """The place of each aggregate in `aggregates`, by name."""
-        return {one.name: place for place, one in enumerate(self.aggregates)}
+        """The index of each aggregate in `aggregates`, by name."""
+        return {one.name: index for index, one in enumerate(self.aggregates)}
 
     def row_id(self, path: str) -> str:
-        """The id of the row that a root document makes."""
+        """Returns the id of a root document's row."""
         return path[path.rfind("/") + 1 :] if self.paths.root is None else path
 
     @cached_property
     def fields(self) -> tuple[tuple[str, str | None], ...]:
-        """What is computed of a row: each attribute, and its stored name, None of a hidden one."""
+        """The computed attributes of a row with their stored names; None for attributes that are not stored."""
         properties = [(name, None if name.startswith("_") else stored) for name, stored in self.properties]
         return (*properties, *((name, f"_{name}") for name in self.visibility))
 
     @cached_property
     def target(self) -> View:
-        """What a sink must know of it."""
+        """The facts about the view that a sink needs."""
         return View(self.name, self.paths.template, tuple(stored for _, stored in self.fields if stored is not None))
 
     @property
     def reference_name(self) -> str:
-        """`module:Class`, by which another process finds the class."""
+        """The class as `module:Class`, by which another process imports it."""
         return f"{self.model.__module__}:{self.model.__qualname__}"

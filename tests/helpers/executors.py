@@ -34,16 +34,16 @@ from boiler_beam.steps.taint import MayBelong
 
 @dataclass
 class Outcome:
-    """What an executor gave.
+    """The result of an executor.
 
     Attributes:
         rows: The fields of each row by its path.
-        unknown: The paths, or masks of paths, of rows that are not known because a getter raised.
+        unknown: The paths, or masks of paths, of rows that are unknown because a getter raised.
         tainted: The invalid documents that may belong to a row, by the path of each, or by the mask of its copies.
-        may_belong: Those that may belong to any row of a view, with the view's place.
+        may_belong: The invalid documents that may belong to any row of a view, with the view's index.
         letters: The dead letters.
-        copies: All copies of rows as they came, each with its view's place.
-        absent: For each view how many rows are not there that something makes, and why.
+        copies: All copies of rows in the order of their output, each with its view's index.
+        absent: For each view the number of rows that should exist and do not, with the reasons.
     """
 
     rows: dict[str, bytes] = field(default_factory=dict)
@@ -55,7 +55,7 @@ class Outcome:
     absent: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     def add(self, place: int, copy: Copy) -> None:
-        """Takes a copy of a row."""
+        """Adds a copy of a row."""
         self.copies.append((place, copy))
         path, fields, tainted_by = copy
         assert path not in self.rows or fields is None, f"{path} came twice"
@@ -71,7 +71,7 @@ class Outcome:
         self.absent[view] = tuple(map(sum, zip(known, numbers, strict=True)))
 
     def is_tainted(self, plan: Plan, path: str) -> bool:
-        """Whether an invalid document may belong to the row at a path."""
+        """Returns whether an invalid document may belong to the row at a path."""
         for place, view in enumerate(plan.views):
             if view.target.matches(path):
                 suspects = [one for where, one in self.may_belong if where == place]
@@ -81,7 +81,7 @@ class Outcome:
 
 
 def embedded(plan: Plan, changes: Iterable[Change]) -> Outcome:
-    """The join in one process."""
+    """Runs the join in one process."""
     outcome = Outcome()
     versions = NewestVersions(plan, outcome.letters.append)
     versions.add_all(changes)
@@ -138,7 +138,7 @@ def partitioned(plan: Plan, changes: Sequence[Change], partitions: int = 3, limi
 
 
 def on_beam(plan: Plan, text: str, folder: Path) -> Outcome:
-    """The pipeline on Beam's local runner, from a document file to a JSON-lines sink."""
+    """Runs the batch pipeline on Beam's local runner, from a document file to a JSON-lines sink."""
     from boiler_beam.connectors import open_sink, read_dead_letters
     from pipelines.beam import run_backfill
     from tests.helpers.beam import remember_specs
@@ -157,7 +157,7 @@ def on_beam(plan: Plan, text: str, folder: Path) -> Outcome:
 
 
 def run_options(**given: Any) -> Any:
-    """The options of a run, as the command line gives them where nothing else is said."""
+    """Returns the default options of a run."""
     from pipelines.options import RunOptions
 
     known: dict[str, Any] = {
@@ -172,7 +172,7 @@ def run_options(**given: Any) -> Any:
 def streamed_on_beam(
     plan: Plan, text: str, folder: Path, *options: str, runner: str = "DirectRunner", consistency: str = "eventual"
 ) -> Outcome:
-    """The streaming pipeline on a runner, from a document file to a JSON-lines sink."""
+    """Runs the streaming pipeline on a runner, from a document file to a JSON-lines sink."""
     from boiler_beam.connectors import open_sink, read_dead_letters
     from pipelines.streaming import run_streaming
     from tests.helpers.beam import remember_specs
@@ -191,7 +191,7 @@ def streamed_on_beam(
 
 
 def placeless(message: str) -> str:
-    """A message about a user's code without the place where it raised, which moves with each line above it."""
+    """Returns a message about a user's code without file and line, which depend on the lines above."""
     return re.sub(r" \([^()]*\.py:\d+: .*\)$", "", message)
 
 

@@ -20,21 +20,21 @@ _decode_message = msgspec.msgpack.Decoder(Message).decode
 
 
 class Followed(ViewNetwork):
-    """Delivers what a change sends in the order in which it is sent, and prints who takes what."""
+    """Delivers the messages of a change in the order in which they are sent, and prints them."""
 
     def __init__(self, view: type[ViewModel]) -> None:
         plan = compile_plan([view])
         super().__init__(plan.views[0], plan)
 
     def begin_with(self, *table: tuple[str, int, Any]) -> None:
-        """Takes some changes and writes the rows, silently."""
+        """Applies some changes and writes the rows, without printing."""
         for one in table:
             self.take(*one, is_told=False)
         self.render()
         self.emitted.clear()
 
     def take(self, path: str, version: int, fields: Any, *, is_told: bool = True) -> None:
-        """Takes a change, and delivers all that it sends."""
+        """Applies a change, and delivers its messages."""
         self.observe(change(path, version, fields))
         while self.bag:
             label, key, message = self.bag.pop(0)
@@ -54,7 +54,7 @@ class Followed(ViewNetwork):
                 print(f"log {place}: {msgspec.msgpack.decode(entry)}")
 
     def write(self) -> None:
-        """Renders the rows that are dirty; prints what goes to the sink."""
+        """Renders the dirty rows, and prints the emitted ones."""
         for row in self.render():
             print(f"{row} waits")
         for one in self.emitted:

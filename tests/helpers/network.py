@@ -24,7 +24,7 @@ _encode, _decode = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(Mes
 
 
 class StoredCell:
-    """A cell as a runner keeps it, and what is read and written of it."""
+    """A cell as a runner stores it, with counts of read and written entries."""
 
     def __init__(self, number_of_logs: int) -> None:
         self.head: bytes | None = None
@@ -38,7 +38,7 @@ class StoredCell:
 
 
 class CountedLog(ListLog):
-    """Counts the entries that are read, and those that are written."""
+    """Counts the read entries and the written entries."""
 
     entries_read = entries_written = 0
 
@@ -109,7 +109,7 @@ class ViewNetwork:
         return found
 
     def settle(self, most: int = 1 << 60) -> None:
-        """Delivers messages until none is left, or so many were."""
+        """Delivers messages until none is left, or a number of them was delivered."""
         while self.bag and most:
             most -= 1
             place = self.order.randrange(len(self.bag)) if self.order is not None else 0
@@ -142,7 +142,7 @@ class ViewNetwork:
             self.steps[label].expire(cell, horizon)
 
     def snapshot(self) -> object:
-        """All that a checkpoint of a runner holds: cells, and messages that are on their way."""
+        """Returns the content of a runner's checkpoint: cells, and messages in transit."""
         return copy.deepcopy((self.cells, self.bag))
 
     def restore(self, snapshot: object) -> None:
@@ -167,7 +167,7 @@ class Network:
             view.settle(most)
 
     def outcome(self) -> Outcome:
-        """The rows when all is delivered: the newest stamp of each path stands."""
+        """Returns the rows after all messages were delivered: the newest stamp of each path."""
         outcome = Outcome()
         for view in self.views:
             view.settle()
@@ -184,7 +184,7 @@ class Network:
 
 
 def streamed(plan: Plan, changes: Iterable[Change], order: random.Random | None = None) -> Outcome:
-    """A history through the stages: changes, deliveries and renderings in turns."""
+    """Sends a history through the stages: changes, deliveries and renderings in turns."""
     network = Network(plan, order)
     for change in changes:
         network.observe(change)

@@ -1,4 +1,4 @@
-"""Servers that tests need: each is started once per run by the first test that asks, and ended with the run."""
+"""Servers for tests: each is started once per run, by the first test that needs it, and stopped at the end of the run."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def free_port() -> int:
 
 
 def wait_until(is_so: Callable[[], bool], what: str, seconds: float = READY_SECONDS) -> None:
-    """Looks again and again; fails when it takes too long."""
+    """Polls a condition; fails if it takes too long."""
     deadline = time.monotonic() + seconds
     while not is_so():
         assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
@@ -55,7 +55,7 @@ def wait_until(is_so: Callable[[], bool], what: str, seconds: float = READY_SECO
 
 
 def patience(what: str, seconds: float = READY_SECONDS) -> Iterator[None]:
-    """For a loop that waits for something: fails when it takes too long."""
+    """A deadline for a loop that waits for something: fails if it takes too long."""
     deadline = time.monotonic() + seconds
     while True:
         yield
@@ -69,7 +69,7 @@ def answers(port: int) -> bool:
 
 
 def emulator(name: str) -> str:
-    """The address of a running emulator, `127.0.0.1:PORT`; skips the test where there is no gcloud."""
+    """Returns the address of a running emulator, `127.0.0.1:PORT`; skips the test without gcloud."""
     if shutil.which("gcloud") is None:
         pytest.skip(f"needs the {name} emulator: install the Google Cloud SDK (gcloud) and Java")
     port = free_port()
@@ -105,17 +105,17 @@ def _once(name: str, address: str, command: Sequence[str], is_ready: Callable[[]
 
 
 def begin() -> None:
-    """The run begins: its workers find the folder by the environment."""
+    """Prepares a run: its workers find the folder by the environment."""
     if FOLDER not in os.environ:
         os.environ[FOLDER] = tempfile.mkdtemp(prefix="boiler_beam_tests_")
 
 
 def end() -> None:
-    """The run ends: with it every server that it started."""
+    """Ends a run: stops every server that it started."""
     folder = Path(os.environ.pop(FOLDER))
     for known in folder.glob("*.json"):
         group = json.loads(known.read_text())["group"]
-        with contextlib.suppress(ProcessLookupError):  # it died: the tests told
+        with contextlib.suppress(ProcessLookupError):  # it died, and tests have reported that
             os.killpg(group, signal.SIGTERM)
         wait_until(lambda group=group: not _lives(group), f"the end of process group {group}", 20)
     shutil.rmtree(folder)

@@ -1,4 +1,4 @@
-"""A view none of whose rows could be made, by command line: a failure of a backfill, a warning of a stream."""
+"""A view without rows although there are roots, by command line: a failure of a backfill, a warning of a stream."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Views whose rows do not follow from documents, by command line and in `testing.render`: warned about, and found out."""
+"""Views whose rows depend on more than documents, by command line and in `testing.render`: warnings and findings."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_paths_that_differ(tmp_path: Path) -> None:
 def test_a_clock_is_warned_about(tmp_path: Path) -> None:
     (tmp_path / "lib.py").write_text(text_of("clock", "datetime.date.today().isoformat()"))
     warning = (
-        "warning: Card.clock: expected what follows from documents, got date.today "
+        "warning: Card.clock: expected a value that depends only on documents, got date.today "
         "(lib.py:30: return datetime.date.today().isoformat()); fix: let the time come in as a document: "
         'today: Today = document(Today, "config/today")'
     )

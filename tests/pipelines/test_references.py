@@ -1,4 +1,4 @@
-"""References into this and other databases, by programs against the emulator: read, joined, written, read again."""
+"""References into the local and other databases, with the emulator: read, joined, written and read again."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ VIEWS = "tests.pipelines.reference_views"
 
 
 def documents(client: Client, collection: str) -> dict[str, Any]:
-    """The raw reference values and texts of the documents of a collection, by path."""
+    """Returns the raw reference values and texts of the documents of a collection, by path."""
     request = RunQueryRequest(parent=client.root[:-1])
     request.structured_query.from_.add(collection_id=collection)
     found = [answer.document for answer in client.call("RunQuery", request) if answer.HasField("document")]

@@ -1,4 +1,4 @@
-"""`boiler-beam relay`: from documents that are there, and from what happens to them, to messages of a topic."""
+"""`boiler-beam relay`: publishes existing documents and their changes to a topic."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def relaying(folder: Path, source: str, topic: str) -> Iterator[Program]:
 
 
 class Reader:
-    """What somebody knows who reads the topic: of each path the newest version, however often a message comes."""
+    """The knowledge of a reader of the topic: the newest version of each path, also if messages repeat."""
 
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
@@ -50,7 +50,7 @@ class Reader:
         return {path for path, change in self.newest.items() if not change.is_deleted}
 
     def waits_for(self, standing: set[str], changed: str = "") -> None:
-        """Reads on until these documents stand, and one of them has another version than when this began."""
+        """Reads until the reader knows these documents, and one of them has a new version."""
         before = self.newest.get(changed)
         waiting = patience(f"{standing} from {self.channel.subscription}")
         while self.standing() != standing or (changed and self.newest[changed] == before):
@@ -84,7 +84,7 @@ def test_a_file_is_published(channel: Channel, tmp_path: Path) -> None:
 
 
 def test_a_database_is_listened_to(firestore_emulator: str, channel: Channel, project: str, tmp_path: Path) -> None:
-    """What is written is published; what is written and deleted while the relay was killed is found afterwards."""
+    """Writes are published; writes and deletions during a kill of the relay are found afterwards."""
     reader = Reader(channel)
     with closing(Database(project)) as database:
         database.write("users/u1", "users/u2", "users/u3", "teams/t1")

@@ -1,4 +1,4 @@
-"""Programs that follow a stream, by their command lines: killed at any time, out of disk, two at once, asked to end."""
+"""Streams by command line: killed at any time, with a full disk, two at once, asked to end."""
 
 from __future__ import annotations
 
@@ -258,7 +258,7 @@ def test_two_programs_on_one_state_or_one_sink(tmp_path: Path) -> None:
         beside = cli(tmp_path, "state", "show", "sqlite:state.db")
         assert beside.returncode == 2
         assert beside.stderr.endswith(
-            "got another one; fix: stop the stream; its /metrics tells while it runs (--metrics_port)\n"
+            "got another one; fix: stop the stream; while it runs, use /metrics (--metrics_port)\n"
         )
         sink = run(
             tmp_path,
@@ -320,7 +320,7 @@ def states(folder: Path) -> list[str]:
 
 
 def refused(folder: Path, arguments: list[str]) -> str:
-    """A state that can't be used is one clear line, and is left as it is."""
+    """A state that can't be used gives one clear line, and is not changed."""
     before = (folder / "state.db").read_bytes()
     done = run(folder, *arguments)
     assert done.returncode == 2
@@ -380,7 +380,7 @@ def test_the_state_by_the_command_line(tmp_path: Path) -> None:
     assert "newest version 2999 (1970-01-01T00:00:00Z)" in shown
     assert "file:changes.jsonl: " in shown
     compacted = cli(tmp_path, "state", "compact", "sqlite:state.db", "--keep_days", "0").stdout
-    assert "deletions forgotten" in compacted
+    assert "tombstones removed" in compacted
     with closing(sqlite3.connect(tmp_path / "state.db")) as database, database:
         database.execute("UPDATE cells SET value = x'c1' WHERE (space, key) IN (SELECT space, key FROM cells LIMIT 1)")
     checked = cli(tmp_path, "state", "check", "sqlite:state.db")
@@ -456,7 +456,7 @@ def test_dead_letters_are_replayed_after_the_fix(tmp_path: Path) -> None:
 
 
 def test_a_replay_needs_the_state_of_the_stream(tmp_path: Path) -> None:
-    """Without it the sink would get another owner, and the stream would be refused from then on."""
+    """Without the state the sink would get another holder, and the stream would be refused from then on."""
     (tmp_path / "changes.jsonl").write_text(lines(history(40)) + "torn\n")
     run(
         tmp_path,
@@ -477,8 +477,8 @@ def test_a_replay_needs_the_state_of_the_stream(tmp_path: Path) -> None:
             "--state",
             "memory:",
         ],
-        "--runner: expected the inputs of dead letters alone; fix: leave it out": ["--runner", "DirectRunner"],
-        "--source: expected the inputs of dead letters alone; fix: leave it out": ["--source", "sample:"],
+        "--runner: expected only the inputs of dead letters; fix: leave it out": ["--runner", "DirectRunner"],
+        "--source: expected only the inputs of dead letters; fix: leave it out": ["--source", "sample:"],
     }
     for said, more in refused.items():
         done = cli(tmp_path, *given, *more)
@@ -574,7 +574,7 @@ def test_a_live_stream_on_prism(tmp_path: Path) -> None:
     finally:
         process.kill()
     assert process.returncode == 0, err
-    assert "PrismRunner: state is kept in the memory of Prism, for development" in err
+    assert "PrismRunner: state is in the memory of Prism, for development" in err
     assert out.splitlines()[-1].startswith("2 documents, 4 changes, 2 rows, 0 dead letters, ")
 
 

@@ -1,4 +1,4 @@
-"""`boiler-beam why` of a row that is not there: every reason, by the command line; and its exit code."""
+"""`boiler-beam why` of a missing row, by command line: every reason, and the exit code."""
 
 from __future__ import annotations
 

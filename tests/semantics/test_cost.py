@@ -87,7 +87,7 @@ def item(number: int, value: int, tag: int = 0) -> tuple[str, Any]:
 
 
 def toggled(size: int) -> Events:
-    """One item in the middle changes."""
+    """Changes one item in the middle."""
     return [
         (*item(size // 2, size + number % 2, number)[:1], 0, item(size // 2, size + number % 2, number)[1])
         for number in range(CHANGES)
@@ -95,7 +95,7 @@ def toggled(size: int) -> Events:
 
 
 def queued(size: int, *, is_smallest: bool) -> Events:
-    """The item at one end goes, another one comes at the other end."""
+    """Removes the item at one end, and adds one at the other end."""
     events: Events = []
     for number in range(CHANGES // 2):
         gone, come = (number, size + number) if is_smallest else (size - 1 - number, -1 - number)
@@ -113,14 +113,14 @@ HISTORIES: dict[str, Callable[[int], Events]] = {
 
 
 def history(size: int, kind: str) -> tuple[Events, Events]:
-    """What is there, and what changes; versions rise."""
+    """Returns documents, and changes with increasing versions."""
     there: Events = [("owners/o", 1, {"name": "o"}), *((f"tags/t{one}", 1, {"weight": one}) for one in range(3))]
     there += [(path, 1, fields) for path, fields in (item(number, number, number) for number in range(size))]
     return there, [(path, place, fields) for place, (path, _, fields) in enumerate(HISTORIES[kind](size), start=2)]
 
 
 def by_logs(plan: Plan, size: int, kind: str) -> tuple[float, float]:
-    """Messages, and entries of logs read and written, for a change, on many machines."""
+    """Counts messages, and read and written log entries, for a change in the keyed steps."""
     there, events = history(size, kind)
     network = Network(plan)
     (view,) = network.views

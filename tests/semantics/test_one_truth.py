@@ -1,4 +1,4 @@
-"""Rule 1: rows are a pure function of the newest valid versions, and every executor computes the same (S1, S2, S4-S6)."""
+"""Rows are a pure function of the newest valid versions of documents, and every executor computes the same rows."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ both_plans = pytest.mark.parametrize(("plan", "is_town"), [(PLAN, False), (TOWN,
 
 
 def assert_right(outcome: Outcome, plan: Plan, table: list[Any]) -> None:
-    """Rows equal the oracle's, those that invalid documents may belong to as well (S5)."""
+    """Checks that rows and tainted rows equal the oracle's (S5)."""
     truth = compute(plan, changes(table))
     assert outcome.rows == truth.rows
     assert outcome.unknown == truth.unknown
 
 
 def assert_alike(one: Outcome, other: Outcome) -> None:
-    """Two executors give the same rows, and say of the same that an invalid document may belong to them."""
+    """Checks that two executors compute the same rows, and the same tainted rows."""
     assert one.rows == other.rows
     assert one.unknown == other.unknown
     assert one.tainted == other.tainted
@@ -79,10 +79,10 @@ def test_s4_whatever_the_view(data: st.DataObject) -> None:
 
 
 def readings(table: list[Any], path: str, version: int) -> Iterator[list[Any]]:
-    """The history with an invalid document absent, and with it as it would be if it were fixed."""
+    """Returns the history without an invalid document, and with a corrected version of it."""
     yield [event for event in table if event[0] != path]
     if len({repr(event) for event in table if event[:2] == (path, version)}) > 1:
-        return  # which of them stands is said by the encoding (S1), which fixing changes
+        return  # at equal versions the greater encoding wins (S1), and the correction changes the encoding
     fixed: dict[str, Any] = {
         "tags": {"name": "red"}, "items": {"label": "a"}, "people": {"name": "Bo"}, "orders": {"status": "open"},
         "guests": {"name": "Ann"}, "rooms": {"topic": "u"}, "messages": {"sent": 1}, "notes": {"text": "p"},
@@ -124,7 +124,7 @@ def test_s1_order_duplicates_partitions_and_memory_change_nothing(
 
 
 def codes(outcome: Outcome, stage: str) -> list[tuple[str, str | None]]:
-    """The dead letters of a stage."""
+    """Returns the dead letters of a stage."""
     return sorted((letter.code, letter.path) for letter in outcome.letters if letter.stage == stage)
 
 
@@ -143,7 +143,7 @@ def test_s4_beam_computes_what_the_embedded_engine_does(
 
 
 S2 = [
-    # what stands, versions in the order in which they come -> the name that the row shows
+    # the case, versions in the order of their arrival -> the name in the row
     ("an invalid version never advances a document", [("tags/1", 1, {"name": "a"}), ("tags/1", 2, {"name": 7})], None),
     ("a newer valid one does", [("tags/1", 2, {"name": 7}), ("tags/1", 3, {"name": "c"})], "c"),
     ("an older one stays behind", [("tags/1", 3, {"name": "c"}), ("tags/1", 2, {"name": "b"})], "c"),

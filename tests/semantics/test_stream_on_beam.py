@@ -1,4 +1,4 @@
-"""The streaming pipeline: the rows of any view and history are the oracle's (rule 1, S19)."""
+"""The streaming pipeline: for any view and history its rows equal the oracle's, also with consistency `commit` (S19)."""
 
 from __future__ import annotations
 

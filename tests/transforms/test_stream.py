@@ -236,6 +236,6 @@ def test_a_running_job_can_be_updated(consistency: str, monkeypatch: pytest.Monk
 
 def test_at_least_once_is_refused() -> None:
     options = PipelineOptions(["--dataflow_service_options=streaming_mode_at_least_once"])
-    with pytest.raises(UsageError, match="expected exactly-once streaming, because what stages send adds up"):
+    with pytest.raises(UsageError, match="expected exactly-once streaming, because stages add up the messages"):
         refuse_at_least_once(options)
     refuse_at_least_once(PipelineOptions([]))

@@ -1,7 +1,7 @@
-"""`firestore:PROJECT[/DATABASE]`: documents as they were at one time, and as a source that follows them from there.
+"""The source `firestore:PROJECT[/DATABASE]`: reads documents as of one time; `following` listens to them from then on.
 
-Needs `boiler_beam[firestore]`. What is read is what the views' collections hold; a subcollection is read as a
-collection group, so that other collections of the same name are billed, too.
+It needs `boiler_beam[firestore]`. It reads the collections of the views. A subcollection is read as a collection group,
+so other collections of the same name are billed too.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from boiler_beam.events import Change, Complete, Event
 __all__ = ["FirestoreSource", "Part", "batches"]
 
 PARTS = 64
-"""At most so many parts of each query."""
+"""The most parts of each query."""
 _BATCH, _BATCH_BYTES = 1000, 8 << 20
 _READ = "read"
 
 
 class Part(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a split says, as JSON: a worker reads it from that alone.
+    """A part of the documents, encoded as JSON in a split, from which a worker can read it.
 
     Attributes:
-        query: Which documents.
-        read_time: As they were then, in microseconds since the epoch.
+        query: The query.
+        read_time: The time as of which it is read, in microseconds since the epoch.
         begin: The first path; empty for the beginning.
-        end: The path before which it ends; empty for the end.
+        end: The path before which the part ends; empty for the end.
     """
 
     query: Query
@@ -49,7 +49,7 @@ class Part(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def batches(changes: Iterable[Change]) -> Iterator[list[Change]]:
-    """Changes in lists that stay small, however large documents are."""
+    """Yields changes in lists of bounded size, also for large documents."""
     batch: list[Change] = []
     size = 0
     for change in changes:
@@ -63,19 +63,19 @@ def batches(changes: Iterable[Change]) -> Iterator[list[Change]]:
 
 
 class FirestoreSource(KeyedSource):
-    """Reads collections of a database, all of them as they were at one time.
+    """Reads collections of a database, all as of one time.
 
     Attributes:
-        read_time: That time, in microseconds since the epoch: any within the last hour, or a whole minute of the last 7
-            days where point-in-time recovery is on; None until the reading begins, which is that time then. A read that
-            takes more than an hour needs a whole minute and point-in-time recovery.
-        select: The fields to read, each by its stored name, exactly as it is stored (`a.b` is one name), or, within
-            maps, by a tuple of names (`("address", "city")`); empty for all.
-        where: Filters, all of which must hold: field, likewise, operator, value. They may need an index.
-        threads: How many parts are read side by side, by `read_all` and `follow`. The emulator sorts a whole collection
-            for each of its parts, and is read as one.
-        reader: What reads.
-        billed: Counts the reads, as they are billed.
+        read_time: That time, in microseconds since the epoch: any time within the last hour, or a whole minute of the
+            last 7 days if point-in-time recovery is enabled. None until reading begins; then the time of the beginning.
+            A read that takes more than an hour needs a whole minute and point-in-time recovery.
+        select: The fields to read, each by its exact stored name (`a.b` is one name), or by a tuple of names within
+            maps (`("address", "city")`); empty for all.
+        where: Filters that must all hold: a field as in `select`, an operator, a value. They may need an index.
+        threads: The number of parts that `read_all` and `follow` read in parallel. The emulator sorts a whole
+            collection for each part, so there a collection is one part.
+        reader: The reader.
+        billed: Counts the billed reads.
     """
 
     scheme: ClassVar[str] = "firestore"
@@ -94,11 +94,11 @@ class FirestoreSource(KeyedSource):
         self.collections: Sequence[str] = ()
 
     def prepare(self, collections: Sequence[str]) -> None:
-        """See `Source`; with none, or without it, all top-level collections are read."""
+        """Sets the collections to read; with none, or if it is not called, all top-level collections are read."""
         self.collections = list(collections)
 
     def following(self) -> Source:
-        """The source that listens to the same documents."""
+        """Returns the source that listens to the same documents."""
         from boiler_beam.connectors.firestore.listen import ListenSource
 
         source = ListenSource(self.rest)
@@ -106,16 +106,16 @@ class FirestoreSource(KeyedSource):
         return source
 
     def queries(self) -> list[Query]:
-        """The queries that read what is asked for."""
+        """Returns the queries of the wanted collections."""
         if not self.collections:
             self.collections = self.reader.collections()
         return queries_of(self.collections, self.select, self.where)
 
     def time_of_reading(self) -> int:
-        """`read_time`, which is the server's time now where it was not set.
+        """Returns `read_time`, after setting it to the server's time if it was None.
 
         Raises:
-            UsageError: It can't be read at that time.
+            UsageError: The server can't read documents as of that time.
         """
         if self.read_time is not None:
             check_read_time(self.uri, self.read_time, time.time_ns() // 1000)
@@ -124,7 +124,7 @@ class FirestoreSource(KeyedSource):
         return self.read_time
 
     def parts(self, most: int = PARTS) -> list[Part]:
-        """What there is to read, in at most so many parts of each query."""
+        """Returns the parts to read, at most `most` of each query."""
         read_time = self.time_of_reading()
         return [
             Part(query, read_time, *span)
@@ -133,20 +133,20 @@ class FirestoreSource(KeyedSource):
         ]
 
     def splits(self) -> Sequence[str]:
-        """A `Part` each, as JSON."""
+        """Returns the parts, each as the JSON of a `Part`."""
         return [msgspec.json.encode(part).decode() for part in self.parts()]
 
     def read(self, split: str) -> Iterator[Change]:
-        """The documents of one part."""
+        """Yields the documents of one part."""
         return self.reader.read(*_arguments(msgspec.json.decode(split, type=Part)))
 
     def read_all(self) -> Iterator[Change]:
-        """The documents of all parts, several of which are read side by side."""
+        """Yields the documents of all parts; several parts are read in parallel."""
         for batch in self.read_parts(self.parts(self.parts_of_a_query())):
             yield from batch
 
     def follow(self, position: str | None) -> Iterator[tuple[Sequence[Event], str]]:
-        """All documents, then `Complete` for each collection (not with `where`)."""
+        """Yields all documents, then a `Complete` for each collection (not with `where`)."""
         if position == _READ:
             return
         parts, paths = self.parts(self.parts_of_a_query()), Paths()
@@ -157,15 +157,15 @@ class FirestoreSource(KeyedSource):
         yield [] if self.where else [Complete(pattern, time, paths) for pattern, time in times.items()], _READ
 
     def parts_of_a_query(self) -> int:
-        """In how many parts each query is read here."""
+        """Returns the number of parts of each query in this process."""
         return PARTS if self.threads > 1 else 1
 
     def read_parts(self, parts: Sequence[Part], *, has_others: bool = False) -> Iterator[list[Change]]:
-        """The documents of some parts, in batches; several parts are read side by side.
+        """Yields the documents of some parts, in batches; several parts are read in parallel.
 
         Args:
-            parts: They are begun in this order.
-            has_others: See `Reader.read`.
+            parts: The parts, in the order in which they are started.
+            has_others: Whether documents of other collections of a collection group are yielded too.
         """
         streams = deque(self.reader.read(*_arguments(part), has_others=has_others) for part in parts)
         if self.threads == 1 or len(streams) < 2:
@@ -191,18 +191,18 @@ class FirestoreSource(KeyedSource):
                 worker.join()
 
     def get(self, paths: Iterable[str], read_time: int | None = None) -> Iterator[Change]:
-        """Some documents by their paths, in any order; see `Reader.get`."""
+        """Yields some documents by their paths, in any order; a missing one as a deletion at the time of reading."""
         return self.reader.get(paths, read_time)
 
     def query(
         self, collection: str, filters: Sequence[tuple[Field, str, Any]], read_time: int | None = None
     ) -> Iterator[Change]:
-        """The documents of a collection of which all filters hold.
+        """Yields the documents of a collection that match all filters.
 
         Args:
-            collection: Its pattern, or the path of a single one (`rooms/r1/messages`).
-            filters: Field (see `where`), operator as Google's clients write it, value as Python has it: a `Ref`, a
-                string. For a pattern of subcollections the field needs an index for collection groups.
+            collection: Its pattern, or the path of a single collection (`rooms/r1/messages`).
+            filters: Tuples of a field (as in `where`), an operator as in Google's clients, and a Python value such as a
+                `Ref` or text. For a pattern of subcollections the field needs an index for collection groups.
             read_time: In microseconds since the epoch; by default now.
         """
         return self.reader.read(query_of(collection, filters), read_time)
@@ -213,7 +213,7 @@ def _arguments(part: Part) -> tuple[Query, int, str, str]:
 
 
 def _work(streams: deque[Iterator[Change]], ready: Queue[Any], is_over: Flag) -> None:
-    """Reads streams until there is none left; puts batches, at the end None, or the error that ended it."""
+    """Reads parts until none is left; puts batches into the queue, and finally None or an error."""
     last: Any = None
     try:
         with suppress(IndexError):
@@ -227,7 +227,7 @@ def _work(streams: deque[Iterator[Change]], ready: Queue[Any], is_over: Flag) ->
 
 
 def _put(ready: Queue[Any], item: Any, is_over: Flag) -> bool:
-    """Puts an item when there is room; gives up when nobody takes it any more."""
+    """Puts an item into the queue when there is room; gives up when the reader has ended."""
     while not is_over.is_set():
         with suppress(Full):
             ready.put(item, timeout=0.1)

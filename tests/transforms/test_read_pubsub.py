@@ -21,7 +21,7 @@ from boiler_beam.samples.meeting import MeetingSession  # noqa: E402
 from boiler_beam.steps.keyed.wire import decode_event, decode_letter  # noqa: E402
 from tests.helpers import programs  # noqa: E402
 from transforms import ReadMessages  # noqa: E402
-from transforms.messages import _Decode  # noqa: E402
+from transforms.read_pubsub import _Decode  # noqa: E402
 
 VIEWS = PlanName(("boiler_beam.samples.meeting:MeetingSession",))
 MESSAGES = [
@@ -95,5 +95,5 @@ def test_a_dry_run_makes_the_job_of_a_stream(
         [sys.executable, "-m", "pipelines.meeting", *given, "--runner", "DataflowRunner", "--dry_run", *cloud], tmp_path
     )
     assert done.returncode == 0, done.stderr
-    assert "DataflowRunner: made the job; nothing was sent" in done.stderr
+    assert "DataflowRunner: built the job; nothing was submitted" in done.stderr
     assert "jsonl:dead_letters.jsonl: a file on each worker's disk" in done.stderr

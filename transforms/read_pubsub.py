@@ -1,6 +1,6 @@
-"""Change events of Pub/Sub by Beam's own source: for Dataflow, which puts its service's in the place of it.
+"""Reads changes from Pub/Sub by Beam's own source, which Dataflow replaces by its service.
 
-Messages that Pub/Sub gives twice are told by their attribute `event_id`, which the relay sets.
+Repeated messages are recognized by their attribute `event_id`, which the relay sets.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ class ReadMessages(beam.PTransform):  # type: ignore[misc]
     """Follows Pub/Sub subscriptions.
 
     Args:
-        plan: The views whose documents are wanted; others are counted and passed over.
+        plan: The views whose documents are read; other documents are counted and skipped.
         subscriptions: Their names, `projects/P/subscriptions/S`.
-        is_timed: Whether the watermark follows the messages' attribute `event_time`, for whole commits (S19); else the
-            time of their publication.
+        is_timed: Whether the watermark follows the messages' attribute `event_time`, which consistency `commit` needs
+            (S19); otherwise it follows the time of publication.
 
     Returns:
         PCollections: `changes` (bytes for `boiler_beam.steps.keyed.wire.decode_event`), `dead_letters` (for
@@ -45,7 +45,7 @@ class ReadMessages(beam.PTransform):  # type: ignore[misc]
         self.subscriptions, self.is_timed = list(subscriptions), is_timed
 
     def expand(self, pipeline: Any) -> dict[str, Any]:
-        """Builds it on a pipeline."""
+        """Applies it to a pipeline."""
         time = "event_time" if self.is_timed else None
         read = [
             pipeline
