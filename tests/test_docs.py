@@ -62,6 +62,27 @@ def test_the_rows_of_both_modes_are_those_of_the_page(tmp_path: Path) -> None:
         assert done.stdout.endswith(rows)
 
 
+def test_the_architecture_page_names_code_that_is_there() -> None:
+    page = (ROOT / "docs/architecture.md").read_text()
+    named = re.findall(r"`([\w/]+\.py)`(?: \(((?:`\w+`(?:, )?)+)\))?", page)
+    assert len(named) > 60
+    for path, names in named:
+        is_elsewhere = path.startswith(("transforms/", "pipelines/", "tests/", "boiler_beam/"))
+        code = (ROOT / path if is_elsewhere else ROOT / "boiler_beam" / path).read_text()
+        for name in re.findall(r"\w+", names):
+            assert re.search(rf"\b{name}\b", code), f"{path}: {name}"
+
+
+def test_the_architecture_page_says_each_rule_that_code_names() -> None:
+    rules = re.findall(r"^\| (S\d+a?) \|", (ROOT / "docs/architecture.md").read_text(), re.MULTILINE)
+    files = [
+        path for folder in ("boiler_beam", "transforms", "pipelines", "tests") for path in (ROOT / folder).rglob("*.py")
+    ]
+    named = {rule for path in files if path != Path(__file__) for rule in re.findall(r"\bS\d+a?\b", path.read_text())}
+    assert named <= set(rules)
+    assert len(rules) == len(set(rules))
+
+
 def options(command: click.Command) -> set[str]:
     inner = command.commands.values() if isinstance(command, click.Group) else ()
     own = {name for one in command.params for name in (*one.opts, *one.secondary_opts) if name.startswith("--")}
