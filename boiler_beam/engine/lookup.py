@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from typing_extensions import assert_never
 
 from boiler_beam.models import DomainModel
-from boiler_beam.plan import Edge, Fixed, Group, PlannedView, Reference, Referrers, Root
+from boiler_beam.plan import Edge, Fixed, Group, PlannedEdge, PlannedView, Reference, Referrers, Root
 from boiler_beam.steps.functions import known_references
+from boiler_beam.steps.newest import DocumentVersions
 from boiler_beam.steps.row import store_value
 
-if TYPE_CHECKING:
-    from boiler_beam.engine.joins import EdgeJoin
-
-__all__ = ["RowDocuments", "RowLookup"]
+__all__ = ["JoinedDocuments", "RowDocuments", "RowLookup"]
 
 Documents = dict[str, DomainModel]
+
+
+class JoinedDocuments(Protocol):
+    """What rows read of the join of an edge; `boiler_beam.engine.joins.EdgeJoin` has it."""
+
+    planned: PlannedEdge
+    edge: Edge
+    versions: DocumentVersions
+    documents_at: dict[str, dict[str, None]]
+
+    def shown(self, path: str) -> DomainModel | None:
+        """The document at a path, where the edge shows it."""
+
+    def first_of(self, row_id: str) -> Iterable[str]:
+        """The paths of the documents that a row has over an edge with a limit."""
 
 
 class _Reader(NamedTuple):
@@ -45,14 +58,14 @@ class RowLookup:
         collection: The collection of its root's documents.
     """
 
-    def __init__(self, planned: PlannedView, joins: Sequence[EdgeJoin], collection: str) -> None:
+    def __init__(self, planned: PlannedView, joins: Sequence[JoinedDocuments], collection: str) -> None:
         self._planned = planned
         self._prefix = "" if planned.view.paths.root is not None else f"{collection}/"
         self.readers: dict[str, _Reader] = {}
         for join in joins:  # parents first
             self.readers[join.edge.name] = self._reader(join)
 
-    def _reader(self, join: EdgeJoin) -> _Reader:
+    def _reader(self, join: JoinedDocuments) -> _Reader:
         edge, bits = join.edge, join.planned.bits
         if edge.limit is not None:
             return _Reader(bits, lambda row: _those(join, join.first_of(row.row_id)))
@@ -81,17 +94,17 @@ class RowLookup:
                 assert_never(edge)
 
 
-def _shown(join: EdgeJoin) -> Callable[[str], DomainModel | None]:
+def _shown(join: JoinedDocuments) -> Callable[[str], DomainModel | None]:
     """The document at a path, where the edge shows it."""
     return join.versions.documents.get if join.planned.shows_all else join.shown
 
 
-def _those(join: EdgeJoin, paths: Iterable[str]) -> Documents:
+def _those(join: JoinedDocuments, paths: Iterable[str]) -> Documents:
     documents = join.versions.documents
     return {path: documents[path] for path in paths}
 
 
-def _of_one(join: EdgeJoin, one: Callable[[RowDocuments], DomainModel | None]) -> _Reader:
+def _of_one(join: JoinedDocuments, one: Callable[[RowDocuments], DomainModel | None]) -> _Reader:
     """A reader of an edge to one document."""
 
     def documents(row: RowDocuments) -> Documents:
@@ -101,7 +114,7 @@ def _of_one(join: EdgeJoin, one: Callable[[RowDocuments], DomainModel | None]) -
     return _Reader(join.planned.bits, documents, one, one if join.edge.only is None else None)
 
 
-def _referred(edge: Reference, join: EdgeJoin) -> Callable[[RowDocuments], Documents]:
+def _referred(edge: Reference, join: JoinedDocuments) -> Callable[[RowDocuments], Documents]:
     """The documents that the documents over the parent edge refer to."""
     parent, shown = edge.parent or "", _shown(join)
 
@@ -116,7 +129,7 @@ def _referred(edge: Reference, join: EdgeJoin) -> Callable[[RowDocuments], Docum
     return referred
 
 
-def _of_parent(edge: Reference, join: EdgeJoin, above: Callable[[RowDocuments], DomainModel | None]) -> _Reader:
+def _of_parent(edge: Reference, join: JoinedDocuments, above: Callable[[RowDocuments], DomainModel | None]) -> _Reader:
     """A reader of what a field of one document refers to, in the field's order."""
     shown, is_map, is_by_id = _shown(join), edge.keyed_by == "map", edge.keyed_by == "doc_id"
 

@@ -229,7 +229,7 @@ class _ViewCompiler:
         """Returns the functions in the class and its bases that rendering may call."""
         functions = []
         for base in self.view.__mro__:
-            if base in (ViewModel, object):
+            if base is object or "__boiler_base__" in vars(base):
                 continue
             for value in base.__dict__.values():
                 function = (

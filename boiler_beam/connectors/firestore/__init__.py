@@ -2,7 +2,8 @@
 
 | modules | hold |
 | --- | --- |
-| `source`, `read`, `query` | reading collections as of one time |
+| `source` | the source `firestore:`, of the next two |
+| `snapshot`, `read`, `query` | reading collections as of one time |
 | `listen`, `watch` | listening to collections |
 | `sink`, `guard`, `rules` | writing rows: stamps, tombstones, and Firestore's limits |
 | `write`, `throttle`, `retry` | sending many writes |

@@ -19,7 +19,7 @@ import grpc
 from boiler_beam.connectors.firestore.client import PASSING, Client
 from boiler_beam.connectors.firestore.query import Query
 from boiler_beam.connectors.firestore.retry import Retry
-from boiler_beam.connectors.firestore.source import FirestoreSource, Part, batches
+from boiler_beam.connectors.firestore.snapshot import Part, SnapshotSource, batches
 from boiler_beam.connectors.firestore.watch import TargetLost, Watch
 from boiler_beam.errors import BoilerBeamError
 from boiler_beam.events import Event
@@ -38,7 +38,7 @@ _log = logging.getLogger("boiler_beam")
 Batch = tuple[Sequence[Event], str]
 
 
-class ListenSource(FirestoreSource):
+class ListenSource(SnapshotSource):
     """Follows collections: yields all documents, and then their changes.
 
     It uses about 200 bytes of memory for each document.
