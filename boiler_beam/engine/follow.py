@@ -120,6 +120,7 @@ class StreamEngine:
         self._awaited: set[str] = set()
         """The collections that an unbounded source must give whole before rows of loading views are written (S22)."""
         self._complete: dict[int, int] = {}
+        self._newest_complete = -1
         self._last_event = self._last_commit = self._last_touches = clock()
         self._asked: frozenset[str] = frozenset()
         """The paths of rows that the sink asked for, and that may wait to be written."""
@@ -292,8 +293,7 @@ class StreamEngine:
 
     def _is_past(self, event: Event) -> bool:
         """Whether a snapshot says more: what it held was newer, and what it lacked was deleted (S3)."""
-        newest = max(self._complete.values(), default=-1)
-        if not isinstance(event, Change) or event.version > newest or event.is_deleted:
+        if not isinstance(event, Change) or event.version > self._newest_complete or event.is_deleted:
             return False
         families = self.plan.families_of(event.path)
         return bool(families) and all(event.version <= self._complete[family] for family in families)
@@ -320,3 +320,4 @@ class StreamEngine:
             if name.startswith(_COMPLETE) and name.removeprefix(_COMPLETE) not in collections:
                 facts[name] = -1
         self._complete = {index: facts.get(f"{_COMPLETE}{one}", -1) for index, one in enumerate(collections)}
+        self._newest_complete = max(self._complete.values(), default=-1)

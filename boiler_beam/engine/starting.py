@@ -1,4 +1,4 @@
-"""What a stream needs before it begins: a snapshot, sources that still have what is missing, a state of its own (S22)."""
+"""What a stream needs to begin: a snapshot, sources that still have what is missing, a state of its own (S22)."""
 
 from __future__ import annotations
 
