@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Callable, Iterable
+from copy import copy
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -33,6 +34,7 @@ NULL = b"null"
 """The fields of a deletion."""
 _MOST_REFUSED = 63
 """Versions of one document whose dead letters are remembered, beside the last one."""
+_set = msgspec.structs.force_setattr
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -177,14 +179,18 @@ class DocumentVersions:
         old = self.documents.get(path)
         current = old.version if old is not None else self.deleted.get(path, -1)
         fields = bytes(change.fields)
-        if version == current and fields == self.fields.get(path, NULL):
+        is_equal = fields == self.fields.get(path, NULL)
+        if version == current and is_equal:
             return
         if current < 0 and version < self.horizon:
             message = f"expected a change since {self.horizon}, before which deletions are forgotten, got an older one"
             self.refuse(dead_letter_of("newest", "too_old", message, change))
             return
         new: DomainModel | None = None
-        if fields != NULL:
+        if is_equal and old is not None:
+            new = copy(old)
+            _set(new, "version", version)
+        elif fields != NULL:
             try:
                 new = self.codec.decode(path, version, fields)
             except InvalidDocument as error:
