@@ -22,11 +22,29 @@ def blocks(page: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / "docs" / page).read_text(), re.DOTALL | re.MULTILINE)
 
 
-def test_following_a_change_shows_the_messages_as_they_are() -> None:
+@pytest.mark.parametrize("page", ["following_a_change.md", "following_a_change_on_beam.md"])
+def test_following_a_change_prints_what_the_page_says(
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # the page makes a state file
     runner = doctest.DocTestRunner(optionflags=OPTIONS)
-    text = "".join(blocks("following_a_change.md", "pycon"))
-    runner.run(doctest.DocTestParser().get_doctest(text, {}, "following_a_change.md", None, None))
+    text = "".join(blocks(page, "pycon"))
+    runner.run(doctest.DocTestParser().get_doctest(text, {}, page, None, None))
     assert runner.summarize(verbose=False) == (0, text.count(">>> "))
+
+
+def test_following_a_change_needs_only_the_installed_package() -> None:
+    text = "".join(blocks("following_a_change.md", "pycon"))
+    imported = re.findall(r"^>>> (?:from|import) (\w+)", text, re.MULTILINE)
+    assert set(imported) == {"boiler_beam", "msgspec"}
+
+
+def test_following_a_change_passes_the_modules_that_it_names() -> None:
+    """At most eight modules, each of which is there."""
+    rows = re.findall(r"^\| (\d) \| `([\w/.]+)` \|", (ROOT / "docs/following_a_change.md").read_text(), re.MULTILINE)
+    assert [int(number) for number, _ in rows] == list(range(1, len(rows) + 1))
+    assert 6 <= len(rows) <= 8
+    assert [path for _, path in rows if not (ROOT / "boiler_beam" / path).exists()] == []
 
 
 def test_the_rows_of_both_modes_are_those_of_the_page(tmp_path: Path) -> None:
@@ -42,6 +60,27 @@ def test_the_rows_of_both_modes_are_those_of_the_page(tmp_path: Path) -> None:
         )  # fmt: skip
         assert done.stderr == ""
         assert done.stdout.endswith(rows)
+
+
+def test_the_architecture_page_names_code_that_is_there() -> None:
+    page = (ROOT / "docs/architecture.md").read_text()
+    named = re.findall(r"`([\w/]+\.py)`(?: \(((?:`\w+`(?:, )?)+)\))?", page)
+    assert len(named) > 60
+    for path, names in named:
+        is_elsewhere = path.startswith(("transforms/", "pipelines/", "tests/", "boiler_beam/"))
+        code = (ROOT / path if is_elsewhere else ROOT / "boiler_beam" / path).read_text()
+        for name in re.findall(r"\w+", names):
+            assert re.search(rf"\b{name}\b", code), f"{path}: {name}"
+
+
+def test_the_architecture_page_says_each_rule_that_code_names() -> None:
+    rules = re.findall(r"^\| (S\d+a?) \|", (ROOT / "docs/architecture.md").read_text(), re.MULTILINE)
+    files = [
+        path for folder in ("boiler_beam", "transforms", "pipelines", "tests") for path in (ROOT / folder).rglob("*.py")
+    ]
+    named = {rule for path in files if path != Path(__file__) for rule in re.findall(r"\bS\d+a?\b", path.read_text())}
+    assert named <= set(rules)
+    assert len(rules) == len(set(rules))
 
 
 def options(command: click.Command) -> set[str]:

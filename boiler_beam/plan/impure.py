@@ -19,11 +19,12 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import msgspec
+from typing_extensions import assert_never
 
 from boiler_beam.models import DomainModel
 from boiler_beam.plan.planned import Plan
 from boiler_beam.plan.reads import PASSED_OVER, nested
-from boiler_beam.plan.tree import Edge, Group, Reference, Referrers, ViewPlan
+from boiler_beam.plan.tree import Edge, Fixed, Group, Reference, Referrers, Root, ViewPlan
 from boiler_beam.raised import is_of_user, shown_place
 from boiler_beam.views.aggregate import AggregateDeclaration
 
@@ -115,6 +116,10 @@ def _named_by(edge: Edge) -> Iterator[tuple[str, str]]:
             yield "its path", edge.field.text
         case Referrers():
             yield "by=", edge.by.text
+        case Root() | Fixed():
+            pass
+        case _:
+            assert_never(edge)
     if edge.order is not None:
         yield from (("order_by=", name.removeprefix("-")) for name in edge.order.names)
 

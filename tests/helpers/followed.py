@@ -1,4 +1,4 @@
-"""A view's keyed steps, one change at a time, told as `docs/following_a_change.md` shows it."""
+"""A view's keyed steps, one change at a time, told as `docs/following_a_change_on_beam.md` shows it."""
 
 from __future__ import annotations
 

@@ -10,13 +10,20 @@ The *level* of an edge is the join that knows which rows its documents belong to
     meeting 0 (root)  -> users 1, tickets 1, location 1
     users 0 (group)   -> tickets 1 (referrers: each meets the user that it names)
 
+How the modules hang together; each imports those to its left:
+
+    messages, plan -+- limits - matches -+- documents    `index_documents`
+                    |                    +- joins        `join_level`
+                    +- rows                              `render_rows`, `settle_claims`
+                    +- spill                             for `transforms`, which bounds the memory of a stage
+
 | module | |
 | --- | --- |
-| `plan` | the levels of a plan's edges |
 | `messages` | what is sent, and packs of it as bytes |
-| `documents`, `joins`, `rows` | the stages |
-| `matches` | what the first two send once they know which rows have a document |
+| `plan` | the levels of a plan's edges |
 | `limits` | the first documents of each row, where an edge has a limit |
+| `matches` | what is sent once it is known which rows have a document |
+| `documents`, `joins`, `rows` | the stages |
 | `spill` | partitions that are larger than memory |
 """
 

@@ -9,15 +9,18 @@
 
 What steps send adds up, so it may arrive in any order, once each.
 
-| module | |
-| --- | --- |
-| `messages`, `routing`, `wire` | what is sent, where it goes, how it becomes bytes |
-| `plan` | the edges of a view, and what rows wait for |
-| `cells`, `logs`, `tiers` | what is kept at a key: a head, logs, rankings |
-| `step`, `membership` | the base of all steps, and of those of an edge |
-| `documents`, `joins`, `aggregates`, `rows`, `claims` | the steps |
-| `row_documents`, `emissions` | the documents of a row; what is emitted of it |
-| `dataflow` | the steps of a view in their order |
+How the modules hang together; each imports those of the lines above:
+
+    messages  cells                            what is sent; what is kept at a key: a head, and logs
+    plan  logs  wire                           the edges of a view; collections as logs; messages as bytes
+    routing  tiers  row_documents  emissions   where messages go; rankings; the documents of rows; what is emitted
+    step                                       the base of all steps
+    membership  aggregates  rows  claims       the base of the steps of edges; the other steps
+    documents                                  the step of documents
+    joins                                      the steps where documents and rows meet
+    dataflow                                   the steps of a view in their order, for `transforms`
+
+`docs/following_a_change_on_beam.md` shows the messages of one change.
 """
 
 from boiler_beam.steps.keyed.cells import Cell

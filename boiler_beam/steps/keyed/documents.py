@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
 import msgspec
+from typing_extensions import assert_never
 
 from boiler_beam.compare import same_value
 from boiler_beam.events import Change, DeadLetter
@@ -201,6 +202,8 @@ class DocumentStep(EdgeStep):
                 pass
             case Reference() | Fixed():
                 raise AssertionError(f"{self.label}: such a document is joined at its own path")
+            case _:
+                assert_never(edge.edge)
         now = None if new.contribution is None else new
         weight = (now is not None) - (old is not None)
         member = MemberDelta(weight, delta.group_key) if weight and isinstance(edge.edge, Group) else None
