@@ -64,10 +64,11 @@ def run_backfill(
     sizes = [source.size_bytes() for source in opened]
     is_local = runner in LOCAL_RUNNERS
     partitions = max(1 if is_local else WORKER_PARTITIONS, sum(size or 0 for size in sizes) // PARTITION_BYTES)
+    is_whole = is_local and partitions == 1 and None not in sizes
     views = plan.name
     pipeline = pipeline_on(runner, beam_arguments)
     destination = replace(destination, is_remote=workers_are_elsewhere(runner, destination.dead_letters))
-    pipeline | "Backfill" >> Backfill(views, splits, destination, partitions=partitions)
+    pipeline | "Backfill" >> Backfill(views, splits, destination, partitions=partitions, is_whole=is_whole)
     with without_garbage_collection() if is_local else contextlib.nullcontext(), plain_errors():
         result = pipeline.run()
         result.wait_until_finish()

@@ -327,7 +327,7 @@ def _check_state(uri: str) -> int:
 def _opened_state(uri: str, *, is_shared: bool = False) -> Iterator[Any]:
     from boiler_beam.engine.state import SqliteState
 
-    fix = "stop the stream; its /metrics tells while it runs (--metrics_port)"
+    fix = "stop the stream; while it runs, use /metrics (--metrics_port)"
     with closing(SqliteState(_path_of_state(uri), fix, is_shared=is_shared)) as state:
         yield state
 

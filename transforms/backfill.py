@@ -13,6 +13,7 @@ from typing import Any
 
 import apache_beam as beam
 
+from boiler_beam.engine.partition import compute_rows
 from boiler_beam.plan import PlanName, load_plan
 from boiler_beam.steps.hash_join import (
     CLAIMS,
@@ -27,6 +28,7 @@ from boiler_beam.steps.hash_join import (
     render_rows,
     settle_claims,
 )
+from boiler_beam.steps.hash_join.messages import decode_pack
 from boiler_beam.steps.hash_join.spill import messages_within
 from transforms.packs import Packer, packing
 from transforms.read import ReadChanges
@@ -52,6 +54,8 @@ class Backfill(beam.PTransform):  # type: ignore[misc]
         destination: Where rows and dead letters go.
         partitions: The number of partitions of documents and rows.
         memory_bytes: The share of memory of one partition's part.
+        is_whole: Whether all documents fit one worker's memory: then there is one grouping, and the embedded engine
+            behind it.
     """
 
     def __init__(
@@ -62,8 +66,10 @@ class Backfill(beam.PTransform):  # type: ignore[misc]
         *,
         partitions: int,
         memory_bytes: int = MEMORY_BYTES,
+        is_whole: bool = False,
     ) -> None:
         super().__init__()
+        self.is_whole = is_whole
         self.views, self.splits, self.destination = views, splits, destination
         self.partitions, self.memory_bytes = partitions, memory_bytes
 
@@ -75,6 +81,11 @@ class Backfill(beam.PTransform):  # type: ignore[misc]
         labels = {OBSERVED: "Newest", **joins, ROWS: "Rows", **({CLAIMS: "Claims"} if is_claimed else {})}
         stages = [*labels, WRITE]
         read = pipeline | "ReadChanges" >> ReadChanges(self.views, self.splits, self.partitions)
+        if self.is_whole:
+            grouped = read[OBSERVED] | "All/Group" >> beam.GroupByKey()
+            computed = grouped | "All/Compute" >> packing(_Everything(self.views), [WRITE])
+            gathered = (read[WRITE], computed[WRITE]) | "Write/Flatten" >> beam.Flatten()
+            return gathered | "WriteRows" >> WriteRows(self.views, self.destination)
         arriving: dict[str, list[Any]] = {stage: [] for stage in stages}
         for stage in (OBSERVED, WRITE):
             arriving[stage].append(read[stage])
@@ -91,6 +102,19 @@ class Backfill(beam.PTransform):  # type: ignore[misc]
                 arriving[other].append(outputs[other])
         gathered = arriving[WRITE] | "Write/Flatten" >> beam.Flatten()
         return gathered | "WriteRows" >> WriteRows(self.views, self.destination)
+
+
+class _Everything(beam.DoFn):  # type: ignore[misc]
+    """The embedded engine over the messages of the only partition."""
+
+    def __init__(self, views: PlanName) -> None:
+        self.views = views
+
+    def process(self, element: tuple[int, Iterable[bytes]]) -> Iterator[Any]:
+        _, packs = element
+        packer = Packer(1)
+        compute_rows(_plan(self.views).plan, (message for pack in packs for message in decode_pack(pack)), packer.send)
+        yield from packer.rest()
 
 
 class _Stage(beam.DoFn):  # type: ignore[misc]

@@ -69,9 +69,7 @@ class _Distinct:
 class _Ranking:
     """The values in order, sorted when the first ones are asked for.
 
-    >>> from typing_extensions import assert_never
-
-    from boiler_beam.views.fold import Extreme
+    >>> from boiler_beam.views.fold import Extreme
     >>> largest = _Ranking(Extreme(largest=True))
     >>> for path, value in (("d/1", 3), ("d/2", 7), ("d/3", 5)):
     ...     largest.add(path, value)

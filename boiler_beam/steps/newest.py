@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Callable, Iterable
-from functools import partial
+from copy import copy
 from typing import Any, NamedTuple
 
 import msgspec
@@ -26,13 +26,14 @@ from boiler_beam.models import DomainModel, FamilyCodec
 from boiler_beam.plan import Plan
 from boiler_beam.values import INT64_MAX, decode_fields, encode_fields
 
-__all__ = ["Delta", "DocumentVersions", "Known", "NewestVersions", "dead_letter_of", "digest_of", "families_lost"]
-__all__ += ["is_newest_invalid", "replaces"]
+__all__ = ["Delta", "DocumentVersions", "Judgement", "Known", "NewestVersions", "dead_letter_of", "digest_of"]
+__all__ += ["families_lost", "judge"]
 
 NULL = b"null"
 """The fields of a deletion."""
 _MOST_REFUSED = 63
 """Versions of one document whose dead letters are remembered, beside the last one."""
+_set = msgspec.structs.force_setattr
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -67,39 +68,6 @@ def _canonical(fields: bytes) -> bytes:
         return fields
 
 
-def replaces(change: Change, version: int, fields: bytes, model: str, refuse: Callable[[DeadLetter], None]) -> bool:
-    """Whether a valid or deleted version takes the place of the one that stands (S1).
-
-    Of two that differ at the same version, the greater canonical encoding stands; the other one is a dead letter.
-
-    Args:
-        change: The version that came.
-        version: The one that stands.
-        fields: Its fields.
-        model: What the documents are: two models may read one collection, and judge for themselves.
-        refuse: Takes the dead letter.
-    """
-    mine, other = (version, fields == b"null"), (change.version, change.is_deleted)
-    if mine != other:
-        return mine < other
-    came = bytes(change.fields)
-    if came == fields:
-        return False
-    standing, new = _canonical(fields), _canonical(came)
-    if standing == new:
-        return False
-    loser = change if new < standing else Change(change.path, version, msgspec.Raw(fields))
-    message = f"{model}: expected one document at version {version}, got two that differ; the other one stands"
-    refuse(dead_letter_of("newest", "version_conflict", message, loser))
-    return loser is not change
-
-
-def is_newest_invalid(change: Change, standing: int | None, invalid: tuple[int, bytes] | None) -> bool:
-    """Whether an invalid version is kept: it is newer than what stands, and than the invalid one that is known (S2)."""
-    is_newer = invalid is None or invalid < (change.version, bytes(change.fields))
-    return is_newer and (standing is None or standing < change.version)
-
-
 class Delta(NamedTuple):
     """What a batch of changes made of one document.
 
@@ -132,7 +100,95 @@ class Known(NamedTuple):
     refused: tuple[bytes, ...] = ()
 
 
-_UNKNOWN = Known()
+class Judgement(NamedTuple):
+    """What becomes of a document by an observed version.
+
+    Attributes:
+        known: What is known of it from now on; the same object where nothing changed.
+        is_current: Whether the observed version is current from now on.
+        document: The document that it is then; None of a deletion.
+    """
+
+    known: Known
+    is_current: bool = False
+    document: DomainModel | None = None
+
+
+def judge(
+    codec: FamilyCodec,
+    known: Known,
+    change: Change,
+    refuse: Callable[[DeadLetter], None],
+    *,
+    current: DomainModel | None = None,
+    horizon: int = 0,
+    tells_again: bool = False,
+) -> Judgement:
+    """Whether an observed version becomes the current one of its document (S1, S2, S3).
+
+    Args:
+        codec: Decodes the document.
+        known: What is known of it.
+        change: The version, maybe not for the first time.
+        refuse: Takes the dead letters.
+        current: The document of the current version, where that is at hand.
+        horizon: The time before which deletions are forgotten, in microseconds: an older change of a document that is
+            not known is refused.
+        tells_again: Whether a version that was refused is told again when it is refused once more.
+    """
+    version, fields = change.version, bytes(change.fields)
+    is_equal = fields == known.fields
+    if is_equal and version == known.version:
+        return Judgement(known)
+    if known.version < 0 and version < horizon:
+        message = f"expected a change since {horizon}, before which deletions are forgotten, got an older one"
+        refuse(dead_letter_of("newest", "too_old", message, change))
+        return Judgement(known)
+    refused = known.refused
+
+    def refuse_once(letter: DeadLetter) -> None:
+        """A version that comes again is no other dead letter."""
+        nonlocal refused
+        which = digest_of(letter)
+        is_known = which in refused
+        if not is_known:
+            refused = (*refused[-_MOST_REFUSED:], which)
+        if not is_known or tells_again:
+            refuse(letter)
+
+    document: DomainModel | None = None
+    if is_equal and current is not None:
+        document = copy(current)
+        _set(document, "version", version)
+    elif fields != NULL:
+        try:
+            document = codec.decode(change.path, version, fields)
+        except InvalidDocument as error:
+            refuse_once(dead_letter_of("decode", error.code, str(error), change))
+            is_newer = known.version < version and (known.invalid is None or known.invalid < (version, fields))
+            invalid = (version, fields) if is_newer else known.invalid
+            return Judgement(known._replace(invalid=invalid, refused=refused))
+    if version <= known.version and not _replaces(change, known, codec.base.__name__, refuse_once):
+        return Judgement(known if refused is known.refused else known._replace(refused=refused))
+    invalid = None if known.invalid is None or known.invalid[0] <= version else known.invalid
+    return Judgement(Known(version, fields, invalid, refused), True, document)
+
+
+def _replaces(change: Change, known: Known, model: str, refuse: Callable[[DeadLetter], None]) -> bool:
+    """Whether a valid or deleted version that is not newer takes the place of the current one (S1).
+
+    Of two that differ at the same version, the greater canonical encoding is current; the other one is a dead letter.
+    """
+    is_deletion = known.fields == NULL
+    if change.version < known.version or change.is_deleted != is_deletion:
+        return change.version == known.version and change.is_deleted
+    current, came = _canonical(known.fields), _canonical(bytes(change.fields))
+    if current == came:
+        return False
+    loser = change if came < current else Change(change.path, known.version, msgspec.Raw(known.fields))
+    message = f"{model}: expected one document at version {known.version}, got two that differ; the other one stands"
+    refuse(dead_letter_of("newest", "version_conflict", message, loser))
+    return loser is not change
 
 
 class DocumentVersions:
@@ -173,71 +229,47 @@ class DocumentVersions:
 
     def observe(self, change: Change) -> None:
         """Takes one observed version, maybe not for the first time."""
-        path, version = change.path, change.version
+        path, before = change.path, self.known(change.path)
         old = self.documents.get(path)
-        current = old.version if old is not None else self.deleted.get(path, -1)
-        fields = bytes(change.fields)
-        if version == current and fields == self.fields.get(path, NULL):
+        known, is_current, document = judge(
+            self.codec, before, change, self.refuse, current=old, horizon=self.horizon, tells_again=self.tells_again
+        )
+        if known is before:
             return
-        if current < 0 and version < self.horizon:
-            message = f"expected a change since {self.horizon}, before which deletions are forgotten, got an older one"
-            self.refuse(dead_letter_of("newest", "too_old", message, change))
-            return
-        new: DomainModel | None = None
-        if fields != NULL:
-            try:
-                new = self.codec.decode(path, version, fields)
-            except InvalidDocument as error:
-                self._refuse_invalid(change, current, fields, error)
-                return
-        if version <= current:
-            refuse = partial(self._refuse_once, path)
-            if not replaces(change, current, self.fields.get(path, NULL), self.codec.base.__name__, refuse):
-                return
         if path not in self._before:
-            self._before[path] = (_UNKNOWN if current < 0 and path not in self.invalid else self.known(path)), old
-        stamp = version if version > change.event_time else change.event_time
+            self._before[path] = before, old
+        if not is_current:
+            self._keep(path, known)
+            return
+        stamp = change.version if change.version > change.event_time else change.event_time
         if stamp > self._stamps.get(path, -1):
             self._stamps[path] = stamp
-        self._put(path, version, fields, new)
-
-    def _put(self, path: str, version: int, fields: bytes, document: DomainModel | None) -> None:
-        if document is not None:
-            if path not in self.documents:
-                path = sys.intern(path)
-                self.deleted.pop(path, None)
-            self.documents[path], self.fields[path] = document, fields
-        else:
+        if document is None:
             self.documents.pop(path, None)
             self.fields.pop(path, None)
-            self.deleted[path] = version
-        if self.invalid and path in self.invalid and self.invalid[path][0] <= version:
-            del self.invalid[path]
+            self.deleted[path] = known.version
+        else:
+            if old is None:
+                path = sys.intern(path)
+                self.deleted.pop(path, None)
+            self.documents[path], self.fields[path] = document, known.fields
+        if known[2:] != before[2:]:
+            self._keep(path, known)
+
+    def _keep(self, path: str, known: Known) -> None:
+        """Keeps what is known of a document beside its current version."""
+        if known.invalid is not None:
+            self.invalid[path] = known.invalid
+        else:
+            self.invalid.pop(path, None)
+        if known.refused:
+            self.refused[path] = known.refused
 
     def add_unreadable(self, path: str) -> None:
         """Takes that some version of a document could not be read: nothing is known of it, not even which it was."""
-        self._remember(path)
-        self.invalid[path] = INT64_MAX, NULL
-
-    def _remember(self, path: str) -> None:
         if path not in self._before:
             self._before[path] = self.known(path), self.documents.get(path)
-
-    def _refuse_invalid(self, change: Change, current: int, fields: bytes, error: InvalidDocument) -> None:
-        path = change.path
-        self._refuse_once(path, dead_letter_of("decode", error.code, str(error), change))
-        if is_newest_invalid(change, None if current < 0 else current, self.invalid.get(path)):
-            self._remember(path)
-            self.invalid[path] = change.version, fields
-
-    def _refuse_once(self, path: str, letter: DeadLetter) -> None:
-        """A version that comes again is no other dead letter."""
-        which, known = digest_of(letter), self.refused.get(path, ())
-        if which not in known:
-            self._remember(path)
-            self.refused[path] = (*known[-_MOST_REFUSED:], which)
-        if which not in known or self.tells_again:
-            self.refuse(letter)
+        self.invalid[path] = INT64_MAX, NULL
 
     # Batches ----------------------------------------------------------------------------------------------------------
 

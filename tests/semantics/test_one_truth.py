@@ -56,6 +56,17 @@ def test_s4_executors_compute_what_the_oracle_does(plan: Plan, is_town: bool, da
     assert_alike(many, one)
 
 
+def test_s6_a_contested_path_is_unknown_where_a_getter_raised_though_an_invalid_document_may_want_it() -> None:
+    table = [
+        ("guests/1", 1, {"name": "boom"}),
+        ("guests/1/comments/1", 1, {"stars": 1, "by": "guests/1"}),
+        ("rooms/1/messages/1/comments/1", 1, {"stars": "x"}),
+    ]
+    for outcome in (embedded(TOWN, changes(table)), partitioned(TOWN, changes(table))):
+        assert "latest/1" in outcome.unknown
+        assert_right(outcome, TOWN, table)
+
+
 @both_plans
 @given(data=st.data())
 def test_s5_nothing_is_tainted_where_no_document_is_invalid(plan: Plan, is_town: bool, data: st.DataObject) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from boiler_beam.errors import InvalidDocument
 from boiler_beam.events import Change
+from boiler_beam.steps import newest
 from boiler_beam.steps.emission import Emitted
 from boiler_beam.steps.keyed import claims, documents, emissions, joins, rows
 from boiler_beam.steps.keyed.joins import PathCount, PathCountStep, PathJoinStep
@@ -78,7 +79,7 @@ def s10(real: Any) -> Any:
 
 
 VIOLATIONS: dict[str, tuple[str, list[Any], str, Callable[[Any], Any]]] = {
-    "S1: whichever comes last stands": ("any order", [documents], "replaces", lambda real: lambda *_: True),
+    "S1: whichever comes last stands": ("any order", [newest], "_replaces", lambda real: lambda *_: True),
     "S2: an invalid version deletes": ("any order", [documents, joins], "observe", s2),
     "S3: nothing is too old": ("forgetting", [documents, joins], "observe", s3),
     "S3: subscribers are dropped": ("forgetting", [PathJoinStep], "empty_since", lambda real: lambda self, cell: self.heads.read(cell).document.empty_since()),

@@ -83,13 +83,25 @@ def rows_of(sink: Any) -> dict[str, bytes]:
     return {row.path: row.fields for view in load_plan(VIEWS).views for row in sink.standing(view.target)}
 
 
-@pytest.mark.parametrize(("partitions", "memory_bytes"), [(1, 1 << 20), (5, 1 << 20), (2, 500)])
-def test_partitions_and_memory_change_no_row(tmp_path: Path, partitions: int, memory_bytes: int) -> None:
+@pytest.mark.parametrize(
+    ("partitions", "memory_bytes", "is_whole"),
+    [(1, 1 << 20, False), (1, 1 << 20, True), (5, 1 << 20, False), (2, 500, False)],
+)
+def test_partitions_and_memory_change_no_row(
+    tmp_path: Path, partitions: int, memory_bytes: int, is_whole: bool
+) -> None:
     expected = MemorySink()
     backfill(load_plan(VIEWS), [open_source("sample:")], expected, pytest.fail)
     destination = Destination(f"sqlite:{tmp_path}/rows.db", f"jsonl:{tmp_path}/dead.jsonl")
     with beam.Pipeline(runner=FnApiRunner()) as pipeline:
-        pipeline | Backfill(VIEWS, splits("sample:"), destination, partitions=partitions, memory_bytes=memory_bytes)
+        pipeline | Backfill(
+            VIEWS,
+            splits("sample:"),
+            destination,
+            partitions=partitions,
+            memory_bytes=memory_bytes,
+            is_whole=is_whole,
+        )
     assert rows_of(open_sink(destination.sink)) == rows_of(expected)
     assert len(rows_of(expected)) == 13
     assert not (tmp_path / "dead.jsonl").exists()

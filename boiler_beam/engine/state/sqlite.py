@@ -141,7 +141,9 @@ class SqliteState(State):
         with open(self.path, "rb") as file:
             head = file.read(100)
         pages, page_bytes = int.from_bytes(head[28:32], "big"), int.from_bytes(head[16:18], "big")
-        if head.startswith(b"SQLite format 3\0") and os.path.getsize(self.path) < pages * page_bytes:
+        log = f"{self.path}-wal"  # what a program that was killed left in it goes into the file when it is opened
+        is_settled = not os.path.exists(log) or os.path.getsize(log) == 0
+        if head.startswith(b"SQLite format 3\0") and is_settled and os.path.getsize(self.path) < pages * page_bytes:
             raise sqlite3.DatabaseError("a file that lacks its end")
         names = {name for (name,) in self.database.execute("SELECT name FROM sqlite_master")}
         if "facts" not in names:

@@ -10,7 +10,7 @@ from typing_extensions import assert_never
 
 from boiler_beam.events import Change, DeadLetter
 from boiler_beam.models import DomainModel
-from boiler_beam.plan import Fixed, Group, Reference, Referrers, Root
+from boiler_beam.plan import Fixed, Group, Plan, Reference, Referrers, Root
 from boiler_beam.steps.distributed import WireContribution
 from boiler_beam.steps.hash_join.matches import Matches
 from boiler_beam.steps.hash_join.messages import (
@@ -44,12 +44,7 @@ def index_documents(plan: HashJoinPlan, observed: Iterable[Observed | Unreadable
     def refuse(letter: DeadLetter) -> None:
         send(WRITE, Failure(letter))
 
-    versions = NewestVersions(plan.plan, refuse)
-    for one in observed:
-        if isinstance(one, Unreadable):
-            versions.add_unreadable(one.path)
-        else:
-            versions.add(Change(one.path, one.version, msgspec.Raw(one.fields)))
+    versions = newest_of(plan.plan, observed, refuse)
     index = _Index(plan, send, refuse)
     for type_index, known in enumerate(versions.types):
         edges = plan.of_family[type_index]
@@ -58,9 +53,33 @@ def index_documents(plan: HashJoinPlan, observed: Iterable[Observed | Unreadable
         for path in known.invalid:
             _send_invalid(edges, path, known.documents.get(path), known.partial(path), send)
     index.finish()
+    send(WRITE, statistics_of(versions))
+
+
+def newest_of(
+    plan: Plan, observed: Iterable[Observed | Unreadable], refuse: Callable[[DeadLetter], None]
+) -> NewestVersions:
+    """The newest versions of all that was observed.
+
+    Args:
+        plan: The plan.
+        observed: The versions, in any order.
+        refuse: Takes the dead letters.
+    """
+    versions = NewestVersions(plan, refuse)
+    for one in observed:
+        if isinstance(one, Unreadable):
+            versions.add_unreadable(one.path)
+        else:
+            versions.add(Change(one.path, one.version, msgspec.Raw(one.fields)))
+    return versions
+
+
+def statistics_of(versions: NewestVersions) -> Statistics:
+    """How many documents there are, and how many are invalid."""
     invalid = [type_index for type_index, known in enumerate(versions.types) if known.invalid]
     numbers = [(len(known.documents), len(known.invalid)) for known in versions.types]
-    send(WRITE, Statistics(0, versions.number_of_documents, 0, invalid, numbers))
+    return Statistics(0, versions.number_of_documents, 0, invalid, numbers)
 
 
 class _Index:

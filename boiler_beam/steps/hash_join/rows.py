@@ -145,7 +145,7 @@ class _ViewRows:
 
     def _send(self, row_id: str, copy: Copy) -> None:
         if self.view.view.paths.is_unique:
-            _send_copy(self.view.index, copy, self.send)
+            send_copy(self.view.index, copy, self.send)
         else:
             self.send(CLAIMS, Claim(copy.path, self.view.index, row_id, copy.fields, copy.tainted_by))
 
@@ -200,7 +200,8 @@ class _ViewRows:
         return fold.result(state)
 
 
-def _send_copy(view_index: int, copy: Copy, send: Send) -> None:
+def send_copy(view_index: int, copy: Copy, send: Send) -> None:
+    """Sends a copy of a row to the sink, or that it is unknown."""
     path, fields, tainted_by = copy
     if fields is None:
         send(WRITE, Unknown(view_index, path, tainted_by))
@@ -221,6 +222,6 @@ def settle_claims(plan: HashJoinPlan, messages: Iterable[Any], send: Send) -> No
         claims[message.view_index].add(message.row, Copy(message.path, message.fields, message.tainted_by))
     for view_index, some in enumerate(claims):
         for copy in some.settled():
-            _send_copy(view_index, copy, send)
+            send_copy(view_index, copy, send)
         for letter in some.refused():
             send(WRITE, Failure(letter))

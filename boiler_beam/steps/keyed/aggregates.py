@@ -46,7 +46,7 @@ class DistinctStep(Step):
             cell.write(None)
 
 
-class _RankingHead(msgspec.Struct, array_like=True):
+class _RankingHead(msgspec.Struct, array_like=True, eq=False):
     sequence: int = 0
     values: list[Any] = []
     bounds: Bounds = msgspec.field(default_factory=Bounds)

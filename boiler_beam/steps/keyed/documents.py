@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 import msgspec
 from typing_extensions import assert_never
 
 from boiler_beam.compare import same_value
-from boiler_beam.errors import InvalidDocument
 from boiler_beam.events import Change, DeadLetter
-from boiler_beam.models import DomainModel
 from boiler_beam.plan import Fixed, Group, Reference, Referrers, Root
 from boiler_beam.steps.distributed import Contributed
 from boiler_beam.steps.keyed.cells import Cell
@@ -27,12 +24,10 @@ from boiler_beam.steps.keyed.messages import (
 )
 from boiler_beam.steps.keyed.plan import KeyedEdge
 from boiler_beam.steps.keyed.routing import Key
-from boiler_beam.steps.newest import dead_letter_of, digest_of, is_newest_invalid, replaces
+from boiler_beam.steps.newest import Known, judge
 
 __all__ = ["DocumentHead", "DocumentStep", "KeyDelta", "Observation", "observe"]
 
-_MOST_REFUSED = 63
-"""Versions of one document whose dead letters are remembered, beside the last one."""
 Refuse = Callable[[DeadLetter], None]
 
 
@@ -130,55 +125,18 @@ def observe(edge: KeyedEdge, head: DocumentHead, change: Change, horizon: int, r
     Returns:
         What changes; None where the current version stays.
     """
-    was_there = head.is_there
-    accepted = _accept(edge, head, change, horizon, refuse)
-    if accepted is None:
+    was_there, current = head.is_there, Known() if head.current is None else Known(*head.current)
+    before = current._replace(invalid=head.invalid, refused=head.refused)
+    known, is_current, document = judge(edge.codec, before, change, refuse, horizon=horizon)
+    head.invalid = None if known.invalid is None else Version(*known.invalid)
+    head.refused = known.refused
+    if not is_current:
         return None
-    document = accepted.document
+    head.current = Version(known.version, known.fields)
+    head.sequence = max(head.sequence + 1, change.version)
     found = None if document is None else edge.contributed(document, change, refuse)
     deltas = _deltas(edge, head, found, change)
     return Observation(deltas, max(change.version, change.event_time), head.is_there - was_there)
-
-
-class _Accepted(NamedTuple):
-    """The document of a version that became the current one; None of a deletion."""
-
-    document: DomainModel | None
-
-
-def _accept(edge: KeyedEdge, head: DocumentHead, change: Change, horizon: int, refuse: Refuse) -> _Accepted | None:
-    """Makes a version the current one if it is valid and newer (S1, S2, S3)."""
-    current, came = head.current, Version(change.version, bytes(change.fields))
-    if current is None and change.version < horizon:
-        message = f"expected a change since {horizon}, before which deletions are forgotten, got an older one"
-        refuse(dead_letter_of("newest", "too_old", message, change))
-        return None
-    document = None
-    if not came.is_deletion:
-        try:
-            document = edge.codec.decode(change.path, *came)
-        except InvalidDocument as error:
-            _refuse_once(head, refuse, dead_letter_of("decode", error.code, str(error), change))
-            if is_newest_invalid(change, None if current is None else current.version, head.invalid):
-                head.invalid = came
-            return None
-    if current is not None and change.version <= current.version:
-        model, refuse_once = edge.codec.base.__name__, partial(_refuse_once, head, refuse)
-        if not replaces(change, *current, model, refuse_once):
-            return None
-    head.current = came
-    if head.invalid is not None and head.invalid.version <= change.version:
-        head.invalid = None
-    head.sequence = max(head.sequence + 1, change.version)
-    return _Accepted(document)
-
-
-def _refuse_once(head: DocumentHead, refuse: Refuse, letter: DeadLetter) -> None:
-    """Reports the dead letter of a version that may come again."""
-    which = digest_of(letter)
-    if which not in head.refused:
-        head.refused = (*head.refused[-_MOST_REFUSED:], which)
-        refuse(letter)
 
 
 def _deltas(edge: KeyedEdge, head: DocumentHead, found: Contributed | None, change: Change) -> list[KeyDelta]:

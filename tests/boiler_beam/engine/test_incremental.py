@@ -11,7 +11,7 @@ from hypothesis import given, note
 from hypothesis import strategies as st
 
 import boiler_beam as bb
-from boiler_beam import reference, root, view_property
+from boiler_beam import aggregate, group, reference, root, view_property
 from boiler_beam.engine.incremental import IncrementalEngine
 from boiler_beam.events import Change, DeadLetter, Row
 from boiler_beam.oracle import compute
@@ -295,3 +295,28 @@ def test_s14_a_row_that_the_sink_refused_stands_only_where_one_stood_before() ->
     assert (again.path, rows.in_sink) == (first.path, 1)
     (third,) = engine.take(changes([("rooms/1", 3, {**ROOM, "topic": "u"})]))
     assert (third.path, rows.in_sink, rows.refused_by_sink(first.path)) == (first.path, 1, 0)
+
+
+ANSWERS = iter(range(1, 1_000))
+
+
+class Moods(bb.ViewModel, collection="moods"):
+    class Store(bb.Store):
+        guests: dict[str, town.Guest] = group(town.Guest, by="nick", where=lambda guest: next(ANSWERS) < 500)
+
+    store: Store
+    total = aggregate.sum("guests", of=lambda guest: next(ANSWERS))
+
+
+def test_s10_what_a_function_answered_is_what_is_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where it gives another answer when it is asked again, or raises."""
+    engine = IncrementalEngine(compile_plan([Moods]), pytest.fail)
+    (first,) = engine.take(changes([("guests/1", 1, {"name": "Ann", "nick": "a"}), ("guests/2", 1, {"name": "Bo", "nick": "a"})]))  # fmt: skip
+    (second,) = engine.take(changes([("guests/1", 2, None)]))
+    assert first.fields != second.fields
+    monkeypatch.setattr(__name__ + ".ANSWERS", iter(()))  # whoever asks again gets an exception
+    (third,) = engine.take(changes([("guests/2", 3, None)]))
+    assert third.fields is None
+    monkeypatch.setattr(__name__ + ".ANSWERS", iter([0, 7]))
+    (fourth,) = engine.take(changes([("guests/3", 4, {"name": "Cy", "nick": "a"})]))
+    assert fourth.fields == b'{"total":7}'
