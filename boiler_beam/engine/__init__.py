@@ -2,15 +2,15 @@
 
 A stream, one transaction after the other:
 
-    sources -> intake -> reorder -> follow ------------------------------> state -> sink
-               (batches) (commits)    |   documents, rows, positions:       (log, outbox)
-                                      |   one transaction
-                                      v
-                                 incremental    IncrementalEngine: observe, take_dirty, end_batch or undo_batch
-                                      |
-         steps.newest -------------> joins -------------------------> rows ------> steps.row, steps.emission
-         deltas of documents         edge by edge; index:              versions, aggregates (accumulators),
-                                     which rows are at a key           dirty; lookup: documents of a row
+    sources -> intake -> follow -> transactions ------------------------> state ---> sending -> sink
+               batches              |   ^                                 log, outbox
+                                    |   reorder: whole commits
+                                    v
+                               incremental    IncrementalEngine: observe, take_dirty, end_batch or undo_batch
+                                    |
+         steps.newest -----------> joins -------------------------> rows ------> steps.row, steps.emission
+         deltas of documents       edge by edge; index:             versions, aggregates (accumulators),
+                                   which rows are at a key          dirty; lookup: documents of a row
 
 A backfill is one batch into empty indexes. It writes what differs from the sink:
 
@@ -22,9 +22,11 @@ A backfill is one batch into empty indexes. It writes what differs from the sink
 | `joins`, `index` | the joins of edges; the rows at each key |
 | `rows`, `accumulators`, `lookup` | the rows of a view; the values of their aggregates; the documents that they have |
 | `state` | what is kept between runs: in memory, or as a log in a file |
-| `follow`, `intake`, `reorder`, `report` | the loop of a stream; its batches; whole commits; its figures |
+| `follow`, `starting`, `intake`, `report` | the loop of a stream; what it needs to begin; its batches; its figures |
+| `transactions`, `reorder`, `sending` | one transaction; whole commits; from the outbox to the sink |
 | `generations` | the phases of a view: loading, emitting, pruning, live |
 | `computed`, `backfill`, `write` | all rows of a view at once; reading and writing them; what is written and pruned |
+| `partition` | all rows on Beam, where all documents are in one partition |
 | `fresh` | one row from a source that reads by key: `ViewModel.get` |
 | `why`, `check`, `cost`, `diff`, `purity`, `failures` | what commands tell about rows, documents and views |
 | `memory`, `garbage` | a sink in memory; how often Python's garbage collector runs |
