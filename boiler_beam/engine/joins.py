@@ -78,7 +78,7 @@ class EdgeJoin:
         self.references: list[EdgeJoin] = []
         self.keyed_by_path: list[EdgeJoin] = []
         contributions = contributions_of(planned)
-        self._ask, self._shows = contributions.ask, contributions.shows.ask
+        self._ask, self._shows = contributions.ask, contributions.shows
         self._may_raise = contributions.may_raise
         self._kept: dict[str, Contribution] = {}
         self._subscriptions: list[Subscription] = []

@@ -23,8 +23,8 @@ import msgspec
 from boiler_beam.compare import same_value
 from boiler_beam.events import Change, DeadLetter
 from boiler_beam.models import DomainModel, narrow_fields
-from boiler_beam.plan import Edge, Fixed, Group, Plan, PlannedEdge
-from boiler_beam.steps.contributions import Refuse, contributions_of
+from boiler_beam.plan import Edge, Plan, PlannedEdge
+from boiler_beam.steps.contributions import contributions_of
 from boiler_beam.steps.functions import NOTHING, FunctionRaised
 from boiler_beam.steps.newest import dead_letter_of
 from boiler_beam.values import to_wire
@@ -76,8 +76,7 @@ class DistributedEdge:
     def __init__(self, plan: Plan, planned: PlannedEdge) -> None:
         self.planned, self.edge, self.index = planned, planned.edge, planned.index
         self.codec = plan.families[planned.edge.family]
-        self._asked = contributions_of(planned)
-        self._contributes = bool(planned.aggregates or planned.references or planned.edge.limit is not None)
+        self._ask = contributions_of(planned).ask
 
     def __repr__(self) -> str:
         return repr(self.planned)
@@ -92,31 +91,21 @@ class DistributedEdge:
             change: The change that it was made of.
             refuse: Takes the dead letters of users' functions that raise (S10a).
         """
-        edge, asked = self.edge, self._asked
 
         def report(error: FunctionRaised) -> None:
             refuse(dead_letter_of("down", error.code, f"{self.planned.view.name}: {error}", change))
 
-        if isinstance(edge, Fixed) and document.path != edge.path:
+        found = self._ask(document, report)
+        if found is None:
             return None
-        if not asked.shows.ask(document, report):
-            return None
-        if isinstance(edge, Group):
-            keys = {row: to_wire(key) for row, key in asked.group_keys.ask(document, report)}
-        else:
-            keys = dict.fromkeys(asked.keys.ask(document, report))
-        return Contributed(keys, self._contribution(document, report)) if keys else None
-
-    def _contribution(self, document: DomainModel, refuse: Refuse) -> WireContribution:
-        if not self._contributes:
-            return _EMPTY
-        asked, aggregates = self._asked, self.planned.aggregates
-        values = zip(aggregates, asked.values.ask(document, refuse), strict=True)
-        return WireContribution(
-            tuple((index, to_wire(value)) for (index, _), value in values if value is not NOTHING),
-            tuple(question.ask(document, refuse) for question in asked.links),
-            asked.sort_key.ask(document, refuse) if self.edge.limit is not None else None,
+        keys = found.keys if isinstance(found.keys, dict) else dict.fromkeys(found.keys)
+        values = zip(self.planned.aggregates, found.values, strict=True)
+        contribution = WireContribution(
+            tuple([(index, to_wire(value)) for (index, _), value in values if value is not NOTHING]),
+            found.links,
+            found.sort_key if self.edge.limit is not None else None,
         )
+        return Contributed({key: to_wire(group_key) for key, group_key in keys.items()}, contribution)
 
     @cached_property
     def _stored_names(self) -> frozenset[str] | None:
@@ -141,9 +130,6 @@ class DistributedEdge:
         """The document that a row reads, from its `row_fields`."""
         read = self.codec.partial if self.is_narrowed else self.codec.decode
         return read(path, version, fields)
-
-
-_EMPTY = WireContribution()
 
 
 def _field_of(edge: Edge) -> str:
