@@ -49,7 +49,7 @@ class ComputedView:
         self.planned, self.view, self.types = planned, planned.view, versions.types
         self._refuse, self._number_of_letters = refuse, 0
         self._engine = ViewEngine(planned, versions.types, refuse, keeps_members=is_explained)
-        self._engine.build()
+        self._engine.build(is_last=True)
         self._rows = self._engine.rows
         self.may_belong: list[MayBelong] = []
         self._taints: dict[str, dict[str, None]] = {}

@@ -21,7 +21,7 @@ from boiler_beam.engine.joins import EdgeJoin, GroupJoin, joins_of
 from boiler_beam.engine.lookup import RowLookup
 from boiler_beam.engine.rows import ViewRows
 from boiler_beam.events import Change, DeadLetter, Row
-from boiler_beam.plan import Plan, PlannedEdge, PlannedView
+from boiler_beam.plan import Group, Plan, PlannedEdge, PlannedView
 from boiler_beam.steps.functions import FunctionRaised
 from boiler_beam.steps.newest import Delta, DocumentVersions, NewestVersions, dead_letter_of
 
@@ -56,10 +56,10 @@ class ViewEngine:
         self.is_held_back = False
         self._keeps_members = keeps_members
         self._tells = True
-        self._build()
+        self._build(lambda edge: True)
 
-    def _build(self) -> None:
-        self.joins: list[EdgeJoin] = joins_of(self.planned, self.types, self.rows, self._raised)
+    def _build(self, is_followed: Callable[[PlannedEdge], bool]) -> None:
+        self.joins: list[EdgeJoin] = joins_of(self.planned, self.types, self.rows, self._raised, is_followed)
         root = self.planned.edges[0]
         if isinstance(self.joins[0], GroupJoin):
             self.joins[0].keeps_members = self._keeps_members or root.edge.is_read or bool(root.children)
@@ -71,6 +71,13 @@ class ViewEngine:
             change = self.types[planned.edge.family].change_of(path)
             self.refuse(dead_letter_of("down", error.code, f"{self.view.name}: {error}", change))
 
+    def _depends(self, planned: PlannedEdge) -> bool:
+        """Whether a row depends on the documents of an edge, or of one below, in another way than by reading them."""
+        edge = planned.edge
+        is_joined = isinstance(edge, Group) or edge.limit is not None or bool(planned.aggregates)
+        is_tainted = bool(self.types[edge.family].invalid)
+        return is_joined or is_tainted or any(map(self._depends, planned.children))
+
     def take(self, deltas: Sequence[Sequence[Delta]]) -> None:
         """Takes what a batch made of the documents of each type."""
         for join in self.joins:
@@ -78,15 +85,17 @@ class ViewEngine:
         if self.is_held_back:
             self.rows.dirty.clear()
 
-    def build(self, *, tells: bool = True) -> None:
+    def build(self, *, tells: bool = True, is_last: bool = False) -> None:
         """Joins all documents that are there, into empty indexes; no row gets dirty by it.
 
         Args:
             tells: Whether users' functions that raise are dead letters: not where they were told before.
+            is_last: Whether no change comes after: then documents that rows can look up are not joined.
         """
+        followed = {planned: not is_last or self._depends(planned) for planned in self.planned.edges}
         for record in self.rows.records.values():
             record.forget_documents()
-        self._build()
+        self._build(followed.__getitem__)
         self._tells = tells
         used = {join.edge.family for join in self.joins}
         deltas = [
@@ -94,7 +103,7 @@ class ViewEngine:
             for index, documents in enumerate(self.types)
         ]
         for join in self.joins:
-            join.run(deltas[join.edge.family])
+            (join.run if followed[join.planned] else join.look_up)(deltas[join.edge.family])
         self._tells = True
         self.rows.dirty.clear()
 

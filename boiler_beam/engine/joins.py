@@ -23,7 +23,7 @@ from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from typing_extensions import assert_never
+from typing_extensions import assert_never, override
 
 from boiler_beam.compare import same_value
 from boiler_beam.engine.index import RowIndex
@@ -66,7 +66,8 @@ class EdgeJoin:
     Attributes:
         documents_at: The paths of the documents at each key, where many documents can be at one.
         rows_of: The rows that subscribe to each key.
-        children: The joins of the edges below, in the order of `PlannedEdge.references` and `keyed_by_path`.
+        references: The joins of the edges below that are followed, each with its place in `Contribution.links`.
+        keyed_by_path: The joins of the other edges below that are followed.
     """
 
     def __init__(
@@ -75,7 +76,7 @@ class EdgeJoin:
         self.planned, self.edge, self.versions, self.rows, self.refuse = planned, planned.edge, versions, rows, refuse
         self.rows_of = RowIndex()
         self.documents_at: dict[str, dict[str, None]] = {}
-        self.references: list[EdgeJoin] = []
+        self.references: list[tuple[int, EdgeJoin]] = []
         self.keyed_by_path: list[EdgeJoin] = []
         contributions = contributions_of(planned)
         self._ask, self._shows = contributions.ask, contributions.shows
@@ -135,6 +136,12 @@ class EdgeJoin:
         self.join_subscriptions(subscriptions)
         if self._limited is not None:
             self._limited.settle()
+
+    def look_up(self, deltas: Sequence[Delta]) -> None:
+        """Takes all documents where rows look them up, and nothing else depends on them."""
+        if self._may_raise:
+            for delta in deltas:
+                self._both(delta)
 
     def join_documents(self, deltas: Sequence[Delta]) -> None:
         """Joins changed documents with the rows that subscribe already."""
@@ -200,7 +207,7 @@ class EdgeJoin:
         now: tuple[tuple[str, ...], ...] | None,
         version: int,
     ) -> None:
-        for place, child in enumerate(self.references):
+        for place, child in self.references:
             before = was[place] if was is not None else ()
             after = now[place] if now is not None else ()
             if before == after:
@@ -240,6 +247,14 @@ class EdgeJoin:
 
 class RootJoin(EdgeJoin):
     """Each document makes a row."""
+
+    @override
+    def look_up(self, deltas: Sequence[Delta]) -> None:
+        super().look_up(deltas)
+        row_id_of, shown = self.planned.view.row_id, self.shown
+        for delta in deltas:
+            if shown(delta.path) is not None:
+                self.rows.create(row_id_of(delta.path))
 
     def join_documents(self, deltas: Sequence[Delta]) -> None:
         row_id_of = self.planned.view.row_id
@@ -336,6 +351,19 @@ class KeyedJoin(EdgeJoin):
 class ReferrersJoin(EdgeJoin):
     """Documents refer to the parents that rows have."""
 
+    def __init__(
+        self, planned: PlannedEdge, versions: DocumentVersions, rows: ViewRows, refuse: RefuseFunction
+    ) -> None:
+        super().__init__(planned, versions, rows, refuse)
+        self._has_several_keys = isinstance(self.edge, Referrers) and self.edge.by.is_many
+
+    @override
+    def look_up(self, deltas: Sequence[Delta]) -> None:
+        for delta in deltas:
+            _, said = self._both(delta)
+            for key in said.keys if said is not None else ():
+                self._place(key, delta.path)
+
     def join_documents(self, deltas: Sequence[Delta]) -> None:
         rows_of = self.rows_of.of
         for delta in deltas:
@@ -346,6 +374,12 @@ class ReferrersJoin(EdgeJoin):
             if was == now:
                 for row_id in dict.fromkeys([row_id for key in now for row_id in rows_of(key)]):
                     self.member(row_id, path, before, after, version)
+                continue
+            if not was and len(now) == 1:  # one that is new: most are
+                (key,) = now
+                self._place(key, path)
+                for row_id in rows_of(key):
+                    self.member(row_id, path, None, after, version)
                 continue
             for key in was:
                 if key not in now:
@@ -360,7 +394,7 @@ class ReferrersJoin(EdgeJoin):
 
     def join_subscriptions(self, subscriptions: Sequence[Subscription]) -> None:
         add, documents_at, documents = self.rows_of.add, self.documents_at, self.versions.documents
-        touch, bit = self.rows.touched, self._bit
+        touch, bit, has_several = self.rows.touched, self._bit, self._has_several_keys
         for key, row_id, weight, version in subscriptions:
             number = add(key, row_id, weight)
             if number != (weight if weight > 0 else 0):
@@ -369,7 +403,7 @@ class ReferrersJoin(EdgeJoin):
             for path in documents_at.get(key, _NO_PATHS):
                 said = self.contribution(path)
                 assert said is not None
-                if self._is_reached_otherwise(said.keys, key, row_id):
+                if has_several and self._is_reached_otherwise(said.keys, key, row_id):
                     continue
                 newest = max(version, documents[path].version)
                 if weight > 0:
@@ -432,7 +466,11 @@ class _Limited:
 
 
 def joins_of(
-    view: PlannedView, types: Sequence[DocumentVersions], rows: ViewRows, refuse: RefuseFunction
+    view: PlannedView,
+    types: Sequence[DocumentVersions],
+    rows: ViewRows,
+    refuse: RefuseFunction,
+    is_followed: Callable[[PlannedEdge], bool],
 ) -> list[EdgeJoin]:
     """The joins of a view's edges, parents first.
 
@@ -441,11 +479,13 @@ def joins_of(
         types: The documents of each type that the plan reads.
         rows: The rows of the view.
         refuse: Takes what users' functions raise.
+        is_followed: Whether rows subscribe to the documents of an edge; else they look them up.
     """
     joins = [_join_of(one)(one, types[one.edge.family], rows, refuse) for one in view.edges]
     for join in joins:
-        join.references = [joins[child.position] for child in join.planned.references]
-        join.keyed_by_path = [joins[child.position] for child in join.planned.keyed_by_path]
+        references, others = join.planned.references, join.planned.keyed_by_path
+        join.references = [(n, joins[one.position]) for n, one in enumerate(references) if is_followed(one)]
+        join.keyed_by_path = [joins[one.position] for one in others if is_followed(one)]
     return joins
 
 

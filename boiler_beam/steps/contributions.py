@@ -14,7 +14,7 @@ the document is absent from that edge, aggregate or reference (S10a).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple, TypeVar, get_origin
 
 from typing_extensions import assert_never
@@ -47,7 +47,7 @@ class Contribution(NamedTuple):
         sort_key: Its place in the edge's order, which no other document has; empty where the edge has no limit.
     """
 
-    keys: Iterable[str]
+    keys: Collection[str]
     links: tuple[Paths, ...]
     values: tuple[Any, ...]
     sort_key: bytes

@@ -191,6 +191,10 @@ def _replaces(change: Change, known: Known, model: str, refuse: Callable[[DeadLe
     return loser is not change
 
 
+_UNKNOWN: tuple[Known, DomainModel | None] = Known(), None
+"""What was known of a document that was not."""
+
+
 class DocumentVersions:
     """The newest valid-or-deleted version of every document of one type.
 
@@ -229,8 +233,10 @@ class DocumentVersions:
 
     def observe(self, change: Change) -> None:
         """Takes one observed version, maybe not for the first time."""
-        path, before = change.path, self.known(change.path)
-        old = self.documents.get(path)
+        path, old = change.path, self.documents.get(change.path)
+        if self._is_plainly_newer(change, old):
+            return
+        before = self.known(path)
         known, is_current, document = judge(
             self.codec, before, change, self.refuse, current=old, horizon=self.horizon, tells_again=self.tells_again
         )
@@ -255,6 +261,35 @@ class DocumentVersions:
             self.documents[path], self.fields[path] = document, known.fields
         if known[2:] != before[2:]:
             self._keep(path, known)
+
+    def _is_plainly_newer(self, change: Change, old: DomainModel | None) -> bool:
+        """Takes a version that is valid and newer than all that is known of its document; most are. `judge` does more.
+
+        Args:
+            change: The version.
+            old: The document of the current version.
+        """
+        path, version = change.path, change.version
+        current = old.version if old is not None else self.deleted.get(path, -1)
+        if version <= current or (current < 0 and version < self.horizon) or path in self.invalid:
+            return False
+        fields = bytes(change.fields)
+        if fields == NULL or (old is not None and fields == self.fields[path]):
+            return False
+        try:
+            document = self.codec.decode(path, version, fields)
+        except InvalidDocument:
+            return False
+        if path not in self._before:
+            self._before[path] = _UNKNOWN if current < 0 and path not in self.refused else (self.known(path), old)
+        stamp = version if version > change.event_time else change.event_time
+        if stamp > self._stamps.get(path, -1):
+            self._stamps[path] = stamp
+        if old is None:
+            path = sys.intern(path)
+            self.deleted.pop(path, None)
+        self.documents[path], self.fields[path] = document, fields
+        return True
 
     def _keep(self, path: str, known: Known) -> None:
         """Keeps what is known of a document beside its current version."""
