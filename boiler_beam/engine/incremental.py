@@ -21,7 +21,7 @@ from boiler_beam.engine.joins import EdgeJoin, GroupJoin, joins_of
 from boiler_beam.engine.lookup import RowLookup
 from boiler_beam.engine.rows import ViewRows
 from boiler_beam.events import Change, DeadLetter, Row
-from boiler_beam.plan import Group, Plan, PlannedEdge, PlannedView
+from boiler_beam.plan import Plan, PlannedEdge, PlannedView
 from boiler_beam.steps.functions import FunctionRaised
 from boiler_beam.steps.newest import Delta, DocumentVersions, NewestVersions, dead_letter_of
 
@@ -72,11 +72,10 @@ class ViewEngine:
             self.refuse(dead_letter_of("down", error.code, f"{self.view.name}: {error}", change))
 
     def _depends(self, planned: PlannedEdge) -> bool:
-        """Whether a row depends on the documents of an edge, or of one below, in another way than by reading them."""
+        """Whether it must be known which rows have the documents of an edge, or of one below."""
         edge = planned.edge
-        is_joined = isinstance(edge, Group) or edge.limit is not None or bool(planned.aggregates)
         is_tainted = bool(self.types[edge.family].invalid)
-        return is_joined or is_tainted or any(map(self._depends, planned.children))
+        return edge.limit is not None or is_tainted or any(map(self._depends, planned.children))
 
     def take(self, deltas: Sequence[Sequence[Delta]]) -> None:
         """Takes what a batch made of the documents of each type."""
@@ -97,6 +96,10 @@ class ViewEngine:
             record.forget_documents()
         self._build(followed.__getitem__)
         self._tells = tells
+        if is_last:
+            if isinstance(self.joins[0], GroupJoin):
+                self.joins[0].keeps_members = True
+            self.rows.fold_documents([join for join in self.joins if join.planned.aggregates])
         used = {join.edge.family for join in self.joins}
         deltas = [
             [Delta(path, None, one, one.version) for path, one in documents.documents.items()] if index in used else []
@@ -122,7 +125,7 @@ class IncrementalEngine:
 
     def __init__(self, plan: Plan, refuse: Callable[[DeadLetter], None]) -> None:
         self.plan = plan
-        self.versions = NewestVersions(plan, refuse)
+        self.versions = NewestVersions(plan, refuse, gives_deltas=True)
         self.views = [ViewEngine(one, self.versions.types, refuse) for one in plan.planned_views]
         self._deltas: list[list[Delta]] = []
 

@@ -66,6 +66,7 @@ class EdgeJoin:
     Attributes:
         documents_at: The paths of the documents at each key, where many documents can be at one.
         rows_of: The rows that subscribe to each key.
+        keeps: Whether what documents contribute is kept; else their old versions are asked again.
         references: The joins of the edges below that are followed, each with its place in `Contribution.links`.
         keyed_by_path: The joins of the other edges below that are followed.
     """
@@ -80,7 +81,7 @@ class EdgeJoin:
         self.keyed_by_path: list[EdgeJoin] = []
         contributions = contributions_of(planned)
         self._ask, self._shows = contributions.ask, contributions.shows
-        self._may_raise = contributions.may_raise
+        self.keeps = contributions.may_raise
         self._kept: dict[str, Contribution] = {}
         self._subscriptions: list[Subscription] = []
         self._bit = 1 << planned.position
@@ -92,18 +93,20 @@ class EdgeJoin:
 
     def contribution(self, path: str) -> Contribution | None:
         """What the document at a path says now; None where there is none that the edge shows."""
-        if self._may_raise:
+        if self.keeps:
             return self._kept.get(path)
-        document = self.versions.documents.get(path)
-        return None if document is None else self._ask(document, _ignore)
+        return self._asked(self.versions.documents.get(path))
 
     def shown(self, path: str) -> DomainModel | None:
         """The document at a path, where the edge shows it; of an edge whose documents have their own paths as keys."""
         document = self.versions.documents.get(path)
         if document is None or self.planned.shows_all:
             return document
-        is_shown = path in self._kept if self._may_raise else self._shows(document, _ignore)
+        is_shown = path in self._kept if self.keeps else self._shows(document, _ignore)
         return document if is_shown else None
+
+    def _asked(self, document: DomainModel | None) -> Contribution | None:
+        return None if document is None else self._ask(document, _ignore)
 
     def _raised(self, error: FunctionRaised) -> None:
         self.refuse(self.planned, self._raised_by, error)
@@ -111,15 +114,12 @@ class EdgeJoin:
     def _both(self, delta: Delta) -> tuple[Contribution | None, Contribution | None]:
         """What a document said before the batch, and what it says now."""
         path, old, new, _ = delta
-        if not self._may_raise:
-            before = None if old is None else self._ask(old, _ignore)
-        else:
-            before = self._kept.pop(path, None)
+        before = self._kept.pop(path, None) if self.keeps else self._asked(old)
         if new is None:
             return before, None
         self._raised_by = path
         after = self._ask(new, self._raised)
-        if after is not None and self._may_raise:
+        if after is not None and self.keeps:
             self._kept[path] = after
         return before, after
 
@@ -139,7 +139,7 @@ class EdgeJoin:
 
     def look_up(self, deltas: Sequence[Delta]) -> None:
         """Takes all documents where rows look them up, and nothing else depends on them."""
-        if self._may_raise:
+        if self.keeps:
             for delta in deltas:
                 self._both(delta)
 
@@ -273,6 +273,15 @@ class GroupJoin(EdgeJoin):
     keeps_members = True
     """Whether rows may ask for their members."""
 
+    @override
+    def look_up(self, deltas: Sequence[Delta]) -> None:
+        for delta in deltas:
+            _, said = self._both(delta)
+            keys: Any = said.keys if said is not None else {}
+            for row_id, key in keys.items():
+                self._own(row_id, delta.path, key, 1, delta.version)
+                self._place(row_id, delta.path)
+
     def join_documents(self, deltas: Sequence[Delta]) -> None:
         keeps_members = self.keeps_members
         for delta in deltas:
@@ -322,7 +331,7 @@ class KeyedJoin(EdgeJoin):
             if self._is_looked_up:
                 for row_id in row_ids:
                     touch(row_id, bit, version)
-            elif row_ids or self._may_raise:
+            elif row_ids or self.keeps:
                 before, after = self._both(delta)
                 for row_id in row_ids:
                     if before is None and after is None:

@@ -9,6 +9,7 @@ from typing_extensions import assert_never
 
 from boiler_beam.models import DomainModel
 from boiler_beam.plan import Edge, Fixed, Group, PlannedEdge, PlannedView, Reference, Referrers, Root
+from boiler_beam.steps.contributions import Contribution
 from boiler_beam.steps.functions import known_references
 from boiler_beam.steps.newest import DocumentVersions
 from boiler_beam.steps.row import store_value
@@ -25,6 +26,10 @@ class JoinedDocuments(Protocol):
     edge: Edge
     versions: DocumentVersions
     documents_at: dict[str, dict[str, None]]
+    keeps: bool
+
+    def contribution(self, path: str) -> Contribution | None:
+        """What the document at a path contributes."""
 
     def shown(self, path: str) -> DomainModel | None:
         """The document at a path, where the edge shows it."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from boiler_beam.engine.accumulators import Accumulator, accumulator_of
-from boiler_beam.engine.lookup import RowDocuments, RowLookup
+from boiler_beam.engine.lookup import JoinedDocuments, RowDocuments, RowLookup
 from boiler_beam.events import DeadLetter, Row, Stamp
 from boiler_beam.plan import Group, PlannedView
 from boiler_beam.steps.claims import contested
 from boiler_beam.steps.emission import Emitted, emit, is_in_sink, uncertain
+from boiler_beam.steps.functions import NOTHING
 from boiler_beam.steps.missing import Absences, Unmade, unmade
 from boiler_beam.steps.newest import digest_of
 from boiler_beam.steps.row import Copy, is_missing, render
@@ -93,6 +94,7 @@ class ViewRows:
         self.lookup: RowLookup
         self._contested: dict[str, int] = {}
         """The paths whose claims changed, with the versions of their new rows."""
+        self._folded: dict[int, tuple[JoinedDocuments, int]] = {}
         self._is_group = isinstance(self.view.root, Group)
         self._is_unique = self.view.paths.is_unique
         self._required = [one.edge for one in planned.edges if is_missing(one.edge, {})]
@@ -196,9 +198,33 @@ class ViewRows:
         key = record.key if self._is_group else row_id[row_id.rfind("/") + 1 :]
 
         def aggregate(index: int) -> object:
+            join = self._folded.get(index)
+            if join is not None:
+                return self._fold(index, *join, documents)
             return self.accumulator(record, index).result()
 
         return render(self.view, row_id, key, documents, aggregate, refuse, documents.value)
+
+    def fold_documents(self, joins: Sequence[JoinedDocuments]) -> None:
+        """Aggregates are folded from the documents that rows have, when they are rendered: where none changes.
+
+        Args:
+            joins: Those of the edges with aggregates; they keep what their documents contribute.
+        """
+        for join in joins:
+            join.keeps = True
+            for place, (index, _) in enumerate(join.planned.aggregates):
+                self._folded[index] = join, place
+
+    def _fold(self, index: int, join: JoinedDocuments, place: int, documents: RowDocuments) -> object:
+        fold = self._folds[index]
+        state = fold.empty()
+        for path in documents(join.edge.name):
+            said = join.contribution(path)
+            value = NOTHING if said is None else said.values[place]
+            if value is not NOTHING:
+                fold.add(state, path, value)
+        return fold.result(state)
 
     def unmade(self, documents: RowDocuments) -> Unmade:
         """Why a row is not there that something makes."""

@@ -201,6 +201,7 @@ class DocumentVersions:
     Args:
         codec: Decodes the documents.
         refuse: Takes the dead letters.
+        gives_deltas: Whether `deltas` and `undo_batch` are asked for; else what was before is not kept.
 
     Attributes:
         documents: Those that are there, by path.
@@ -214,8 +215,8 @@ class DocumentVersions:
             another try.
     """
 
-    def __init__(self, codec: FamilyCodec, refuse: Callable[[DeadLetter], None]) -> None:
-        self.codec, self.refuse = codec, refuse
+    def __init__(self, codec: FamilyCodec, refuse: Callable[[DeadLetter], None], *, gives_deltas: bool = False) -> None:
+        self.codec, self.refuse, self.gives_deltas = codec, refuse, gives_deltas
         self.documents: dict[str, DomainModel] = {}
         self.fields: dict[str, bytes] = {}
         self.deleted: dict[str, int] = {}
@@ -280,11 +281,12 @@ class DocumentVersions:
             document = self.codec.decode(path, version, fields)
         except InvalidDocument:
             return False
-        if path not in self._before:
-            self._before[path] = _UNKNOWN if current < 0 and path not in self.refused else (self.known(path), old)
-        stamp = version if version > change.event_time else change.event_time
-        if stamp > self._stamps.get(path, -1):
-            self._stamps[path] = stamp
+        if self.gives_deltas:
+            if path not in self._before:
+                self._before[path] = _UNKNOWN if current < 0 and path not in self.refused else (self.known(path), old)
+            stamp = version if version > change.event_time else change.event_time
+            if stamp > self._stamps.get(path, -1):
+                self._stamps[path] = stamp
         if old is None:
             path = sys.intern(path)
             self.deleted.pop(path, None)
@@ -365,6 +367,7 @@ class NewestVersions:
     Args:
         plan: Says which documents are read, and how.
         refuse: Takes the dead letters.
+        gives_deltas: See `DocumentVersions`.
 
     Attributes:
         types: The documents of each type, by its place in the plan.
@@ -373,9 +376,9 @@ class NewestVersions:
         newest_version: The newest version of all, in microseconds since the epoch; 0 where there is none.
     """
 
-    def __init__(self, plan: Plan, refuse: Callable[[DeadLetter], None]) -> None:
+    def __init__(self, plan: Plan, refuse: Callable[[DeadLetter], None], *, gives_deltas: bool = False) -> None:
         self.plan, self.refuse = plan, refuse
-        self.types = [DocumentVersions(codec, refuse) for codec in plan.families]
+        self.types = [DocumentVersions(codec, refuse, gives_deltas=gives_deltas) for codec in plan.families]
         self.lost: set[int] = set()
         self.number_of_changes = 0
         self.newest_version = 0
