@@ -120,7 +120,7 @@ def _test(module: str, view: type[ViewModel], documents: list[Change]) -> str:
     plan = compile_plan([view])
     versions = NewestVersions(plan, lambda letter: None)
     versions.add_all(documents)
-    computed = ComputedView(plan.planned_views[0], versions, lambda letter: None, is_explained=True)
+    computed = ComputedView(plan.planned_views[0], versions, lambda letter: None)
     best: set[str] = set()
     for row_id in computed.row_ids():
         has = computed.documents(row_id)

@@ -17,7 +17,7 @@ from boiler_beam.models import DomainModel
 from boiler_beam.plan import Aggregate, Fixed, Group, PlannedEdge, PlannedView, Reference, Referrers, Root
 from boiler_beam.steps.claims import Claims
 from boiler_beam.steps.functions import NOTHING, known_references
-from boiler_beam.steps.missing import Absences, Unmade
+from boiler_beam.steps.missing import Absences, Unmade, unmade
 from boiler_beam.steps.newest import NewestVersions
 from boiler_beam.steps.row import Copy
 from boiler_beam.steps.taint import MayBelong, marked, suspicion
@@ -32,23 +32,15 @@ class ComputedView:
         planned: The view.
         versions: The documents.
         refuse: Takes the dead letters of users' functions and getters.
-        is_explained: Whether documents are asked for that no getter reads.
 
     Attributes:
         may_belong: The invalid documents that may belong to any row of the view.
     """
 
-    def __init__(
-        self,
-        planned: PlannedView,
-        versions: NewestVersions,
-        refuse: Callable[[DeadLetter], None],
-        *,
-        is_explained: bool = False,
-    ) -> None:
+    def __init__(self, planned: PlannedView, versions: NewestVersions, refuse: Callable[[DeadLetter], None]) -> None:
         self.planned, self.view, self.types = planned, planned.view, versions.types
         self._refuse, self._number_of_letters = refuse, 0
-        self._engine = ViewEngine(planned, versions.types, refuse, keeps_members=is_explained)
+        self._engine = ViewEngine(planned, versions.types, refuse)
         self._engine.build(is_last=True)
         self._rows = self._engine.rows
         self.may_belong: list[MayBelong] = []
@@ -141,7 +133,7 @@ class ComputedView:
 
     def unmade(self, row_id: str) -> Unmade:
         """Why a row is not there that something makes."""
-        return self._rows.unmade(self.documents(row_id))
+        return unmade(self.view, self.documents(row_id))
 
     def copies(self, row_id: str) -> Sequence[Copy]:
         """The copies of a row; of one that an invalid document may belong to also the mask of copies not known."""

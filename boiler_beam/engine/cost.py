@@ -49,7 +49,7 @@ def writes_per_change(plan: Plan, versions: NewestVersions) -> Iterator[Writes]:
     counts: list[Counter[str]] = [Counter() for _ in plan.families]
     letters: list[DeadLetter] = []
     for planned in plan.planned_views:
-        computed = ComputedView(planned, versions, letters.append, is_explained=True)
+        computed = ComputedView(planned, versions, letters.append)
         for row_id in computed.row_ids():
             copies = sum(copy.fields is not None for copy in computed.copies(row_id))
             if not copies:

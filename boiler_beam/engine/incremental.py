@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from boiler_beam.engine.joins import EdgeJoin, GroupJoin, joins_of
+from boiler_beam.engine.joins import EdgeJoin, joins_of
 from boiler_beam.engine.lookup import RowLookup
 from boiler_beam.engine.rows import ViewRows
 from boiler_beam.events import Change, DeadLetter, Row
@@ -35,7 +35,6 @@ class ViewEngine:
         planned: The view.
         types: The documents of each type that the plan reads.
         refuse: Takes the dead letters.
-        keeps_members: Whether the members of a group can be asked for, although no getter reads them.
 
     Attributes:
         rows: Its rows.
@@ -44,26 +43,17 @@ class ViewEngine:
     """
 
     def __init__(
-        self,
-        planned: PlannedView,
-        types: Sequence[DocumentVersions],
-        refuse: Callable[[DeadLetter], None],
-        *,
-        keeps_members: bool = False,
+        self, planned: PlannedView, types: Sequence[DocumentVersions], refuse: Callable[[DeadLetter], None]
     ) -> None:
         self.planned, self.view, self.types, self.refuse = planned, planned.view, types, refuse
         self.rows = ViewRows(planned, refuse)
         self.is_held_back = False
-        self._keeps_members = keeps_members
         self._tells = True
         self._build(lambda edge: True)
 
     def _build(self, is_followed: Callable[[PlannedEdge], bool]) -> None:
         self.joins: list[EdgeJoin] = joins_of(self.planned, self.types, self.rows, self._raised, is_followed)
-        root = self.planned.edges[0]
-        if isinstance(self.joins[0], GroupJoin):
-            self.joins[0].keeps_members = self._keeps_members or root.edge.is_read or bool(root.children)
-        collection = self.types[root.edge.family].codec.pattern.text
+        collection = self.types[self.view.root.family].codec.pattern.text
         self.rows.lookup = RowLookup(self.planned, self.joins, collection)
 
     def _raised(self, planned: PlannedEdge, path: str, error: FunctionRaised) -> None:
@@ -97,8 +87,8 @@ class ViewEngine:
         self._build(followed.__getitem__)
         self._tells = tells
         if is_last:
-            if isinstance(self.joins[0], GroupJoin):
-                self.joins[0].keeps_members = True
+            for join in self.joins:
+                join.keep_everything()
             self.rows.fold_documents([join for join in self.joins if join.planned.aggregates])
         used = {join.edge.family for join in self.joins}
         deltas = [

@@ -85,7 +85,7 @@ class EdgeJoin:
         self._kept: dict[str, Contribution] = {}
         self._subscriptions: list[Subscription] = []
         self._bit = 1 << planned.position
-        self._aggregates = [(index, one.fold) for index, one in planned.aggregates]
+        self._aggregates = [index for index, _ in planned.aggregates]
         self._limited = _Limited(self) if self.edge.limit is not None else None
         self._raised_by = ""
 
@@ -123,6 +123,10 @@ class EdgeJoin:
             self._kept[path] = after
         return before, after
 
+    def keep_everything(self) -> None:
+        """Keeps, before any batch, all that rows may ask for when they are rendered."""
+        self.keeps = self.keeps or bool(self._aggregates)
+
     # A batch ----------------------------------------------------------------------------------------------------------
 
     def subscribe(self, key: str, row_id: str, weight: int, version: int) -> None:
@@ -148,8 +152,8 @@ class EdgeJoin:
         raise NotImplementedError
 
     def join_subscriptions(self, subscriptions: Sequence[Subscription]) -> None:
-        """Joins new subscriptions with the documents that are there."""
-        raise NotImplementedError
+        """Joins new subscriptions with the documents that are there; roots and groups have none."""
+        assert not subscriptions
 
     def member(
         self, row_id: str, path: str, before: Contribution | None, after: Contribution | None, version: int
@@ -188,7 +192,7 @@ class EdgeJoin:
         return record
 
     def _aggregate(self, record: RowRecord, path: str, before: Contribution | None, after: Contribution | None) -> None:
-        for place, (index, _) in enumerate(self._aggregates):
+        for place, index in enumerate(self._aggregates):
             was = NOTHING if before is None else before.values[place]
             now = NOTHING if after is None else after.values[place]
             if was is now or same_value(was, now):
@@ -212,18 +216,13 @@ class EdgeJoin:
             after = now[place] if now is not None else ()
             if before == after:
                 continue
-            subscribe = child._subscriptions.append
-            if not before:
-                for key in after:
-                    subscribe(Subscription(key, row_id, 1, version))
-                continue
-            gone, come = dict.fromkeys(before), dict.fromkeys(after)
-            for key in gone:
-                if key not in come:
-                    subscribe(Subscription(key, row_id, -1, version))
-            for key in come:
-                if key not in gone:
-                    subscribe(Subscription(key, row_id, 1, version))
+            old, new = set(before), set(after)
+            for key in before:
+                if key not in new:
+                    child.subscribe(key, row_id, -1, version)
+            for key in after:
+                if key not in old:
+                    child.subscribe(key, row_id, 1, version)
 
     def first_of(self, row_id: str) -> Iterable[str]:
         """The paths of the documents that a row has over an edge with a limit."""
@@ -263,15 +262,21 @@ class RootJoin(EdgeJoin):
             if before is not None or after is not None:
                 self.member(row_id_of(delta.path), delta.path, before, after, delta.version)
 
-    def join_subscriptions(self, subscriptions: Sequence[Subscription]) -> None:
-        assert not subscriptions
-
 
 class GroupJoin(EdgeJoin):
     """The documents with one key make a row."""
 
-    keeps_members = True
-    """Whether rows may ask for their members."""
+    def __init__(
+        self, planned: PlannedEdge, versions: DocumentVersions, rows: ViewRows, refuse: RefuseFunction
+    ) -> None:
+        super().__init__(planned, versions, rows, refuse)
+        self._keeps_members = self.edge.is_read or bool(planned.children)
+        """Whether rows may ask for their members."""
+
+    @override
+    def keep_everything(self) -> None:
+        super().keep_everything()
+        self._keeps_members = True
 
     @override
     def look_up(self, deltas: Sequence[Delta]) -> None:
@@ -283,7 +288,7 @@ class GroupJoin(EdgeJoin):
                 self._place(row_id, delta.path)
 
     def join_documents(self, deltas: Sequence[Delta]) -> None:
-        keeps_members = self.keeps_members
+        keeps_members = self._keeps_members
         for delta in deltas:
             path, version = delta.path, delta.version
             before, after = self._both(delta)
@@ -305,9 +310,6 @@ class GroupJoin(EdgeJoin):
         record.read = EVERYTHING
         record.version = max(record.version, version)
         self.rows.dirty[row_id] = None
-
-    def join_subscriptions(self, subscriptions: Sequence[Subscription]) -> None:
-        assert not subscriptions
 
 
 class KeyedJoin(EdgeJoin):

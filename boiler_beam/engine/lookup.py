@@ -26,7 +26,6 @@ class JoinedDocuments(Protocol):
     edge: Edge
     versions: DocumentVersions
     documents_at: dict[str, dict[str, None]]
-    keeps: bool
 
     def contribution(self, path: str) -> Contribution | None:
         """What the document at a path contributes."""

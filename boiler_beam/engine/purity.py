@@ -63,7 +63,7 @@ def sampled(plan: Plan, versions: NewestVersions, most: int) -> list[Change]:
     """The documents that some rows of each view are made of."""
     found: dict[tuple[int, str], Change] = {}
     for planned in plan.planned_views:
-        computed, left = ComputedView(planned, versions, lambda letter: None, is_explained=True), most
+        computed, left = ComputedView(planned, versions, lambda letter: None), most
         for row_id in computed.row_ids():
             if not any(copy.fields is not None for copy in computed.copies(row_id)):
                 continue

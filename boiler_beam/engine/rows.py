@@ -11,7 +11,7 @@ from boiler_beam.plan import Group, PlannedView
 from boiler_beam.steps.claims import contested
 from boiler_beam.steps.emission import Emitted, emit, is_in_sink, uncertain
 from boiler_beam.steps.functions import NOTHING
-from boiler_beam.steps.missing import Absences, Unmade, unmade
+from boiler_beam.steps.missing import Absences, unmade
 from boiler_beam.steps.newest import digest_of
 from boiler_beam.steps.row import Copy, is_missing, render
 
@@ -212,7 +212,6 @@ class ViewRows:
             joins: Those of the edges with aggregates; they keep what their documents contribute.
         """
         for join in joins:
-            join.keeps = True
             for place, (index, _) in enumerate(join.planned.aggregates):
                 self._folded[index] = join, place
 
@@ -225,10 +224,6 @@ class ViewRows:
             if value is not NOTHING:
                 fold.add(state, path, value)
         return fold.result(state)
-
-    def unmade(self, documents: RowDocuments) -> Unmade:
-        """Why a row is not there that something makes."""
-        return unmade(self.view, documents)
 
     def take_dirty(self) -> Iterator[Row]:
         """The dirty rows that differ from what was written of them last."""
@@ -343,7 +338,7 @@ class ViewRows:
             looked_at += 1
             if looked_at > most:
                 break
-            found.add(self.unmade(documents))
+            found.add(unmade(self.view, documents))
         return found
 
     def known_paths(self) -> tuple[set[str], set[str]]:

@@ -62,7 +62,7 @@ class _Asked:
         self.plan, self.versions, self.row_path, self.letters = plan, versions, row_path, letters
         self.planned, self.view = planned, planned.view
         self.raised: list[DeadLetter] = []
-        self.computed = ComputedView(planned, versions, self.raised.append, is_explained=True)
+        self.computed = ComputedView(planned, versions, self.raised.append)
         self.told: list[tuple[str, Copy]] = []
         self.untold: list[list[str]] = []
         self.elsewhere: list[str] = []
