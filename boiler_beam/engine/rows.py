@@ -9,7 +9,7 @@ from boiler_beam.engine.lookup import JoinedDocuments, RowDocuments, RowLookup
 from boiler_beam.events import DeadLetter, Row, Stamp
 from boiler_beam.plan import Group, PlannedView
 from boiler_beam.steps.claims import contested
-from boiler_beam.steps.emission import Emitted, emit, is_in_sink, uncertain
+from boiler_beam.steps.emission import Emitted, emissions, emit, is_in_sink, uncertain
 from boiler_beam.steps.functions import NOTHING
 from boiler_beam.steps.missing import Absences, unmade
 from boiler_beam.steps.newest import digest_of
@@ -19,7 +19,6 @@ __all__ = ["EVERYTHING", "ClaimedPath", "RowRecord", "ViewRows"]
 
 EVERYTHING = -1
 """All edges as a set of bits."""
-_NO_PATHS: tuple[str, ...] = ()
 
 
 class RowRecord:
@@ -32,19 +31,18 @@ class RowRecord:
         members: How many documents a group's row has.
         key: The group's key.
         accumulators: What its aggregates hold, by their places in the view.
-        emitted: What was written last at each of its paths.
-        unknown: The paths, or masks of paths, of copies that could not be rendered: what is in the sink stays (S6).
+        emitted: What was written last at each of its paths; uncertain at paths, or masks of paths, of copies that could
+            not be rendered and were never written: what is in the sink stays (S6).
         failing: The digests of the dead letters of its last rendering: what fails again in the same way is no other.
     """
 
-    __slots__ = ("accumulators", "emitted", "failing", "key", "members", "read", "unknown", "version")
+    __slots__ = ("accumulators", "emitted", "failing", "key", "members", "read", "version")
 
     def __init__(self) -> None:
         self.version, self.read, self.members = -1, EVERYTHING, 0
         self.key: object = None
         self.accumulators: dict[int, Accumulator] | None = None
         self.emitted: dict[str, Emitted] = {}
-        self.unknown = _NO_PATHS
         self.failing: tuple[bytes, ...] = ()
 
     def forget_documents(self) -> None:
@@ -241,17 +239,16 @@ class ViewRows:
                 self._tell(row_id, record, letters)
             if not copies and not self.is_made(row_id, documents):
                 record.key = record.accumulators = None  # what was added was taken back
-            unknown = tuple([copy.path for copy in copies if copy.fields is None])
-            if unknown != record.unknown:
-                record.unknown = unknown
-                self.changed[row_id] = None
-            record.read = EVERYTHING if unknown else documents.read
-            for path, last, new, fields in self._emissions(record, copies):
+            record.read = EVERYTHING if None in [copy.fields for copy in copies] else documents.read
+            version, before = max(record.version, self.floor), tuple(record.emitted)
+            for path, last, new, fields in emissions(record.emitted, self.view.paths, copies, version, self.epoch):
                 self.changed[row_id] = None
                 if self._is_unique:
                     yield self._row(path, last, new, fields)
                 else:
-                    self._claims(path, row_id, fields, max(record.version, self.floor))
+                    self._claims(path, row_id, fields, version)
+            if tuple(record.emitted) != before:
+                self.changed[row_id] = None
         while self._contested:
             path, version = self._contested.popitem()
             yield from self._settled(path, version)
@@ -266,29 +263,6 @@ class ViewRows:
         if record.failing != digests:
             record.failing = digests
             self.changed[row_id] = None
-
-    def _emissions(
-        self, record: RowRecord, copies: Sequence[Copy]
-    ) -> Iterator[tuple[str, Emitted | None, Emitted, bytes | None]]:
-        """What is to be written of a row's copies: path, last and new stamp, and fields or None where there is none."""
-        version, emitted = max(record.version, self.floor), record.emitted
-        for path, fields, _ in copies:
-            last = emitted.get(path)
-            new = None if fields is None else emit(last, version, fields, self.epoch)
-            if new is not None:
-                emitted[path] = new
-                yield path, last, new, fields
-        if len(emitted) == len(copies) and not record.unknown:  # each of them is in it now
-            return
-        wanted = {copy.path for copy in copies}
-        for path in [path for path in emitted if path not in wanted]:
-            if record.unknown and self.view.paths.mask_of(path) in record.unknown:
-                continue
-            last = emitted[path]
-            new = emit(last, version, None, self.epoch)
-            if new is not None:
-                emitted[path] = new
-                yield path, last, new, None
 
     def _row(self, path: str, last: Emitted | None, new: Emitted, fields: bytes | None) -> Row:
         self.in_sink += (fields is not None) - is_in_sink(last, new.epoch)
@@ -346,7 +320,6 @@ class ViewRows:
         written: set[str] = set()
         unknown: set[str] = set()
         for record in self.records.values():
-            unknown.update(record.unknown)
             for path, one in record.emitted.items():
                 (written if one.is_certain and one.epoch == self.epoch else unknown).add(path)
         return written, unknown

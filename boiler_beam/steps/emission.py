@@ -8,10 +8,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
-__all__ = ["Emitted", "digest_of_fields", "emit", "is_in_sink", "uncertain"]
+from boiler_beam.plan.rowpath import RowPath
+from boiler_beam.steps.row import Copy
+
+__all__ = ["Emitted", "digest_of_fields", "emissions", "emit", "is_deleted", "is_in_sink", "uncertain"]
 
 
 class Emitted(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -76,3 +80,44 @@ def uncertain(last: Emitted | None, *, is_refused: bool = False) -> Emitted:
 def is_in_sink(last: Emitted | None, epoch: int) -> bool:
     """Whether a row of this epoch is where that was written last."""
     return last is not None and last.digest is not None and (last.epoch == epoch or not last.is_certain)
+
+
+def is_deleted(last: Emitted) -> bool:
+    """Whether the sink holds nothing there."""
+    return last.digest is None and last.is_certain
+
+
+def emissions(
+    emitted: dict[str, Emitted],
+    paths: RowPath,
+    copies: Sequence[Copy],
+    version: int,
+    epoch: int,
+    now: int | None = None,
+) -> Iterator[tuple[str, Emitted | None, Emitted, bytes | None]]:
+    """The emissions that a row needs: path, what was written last, what is written now, and its fields or None.
+
+    Args:
+        emitted: What was emitted last for each path of the row; it is brought up to date.
+        paths: The view's row paths.
+        copies: The row's copies. Where one is unknown, what the sink holds at its path stays (S6).
+        version: The row's version.
+        epoch: The present one.
+        now: The time in microseconds, or None, as `emit` takes it.
+    """
+    unknown = {path for path, fields, _ in copies if fields is None}
+    for path in unknown - emitted.keys():
+        emitted[path] = uncertain(None)
+    current = {path: fields for path, fields, _ in copies if fields is not None}
+    removed: dict[str, None] = {}
+    for path in [path for path in emitted if path not in current and path not in unknown]:
+        if Copy(path, None).is_mask:  # it stood for copies that were unknown
+            del emitted[path]
+        elif paths.mask_of(path) not in unknown:
+            removed[path] = None
+    for path, fields in (current | removed).items():
+        last = emitted.get(path)
+        new = emit(last, version, fields, epoch, now)
+        if new is not None:
+            emitted[path] = new
+            yield path, last, new, fields

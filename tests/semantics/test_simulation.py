@@ -13,9 +13,9 @@ import pytest
 
 from boiler_beam.errors import InvalidDocument
 from boiler_beam.events import Change
-from boiler_beam.steps import newest
+from boiler_beam.steps import emission, newest
 from boiler_beam.steps.emission import Emitted
-from boiler_beam.steps.keyed import claims, documents, emissions, joins, rows
+from boiler_beam.steps.keyed import claims, documents, joins, rows
 from boiler_beam.steps.keyed.joins import PathCount, PathCountStep, PathJoinStep
 from boiler_beam.steps.keyed.messages import CandidateDelta, MembershipDelta
 from boiler_beam.steps.keyed.row_documents import RowDocuments
@@ -85,7 +85,7 @@ VIOLATIONS: dict[str, tuple[str, list[Any], str, Callable[[Any], Any]]] = {
     "S3: subscribers are dropped": ("forgetting", [PathJoinStep], "empty_since", lambda real: lambda self, cell: self.heads.read(cell).document.empty_since()),
     "S7: what leaves does not raise the version": ("a backfill while no stream is live", [RowStep], "receive", s7),
     "S8: rows do not wait": ("seen", [RowDocuments], "is_waiting", lambda real: property(lambda self: False, lambda self, value: None)),
-    "S9: a sequence restarts below itself": ("forgetting", [emissions, claims], "emit", s9),
+    "S9: a sequence restarts below itself": ("forgetting", [emission, claims], "emit", s9),
     "S10: a path is a path": ("any order", [PathCountStep], "count", s10),
     "S11: the largest has the path": ("any order", [claims], "min", lambda real: max),
     "S16: a touch does nothing": ("a backfill beside the stream", [rows], "uncertain", lambda real: lambda last: last or Emitted(0, 0, None, 0)),

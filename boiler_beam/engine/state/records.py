@@ -9,7 +9,7 @@ import msgspec
 
 from boiler_beam.engine.incremental import IncrementalEngine
 from boiler_beam.engine.rows import ClaimedPath, RowRecord, ViewRows
-from boiler_beam.steps.emission import Emitted
+from boiler_beam.steps.emission import Emitted, is_deleted
 from boiler_beam.steps.newest import DocumentVersions, Known
 
 __all__ = ["Batch", "PathRecord", "StoredDocument", "StoredRow", "decode_batch", "encode_batch", "snapshot"]
@@ -45,20 +45,19 @@ class StoredRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     row_id: str
     version: int
     emitted: dict[str, Emitted]
-    unknown: tuple[str, ...] = ()
     failing: tuple[bytes, ...] = ()
 
     @classmethod
     def of(cls, row_id: str, rows: ViewRows) -> StoredRow:
         """What is known of a row now."""
         one = rows.records[row_id]
-        return cls(row_id, one.version, one.emitted, one.unknown, one.failing)
+        return cls(row_id, one.version, one.emitted, one.failing)
 
     def restore(self, rows: ViewRows) -> None:
         """Brings it into memory."""
         record = rows.records[self.row_id] = RowRecord()
         record.version, record.emitted = self.version, self.emitted
-        record.unknown, record.failing = self.unknown, self.failing
+        record.failing = self.failing
 
 
 class PathRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -147,9 +146,9 @@ def without_deleted(record: Any, horizon: int) -> Any:
         is_old = record.fields == b"null" and record.invalid is None and record.version < horizon
         return None if is_old else record
     if isinstance(record, PathRecord):
-        is_old = record.emitted is None or (record.emitted.digest is None and record.emitted.version < horizon)
+        is_old = record.emitted is None or (is_deleted(record.emitted) and record.emitted.version < horizon)
         return None if is_old and not record.fields else record
-    emitted = {path: one for path, one in record.emitted.items() if one.digest is not None or one.version >= horizon}
-    if not emitted and not record.unknown and record.version < horizon:
+    emitted = {path: one for path, one in record.emitted.items() if not is_deleted(one) or one.version >= horizon}
+    if not emitted and record.version < horizon:
         return None
     return record if len(emitted) == len(record.emitted) else msgspec.structs.replace(record, emitted=emitted)

@@ -13,7 +13,7 @@ How the modules hang together; each imports those of the lines above:
 
     messages  cells                            what is sent; what is kept at a key: a head, and logs
     plan  logs  wire                           the edges of a view; collections as logs; messages as bytes
-    routing  tiers  row_documents  emissions   where messages go; rankings; the documents of rows; what is emitted
+    routing  tiers  row_documents              where messages go; rankings; the documents of rows
     step                                       the base of all steps
     membership  aggregates  rows  claims       the base of the steps of edges; the other steps
     documents                                  the step of documents

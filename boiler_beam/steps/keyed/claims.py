@@ -8,10 +8,10 @@ import msgspec
 
 from boiler_beam.events import Change, Row, Stamp
 from boiler_beam.steps.claims import contested
-from boiler_beam.steps.emission import Emitted, emit, uncertain
+from boiler_beam.steps.emission import Emitted, emit, is_deleted, uncertain
 from boiler_beam.steps.keyed.cells import Cell
-from boiler_beam.steps.keyed.emissions import EPOCH, is_deleted
 from boiler_beam.steps.keyed.messages import Claim, Message, StaleRow
+from boiler_beam.steps.keyed.plan import EPOCH
 from boiler_beam.steps.keyed.routing import Key
 from boiler_beam.steps.keyed.step import Step
 

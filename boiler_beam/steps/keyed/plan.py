@@ -9,7 +9,10 @@ from boiler_beam.plan import Fixed, Plan, PlannedEdge, Reference
 from boiler_beam.steps.distributed import DistributedEdge, WireContribution
 from boiler_beam.steps.keyed.messages import DocumentState, RowDocument
 
-__all__ = ["KeyedEdge", "KeyedView"]
+__all__ = ["EPOCH", "KeyedEdge", "KeyedView"]
+
+EPOCH = 0
+"""A stream on Beam begins a new generation instead of an epoch (S13)."""
 
 
 class KeyedEdge(DistributedEdge):

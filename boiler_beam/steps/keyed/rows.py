@@ -9,9 +9,8 @@ import msgspec
 
 from boiler_beam.events import Change, DeadLetter, Row, Stamp
 from boiler_beam.plan import Group
-from boiler_beam.steps.emission import Emitted, uncertain
+from boiler_beam.steps.emission import Emitted, emissions, is_deleted, uncertain
 from boiler_beam.steps.keyed.cells import Cell
-from boiler_beam.steps.keyed.emissions import emissions, is_deleted
 from boiler_beam.steps.keyed.logs import RowDocumentLog, Sizes
 from boiler_beam.steps.keyed.messages import (
     Claim,
@@ -23,7 +22,7 @@ from boiler_beam.steps.keyed.messages import (
     StaleRow,
     ValueDelta,
 )
-from boiler_beam.steps.keyed.plan import KeyedView
+from boiler_beam.steps.keyed.plan import EPOCH, KeyedView
 from boiler_beam.steps.keyed.routing import Key
 from boiler_beam.steps.keyed.row_documents import RowDocuments
 from boiler_beam.steps.keyed.step import Output, Settings, Step
@@ -156,7 +155,7 @@ class RowStep(Step):
         for path in unknown - head.emitted.keys():
             self.output.leave_unchanged(path)
         paths, now = self.view.view.paths, self.settings.now()
-        for path, new, fields in emissions(head.emitted, paths, copies, head.version, now):
+        for path, _, new, fields in emissions(head.emitted, paths, copies, head.version, EPOCH, now):
             if paths.is_unique:
                 self.output.emit(Row(path, Stamp(self.settings.generation, new.version, new.seq), fields))
             else:

@@ -320,3 +320,12 @@ def test_s10_what_a_function_answered_is_what_is_taken_back(monkeypatch: pytest.
     monkeypatch.setattr(__name__ + ".ANSWERS", iter([0, 7]))
     (fourth,) = engine.take(changes([("guests/3", 4, {"name": "Cy", "nick": "a"})]))
     assert fourth.fields == b'{"total":7}'
+
+
+def test_s6_a_row_that_was_never_known_is_deleted_when_its_root_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row of an earlier generation may be in the sink."""
+    engine = IncrementalEngine(compile_plan([Moody]), lambda letter: None)
+    monkeypatch.setattr(Moody, "is_angry", True)
+    assert not list(engine.take(changes([*GUESTS, ("rooms/1", 2, ROOM)])))
+    (row,) = engine.take(changes([("rooms/1", 3, None)]))
+    assert (row.path, row.fields) == ("moody/1", None)

@@ -11,10 +11,9 @@ from boiler_beam import Ref, aggregate, group, reference, root, view_property
 from boiler_beam.events import Change, DeadLetter, Row
 from boiler_beam.plan import compile_plan
 from boiler_beam.steps.distributed import WireContribution
-from boiler_beam.steps.emission import Emitted, emit, uncertain
+from boiler_beam.steps.emission import Emitted, emissions, emit, is_deleted, uncertain
 from boiler_beam.steps.keyed import KeyedView, Step, steps_of
 from boiler_beam.steps.keyed.documents import DocumentHead, observe
-from boiler_beam.steps.keyed.emissions import emissions, is_deleted
 from boiler_beam.steps.keyed.joins import PathCount
 from boiler_beam.steps.keyed.messages import (
     CandidateDelta,
@@ -239,8 +238,8 @@ def test_s6_s16_what_is_emitted_of_a_row_s_copies() -> None:
     emitted: dict[str, Emitted] = {}
 
     def told(*copies: Copy, version: int) -> list[tuple[str, bytes | None, int]]:
-        found = emissions(emitted, paths, copies, version, None)
-        return [(path, fields, one.version) for path, one, fields in found]
+        found = emissions(emitted, paths, copies, version, epoch=0)
+        return [(path, fields, one.version) for path, _, one, fields in found]
 
     one, other = "nicks/a/about/profile", "nicks/b/about/profile"
     assert told(Copy(one, b"{}"), Copy(other, b"{}"), version=1) == [(one, b"{}", 1), (other, b"{}", 1)]
