@@ -1,6 +1,6 @@
 """The rows of one view over all documents that are known: one big batch into empty indexes.
 
-For backfills, and for whoever asks why a row is as it is, what it costs, or what it would be now.
+For backfills, and for questions: why a row is as it is, what a change costs, what a row would be now.
 """
 
 from __future__ import annotations
@@ -115,10 +115,6 @@ class ComputedView:
     def is_made(self, row_id: str) -> bool:
         """Whether a document makes the row."""
         return row_id in self._rows.records and self._rows.is_made(row_id, self.documents(row_id))
-
-    def key(self, row_id: str) -> object:
-        """The key of a group's row."""
-        return self._rows.records[row_id].key
 
     def documents(self, row_id: str) -> RowDocuments:
         """What a row has over each edge."""

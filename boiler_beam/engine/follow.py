@@ -152,7 +152,7 @@ class StreamEngine:
         state.open(self.engine)
         for versions in self.engine.versions.types:
             versions.horizon = state.facts.get("horizon", 0)
-            versions.tells_again = any(source.is_replay for source in self.bounded)
+            versions.reports_again = any(source.is_replay for source in self.bounded)
         if not was_new:
             state.facts["documents"] = self.engine.number_of_documents
         self.generations.begin()

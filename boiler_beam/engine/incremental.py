@@ -48,7 +48,7 @@ class ViewEngine:
         self.planned, self.view, self.types, self.refuse = planned, planned.view, types, refuse
         self.rows = ViewRows(planned, refuse)
         self.is_held_back = False
-        self._tells = True
+        self._reports = True
         self._build(lambda edge: True)
 
     def _build(self, is_followed: Callable[[PlannedEdge], bool]) -> None:
@@ -57,7 +57,7 @@ class ViewEngine:
         self.rows.lookup = RowLookup(self.planned, self.joins, collection)
 
     def _raised(self, planned: PlannedEdge, path: str, error: FunctionRaised) -> None:
-        if self._tells:
+        if self._reports:
             change = self.types[planned.edge.family].change_of(path)
             self.refuse(dead_letter_of("down", error.code, f"{self.view.name}: {error}", change))
 
@@ -74,18 +74,18 @@ class ViewEngine:
         if self.is_held_back:
             self.rows.dirty.clear()
 
-    def build(self, *, tells: bool = True, is_last: bool = False) -> None:
+    def build(self, *, reports: bool = True, is_last: bool = False) -> None:
         """Joins all documents that are there, into empty indexes; no row gets dirty by it.
 
         Args:
-            tells: Whether users' functions that raise are dead letters: not where they were told before.
+            reports: Whether users' functions that raise are dead letters: not where they were reported before.
             is_last: Whether no change comes after: then documents that rows can look up are not joined.
         """
         followed = {planned: not is_last or self._depends(planned) for planned in self.planned.edges}
         for record in self.rows.records.values():
             record.forget_documents()
         self._build(followed.__getitem__)
-        self._tells = tells
+        self._reports = reports
         if is_last:
             for join in self.joins:
                 join.keep_everything()
@@ -97,7 +97,7 @@ class ViewEngine:
         ]
         for join in self.joins:
             (join.run if followed[join.planned] else join.look_up)(deltas[join.edge.family])
-        self._tells = True
+        self._reports = True
         self.rows.dirty.clear()
 
 
@@ -164,4 +164,4 @@ class IncrementalEngine:
         for documents in self.versions.types:
             documents.undo_batch()
         for view in self.views:
-            view.build(tells=False)
+            view.build(reports=False)

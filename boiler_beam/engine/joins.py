@@ -51,7 +51,7 @@ class Subscription(NamedTuple):
 
 
 def _ignore(error: FunctionRaised) -> None:
-    """What an old version raised was told when it was current."""
+    """What an old version raised was reported when it was current."""
 
 
 class EdgeJoin:
@@ -166,7 +166,7 @@ class EdgeJoin:
 
     def apply(
         self, row_id: str, path: str, before: Contribution | None, after: Contribution | None, version: int
-    ) -> RowRecord:
+    ) -> None:
         """A row had a document in one state, and has it in another one; what depends on that follows."""
         rows = self.rows
         record = rows.records.get(row_id)
@@ -189,7 +189,6 @@ class EdgeJoin:
             for child in self.keyed_by_path:
                 key = child.edge.path if isinstance(child.edge, Fixed) else path
                 child.subscribe(key, row_id, weight, version)
-        return record
 
     def _aggregate(self, record: RowRecord, path: str, before: Contribution | None, after: Contribution | None) -> None:
         for place, index in enumerate(self._aggregates):

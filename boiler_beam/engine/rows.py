@@ -99,10 +99,10 @@ class ViewRows:
         self._folds = [aggregate.fold for aggregate in self.view.aggregates]
 
     def end_batch(self) -> None:
-        """What changed so far is known to whoever keeps it."""
+        """What changed so far was committed."""
         self.changed, self.changed_paths = {}, {}
 
-    # What joins tell --------------------------------------------------------------------------------------------------
+    # From the joins ---------------------------------------------------------------------------------------------------
 
     def create(self, row_id: str) -> RowRecord:
         """A row that was not known."""
@@ -128,7 +128,7 @@ class ViewRows:
             found = known[index] = accumulator_of(self._folds[index])
         return found
 
-    # What the sink tells ----------------------------------------------------------------------------------------------
+    # From the sink ----------------------------------------------------------------------------------------------------
 
     def touch(self, path: str, read_time: int, *, is_held_back: bool) -> None:
         """A backfill found another row at a path, or one that should not be (S16): it is written, not older than that.
@@ -236,7 +236,7 @@ class ViewRows:
             documents = self.documents(row_id)
             copies = self.copies(row_id, documents, letters.append)
             if letters or record.failing:
-                self._tell(row_id, record, letters)
+                self._report(row_id, record, letters)
             if not copies and not self.is_made(row_id, documents):
                 record.key = record.accumulators = None  # what was added was taken back
             record.read = EVERYTHING if None in [copy.fields for copy in copies] else documents.read
@@ -253,8 +253,8 @@ class ViewRows:
             path, version = self._contested.popitem()
             yield from self._settled(path, version)
 
-    def _tell(self, row_id: str, record: RowRecord, letters: Sequence[DeadLetter]) -> None:
-        """Tells what was not told when the row was rendered last."""
+    def _report(self, row_id: str, record: RowRecord, letters: Sequence[DeadLetter]) -> None:
+        """Reports the dead letters that the last rendering of the row did not have."""
         digests = tuple(map(digest_of, letters))
         for letter, which in zip(letters, digests, strict=True):
             if which not in record.failing:

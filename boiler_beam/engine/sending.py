@@ -18,7 +18,7 @@ class Sender:
     """Sends what was committed.
 
     Args:
-        engine: Is told of the rows that the sink refuses.
+        engine: Takes back the rows that the sink refuses.
         state: Has the outbox.
         writer: The sink's open stream.
         dead_letters: Where unusable inputs go; None: nowhere.

@@ -109,7 +109,7 @@ class Transactions:
         try:
             self.engine.observe(changes)
             return
-        except Exception as error:  # a bug of ours: users' functions are told where they are called
+        except Exception as error:  # a bug of ours: users' functions are reported where they are called
             self.engine.undo_batch()
             del self.letters[number:]
             if len(changes) == 1:

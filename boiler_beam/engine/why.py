@@ -63,8 +63,8 @@ class _Asked:
         self.planned, self.view = planned, planned.view
         self.raised: list[DeadLetter] = []
         self.computed = ComputedView(planned, versions, self.raised.append)
-        self.told: list[tuple[str, Copy]] = []
-        self.untold: list[list[str]] = []
+        self.known: list[tuple[str, Copy]] = []
+        self.unknown: list[list[str]] = []
         self.elsewhere: list[str] = []
 
     def answer(self) -> Why:
@@ -74,15 +74,15 @@ class _Asked:
                 makers += 1
                 self._look_at(row_id)
         lines = [f"{self.row_path} of {self.view.name}"]
-        for row_id, copy in sorted(self.told)[:1]:  # the smallest id has a contested path
+        for row_id, copy in sorted(self.known)[:1]:  # the smallest id has a contested path
             lines += [*self._edges(row_id), f"row: {(copy.fields or b'').decode()}", *self._rivals()]
             return Why(tuple(lines), True)
-        lines += [line for some in self.untold[:_MOST] for line in some]
-        if len(self.untold) > _MOST:
-            lines.append(f"and {len(self.untold) - _MOST:,} more rows that can't be told may lie there")
+        lines += [line for some in self.unknown[:_MOST] for line in some]
+        if len(self.unknown) > _MOST:
+            lines.append(f"and {len(self.unknown) - _MOST:,} more rows that can't be told may lie there")
         if not makers:
             lines.append(f"no row: {self._nothing_makes_it()}")
-        elif not self.untold:
+        elif not self.unknown:
             where = _some(self.elsewhere, ", ") or "no path"
             lines.append(f"no row: paths() gives {where}, and not this one")
         return Why(tuple(lines), False)
@@ -94,19 +94,19 @@ class _Asked:
         letters = self.raised[begin:]
         copy = next((one for one in copies if one.path == self.row_path), None)
         if copy is not None and copy.fields is not None:
-            self.told.append((row_id, copy))
+            self.known.append((row_id, copy))
         elif copy is not None or any(one.is_mask for one in copies):
-            self.untold.append([*self._edges(row_id), _NOT_TOLD, *self._refused(row_id), *map(_letter, letters)])
+            self.unknown.append([*self._edges(row_id), _NOT_TOLD, *self._refused(row_id), *map(_letter, letters)])
         elif copies:
             self.elsewhere += [one.path for one in copies]
         elif not self.computed.is_made(row_id):
-            self.untold.append([_NOT_TOLD, *self._refused(row_id)])
+            self.unknown.append([_NOT_TOLD, *self._refused(row_id)])
         elif letters or self.view.paths.is_unique:
             reason = "what paths() gives makes no path" if letters else self._reason(self.computed.unmade(row_id))
-            self.untold.append([*self._edges(row_id), f"no row: {reason}", *map(_letter, letters)])
+            self.unknown.append([*self._edges(row_id), f"no row: {reason}", *map(_letter, letters)])
 
     def _rivals(self) -> Iterator[str]:
-        _, *others = sorted(row_id for row_id, _ in self.told)
+        _, *others = sorted(row_id for row_id, _ in self.known)
         for row_id in others:
             yield f"{row_id!r} wants this path, too: the smallest id has it, the other is a dead letter contested_path"
 
@@ -166,7 +166,7 @@ class _Asked:
         return nobody + (f"; it can't be told of {_some(keyless, '; ')}" if keyless else "")
 
     def _refused(self, row_id: str) -> Iterator[str]:
-        """The inputs that keep a row from being told."""
+        """The refused inputs that a row needs."""
         tainted_by = self.computed.tainted_by(row_id)
         for letter in self.letters:
             if letter.stage != "render" and letter.path in tainted_by:

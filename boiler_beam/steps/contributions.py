@@ -110,7 +110,7 @@ def _may_raise(edge: Edge, children: Sequence[Reference], aggregates: Sequence[A
 
 
 def _tried(function: Callable[[Any, Any], T], what: Any, absent: T) -> Ask[T]:
-    """A function of a document that gives `absent`, and tells why, where it raises."""
+    """A function of a document that gives `absent`, and reports why, where it raises."""
 
     def ask(document: DomainModel, refuse: Refuse) -> T:
         try:

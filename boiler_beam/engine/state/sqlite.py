@@ -172,7 +172,7 @@ class SqliteState(State):
                 row.restore(view.rows)
             for path in paths.get(key, {}).values():
                 path.restore(view.rows)
-            view.build(tells=view.view.name in self.changed_views)
+            view.build(reports=view.view.name in self.changed_views)
         with self._transaction() as database:
             patterns = [(pattern,) for pattern in plan.collections]
             database.executemany("INSERT OR IGNORE INTO collections (pattern) VALUES (?)", patterns)
