@@ -362,10 +362,10 @@ def test_pubsub_on_prism(application: Application, pubsub_emulator: str, project
     given = ("--source", database, "--source", channel.source, "--sink", database, "--allowed_lateness_seconds", "0.5")
     process = start(tmp_path, *given, "--runner", "PrismRunner", f"--prism_location={prism()}")
     try:
-        wait_for_right(application, 90)
+        wait_for_right(application, 180)
         one_by_one(application, moves(20, seed=9))
         channel.publish(document_message(change) for change in application.history[known:])
-        wait_for_right(application, 90)
+        wait_for_right(application, 180)
         known, path = len(application.history), min(application.rows("cards"))
         application.write([(path, {"label": "somebody wrote this"}), ("cards/nobody", {"label": "and this"})])
         del application.history[known:]
@@ -378,5 +378,6 @@ def test_pubsub_on_prism(application: Application, pubsub_emulator: str, project
         _, err = process.communicate(timeout=60)
     finally:
         process.kill()
+        process.communicate()
         channel.close()
     assert process.returncode == 0, err

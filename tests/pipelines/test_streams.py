@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import resource
 import signal
 import sqlite3
 import subprocess
@@ -59,15 +58,20 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return programs.run([*MAIN, *arguments], folder, environment())
 
 
+LIMITED = """
+import os, resource, signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2)
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+"""Limits a program before it starts. Not `preexec_fn`, which forks this process, and gRPC may have threads here."""
+
+
 def run_within(folder: Path, limit_bytes: int, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Where no file may be larger."""
-
-    def limit() -> None:
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
-
+    limited = [sys.executable, "-c", LIMITED, str(limit_bytes)]
     return subprocess.run(
-        [*MAIN, *arguments], cwd=folder, env=environment(), capture_output=True, text=True, check=False, timeout=120, preexec_fn=limit
+        [*limited, *MAIN, *arguments], cwd=folder, env=environment(), capture_output=True, text=True, check=False, timeout=120
     )  # fmt: skip
 
 

@@ -73,7 +73,9 @@ def rows(executor: str, plan: Plan, table: list[Event]) -> dict[str, Any]:
     return {path: json.loads(fields) for path, fields in found.items()}
 
 
-everywhere = pytest.mark.parametrize("executor", EVERYWHERE)
+everywhere = pytest.mark.parametrize(
+    "executor", [pytest.param(name, marks=[pytest.mark.beam] if "beam" in name else []) for name in EVERYWHERE]
+)
 NAN = {"doubleValue": "NaN"}
 TWINS: list[tuple[str, list[Any]]] = [
     # what a match's score was, and then what it became, which looks alike; beside one that stays
