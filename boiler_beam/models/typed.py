@@ -1,4 +1,4 @@
-r"""Fields of references and times: decoded by msgspec as they are stored, then made what models hold, a field at a time.
+r"""Fields of references and times: decoded as they are stored, then made what models hold, a whole field at a time.
 
 msgspec has no type for them. It could call a function for each value; that would take several times as long as the rest
 of the document.

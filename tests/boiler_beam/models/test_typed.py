@@ -26,7 +26,7 @@ class Message(bb.DomainModel, collection="messages"):
     seen_by: list[Ref[Person]] = bb.field(default_factory=list)
     reactions: dict[str, Ref[Person]] = bb.field(default_factory=dict)
     edits: list[datetime] | None = None
-    owner: Ref[Person] = Ref("people/nobody")  # noqa: RUF009
+    owner: Ref[Person] = Ref("people/nobody")
 
 
 NOON = {"timestampValue": "2026-01-01T12:00:00Z"}
