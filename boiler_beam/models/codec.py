@@ -5,8 +5,9 @@ from __future__ import annotations
 import datetime
 import enum
 import functools
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+import operator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -338,9 +339,36 @@ class FamilyCodec:
 # Writing --------------------------------------------------------------------------------------------------------------
 
 
+_Row = tuple[str, str, Callable[[Any], Any] | None]
+"""Of a field: its attribute, its stored name, and `encode=` or None."""
+
+
+class _Stored(NamedTuple):
+    """How the fields of a class are stored.
+
+    Attributes:
+        case: Of the names in structs that they contain.
+        names: The stored names.
+        encodes: `encode=` of each field, or None; empty where no field has any.
+        read: Returns the attributes of an instance, in this order.
+    """
+
+    case: str
+    names: tuple[str, ...]
+    encodes: tuple[Callable[[Any], Any] | None, ...]
+    read: Callable[[Any], tuple[Any, ...]]
+
+    @classmethod
+    def of(cls, case: str, rows: Sequence[_Row]) -> _Stored:
+        """Makes it of the fields of a class."""
+        keys, names, encodes = zip(*rows, strict=True) if rows else ((), (), ())
+        read = operator.attrgetter(*keys) if len(keys) > 1 else lambda value: tuple(getattr(value, key) for key in keys)
+        return cls(case, names, encodes if any(encodes) else (), read)
+
+
 @functools.lru_cache(maxsize=4096)
-def _written(model: type[msgspec.Struct], case: str) -> tuple[str, tuple[tuple[str, str, Any], ...]]:
-    """Returns the case of a class's names, and for each field the attribute, stored name and `encode=` or None."""
+def _rows(model: type[msgspec.Struct], case: str) -> tuple[str, tuple[_Row, ...]]:
+    """The case of a class's names, and its fields."""
     options = options_of(model)
     is_document = issubclass(model, DomainModel)
     if is_document:
@@ -355,6 +383,14 @@ def _written(model: type[msgspec.Struct], case: str) -> tuple[str, tuple[tuple[s
     return case, tuple(rows)
 
 
+@functools.lru_cache(maxsize=4096)
+def _stored(model: type[msgspec.Struct], case: str) -> _Stored:
+    return _Stored.of(*_rows(model, case))
+
+
+_AS_THEY_ARE = frozenset({str, bool, type(None)})
+
+
 def wire_of(value: Any, case: str = "camel") -> Any:
     """Returns the JSON form of a value that may contain structs, models and Enums, with names in `case`.
 
@@ -362,7 +398,7 @@ def wire_of(value: Any, case: str = "camel") -> Any:
         TypeError, ValueError: Firestore has no type for something in it.
     """
     kind: Any = type(value)
-    if kind is str or kind is bool or value is None:
+    if kind in _AS_THEY_ARE:
         return value
     if kind is int or kind is float:
         return to_wire(value)
@@ -371,11 +407,11 @@ def wire_of(value: Any, case: str = "camel") -> Any:
     if kind is dict:
         return to_wire_map(value, lambda item: wire_of(item, case))
     if isinstance(value, msgspec.Struct) and kind is not GeoPoint:
-        return _wire_of_fields(value, *_written(kind, case))
+        return _wire_of_fields(value, _stored(kind, case))
     if kind is Narrowed:
         model, known = known_fields(value)
-        case, rows = _written(model, case)
-        return _wire_of_fields(value, case, [row for row in rows if row[0] in known])
+        case, rows = _rows(model, case)
+        return _wire_of_fields(value, _Stored.of(case, [row for row in rows if row[0] in known]))
     if isinstance(value, enum.Enum):
         return to_wire(value.value)
     return to_wire(value)
@@ -383,19 +419,18 @@ def wire_of(value: Any, case: str = "camel") -> Any:
 
 def wire_of_document(document: DomainModel) -> dict[str, Any]:
     """Returns the JSON form of a document's fields; the outermost object is always the map of fields."""
-    return _fields_of(document, *_written(type(document), "camel"))
+    return _fields_of(document, _stored(type(document), "camel"))
 
 
-def _wire_of_fields(value: Any, case: str, rows: Iterable[tuple[str, str, Any]]) -> Any:
+def _wire_of_fields(value: Any, stored: _Stored) -> Any:
     """Returns the map as which a struct or model is stored."""
-    fields = _fields_of(value, case, rows)
+    fields = _fields_of(value, stored)
     return fields if len(fields) != 1 else to_wire_map(fields, lambda item: item)
 
 
-def _fields_of(value: Any, case: str, rows: Iterable[tuple[str, str, Any]]) -> dict[str, Any]:
-    fields = {}
-    for key, stored, encode in rows:
-        item = getattr(value, key) if encode is None else encode(getattr(value, key))
-        kind = type(item)
-        fields[stored] = item if kind is str or kind is bool else wire_of(item, case)
-    return fields
+def _fields_of(value: Any, stored: _Stored) -> dict[str, Any]:
+    case, items = stored.case, stored.read(value)
+    if stored.encodes:
+        items = tuple([item if to is None else to(item) for to, item in zip(stored.encodes, items, strict=True)])
+    found = zip(stored.names, items, strict=True)
+    return {name: item if type(item) in _AS_THEY_ARE else wire_of(item, case) for name, item in found}

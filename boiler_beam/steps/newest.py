@@ -234,15 +234,15 @@ class DocumentVersions:
         old = self.documents.get(path)
         current = old.version if old is not None else self.deleted.get(path, -1)
         # Most versions are plainly newer, and valid: what `judge` would say of them is said here, in half the time.
-        if version > current and path not in self.invalid and (current >= 0 or version >= self.horizon):
-            if old is None or bytes(change.fields) not in (NULL, bytes(self.fields[path])):
-                try:
-                    document = self.codec.decode(path, version, change.fields)
-                except InvalidDocument:
-                    pass  # or a deletion: `judge` says what becomes of it
-                else:
-                    self._replace(change, old, document)
-                    return
+        is_newer = version > current and path not in self.invalid and (current >= 0 or version >= self.horizon)
+        if is_newer and (old is None or bytes(change.fields) not in (NULL, bytes(self.fields[path]))):
+            try:
+                document = self.codec.decode(path, version, change.fields)
+            except InvalidDocument:
+                pass  # or a deletion: `judge` says what becomes of it
+            else:
+                self._replace(change, old, document)
+                return
         self._judge(change, old)
 
     def _judge(self, change: Change, old: DomainModel | None) -> None:
