@@ -25,7 +25,7 @@ from boiler_beam.engine.failures import nothing_made
 from boiler_beam.engine.report import StreamReport
 from boiler_beam.engine.write import Prune, refusal_to_prune
 from boiler_beam.errors import UsageError
-from boiler_beam.events import Row, Stamp
+from boiler_beam.events import EncodedRow, Stamp
 from boiler_beam.plan import Plan, refuse_main
 from boiler_beam.steps.keyed.wire import decode_letter
 from pipelines.beam import LOCAL_RUNNERS, THIS_MACHINE, pipeline_on, plain_errors, workers_are_elsewhere
@@ -311,6 +311,6 @@ def _prune(
                 report.refusals.append(f"{view.name}: {refusal}")
             elif prune != "none" and going:
                 stamp = Stamp(generation, counts["newest"], 0)
-                writer.write([(view.target, Row(path, stamp, None)) for path in going])
+                writer.write([(view.target, EncodedRow(path, stamp, None)) for path in going])
                 report.deleted[view.name] += len(going)
                 report.rows[view.name] -= len(going)

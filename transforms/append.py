@@ -14,7 +14,7 @@ from apache_beam.metrics import Metrics
 from apache_beam.transforms.userstate import ReadModifyWriteStateSpec
 
 from boiler_beam.connectors import open_sink
-from boiler_beam.events import DeadLetter, Row
+from boiler_beam.events import DeadLetter, EncodedRow
 from boiler_beam.plan import PlanName, load_plan
 from boiler_beam.steps.keyed.wire import decode_letter, decode_row
 from transforms.dead_letters import worker_dead_letters
@@ -119,7 +119,7 @@ class _Append(beam.DoFn):  # type: ignore[misc]
                 place.write(letter)
 
 
-def count_rows(rows: Sequence[tuple[str, Row]], refused: Sequence[DeadLetter]) -> None:
+def count_rows(rows: Sequence[tuple[str, EncodedRow]], refused: Sequence[DeadLetter]) -> None:
     """Counts written, deleted and refused rows of each view; refused rows are dead letters."""
     paths, views = {letter.path for letter in refused}, {row.path: view for view, row in rows}
     for view, row in rows:

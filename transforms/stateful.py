@@ -19,7 +19,7 @@ from apache_beam.transforms.timeutil import TimeDomain
 from apache_beam.transforms.userstate import BagStateSpec, ReadModifyWriteStateSpec, TimerSpec, on_timer
 from apache_beam.utils.timestamp import Timestamp
 
-from boiler_beam.events import DeadLetter, Row
+from boiler_beam.events import DeadLetter, EncodedRow
 from boiler_beam.plan import PlanName, load_plan
 from boiler_beam.steps.keyed import KeyedView, Settings, Step, steps_of
 from boiler_beam.steps.keyed.messages import Message
@@ -97,7 +97,7 @@ class BeamOutput:
         label, key = address(self.view, message)
         self._waiting.append(pvalue.TaggedOutput(label, (key.encode(), encode(message))))
 
-    def emit(self, row: Row, /) -> None:
+    def emit(self, row: EncodedRow, /) -> None:
         """A row to the sink."""
         self._waiting.append(pvalue.TaggedOutput(ROWS, (path_bytes(row.path), encode_row(self.view.view.name, row))))
 

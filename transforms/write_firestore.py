@@ -13,7 +13,7 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
 from boiler_beam.connectors.firestore.options import WriteOptions
-from boiler_beam.events import Row
+from boiler_beam.events import EncodedRow
 from boiler_beam.steps.keyed.wire import decode_row, encode_letter
 from transforms.append import count_rows
 from transforms.write import NAMESPACE
@@ -64,7 +64,7 @@ class _Write(beam.DoFn):  # type: ignore[misc]
 
     def start_bundle(self) -> None:
         """Starts with no rows."""
-        self.rows: list[tuple[str, Row]] = []
+        self.rows: list[tuple[str, EncodedRow]] = []
         self.size = 0
 
     def process(self, element: tuple[bytes, bytes]) -> Iterator[bytes]:

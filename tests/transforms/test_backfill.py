@@ -27,7 +27,7 @@ from boiler_beam.connectors import (  # noqa: E402
 from boiler_beam.connectors.sqlite import SqliteSink  # noqa: E402
 from boiler_beam.engine import backfill  # noqa: E402
 from boiler_beam.engine.memory import MemorySink  # noqa: E402
-from boiler_beam.events import Change, DeadLetter, Row, Stamp, View  # noqa: E402
+from boiler_beam.events import Change, DeadLetter, EncodedRow, Stamp, View  # noqa: E402
 from boiler_beam.plan import PlanName, load_plan  # noqa: E402
 from boiler_beam.steps.hash_join.messages import decode_pack, partition_of  # noqa: E402
 from pipelines.beam import run_backfill  # noqa: E402
@@ -65,7 +65,7 @@ class Asking(SqliteSink):
 
 
 class _Asking(BackfillWriter):
-    def write(self, view: View, row: Row) -> None:
+    def write(self, view: View, row: EncodedRow) -> None:
         self.touched += 1
 
     def delete(self, view: View, path: str, stamp: Stamp) -> None:

@@ -16,7 +16,7 @@ from apache_beam.testing.util import assert_that  # noqa: E402
 
 from boiler_beam.connectors.firestore.client import Client  # noqa: E402
 from boiler_beam.connectors.firestore.options import WriteOptions  # noqa: E402
-from boiler_beam.events import Row  # noqa: E402
+from boiler_beam.events import EncodedRow  # noqa: E402
 from boiler_beam.steps.keyed.wire import decode_letter, encode_row  # noqa: E402
 from tests.helpers.firestore_rows import row, rows, tombstones  # noqa: E402
 from transforms import WriteToFirestore  # noqa: E402
@@ -31,7 +31,9 @@ def _client(firestore_emulator: str, project: str) -> Iterator[Client]:
     client.close()
 
 
-def written(project: str, some: list[Row], letters: list[str], options: WriteOptions = UNPACED) -> dict[str, int]:
+def written(
+    project: str, some: list[EncodedRow], letters: list[str], options: WriteOptions = UNPACED
+) -> dict[str, int]:
     """Writes rows by a pipeline; gives its counters."""
 
     def check(found: Any) -> None:
