@@ -27,7 +27,7 @@ class Change(msgspec.Struct, frozen=True, gc=False):
         version: Its update time in microseconds since the epoch. A deletion has the version that it deleted, or a later
             one.
         fields: Its fields as JSON bytes (see `boiler_beam.values`); `null` for a deletion. They may be given as a dict
-            of Python values, as JSON bytes, or as None for a deletion.
+            of Python values, as JSON bytes, or as None for a deletion. Changes are equal if their bytes are.
         event_time: The time of a deletion in microseconds since the epoch; 0 if it is unknown, and for documents. It
             comes from another clock, so it never orders versions; it only raises the stamps of rows (S1).
     """
@@ -62,6 +62,19 @@ class Change(msgspec.Struct, frozen=True, gc=False):
     def decode(self) -> dict[str, Any] | None:
         """Returns the fields as Python values; None for a deletion."""
         return None if self.is_deleted else decode_fields(self.fields)
+
+    def __eq__(self, other: object) -> bool:  # msgspec.Raw compares by identity
+        return isinstance(other, Change) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def _key(self) -> tuple[str, int, bytes, int]:
+        return self.path, self.version, bytes(self.fields), self.event_time
+
+    def __repr__(self) -> str:
+        event_time = f", event_time={self.event_time}" if self.event_time else ""
+        return f"Change({self.path!r}, {self.version}, {bytes(self.fields)!r}{event_time})"
 
 
 def _json(kind: str, path: str, fields: object) -> bytes | None:
