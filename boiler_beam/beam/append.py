@@ -46,7 +46,21 @@ class Outlet:
 
 
 class AppendRows(beam.PTransform):  # type: ignore[misc]
-    """Appends rows, bundle by bundle, with one writer: all rows have one key.
+    """Appends the rows of a stream to any sink of the command line, with one writer: all rows have one key.
+
+    >>> import tempfile
+    >>> from boiler_beam.beam import ComputeRows, ReadChanges
+    >>> from boiler_beam.connectors import open_source
+    >>> from boiler_beam.samples.meeting import MeetingSession
+    >>> views = PlanName(("boiler_beam.samples.meeting:MeetingSession",))
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> outlet = Outlet(f"jsonl:{folder.name}/rows", f"jsonl:{folder.name}/dead_letters")
+    >>> with beam.Pipeline(runner="FnApiRunner") as pipeline:
+    ...     read = pipeline | ReadChanges(("sample:", split) for split in open_source("sample:").splits())
+    ...     _ = read | ComputeRows(MeetingSession, mode="stream") | AppendRows(views, outlet)
+    >>> sorted(row.path for row in open_sink(outlet.sink).standing(load_plan(views).views[0].target))
+    ['meeting_sessions/m1', 'meeting_sessions/m2', 'meeting_sessions/m3', 'meeting_sessions/m4']
+    >>> folder.cleanup()
 
     Args:
         views: The plan of the views.

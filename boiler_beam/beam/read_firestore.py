@@ -22,8 +22,10 @@ __all__ = ["ReadFromFirestore", "address_of"]
 class ReadFromFirestore(beam.PTransform):  # type: ignore[misc]
     """Reads documents as of one time, in parts that workers share.
 
-        changes = pipeline | ReadFromFirestore("my-project", MeetingSession)
-        users = pipeline | ReadFromFirestore("my-project", collections=["users"], select=["firstName"])
+        with beam.Pipeline() as pipeline:
+            changes = pipeline | ReadFromFirestore("my-project", MeetingSession)
+            users = pipeline | "Names" >> ReadFromFirestore("my-project", collections=["users"], select=["firstName"])
+            users | beam.Map(lambda change: print(change.path, change.decode()))
 
     A part whose connection breaks is resumed; one whose worker dies is read again. There are no dead letters, because
     every document in Firestore can be decoded. The metric `boiler_beam/reads` counts the billed reads.
@@ -64,8 +66,8 @@ class ReadFromFirestore(beam.PTransform):  # type: ignore[misc]
         self.uri = f"firestore:{address_of(project, database)}"
         read = list(collections)
         if views or not read:
-            name = plan_name("ReadFromFirestore", views, Database(project.partition("/")[0]))
-            read += load_plan(name).collections
+            fix = "pass a view model, or collections=['users']"
+            read += load_plan(plan_name("ReadFromFirestore", views, Database(), fix)).collections
         self.read = (tuple(dict.fromkeys(read)), tuple(select), tuple(where), read_time)
         _opened(self.uri, *self.read).queries()  # reports mistakes before anything runs
 

@@ -47,8 +47,10 @@ class DecodeChanges(beam.PTransform):  # type: ignore[misc]
 class ReadChangesFromPubSub(beam.PTransform):  # type: ignore[misc]
     """Reads messages from a subscription, without an end, and decodes them; with arguments as of `ReadFromPubSub`.
 
-        changes = pipeline | ReadChangesFromPubSub("projects/my-project/subscriptions/views")
-        computed = changes | ComputeRows(MeetingSession)
+        with beam.Pipeline(options=PipelineOptions(["--streaming", "--runner=DataflowRunner"])) as pipeline:
+            changes = pipeline | ReadChangesFromPubSub("projects/my-project/subscriptions/views")
+            computed = changes | ComputeRows(MeetingSession)
+            computed.rows | WriteToFirestore("my-project")
 
     Args:
         subscription: `projects/P/subscriptions/S`.

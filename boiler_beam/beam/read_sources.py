@@ -16,8 +16,12 @@ __all__ = ["ReadChanges"]
 class ReadChanges(beam.PTransform):  # type: ignore[misc]
     """Reads parts of bounded sources in parallel.
 
-        source = open_source("file:documents.jsonl")
-        changes = pipeline | ReadChanges((source.uri, split) for split in source.splits())
+    >>> from boiler_beam.beam import ReadChanges
+    >>> source = open_source("sample:")
+    >>> with beam.Pipeline(runner="FnApiRunner") as pipeline:
+    ...     read = pipeline | ReadChanges((source.uri, split) for split in source.splits())
+    ...     _ = read.changes | beam.combiners.Count.Globally() | beam.Map(print)
+    24
 
     Args:
         splits: URI and split of each part, as `boiler_beam.connectors.Source.splits` names them.

@@ -15,13 +15,16 @@ ViewLike = type[ViewModel] | str
 """A view: its class, or `"module:Class"`."""
 
 
-def plan_name(transform: str, views: Sequence[ViewLike], database: Database) -> PlanName:
+def plan_name(
+    transform: str, views: Sequence[ViewLike], database: Database, fix: str = "pass a view model"
+) -> PlanName:
     """Returns the name by which workers make the plan of some views.
 
     Args:
         transform: The name of the transform, for messages.
         views: The views.
         database: The database of their documents.
+        fix: What messages say to do.
 
     Raises:
         UsageError: There are none, one is no view, or workers can't import it.
@@ -34,11 +37,9 @@ def plan_name(transform: str, views: Sequence[ViewLike], database: Database) -> 
         elif isinstance(view, str) and all(view.partition(":")):
             names.append(view)
         else:
-            raise UsageError(
-                f"{transform}: expected views as classes or as 'module:Class', got {view!r}; fix: pass a view model"
-            )
+            raise UsageError(f"{transform}: expected views as classes or as 'module:Class', got {view!r}; fix: {fix}")
     if not names:
-        raise UsageError(f"{transform}: expected at least one view, got none; fix: pass a view model")
+        raise UsageError(f"{transform}: expected at least one view, got none; fix: {fix}")
     name = PlanName(tuple(names), database)
     refuse_main(load_plan(name))
     return name

@@ -31,8 +31,10 @@ class WriteToFirestore(beam.PTransform):  # type: ignore[misc]
 
     A bundle ends when its rows are durable:
 
-        written = computed.rows | WriteToFirestore("my-project")
-        written.dead_letters | beam.Map(print)
+        with beam.Pipeline() as pipeline:
+            rows = pipeline | beam.Create([Row("Greeting", "greetings/hello", 1, 7, 7, {"text": "Hello"})])
+            written = rows | WriteToFirestore("my-project")
+            written.dead_letters | beam.Map(print)
 
     A row with `fields` None is deleted. Rows that were not computed are not deleted: only a backfill by the command
     line or `boiler_beam.backfill` prunes.
