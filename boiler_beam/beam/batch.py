@@ -78,20 +78,20 @@ def _plan(views: PlanName) -> HashJoinPlan:
     return HashJoinPlan(load_plan(views))
 
 
-class Backfill(beam.PTransform):  # type: ignore[misc]
+@dataclass(frozen=True)
+class Backfill:
     """Computes the rows of some views from the newest versions of all documents.
 
-    Args:
+    Attributes:
         views: The plan of the views, importable on the workers.
         batch: How they are computed.
     """
 
-    def __init__(self, views: PlanName, batch: Batch) -> None:
-        super().__init__()
-        self.views, self.batch = views, batch
+    views: PlanName
+    batch: Batch
 
-    def expand(self, given: Changes) -> ComputedRows:
-        """Applies it to changes and dead letters of their sources."""
+    def compute(self, given: Changes) -> ComputedRows:
+        """Adds the stages to a pipeline, behind changes and the dead letters of their sources."""
         partitions = 1 if self.batch.in_memory else self.batch.partitions
         packed = [given.changes | "Pack" >> packing(_Pack(self.views, partitions), (OBSERVED, WRITE), Change)]
         letters = []

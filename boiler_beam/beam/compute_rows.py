@@ -14,7 +14,7 @@ from apache_beam.transforms.window import GlobalWindows
 from boiler_beam.beam.batch import Backfill, Batch
 from boiler_beam.beam.elements import Changes, ComputedRows
 from boiler_beam.beam.stateful import Behavior
-from boiler_beam.beam.stream import FollowViews
+from boiler_beam.beam.stream import follow_views
 from boiler_beam.beam.views import ViewLike, plan_name
 from boiler_beam.errors import UsageError
 from boiler_beam.plan import load_plan
@@ -103,13 +103,13 @@ class ComputeRows(beam.PTransform):  # type: ignore[misc]
     ) -> None:
         super().__init__()
         self.views = plan_name("ComputeRows", views, Database(project, database))
-        for name, value, known in (
+        for name, choice, choices in (
             ("mode", mode, ("auto", "backfill", "stream")),
             ("consistency", consistency, ("eventual", "commit")),
         ):
-            if value not in known:
+            if choice not in choices:
                 raise UsageError(
-                    f"ComputeRows: expected {name} to be one of {', '.join(known)}, got {value!r}; fix: choose one"
+                    f"ComputeRows: expected {name} to be one of {', '.join(choices)}, got {choice!r}; fix: choose one"
                 )
         self.mode = mode
         names = [view.name for view in load_plan(self.views).views]
@@ -136,8 +136,8 @@ class ComputeRows(beam.PTransform):  # type: ignore[misc]
         given = Changes(**{name: _in_global_window(name, one) for name, one in collections.items()})
         if self._is_stream(given.changes.pipeline, is_unbounded=is_unbounded):
             behaviors = self._behaviors(given.changes.pipeline, is_unbounded=is_unbounded)
-            return FollowViews(self.views, behaviors).expand(given)
-        return Backfill(self.views, self.batch).expand(given)
+            return follow_views(given, self.views, behaviors)
+        return Backfill(self.views, self.batch).compute(given)
 
     def _is_stream(self, pipeline: Any, *, is_unbounded: bool) -> bool:
         if self.mode == "backfill" and is_unbounded:

@@ -26,49 +26,40 @@ from boiler_beam.steps.keyed.routing import CLAIM, ROW, address, addresses_of_ch
 from boiler_beam.steps.keyed.wire import decode_event, decode_letter, encode, encode_event, path_bytes
 from boiler_beam.steps.newest import families_lost
 
-__all__ = ["FollowViews"]
+__all__ = ["follow_views"]
 
 
-class FollowViews(beam.PTransform):  # type: ignore[misc]
-    """Follows a stream with several views, each by steps of its own.
+def follow_views(given: Changes, views: PlanName, behaviors: dict[str, Behavior]) -> ComputedRows:
+    """Adds views that follow a stream to a pipeline, each by steps of its own.
 
     Args:
-        plan: The plan of the views, importable on the workers.
+        given: Changes, touches and dead letters of their sources.
+        views: The plan of the views, importable on the workers.
         behaviors: Of each view, by its name.
     """
-
-    def __init__(self, plan: PlanName, behaviors: dict[str, Behavior]) -> None:
-        super().__init__()
-        self.plan = plan
-        self.views = [(view.name, PlanName((view.reference_name,), plan.database)) for view in load_plan(plan).views]
-        self.behaviors = behaviors
-
-    def expand(self, given: Changes) -> ComputedRows:
-        """Applies it to changes, touches and dead letters of their sources."""
-        is_timed = any(one.is_commit for one in self.behaviors.values())
-        events = given.changes | "Changes" >> _encoded(_Encode(self.plan, is_timed=is_timed)).with_input_types(Change)
-        if given.touches is not None:
-            touches = given.touches | "Touches" >> _encoded(_EncodeTouch(is_timed=is_timed))
-            events = [events, touches] | "Events" >> beam.Flatten()
-        counted: set[str] = set()
-        outcomes = []
-        reporting = reporting_labels([keyed_view(one) for _, one in self.views])
-        for (name, one), labels in zip(self.views, reporting, strict=True):
-            counting = _counting(keyed_view(one), counted)
-            follow = FollowView(one, self.behaviors[name], counting, labels)
-            outcomes.append(events | name >> follow)
-        rows, letters, left = (
-            [one[name] for one in outcomes] | name >> beam.Flatten() for name in (ROWS, LETTERS, LEFT)
-        )
-        dead = letters | "DeadLetters" >> beam.Map(decode_letter).with_output_types(DeadLetter)
-        if given.dead_letters is not None:
-            counter = beam.ParDo(_CountDeadLetters(self.plan)).with_output_types(DeadLetter)
-            dead = [dead, given.dead_letters | "DeadLettersOfSources" >> counter] | "AllDeadLetters" >> beam.Flatten()
-        return ComputedRows(
-            rows | "Rows" >> beam.Map(lambda pair: row_of(pair[1])).with_output_types(Row),
-            dead,
-            left | "Notes" >> beam.Map(path_bytes).with_output_types(bytes),
-        )
+    names = [(view.name, PlanName((view.reference_name,), views.database)) for view in load_plan(views).views]
+    is_timed = any(one.is_commit for one in behaviors.values())
+    events = given.changes | "Changes" >> _encoded(_Encode(views, is_timed=is_timed)).with_input_types(Change)
+    if given.touches is not None:
+        touches = given.touches | "Touches" >> _encoded(_EncodeTouch(is_timed=is_timed))
+        events = [events, touches] | "Events" >> beam.Flatten()
+    counted: set[str] = set()
+    outcomes = []
+    reporting = reporting_labels([keyed_view(one) for _, one in names])
+    for (name, one), labels in zip(names, reporting, strict=True):
+        counting = _counting(keyed_view(one), counted)
+        follow = FollowView(one, behaviors[name], counting, labels)
+        outcomes.append(events | name >> follow)
+    rows, letters, left = ([one[name] for one in outcomes] | name >> beam.Flatten() for name in (ROWS, LETTERS, LEFT))
+    dead = letters | "DeadLetters" >> beam.Map(decode_letter).with_output_types(DeadLetter)
+    if given.dead_letters is not None:
+        counter = beam.ParDo(_CountDeadLetters(views)).with_output_types(DeadLetter)
+        dead = [dead, given.dead_letters | "DeadLettersOfSources" >> counter] | "AllDeadLetters" >> beam.Flatten()
+    return ComputedRows(
+        rows | "Rows" >> beam.Map(lambda pair: row_of(pair[1])).with_output_types(Row),
+        dead,
+        left | "Notes" >> beam.Map(path_bytes).with_output_types(bytes),
+    )
 
 
 def _encoded(function: beam.DoFn) -> Any:

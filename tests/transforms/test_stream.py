@@ -24,7 +24,7 @@ from boiler_beam import Ref, aggregate, group, root, view_property  # noqa: E402
 from boiler_beam.beam import ComputeRows  # noqa: E402
 from boiler_beam.beam.elements import Changes, RowCoder, row_of  # noqa: E402
 from boiler_beam.beam.stateful import BeamOutput, Behavior, Roles, keyed_view, stateful  # noqa: E402
-from boiler_beam.beam.stream import FollowViews  # noqa: E402
+from boiler_beam.beam.stream import follow_views  # noqa: E402
 from boiler_beam.errors import UsageError  # noqa: E402
 from boiler_beam.events import Change, Row, Touch  # noqa: E402
 from boiler_beam.plan import PlanName, compile_plan  # noqa: E402
@@ -92,8 +92,8 @@ def follow(steps: list[Any], behavior: Behavior, view: type[bb.ViewModel] = Tota
             changes = events | beam.Filter(lambda event: isinstance(event, Change)).with_output_types(Change)
             touches = events | "Touch" >> beam.Filter(lambda event: isinstance(event, Touch)).with_output_types(Touch)
             given = Changes(changes, touches=touches)
-            follow = FollowViews(compile_plan([view]).name, {view.__name__: behavior})
-            follow.expand(given).rows | beam.Map(keep)
+            computed = follow_views(given, compile_plan([view]).name, {view.__name__: behavior})
+            computed.rows | beam.Map(keep)
         return [row_of(bytes.fromhex(line)) for line in path.read_text().splitlines()]
 
 
