@@ -13,7 +13,7 @@ import msgspec
 import sqlalchemy as sa
 
 from boiler_beam.connectors import BackfillWriter, Control, Sink, Source, register
-from boiler_beam.events import Change, Row, Stamp, View
+from boiler_beam.events import Change, EncodedRow, Stamp, View
 
 metadata = sa.MetaData()
 documents = sa.Table(
@@ -58,10 +58,10 @@ class Postgres(Source, Sink):
         with self.engine.connect() as connection:
             return {view: Control(**json.loads(text)) for view, text in connection.execute(sa.select(controls))}
 
-    def standing(self, view: View) -> Iterator[Row]:
+    def standing(self, view: View) -> Iterator[EncodedRow]:
         with self.engine.connect() as connection:
             for path, _, *stamp, fields in connection.execute(sa.select(rows).where(rows.c.view == view.name)):
-                yield Row(path, Stamp(*stamp), fields.encode())
+                yield EncodedRow(path, Stamp(*stamp), fields.encode())
 
     @contextmanager
     def backfill(self, views: Sequence[View]) -> Iterator[BackfillWriter]:
@@ -75,7 +75,7 @@ class Writer(BackfillWriter):
     def __init__(self, connection: sa.Connection) -> None:
         self.connection = connection
 
-    def write(self, view: View, row: Row) -> None:
+    def write(self, view: View, row: EncodedRow) -> None:
         self.delete(view, row.path, row.stamp)
         values = {"path": row.path, "view": view.name, "fields": (row.fields or b"").decode(), **row.stamp._asdict()}
         self.connection.execute(rows.insert().values(values))

@@ -52,8 +52,8 @@ def _demo(runner: str | None) -> int:
 
 
 def _compare(console: Console, plan: Plan, rows: MemorySink, runner: str) -> int:
+    from boiler_beam.beam import Destination
     from pipelines.beam import run_backfill
-    from transforms import Destination
 
     with tempfile.TemporaryDirectory() as folder:
         sink = f"sqlite:{folder}/rows.db"

@@ -110,8 +110,8 @@ def _embedded(plan: Plan, options: RunOptions, dead_letters: str) -> Report:
 
 def _on_beam(plan: Plan, options: RunOptions, dead_letters: str) -> Report:
     with needs_beam(options.runner):
+        from boiler_beam.beam import Destination
         from pipelines.beam import LOCAL_RUNNERS, run_backfill
-        from transforms import Destination
     if options.runner in LOCAL_RUNNERS:
         print("bounded input: runs on FnApiRunner, in this process", file=sys.stderr)
     destination = Destination(

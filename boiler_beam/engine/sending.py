@@ -9,7 +9,7 @@ from boiler_beam.connectors.dead_letters import DeadLetterWriter
 from boiler_beam.engine.incremental import IncrementalEngine
 from boiler_beam.engine.report import StreamReport
 from boiler_beam.engine.state.base import State
-from boiler_beam.events import DeadLetter, Row, View
+from boiler_beam.events import DeadLetter, EncodedRow, View
 
 __all__ = ["Sender"]
 
@@ -80,7 +80,7 @@ class Sender:
         for letter in letters:
             self.report.examples.setdefault(letter.code, letter)
 
-    def _take_back(self, refused: Sequence[DeadLetter], rows: Sequence[tuple[View, Row]]) -> None:
+    def _take_back(self, refused: Sequence[DeadLetter], rows: Sequence[tuple[View, EncodedRow]]) -> None:
         """Of rows that the sink refused it is not known what is there (S14)."""
         self.count(refused)
         names = {row.path: view.name for view, row in rows}

@@ -12,45 +12,104 @@ from typing import Any
 
 import apache_beam as beam
 from apache_beam import pvalue
+from apache_beam.metrics import Metrics
+from apache_beam.transforms.window import TimestampedValue
+from apache_beam.utils.timestamp import Timestamp
 
-from boiler_beam.events import Change
-from boiler_beam.plan import Fixed, Plan, PlanName
+from boiler_beam.beam.elements import NAMESPACE, Changes, ComputedRows, row_of
+from boiler_beam.beam.stateful import KEYED, LEFT, LETTERS, ROWS, BeamOutput, Behavior, Roles, keyed_view, stateful
+from boiler_beam.events import Change, DeadLetter, Row, Touch
+from boiler_beam.plan import Fixed, PlanName, load_plan
 from boiler_beam.steps.keyed import KeyedView, reporting_labels, steps_of
 from boiler_beam.steps.keyed.messages import StaleRow
 from boiler_beam.steps.keyed.routing import CLAIM, ROW, address, addresses_of_change
-from boiler_beam.steps.keyed.wire import decode_event, encode
-from transforms.stateful import KEYED, LEFT, LETTERS, ROWS, BeamOutput, Behavior, Roles, keyed_view, stateful
+from boiler_beam.steps.keyed.wire import decode_event, decode_letter, encode, encode_event, path_bytes
+from boiler_beam.steps.newest import families_lost
 
-__all__ = ["FollowView", "FollowViews"]
+__all__ = ["follow_views"]
 
 
-class FollowViews(beam.PTransform):  # type: ignore[misc]
-    """Follows a stream with several views, each by steps of its own.
+def follow_views(given: Changes, views: PlanName, behaviors: dict[str, Behavior]) -> ComputedRows:
+    """Adds views that follow a stream to a pipeline, each by steps of its own.
 
     Args:
-        views: As `module:Class`, importable on the workers.
+        given: Changes, touches and dead letters of their sources.
+        views: The plan of the views, importable on the workers.
         behaviors: Of each view, by its name.
+    """
+    names = [(view.name, PlanName((view.reference_name,), views.database)) for view in load_plan(views).views]
+    is_timed = any(one.is_commit for one in behaviors.values())
+    events = given.changes | "Changes" >> _encoded(_Encode(views, is_timed=is_timed)).with_input_types(Change)
+    if given.touches is not None:
+        touches = given.touches | "Touches" >> _encoded(_EncodeTouch(is_timed=is_timed))
+        events = [events, touches] | "Events" >> beam.Flatten()
+    counted: set[str] = set()
+    outcomes = []
+    reporting = reporting_labels([keyed_view(one) for _, one in names])
+    for (name, one), labels in zip(names, reporting, strict=True):
+        counting = _counting(keyed_view(one), counted)
+        follow = FollowView(one, behaviors[name], counting, labels)
+        outcomes.append(events | name >> follow)
+    rows, letters, left = ([one[name] for one in outcomes] | name >> beam.Flatten() for name in (ROWS, LETTERS, LEFT))
+    dead = letters | "DeadLetters" >> beam.Map(decode_letter).with_output_types(DeadLetter)
+    if given.dead_letters is not None:
+        counter = beam.ParDo(_CountDeadLetters(views)).with_output_types(DeadLetter)
+        dead = [dead, given.dead_letters | "DeadLettersOfSources" >> counter] | "AllDeadLetters" >> beam.Flatten()
+    return ComputedRows(
+        rows | "Rows" >> beam.Map(lambda pair: row_of(pair[1])).with_output_types(Row),
+        dead,
+        left | "Notes" >> beam.Map(path_bytes).with_output_types(bytes),
+    )
 
-    Returns:
-        PCollections: `rows` (path, and bytes for `boiler_beam.steps.keyed.wire.decode_row`), `dead_letters` (bytes for
-        `decode_letter`), `left` (paths of unknown rows, or masks of their copies: what the sink holds stays).
+
+def _encoded(function: beam.DoFn) -> Any:
+    return beam.ParDo(function).with_output_types(bytes)
+
+
+class _Encode(beam.DoFn):  # type: ignore[misc]
+    """Encodes the changes of the collections that the views read; counts all.
+
+    The times of elements become their versions where consistency `commit` needs it (S19).
     """
 
-    def __init__(self, plan: Plan, behaviors: dict[str, Behavior]) -> None:
-        super().__init__()
-        self.views = [(view.name, PlanName((view.reference_name,), plan.database)) for view in plan.views]
-        self.behaviors = behaviors
+    def __init__(self, views: PlanName, *, is_timed: bool) -> None:
+        self.views, self.is_timed = views, is_timed
 
-    def expand(self, changes: Any) -> dict[str, Any]:
-        """Builds it on a PCollection of bytes of changes."""
-        counted: set[str] = set()
-        outcomes = []
-        reporting = reporting_labels([keyed_view(one) for _, one in self.views])
-        for (name, one), labels in zip(self.views, reporting, strict=True):
-            counting = _counting(keyed_view(one), counted)
-            follow = FollowView(one, self.behaviors[name], counting, labels)
-            outcomes.append(changes | name >> follow)
-        return {name: [one[name] for one in outcomes] | name >> beam.Flatten() for name in (ROWS, LETTERS, LEFT)}
+    def start_bundle(self) -> None:
+        """Looks up what each element needs."""
+        self.plan = load_plan(self.views)
+        self.number = Metrics.counter(NAMESPACE, "changes")
+        self.newest = Metrics.distribution(NAMESPACE, "version")
+
+    def process(self, element: Change) -> Iterator[Any]:
+        self.number.inc()
+        self.newest.update(element.version)
+        if self.plan.families_of(element.path):
+            data = encode(element)
+            yield TimestampedValue(data, Timestamp(micros=element.version)) if self.is_timed else data
+
+
+class _EncodeTouch(beam.DoFn):  # type: ignore[misc]
+    def __init__(self, *, is_timed: bool) -> None:
+        self.is_timed = is_timed
+
+    def process(self, element: Touch) -> Iterator[Any]:
+        data = encode_event(element)
+        yield TimestampedValue(data, Timestamp(micros=element.read_time)) if self.is_timed else data
+
+
+class _CountDeadLetters(beam.DoFn):  # type: ignore[misc]
+    """Counts the dead letters of sources, also by the collections of which they may have been documents."""
+
+    def __init__(self, views: PlanName) -> None:
+        self.views = views
+
+    def process(self, element: DeadLetter) -> Iterator[DeadLetter]:
+        plan = load_plan(self.views)
+        Metrics.counter(NAMESPACE, "dead_letters").inc()
+        for family in families_lost(plan, element):
+            Metrics.counter(NAMESPACE, f"dead {plan.families[family].pattern.text}").inc()
+        yield element
 
 
 def _counting(view: KeyedView, counted: set[str]) -> frozenset[str]:

@@ -1,9 +1,4 @@
-"""Reads Firestore in your own pipeline.
-
-with beam.Pipeline() as pipeline:
-    changes = pipeline | ReadFromFirestore("my-project", ["users", "orders/{order}/lines"])
-    changes | beam.Map(lambda change: (change.path, decode_fields(change.fields)))
-"""
+"""Reads Firestore, as of one time."""
 
 from __future__ import annotations
 
@@ -11,46 +6,36 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.coders import Coder, registry
 from apache_beam.metrics import Metrics
 
+from boiler_beam.beam.elements import NAMESPACE
+from boiler_beam.beam.views import ViewLike, plan_name
 from boiler_beam.connectors import open_source
 from boiler_beam.connectors.firestore.query import Field
 from boiler_beam.events import Change
-from boiler_beam.steps.keyed.wire import decode, encode
-from transforms.write import NAMESPACE
+from boiler_beam.plan import load_plan
+from boiler_beam.values import Database
 
-__all__ = ["ChangeCoder", "ReadFromFirestore"]
-
-
-class ChangeCoder(Coder):  # type: ignore[misc]
-    """The coder of a `Change` between stages."""
-
-    def encode(self, value: Change) -> bytes:
-        """Encodes a change."""
-        return encode(value)
-
-    def decode(self, encoded: bytes) -> Any:
-        """Decodes a change."""
-        return decode(encoded)
-
-    def is_deterministic(self) -> bool:
-        """Returns True: equal changes have equal bytes, because their fields are bytes."""
-        return True
-
-
-registry.register_coder(Change, ChangeCoder)
+__all__ = ["ReadFromFirestore", "address_of"]
 
 
 class ReadFromFirestore(beam.PTransform):  # type: ignore[misc]
-    """Reads collections as of one time, in parts that workers share.
+    """Reads documents as of one time, in parts that workers share.
+
+        with beam.Pipeline() as pipeline:
+            changes = pipeline | ReadFromFirestore("my-project", MeetingSession)
+            users = pipeline | "Names" >> ReadFromFirestore("my-project", collections=["users"], select=["firstName"])
+            users | beam.Map(lambda change: print(change.path, change.decode()))
 
     A part whose connection breaks is resumed; one whose worker dies is read again. There are no dead letters, because
     every document in Firestore can be decoded. The metric `boiler_beam/reads` counts the billed reads.
 
     Args:
-        address: `PROJECT` or `PROJECT/DATABASE`.
-        collections: The collections, as models declare them: `users`, `orders/{order}/lines`, `**/comments`.
+        project: `PROJECT`, or `PROJECT/DATABASE`.
+        views: Views whose documents are read, as classes or as `"module:Class"`.
+        database: The database, if it is not in `project`; None: `(default)`.
+        collections: Collections that are read besides, as models declare them: `users`, `orders/{order}/lines`,
+            `**/comments`.
         select: The fields to read, each by its exact stored name: `a.b`, `24h` and `first name` are names of one field,
             and need no quotes. A field within maps is a tuple of names: `("address", "city")`. Empty for all.
         where: Filters that must all hold: a field as in `select`, an operator as in Google's clients, a value.
@@ -60,21 +45,30 @@ class ReadFromFirestore(beam.PTransform):  # type: ignore[misc]
 
     Returns:
         A PCollection of `boiler_beam.events.Change`: `path`, `version` (its update time in microseconds), `fields`
-        (JSON, for `boiler_beam.values.decode_fields`).
+        (JSON; `change.decode()` gives Python values).
+
+    Raises:
+        UsageError: Neither views nor collections are given, or an argument is malformed.
+        DeclarationError: The views can't be compiled.
     """
 
     def __init__(
         self,
-        address: str,
-        collections: Sequence[str],
-        *,
+        project: str,
+        *views: ViewLike,
+        database: str | None = None,
+        collections: Sequence[str] = (),
         select: Sequence[Field] = (),
         where: Sequence[tuple[Field, str, Any]] = (),
         read_time: int | None = None,
     ) -> None:
         super().__init__()
-        self.uri = f"firestore:{address}"
-        self.read = (tuple(collections), tuple(select), tuple(where), read_time)
+        self.uri = f"firestore:{address_of(project, database)}"
+        read = list(collections)
+        if views or not read:
+            fix = "pass a view model, or collections=['users']"
+            read += load_plan(plan_name("ReadFromFirestore", views, Database(), fix)).collections
+        self.read = (tuple(dict.fromkeys(read)), tuple(select), tuple(where), read_time)
         _opened(self.uri, *self.read).queries()  # reports mistakes before anything runs
 
     def expand(self, pipeline: Any) -> Any:
@@ -86,6 +80,11 @@ class ReadFromFirestore(beam.PTransform):  # type: ignore[misc]
             | "Share" >> beam.Reshuffle()
             | "Read" >> beam.ParDo(_Read(self.uri)).with_output_types(Change)
         )
+
+
+def address_of(project: str, database: str | None) -> str:
+    """Returns the address of a database, `PROJECT` or `PROJECT/DATABASE`."""
+    return project if database is None else f"{project}/{database}"
 
 
 def _opened(

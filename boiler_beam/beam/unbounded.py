@@ -12,20 +12,16 @@ from functools import lru_cache
 from typing import Any
 
 import apache_beam as beam
-from apache_beam import pvalue
 from apache_beam.io.restriction_trackers import OffsetRange, OffsetRestrictionTracker
 from apache_beam.io.watermark_estimators import ManualWatermarkEstimator
-from apache_beam.metrics import Metrics
 from apache_beam.transforms.core import RestrictionProvider
 from apache_beam.transforms.window import TimestampedValue
 from apache_beam.utils.timestamp import Duration, Timestamp
 
+from boiler_beam.beam.elements import Changes, changes_of, reading, tagged
 from boiler_beam.connectors import open_source
 from boiler_beam.events import Change, DeadLetter, Event, Touch
-from boiler_beam.plan import Plan, PlanName, load_plan
-from boiler_beam.steps.keyed.wire import encode_event, encode_letter
-from transforms.stateful import LETTERS
-from transforms.write import NAMESPACE
+from boiler_beam.plan import PlanName, load_plan
 
 __all__ = ["FollowSources"]
 
@@ -36,40 +32,34 @@ class FollowSources(beam.PTransform):  # type: ignore[misc]
     """Follows some unbounded sources, each from now on.
 
     Args:
-        plan: The views whose documents are read; other documents are counted and skipped.
+        views: The plan of the views whose collections are read.
         uris: The URIs of the sources.
-        lateness_seconds: The allowed lateness: how far the watermark is behind the clock.
 
     Returns:
-        PCollections: `changes` (bytes for `boiler_beam.steps.keyed.wire.decode_event`), `dead_letters` (for
-        `decode_letter`).
+        `Changes`. The time of an element is its version, the watermark is the clock.
     """
 
-    def __init__(self, plan: Plan, uris: Sequence[str], lateness_seconds: float) -> None:
+    def __init__(self, views: PlanName, uris: Sequence[str]) -> None:
         super().__init__()
-        self.views = plan.name
-        self.uris, self.lateness_seconds = list(uris), lateness_seconds
+        self.views, self.uris = views, list(uris)
 
-    def expand(self, pipeline: Any) -> dict[str, Any]:
+    def expand(self, pipeline: Any) -> Changes:
         """Applies it to a pipeline."""
         outputs = (
             pipeline
             | "Sources" >> beam.Create(self.uris, reshuffle=False)
             | "Alone" >> beam.Reshuffle()  # Prism finalizes only bundles of the first stage after a shuffle
-            | "Follow"
-            >> beam.ParDo(_Follow(self.views, self.lateness_seconds))
-            .with_output_types(bytes)
-            .with_outputs(LETTERS, main="changes")
+            | "Follow" >> reading(_Follow(self.views))
         )
-        return {"changes": outputs["changes"], LETTERS: outputs[LETTERS]}
+        return changes_of(outputs)
 
 
 class _Following:
     """A source that one process follows across bundles."""
 
     def __init__(self, uri: str, views: PlanName) -> None:
-        self.plan, self.source = load_plan(views), open_source(uri)
-        self.source.prepare(self.plan.collections)
+        self.source = open_source(uri)
+        self.source.prepare(load_plan(views).collections)
         self.batches = iter(self.source.follow(None))
         self.back: tuple[Sequence[Event], str] | None = None
 
@@ -112,8 +102,8 @@ class _Endless(RestrictionProvider):  # type: ignore[misc]
 
 @beam.DoFn.unbounded_per_element()
 class _Follow(beam.DoFn):  # type: ignore[misc]
-    def __init__(self, views: PlanName, lateness_seconds: float) -> None:
-        self.views, self.lateness_seconds = views, lateness_seconds
+    def __init__(self, views: PlanName) -> None:
+        self.views = views
 
     def process(
         self,
@@ -133,21 +123,22 @@ class _Follow(beam.DoFn):  # type: ignore[misc]
                 following.back = events, found
                 return
             place, position[0], number = place + 1, found, number + len(events)
-            yield from self._told(following.plan, events)
+            yield from _timed(events)
             if not events:
                 break
-        watermark.set_watermark(Timestamp.of(time.time() - self.lateness_seconds))
+        watermark.set_watermark(Timestamp.of(time.time()))
         tracker.defer_remainder(Duration(0 if number else _IDLE_SECONDS))
 
-    def _told(self, plan: Plan, events: Sequence[Event]) -> Iterator[Any]:
-        for event in events:
-            match event:
-                case DeadLetter():
-                    Metrics.counter(NAMESPACE, "dead_letters").inc()
-                    yield pvalue.TaggedOutput(LETTERS, encode_letter(event))
-                case Change():
-                    Metrics.counter(NAMESPACE, "changes").inc()
-                    if plan.families_of(event.path):
-                        yield TimestampedValue(encode_event(event), Timestamp(micros=event.version))
-                case Touch():
-                    yield TimestampedValue(encode_event(event), Timestamp(micros=event.read_time))
+
+def _timed(events: Sequence[Event]) -> Iterator[Any]:
+    """Yields events as elements, whose times are their versions; the end of a snapshot is not told on Beam."""
+    for event in events:
+        match event:
+            case Change():
+                yield TimestampedValue(event, Timestamp(micros=event.version))
+            case Touch():
+                output = tagged(event)
+                output.value = TimestampedValue(event, Timestamp(micros=event.read_time))
+                yield output
+            case DeadLetter():
+                yield tagged(event)

@@ -11,20 +11,30 @@ from typing import Any
 
 import apache_beam as beam
 from apache_beam import pvalue
+from apache_beam.transforms.window import GlobalWindow
+from apache_beam.utils.windowed_value import WindowedValue
 
 from boiler_beam.steps.hash_join import WRITE
 from boiler_beam.steps.hash_join.messages import encode_packs
 
-__all__ = ["PACKED", "Packer", "packing"]
+__all__ = ["PACKED", "Packer", "PackingDoFn", "packing"]
 
 PACKED = tuple[int, bytes]
 _PACK_MESSAGES = 1024
+_FLUSH_EVERY = 8192
 
 
-def packing(function: beam.DoFn, stages: Iterable[str]) -> Any:
-    """A `ParDo` with an output of packs, with their coder, for each of some stages of the hash join, by name."""
+def packing(function: beam.DoFn, stages: Iterable[str], element: Any = None) -> Any:
+    """A `ParDo` with an output of packs, with their coder, for each of some stages of the hash join, by name.
+
+    Args:
+        function: What yields the packs.
+        stages: The stages.
+        element: The type of the input; None: any.
+    """
     types: dict[str, Any] = dict.fromkeys(stages, PACKED)
-    return beam.ParDo(function).with_output_types(PACKED, **types).with_outputs(*types)
+    transform = beam.ParDo(function).with_output_types(PACKED, **types)
+    return (transform if element is None else transform.with_input_types(element)).with_outputs(*types)
 
 
 class Packer:
@@ -69,3 +79,30 @@ class Packer:
                 if messages:
                     self._close(stage, partition, messages)
         yield from self.full()
+
+
+class PackingDoFn(beam.DoFn):  # type: ignore[misc]
+    """Base of what packs the elements of a bundle: `process` returns what `send` returns.
+
+    Args:
+        partitions: The number of partitions.
+    """
+
+    def __init__(self, partitions: int = 1) -> None:
+        self.partitions = partitions
+
+    def start_bundle(self) -> None:
+        """Starts with no messages."""
+        self.packer, self._number = Packer(self.partitions), 0
+
+    def send(self, stage: str, message: Any) -> Iterable[Any]:
+        """Takes a message to a stage, and returns full packs now and then."""
+        self.packer.send(stage, message)
+        self._number += 1
+        return self.packer.full() if self._number % _FLUSH_EVERY == 0 else ()
+
+    def finish_bundle(self) -> Iterator[Any]:
+        """Yields the remaining packs."""
+        for output in self.packer.rest():
+            output.value = WindowedValue(output.value, GlobalWindow().max_timestamp(), (GlobalWindow(),))
+            yield output

@@ -19,14 +19,14 @@ from apache_beam.transforms.timeutil import TimeDomain
 from apache_beam.transforms.userstate import BagStateSpec, ReadModifyWriteStateSpec, TimerSpec, on_timer
 from apache_beam.utils.timestamp import Timestamp
 
-from boiler_beam.events import DeadLetter, Row
+from boiler_beam.beam.elements import NAMESPACE
+from boiler_beam.events import DeadLetter, EncodedRow
 from boiler_beam.plan import PlanName, load_plan
 from boiler_beam.steps.keyed import KeyedView, Settings, Step, steps_of
 from boiler_beam.steps.keyed.messages import Message
 from boiler_beam.steps.keyed.routing import Key, address, is_removal
 from boiler_beam.steps.keyed.rows import RowStep
 from boiler_beam.steps.keyed.wire import decode, encode, encode_letter, encode_row, path_bytes
-from transforms.write import NAMESPACE
 
 __all__ = ["KEYED", "LEFT", "LETTERS", "ROWS", "BeamOutput", "Behavior", "Roles", "keyed_view", "stateful"]
 
@@ -51,6 +51,7 @@ class Behavior:
             stream; None: at once.
         retention_micros: How long deletions are remembered (S3); None: for ever, as it should be where input ends.
         since_micros: When it began: it has forgotten nothing before it runs for longer than that.
+        lateness_micros: With `is_commit`, how long after newer changes a change may arrive.
     """
 
     generation: int = 1
@@ -60,6 +61,7 @@ class Behavior:
     gate_micros: int | None = None
     retention_micros: int | None = None
     since_micros: int = 0
+    lateness_micros: int = 0
 
 
 class Roles(NamedTuple):
@@ -97,7 +99,7 @@ class BeamOutput:
         label, key = address(self.view, message)
         self._waiting.append(pvalue.TaggedOutput(label, (key.encode(), encode(message))))
 
-    def emit(self, row: Row, /) -> None:
+    def emit(self, row: EncodedRow, /) -> None:
         """A row to the sink."""
         self._waiting.append(pvalue.TaggedOutput(ROWS, (path_bytes(row.path), encode_row(self.view.view.name, row))))
 
@@ -288,7 +290,7 @@ class _StatefulStep(beam.DoFn):  # type: ignore[misc]
 
         Timers have milliseconds, and hold the watermark of the next step at, not before, the time that they fire.
         """
-        return (version // 1000 + 1 + self.level) * 1000
+        return ((version + self.behavior.lateness_micros) // 1000 + 1 + self.level) * 1000
 
 
 def _now_micros() -> int:

@@ -1,4 +1,4 @@
-"""Writes the rows of a backfill to a sink with one writer, such as a file or a database on a disk."""
+"""Writes the rows of a backfill to any sink of the command line, with one writer, and prunes other rows."""
 
 from __future__ import annotations
 
@@ -9,25 +9,30 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 
+from boiler_beam.beam.dead_letters import worker_dead_letters
+from boiler_beam.beam.elements import NAMESPACE, ComputedRows
+from boiler_beam.beam.packs import PACKED, PackingDoFn, packing
 from boiler_beam.connectors import open_sink
 from boiler_beam.connectors.firestore.options import WriteOptions
 from boiler_beam.engine.memory import MemorySink
 from boiler_beam.engine.write import Prune, RowWriter
-from boiler_beam.events import DeadLetter
+from boiler_beam.events import DeadLetter, Row
 from boiler_beam.plan import PlanName, load_plan
 from boiler_beam.steps import taint
-from boiler_beam.steps.hash_join.messages import Absent, Failure, MayBelong, Rendered, Statistics, Unknown, decode_pack
+from boiler_beam.steps.hash_join import WRITE
+from boiler_beam.steps.hash_join.messages import (
+    Absent,
+    Failure,
+    MayBelong,
+    Rendered,
+    Statistics,
+    TaintedRow,
+    Unknown,
+    decode_pack,
+)
 from boiler_beam.steps.missing import Absences
-from transforms.dead_letters import worker_dead_letters
-from transforms.packs import PACKED
 
-__all__ = ["NAMESPACE", "Destination", "WriteRows"]
-
-NAMESPACE = "boiler_beam"
-"""The namespace of metrics: `changes`, `documents`, `dead_letters`, `touched`, `drift`.
-
-`View/inserted` for each view.
-"""
+__all__ = ["Destination", "WriteRows"]
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,21 @@ class Destination:
 
 
 class WriteRows(beam.PTransform):  # type: ignore[misc]
-    """Writes computed rows, prunes other rows, and writes dead letters, in one transaction of the sink.
+    """Writes the rows of a backfill, prunes other rows, and writes dead letters, in one transaction of the sink.
+
+    >>> import tempfile
+    >>> from boiler_beam.beam import ComputeRows, ReadChanges
+    >>> from boiler_beam.connectors import open_source
+    >>> from boiler_beam.samples.meeting import MeetingSession
+    >>> views = PlanName(("boiler_beam.samples.meeting:MeetingSession",))
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> destination = Destination(f"jsonl:{folder.name}/rows", f"jsonl:{folder.name}/dead_letters")
+    >>> with beam.Pipeline(runner="FnApiRunner") as pipeline:
+    ...     read = pipeline | ReadChanges(("sample:", split) for split in open_source("sample:").splits())
+    ...     _ = read | ComputeRows(MeetingSession) | WriteRows(views, destination)
+    >>> sorted(row.path for row in open_sink(destination.sink).standing(load_plan(views).views[0].target))
+    ['meeting_sessions/m1', 'meeting_sessions/m2', 'meeting_sessions/m3', 'meeting_sessions/m4']
+    >>> folder.cleanup()
 
     Args:
         views: The plan of the views.
@@ -65,13 +84,40 @@ class WriteRows(beam.PTransform):  # type: ignore[misc]
         super().__init__()
         self.views, self.destination = views, destination
 
-    def expand(self, packs: Any) -> Any:
-        """Applies it to a PCollection of `(0, pack)` with rows, dead letters and counts."""
+    def expand(self, computed: ComputedRows) -> Any:
+        """Applies it to what `ComputeRows` returns for bounded input."""
+        packs = [
+            computed.rows | "PackRows" >> packing(_PackRows(self.views), [WRITE]),
+            computed.dead_letters | "PackDeadLetters" >> packing(_PackDeadLetters(), [WRITE]),
+        ]
+        notes = computed.notes | "Notes" >> beam.Map(lambda pack: (0, pack)).with_output_types(PACKED)
         return (
-            packs
+            [notes, *(one[WRITE] for one in packs)]
+            | "Flatten" >> beam.Flatten()
             | "Gather" >> beam.GroupByKey()
             | "Write" >> beam.ParDo(_Write(self.views, self.destination)).with_output_types(PACKED)
         )
+
+
+class _PackRows(PackingDoFn):
+    def __init__(self, views: PlanName) -> None:
+        super().__init__()
+        self.views = views
+
+    def start_bundle(self) -> None:
+        """Starts with no rows."""
+        super().start_bundle()
+        self.indexes = {view.name: index for index, view in enumerate(load_plan(self.views).views)}
+
+    def process(self, element: Row) -> Iterable[Any]:
+        if element.data is None:
+            raise ValueError(f"{element.path}: expected the rows of a backfill, got a deleted row")
+        return self.send(WRITE, Rendered(self.indexes[element.view], element.path, element.data))
+
+
+class _PackDeadLetters(PackingDoFn):
+    def process(self, element: DeadLetter) -> Iterable[Any]:
+        return self.send(WRITE, Failure(element))
 
 
 class _Write(beam.DoFn):  # type: ignore[misc]
@@ -85,6 +131,7 @@ class _Write(beam.DoFn):  # type: ignore[misc]
         total, known = Statistics(0, 0, 0, []), [(0, 0) for _ in plan.families]
         may_belong: list[list[taint.MayBelong]] = [[] for _ in plan.views]
         unknown: list[Unknown] = []
+        tainted: dict[tuple[int, str], tuple[str, ...]] = {}
         for message in _messages(packs):
             match message:
                 case Statistics():
@@ -98,6 +145,8 @@ class _Write(beam.DoFn):  # type: ignore[misc]
                     may_belong[message.view_index].append(taint.MayBelong(message.document, message.known))
                 case Unknown():
                     unknown.append(message)
+                case TaintedRow():
+                    tainted[message.view_index, message.path] = message.tainted_by
         destination, letters = self.destination, 0
 
         def refuse(letter: DeadLetter) -> None:
@@ -121,7 +170,8 @@ class _Write(beam.DoFn):  # type: ignore[misc]
                 for message in _messages(packs):
                     match message:
                         case Rendered():
-                            rows.write(message.view_index, message.path, message.fields, message.tainted_by)
+                            tainted_by = tainted.get((message.view_index, message.path), ())
+                            rows.write(message.view_index, message.path, message.fields, tainted_by)
                         case Absent():
                             found = message.lacking, message.absent, message.failed, message.example
                             rows.absent(message.view_index, Absences(*found))

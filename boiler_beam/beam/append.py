@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -13,13 +13,13 @@ from apache_beam.coders import VarIntCoder
 from apache_beam.metrics import Metrics
 from apache_beam.transforms.userstate import ReadModifyWriteStateSpec
 
+from boiler_beam.beam.dead_letters import worker_dead_letters
+from boiler_beam.beam.elements import NAMESPACE, ComputedRows
+from boiler_beam.beam.stateful import KEYED
 from boiler_beam.connectors import open_sink
-from boiler_beam.events import DeadLetter, Row
+from boiler_beam.events import DeadLetter, EncodedRow
 from boiler_beam.plan import PlanName, load_plan
-from boiler_beam.steps.keyed.wire import decode_letter, decode_row
-from transforms.dead_letters import worker_dead_letters
-from transforms.stateful import KEYED, LEFT, LETTERS, ROWS
-from transforms.write import NAMESPACE
+from boiler_beam.steps.keyed.wire import decode_letter, decode_row, encode_letter, encode_row
 
 __all__ = ["AppendRows", "Outlet", "count_rows"]
 
@@ -46,7 +46,21 @@ class Outlet:
 
 
 class AppendRows(beam.PTransform):  # type: ignore[misc]
-    """Appends rows, bundle by bundle, with one writer: all rows have one key.
+    """Appends the rows of a stream to any sink of the command line, with one writer: all rows have one key.
+
+    >>> import tempfile
+    >>> from boiler_beam.beam import ComputeRows, ReadChanges
+    >>> from boiler_beam.connectors import open_source
+    >>> from boiler_beam.samples.meeting import MeetingSession
+    >>> views = PlanName(("boiler_beam.samples.meeting:MeetingSession",))
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> outlet = Outlet(f"jsonl:{folder.name}/rows", f"jsonl:{folder.name}/dead_letters")
+    >>> with beam.Pipeline(runner="FnApiRunner") as pipeline:
+    ...     read = pipeline | ReadChanges(("sample:", split) for split in open_source("sample:").splits())
+    ...     _ = read | ComputeRows(MeetingSession, mode="stream") | AppendRows(views, outlet)
+    >>> sorted(row.path for row in open_sink(outlet.sink).standing(load_plan(views).views[0].target))
+    ['meeting_sessions/m1', 'meeting_sessions/m2', 'meeting_sessions/m3', 'meeting_sessions/m4']
+    >>> folder.cleanup()
 
     Args:
         views: The plan of the views.
@@ -57,22 +71,25 @@ class AppendRows(beam.PTransform):  # type: ignore[misc]
         super().__init__()
         self.views, self.outlet = views, outlet
 
-    def expand(self, streamed: dict[str, Any]) -> Any:
-        """Applies it to the outputs of `FollowViews`; without `rows` if these are written elsewhere."""
-        rows = streamed.get(ROWS)
-        parts = [
-            *([rows | "Row" >> beam.Map(lambda pair: (b"", _ROW + pair[1])).with_output_types(KEYED)] if rows else []),
-            streamed[LETTERS] | "DeadLetter" >> beam.Map(lambda data: (b"", _LETTER + data)).with_output_types(KEYED),
-        ]
+    def expand(self, computed: ComputedRows | dict[str, Any]) -> Any:
+        """Applies it to what `ComputeRows` returns for a stream; a dict of it without `rows` writes the rest."""
+        given = computed if isinstance(computed, dict) else computed._asdict()
+        parts = [given["dead_letters"] | "DeadLetter" >> _keyed(_LETTER, encode_letter)]
+        if "rows" in given:
+            parts.append(given["rows"] | "Row" >> _keyed(_ROW, lambda row: encode_row(row.view, row.encoded())))
         if self.outlet.left:
-            left = beam.Map(lambda path: (b"", _LEFT + path.encode())).with_output_types(KEYED)
-            parts.append(streamed[LEFT] | "Left" >> left)
+            parts.append(given["notes"] | "Left" >> _keyed(_LEFT, bytes))
         return (
             parts
             | "Flatten" >> beam.Flatten()
             | "Durable" >> beam.Reshuffle()
             | "Append" >> beam.ParDo(_Append(self.views, self.outlet)).with_output_types(bytes)
         )
+
+
+def _keyed(kind: bytes, encoded: Callable[[Any], bytes]) -> Any:
+    """Returns a transform that gives all elements the same key, so that one writer gets them."""
+    return beam.Map(lambda element: (b"", kind + encoded(element))).with_output_types(KEYED)
 
 
 class _Append(beam.DoFn):  # type: ignore[misc]
@@ -119,7 +136,7 @@ class _Append(beam.DoFn):  # type: ignore[misc]
                 place.write(letter)
 
 
-def count_rows(rows: Sequence[tuple[str, Row]], refused: Sequence[DeadLetter]) -> None:
+def count_rows(rows: Sequence[tuple[str, EncodedRow]], refused: Sequence[DeadLetter]) -> None:
     """Counts written, deleted and refused rows of each view; refused rows are dead letters."""
     paths, views = {letter.path for letter in refused}, {row.path: view for view, row in rows}
     for view, row in rows:
