@@ -64,16 +64,18 @@ _OF_PROGRAM = {"backfill", "check", "diff", "explain", "follow", "why"}
 """They need the engine and the connectors, which `import boiler_beam` does not load."""
 
 
-def __getattr__(name: str) -> Any:
-    if name == "__version__":
-        from importlib.metadata import version  # slow to import, and rarely needed
+if not TYPE_CHECKING:  # a type checker would take any name for one of the package
 
-        return version("boiler_beam")
-    if name not in _OF_PROGRAM:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import boiler_beam.program as program
+    def __getattr__(name: str) -> Any:
+        if name == "__version__":
+            from importlib.metadata import version  # slow to import, and rarely needed
 
-    return getattr(program, name)
+            return version("boiler_beam")
+        if name not in _OF_PROGRAM:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        import boiler_beam.program as program
+
+        return getattr(program, name)
 
 
 def __dir__() -> list[str]:

@@ -43,7 +43,7 @@ def backfill_progress(console: Console | None = None) -> Iterator[Callable[[prog
             if progress.view not in tasks:
                 bars.stop_task(list(tasks.values())[-1])
                 tasks[progress.view] = bars.add_task(f"rows of {progress.view}", total=progress.total)
-            bars.update(tasks[progress.view], completed=progress.done, total=progress.total)
+            bars.update(tasks[progress.view], completed=progress.done)
 
         yield told
 

@@ -36,7 +36,7 @@ def backfill(
     touches: bool = True,
     project: str | None = None,
     database: str | None = None,
-    progress: Callable[[Progress], None] = lambda progress: None,
+    progress: Callable[[Progress], None] | None = None,
 ) -> Report:
     """Computes every row of some views from the newest versions of all documents, and writes those that differ.
 
@@ -82,7 +82,8 @@ def backfill(
     letters = opened_dead_letters(dead_letter, target)
 
     def told(view: str, done: int, total: int | None) -> None:
-        progress(Progress("rows" if view else "read", view, done, total))
+        if progress is not None:
+            progress(Progress("rows" if view else "read", view, done, total))
 
     try:
         counts = run_backfill(

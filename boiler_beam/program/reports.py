@@ -17,7 +17,7 @@ from boiler_beam.connectors.billed import Billed
 from boiler_beam.engine import report, write
 from boiler_beam.engine.backfill import Report as BackfillCounts
 from boiler_beam.errors import BoilerBeamError
-from boiler_beam.events import DeadLetter, Row
+from boiler_beam.events import DeadLetter, Row, Stamp
 from boiler_beam.values import decode_fields
 
 __all__ = [
@@ -295,7 +295,7 @@ class RowWritten(msgspec.Struct, frozen=True, dict=True):
         generation: With `version` and `seq` its stamp: of two writes of a path the one with the greater stamp is newer.
         version: The newest version of the documents behind it, in microseconds since the epoch.
         seq: Tells apart writes of one version.
-        encoded: Its fields as JSON (see the page on rows); None if it was deleted.
+        data: Its fields as JSON (see the page on rows); None if it was deleted.
     """
 
     view: str
@@ -303,17 +303,17 @@ class RowWritten(msgspec.Struct, frozen=True, dict=True):
     generation: int
     version: int
     seq: int
-    encoded: bytes | None
+    data: bytes | None
 
     @property
-    def is_deleted(self) -> bool:
-        """Whether it was deleted."""
-        return self.encoded is None
+    def stamp(self) -> Stamp:
+        """Generation, version and seq."""
+        return Stamp(self.generation, self.version, self.seq)
 
     @cached_property
     def fields(self) -> dict[str, Any] | None:
         """Its fields as Firestore values (times, references, geo points); None if it was deleted."""
-        return None if self.encoded is None else decode_fields(self.encoded)
+        return None if self.data is None else decode_fields(self.data)
 
     @classmethod
     def of(cls, view: str, row: Row) -> RowWritten:
@@ -350,7 +350,7 @@ class TransactionReport:
     @property
     def deleted(self) -> int:
         """The rows that were deleted."""
-        return sum(row.is_deleted for row in self.rows)
+        return sum(row.data is None for row in self.rows)
 
     def __str__(self) -> str:
         counts = f"{self.changes:,} changes, {self.written:,} rows written, {self.deleted:,} deleted"

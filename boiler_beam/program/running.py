@@ -183,8 +183,8 @@ class Running:
 
     def _interrupted(self) -> None:
         """At the first signal, in the main thread."""
-        self.stop()
         self._is_asked = True
+        self.stop()
         if self._is_within and not self._readers and not self._is_leaving:
             self._is_interrupted = True
             raise KeyboardInterrupt

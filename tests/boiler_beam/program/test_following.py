@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import queue
 import signal
 import subprocess
@@ -21,7 +20,7 @@ from boiler_beam.errors import BoilerBeamError, UsageError
 from boiler_beam.events import Change, DeadLetter, Event
 from boiler_beam.program import DeadLettersFound, TransactionReport
 from boiler_beam.samples.meeting import MeetingSession
-from tests.helpers.histories import change, lines
+from tests.helpers.histories import ListSource, change, lines
 from tests.pipelines.streaming_views import Card, Table
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -81,9 +80,9 @@ def test_one_report_a_transaction_with_its_rows(tmp_path: Path) -> None:
         assert (first.number, first.changes, first.written, first.deleted) == (2, 2, 2, 0)
         rows = {row.path: row for row in first.rows}
         assert rows["cards/p1"].fields == {"label": "Reds 50"}
-        assert (rows["cards/p1"].view, rows["cards/p1"].version, rows["cards/p1"].is_deleted) == ("Card", 2, False)
+        assert (rows["cards/p1"].view, rows["cards/p1"].version, rows["cards/p1"].stamp) == ("Card", 2, (1, 2, 2))
         assert rows["tables/t1"].fields == {"points": 1, "best": 1}
-        assert sink.written["cards/p1"].fields == rows["cards/p1"].encoded, "the sink has it before the report"
+        assert sink.written["cards/p1"].fields == rows["cards/p1"].data, "the sink has it before the report"
         source.push(("players/p1", 3, None))
         second = next(reports)
         assert {row.path: row.fields for row in second.rows} == {
@@ -112,13 +111,28 @@ def test_bounded_sources_end_by_themselves(tmp_path: Path) -> None:
     assert str(running.report).startswith("24 documents, 24 changes, 4 rows, 0 dead letters, ")
 
 
-def test_leaving_the_block_reads_what_there_is(tmp_path: Path) -> None:
+class OneByOne(ListSource):
+    """A bounded source that yields each change as a batch."""
+
+    def follow(self, position: str | None) -> Iterator[tuple[Sequence[Event], str]]:
+        for number in range(int(position or 0), len(self.known)):
+            yield [self.known[number]], str(number + 1)
+
+
+def test_leaving_the_block_reads_what_there_is() -> None:
     """No loop: more transactions than reports are kept, and all rows are in the sink."""
-    (tmp_path / "changes.jsonl").write_text(lines([TEAM, *(player(n, 2 + n) for n in range(3_000))]))
-    sink = MemorySink()
-    with following(f"file:{tmp_path}/changes.jsonl", sink):
+    source, sink = OneByOne([change(*line) for line in (TEAM, *(player(n, 2 + n) for n in range(2_000)))]), MemorySink()
+    with following(source, sink) as running:
         pass
-    assert len(sink.written) == 3_001
+    assert len(sink.written) == 2_001
+    assert running.report.changes == 2_001
+
+
+def test_after_stop_leaving_the_block_does_not_read_on() -> None:
+    source = OneByOne([change(*line) for line in (TEAM, *(player(n, 2 + n) for n in range(2_000)))])
+    with following(source, MemorySink()) as running:
+        running.stop()
+    assert running.report.changes < 2_001
 
 
 def test_leaving_the_block_ends_an_unbounded_source_and_the_next_run_goes_on(tmp_path: Path) -> None:
@@ -350,7 +364,9 @@ def hang(report):
     print("stuck", flush=True)
     signal.sigwait([signal.SIGUSR1])
 
-with bb.follow(Card, sources="tail:changes.jsonl", sink="jsonl:rows.jsonl", from_empty=True, on_report=hang) as running:
+running = bb.follow(Card, sources="tail:changes.jsonl", sink="jsonl:rows.jsonl", from_empty=True, on_report=hang)
+stop, running.stop = running.stop, lambda: (stop(), print("asked", flush=True))
+with running:
     for report in running:
         pass
 """
@@ -367,11 +383,10 @@ def test_a_second_signal_does_not_wait(tmp_path: Path) -> None:
     assert process.stdout is not None
     try:
         assert process.stdout.readline() == "stuck\n"
-        said = ""
-        while process.returncode is None:  # the first one only asks
-            process.send_signal(signal.SIGINT)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                _, said = process.communicate(timeout=1)
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.readline() == "asked\n"
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
     finally:
         process.kill()
         process.communicate()
