@@ -6,6 +6,10 @@ class User(bb.DomainModel, collection="users"):
     first_name: str
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from boiler_beam.errors import BoilerBeamError, DeclarationError, Mistake, UsageError
 from boiler_beam.models import DomainModel, Struct, field
 from boiler_beam.values import GeoPoint, Ref
@@ -22,6 +26,11 @@ from boiler_beam.views import (
     view_property,
 )
 
+if TYPE_CHECKING:
+    from boiler_beam.program import backfill, check, diff, explain, follow, why
+
+    __version__: str
+
 __all__ = [
     "BoilerBeamError",
     "DeclarationError",
@@ -33,13 +42,41 @@ __all__ = [
     "Struct",
     "UsageError",
     "ViewModel",
+    "__version__",
     "aggregate",
+    "backfill",
+    "check",
+    "diff",
     "document",
+    "explain",
     "field",
+    "follow",
     "group",
     "reference",
     "referrers",
     "role",
     "root",
     "view_property",
+    "why",
 ]
+
+_OF_PROGRAM = {"backfill", "check", "diff", "explain", "follow", "why"}
+"""They need the engine and the connectors, which `import boiler_beam` does not load."""
+
+
+if not TYPE_CHECKING:  # a type checker would take any name for one of the package
+
+    def __getattr__(name: str) -> Any:
+        if name == "__version__":
+            from importlib.metadata import version  # slow to import, and rarely needed
+
+            return version("boiler_beam")
+        if name not in _OF_PROGRAM:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        import boiler_beam.program as program
+
+        return getattr(program, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -21,6 +21,7 @@ from boiler_beam.engine.garbage import without_garbage_collection
 from boiler_beam.engine.write import ViewReport
 from boiler_beam.errors import BoilerBeamError, UsageError
 from boiler_beam.plan import Plan, refuse_main
+from pipelines.options import NAMES, did_you_mean
 
 __all__ = ["LOCAL_RUNNERS", "THIS_MACHINE", "pipeline_on", "plain_errors", "run_backfill", "workers_are_elsewhere"]
 
@@ -140,7 +141,8 @@ def _options(arguments: Sequence[str]) -> PipelineOptions:
             f"expected valid values of Beam's options, got {said}; fix: see Beam's pipeline options"
         ) from None
     for name in given.keys() - known.keys():
-        raise UsageError(f"--{name}: expected an option of boiler_beam or Beam, got neither; fix: see --help")
+        meant = did_you_mean(f"--{name}", [f"--{one}" for one in (*known, *NAMES)])
+        raise UsageError(f"--{name}: expected an option of boiler_beam or Beam, got neither{meant}; fix: see --help")
     return options
 
 

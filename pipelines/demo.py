@@ -36,10 +36,10 @@ def _demo(runner: str | None) -> int:
     plan = compile_plan([MeetingSession, UserMeetings, OrganizationSummary])
     console = Console(highlight=False)
     rows = MemorySink()
-    backfill(plan, [open_source(SAMPLE)], rows, _refused)
+    report = backfill(plan, [open_source(SAMPLE)], rows, _refused)
     if runner is not None:
         return _compare(console, plan, rows, runner)
-    show_rows(console, plan, rows)
+    show_rows(console, plan, rows, {view.view: view.rows for view in report.views})
     with tempfile.NamedTemporaryFile("w", suffix=".jsonl") as file:
         file.write(TICKET)
         file.flush()

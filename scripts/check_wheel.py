@@ -46,7 +46,7 @@ def main() -> int:
         for option, extra in (("--sink=parquet:rows", "parquet"), ("--runner=DirectRunner", "beam")):
             command = [str(binaries / "boiler-beam"), "run", *arguments, option]
             done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-            if done.returncode != 2 or f"fix: pip install 'boiler_beam[{extra}]'" not in done.stderr:
+            if done.returncode != 2 or f"fix: pip install 'boiler_beam[{extra}] @ file://" not in done.stderr:
                 print(f"expected to be told that {extra} is not installed, got {done.stderr!r}")
                 return 1
     print("installed from a wheel, and ran a view")

@@ -16,8 +16,10 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 EXPORTS = {
-    "boiler_beam": "BoilerBeamError DeclarationError DomainModel GeoPoint Mistake Ref Store Struct UsageError ViewModel aggregate "
-    "document field group reference referrers role root view_property",
+    "boiler_beam": "BoilerBeamError DeclarationError DomainModel GeoPoint Mistake Ref Store Struct UsageError ViewModel __version__ aggregate "
+    "backfill check diff document explain field follow group reference referrers role root view_property why",
+    "boiler_beam.program": "Check DeadLettersFound Difference Differences Explanation Progress Report Running StreamReport "
+    "StreamedView TransactionReport ViewReport Why backfill check diff explain follow why",
     "boiler_beam.testing": "check_aggregate render",
     "boiler_beam.connectors": "BackfillWriter Control DeadLetterWriter KeyedSource Sink Source StreamWriter database_of dead_letters_beside open_dead_letters open_sink "
     "open_source open_sources read_dead_letters read_sources register schemes",

@@ -16,6 +16,7 @@ from boiler_beam.connectors.base import BackfillWriter, Control, Sink, taken_by_
 from boiler_beam.connectors.replacing import Replacement, read_controls, replacing, write_controls
 from boiler_beam.errors import UsageError
 from boiler_beam.events import EncodedRow, Stamp, View
+from boiler_beam.install import install_command
 from boiler_beam.values import decode_fields, decode_wire, encode_fields, encode_wire
 
 try:
@@ -23,7 +24,7 @@ try:
     import pyarrow.parquet as pq
 except ImportError:
     raise UsageError(
-        "parquet: expected pyarrow to be installed, got none; fix: pip install 'boiler_beam[parquet]'"
+        f"parquet: expected pyarrow to be installed, got none; fix: {install_command('parquet')}"
     ) from None
 
 __all__ = ["ParquetSink"]

@@ -457,10 +457,10 @@ def test_why(tmp_path: Path) -> None:
     assert found[:6] == [
         "organization_summaries/Harbor%20Library of OrganizationSummary",
         "users: 2 documents",
-        "  users/u1 at version 1767225604000012",
+        "  users/u1 at version 2026-01-01T00:00:04.000012Z",
         "    counts in num_users",
         "    counts in num_hearing_aid",
-        "  users/u2 at version 1767225605000015",
+        "  users/u2 at version 2026-01-01T00:00:05.000015Z",
     ]
     assert found[-1] == 'row: {"numAttending":3,"numHearingAid":1,"numUsers":2}'
     nobody = run(tmp_path, *CLI, "why", *sample, "meeting_sessions/m9")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator, Sequence
 
@@ -10,6 +11,7 @@ import pytest
 from boiler_beam.connectors import Source, open_sink, open_source, register, registry, schemes
 from boiler_beam.errors import UsageError
 from boiler_beam.events import Change
+from boiler_beam.install import install_command
 
 
 @pytest.fixture(autouse=True)
@@ -69,5 +71,5 @@ def test_client_libraries_that_are_missing(monkeypatch: pytest.MonkeyPatch) -> N
     for name in [name for name in sys.modules if name.startswith("boiler_beam.connectors.pubsub.")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "grpc", None)
-    with pytest.raises(UsageError, match=r"got no grpc; fix: pip install 'boiler_beam\[firestore\]'"):
+    with pytest.raises(UsageError, match=f"got no grpc; fix: {re.escape(install_command('firestore'))}"):
         open_source("pubsub:projects/some/subscriptions/one")

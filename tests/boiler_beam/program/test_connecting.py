@@ -1,10 +1,10 @@
-"""The meaning of command line options."""
+"""Sources, sinks and times, given as text or as objects."""
 
 from __future__ import annotations
 
 import pytest
 
-from pipelines.options import read_time_micros
+from boiler_beam.program.connecting import read_time_micros
 
 
 @pytest.mark.parametrize(
