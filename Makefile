@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAGE := $(PYTHON) scripts/stage.py
 ARGS ?=
 
-.PHONY: help meeting beam check check-all soak bench bench-stream bench-firestore docs clean base dev
+.PHONY: help meeting beam check check-all soak bench bench-stream bench-firestore docs release clean base dev
 
 help: ## list these commands
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 17
@@ -38,6 +38,9 @@ bench-firestore: dev ## measure reads, writes, a stream and its latency on Fires
 
 docs: dev ## build the documentation into build/docs
 	@$(BIN)/sphinx-build -q -W --keep-going -b html docs build/docs && echo "build/docs/index.html"
+
+release: dev ## version, changelog, sdist and wheel, checked; neither pushes nor uploads (ARGS="--version 0.2.0 --dry_run")
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python scripts/release.py $(ARGS)
 
 clean: ## remove what was made
 	rm -rf .venv build dist site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
