@@ -6,7 +6,7 @@ boiler-beam run --views views --source postgres:postgresql://host/db --sink post
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import msgspec
@@ -19,9 +19,11 @@ metadata = sa.MetaData()
 documents = sa.Table(
     "documents",
     metadata,
-    *(sa.Column(n, t) for n, t in (("path", sa.Text), ("version", sa.BigInteger), ("fields", sa.Text))),
+    sa.Column("path", sa.Text),
+    sa.Column("version", sa.BigInteger),
+    sa.Column("fields", sa.Text),
 )
-controls = sa.Table(
+boiler_controls = sa.Table(
     "boiler_controls", metadata, sa.Column("view", sa.Text, primary_key=True), sa.Column("control", sa.Text)
 )
 _stamp = [sa.Column(name, sa.BigInteger) for name in Stamp._fields]
@@ -56,7 +58,7 @@ class Postgres(Source, Sink):
     def controls(self) -> dict[str, Control]:
         metadata.create_all(self.engine)
         with self.engine.connect() as connection:
-            return {view: Control(**json.loads(text)) for view, text in connection.execute(sa.select(controls))}
+            return {view: Control(**json.loads(text)) for view, text in connection.execute(sa.select(boiler_controls))}
 
     def standing(self, view: View) -> Iterator[EncodedRow]:
         with self.engine.connect() as connection:
@@ -64,7 +66,7 @@ class Postgres(Source, Sink):
                 yield EncodedRow(path, Stamp(*stamp), fields.encode())
 
     @contextmanager
-    def backfill(self, views: Sequence[View]) -> Iterator[BackfillWriter]:
+    def backfill(self, views: Sequence[View]) -> Generator[BackfillWriter]:
         with self.engine.connect() as connection:  # rolled back unless it is committed
             yield Writer(connection)
 
@@ -83,10 +85,10 @@ class Writer(BackfillWriter):
     def delete(self, view: View, path: str, stamp: Stamp) -> None:
         self.connection.execute(rows.delete().where(rows.c.path == path))
 
-    def commit(self, found: Mapping[str, Control]) -> None:
-        for name, control in found.items():
-            self.connection.execute(controls.delete().where(controls.c.view == name))
+    def commit(self, controls: Mapping[str, Control]) -> None:
+        for name, control in controls.items():
+            self.connection.execute(boiler_controls.delete().where(boiler_controls.c.view == name))
             self.connection.execute(
-                controls.insert().values(view=name, control=json.dumps(msgspec.to_builtins(control)))
+                boiler_controls.insert().values(view=name, control=json.dumps(msgspec.to_builtins(control)))
             )
         self.connection.commit()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -130,6 +131,37 @@ def test_no_disk_is_one_clear_line(tmp_path: Path) -> None:
     done = stage(folder, sys.executable, "scripts/stage.py", "base")
     assert done.returncode == 2
     assert "fix: free space or rights" in done.stderr.splitlines()[-1]
+
+
+def commands_of(target: str) -> str:
+    """What `make` would run for a target."""
+    return subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
+def test_the_first_look_installs_only_the_base() -> None:
+    assert re.findall(r"stage\.py (.*)", commands_of("meeting")) == ["base"]
+    assert "-m pipelines.demo\n" in commands_of("meeting")
+    assert re.findall(r"stage\.py (?!quiet)(.*)", commands_of("beam")) == ["base", "beam"]
+    assert "-m pipelines.demo --runner DirectRunner\n" in commands_of("beam")
+
+
+@pytest.mark.slow
+def test_the_first_look_of_a_clean_clone(tmp_path: Path) -> None:
+    """It needs no Beam, shows views and a change, and names what can come next."""
+    folder = tmp_path / "clone"
+    names = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
+    for name in filter(None, names):
+        if (ROOT / name).exists() and not name.startswith(("tests/", "benchmarks/", "docs/")):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes((ROOT / name).read_bytes())
+    done = subprocess.run(["make", "meeting"], cwd=folder, capture_output=True, text=True, check=True)
+    first, *shown, empty, last = done.stdout.splitlines()
+    assert first == "installing boiler_beam into .venv (a few seconds) ..."
+    assert "The attendance of tickets/t2 becomes false: 3 of 13 rows are written." in shown
+    assert (empty, "make beam" in last, "minutes, 800 MB" in last) == ("", True, True)
+    installed = {path.name.partition("-")[0] for path in folder.glob(".venv/lib/*/site-packages/*.dist-info")}
+    assert "msgspec" in installed
+    assert installed.isdisjoint({"apache_beam", "pytest", "pyarrow"})
 
 
 def old_python() -> str | None:

@@ -652,7 +652,9 @@ def test_the_demonstration(tmp_path: Path) -> None:
     assert "The attendance of tickets/t2 becomes false: 3 of 13 rows are written." in shown
     assert '  attending: - {"hearing_aid_requested":false,"name":"Ben Larsen","organization":"Harbor Library"}' in shown
     beam = run(tmp_path, sys.executable, "-m", "pipelines.demo", "--runner", "DirectRunner")
-    assert beam.stdout == "DirectRunner: all 13 rows equal those of the embedded engine\n"
+    tables = "OrganizationSummary"  # before its table, whose columns may be in another order
+    assert beam.stdout.partition(tables)[:2] == shown.partition(tables)[:2]
+    assert beam.stdout.endswith("\nDirectRunner: all 13 rows equal those of the embedded engine\n")
 
 
 def test_the_first_dead_letter_of_each_code_is_shown(notes: Path) -> None:
