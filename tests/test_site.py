@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
 import sys
 import types
 import xml.etree.ElementTree as ElementTree
@@ -38,6 +40,22 @@ def test_the_first_page_shows_the_row_of_its_documents(monkeypatch: pytest.Monke
     documents, row = (json.loads(block) for block in blocks(DOCS / "index.md", "json"))
     module = module_of("first_page", view, monkeypatch)
     assert render(module.BookCard, [{"path": path, "fields": fields} for path, fields in documents.items()]) == row
+
+
+def test_the_first_view_prints_what_the_page_shows(tmp_path: Path) -> None:
+    page = DOCS / "first_view.md"
+    documents, *shown = blocks(page, "json")
+    (tmp_path / "documents.jsonl").write_text(documents)
+    (tmp_path / "library.py").write_text(blocks(page, "python")[0])
+    _, *scripts = blocks(page, "sh")
+    expected = [*shown, *blocks(page, "console")]
+    for script, output in zip(scripts, expected, strict=True):
+        done = subprocess.run(
+            ["sh", "-ec", script.replace("boiler-beam", f"{sys.executable} -m pipelines.cli")], cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.stderr == ""
+        assert done.stdout.endswith(output)
 
 
 def test_the_view_that_comes_from_flask_boiler_renders(monkeypatch: pytest.MonkeyPatch) -> None:
