@@ -12,6 +12,7 @@ html_show_sphinx = False
 myst_enable_extensions = ["colon_fence", "deflist"]
 exclude_patterns: list[str] = []
 myst_heading_anchors = 3
+default_role = "code"  # in docstrings `name` is a name
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
 nitpicky = False

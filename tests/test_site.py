@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 
 from boiler_beam.testing import render
+from pipelines.cli import _cli
+from tests.test_docs import OF_OTHERS, options
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -114,3 +116,21 @@ def test_the_figures_of_the_readme_are_those_of_the_page() -> None:
             measured(contender) | measured(f"{contender}, `memory:`") | measured(f"{contender}, `sqlite:`")
         )
         assert set(numbers) <= known, f"{contender}: docs/performance.md has other figures; fix: take them from there"
+
+
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/first_view.md", "docs/faq.md", "docs/migration.md", "docs/costs.md"]
+)
+def test_the_options_that_a_page_names_exist(page: str) -> None:
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z_-]+", (ROOT / page).read_text()))
+    assert named - OF_OTHERS - options(_cli) == set()
+
+
+def test_the_commands_that_pages_name_exist() -> None:
+    named = {
+        (path.name, command)
+        for path in [*DOCS.rglob("*.md"), ROOT / "README.md"]
+        for command in re.findall(r"boiler-beam ([a-z][a-z-]+)", path.read_text())
+    }
+    assert len(named) > 10
+    assert {one for one in named if one[1] not in _cli.commands} == set()
