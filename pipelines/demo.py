@@ -60,7 +60,7 @@ def _compare(console: Console, plan: Plan, rows: MemorySink, runner: str) -> int
         destination = Destination(sink, f"jsonl:{folder}/dead.jsonl")
         report = run_backfill(plan, [SAMPLE], destination, runner=runner)
         computed = open_sink(sink)
-        show_rows(console, plan, computed)
+        show_rows(console, plan, computed, {one.view: one.rows for one in report.views})
         number = show_differences(console, differences(plan, rows, computed))
     verdict = f"{number} rows differ from" if number else f"all {report.rows} rows equal"
     print(f"{runner}: {verdict} those of the embedded engine")
