@@ -155,8 +155,17 @@ def _flattened(read: Sequence[Changes]) -> Changes:
     """Returns what several transforms read as one."""
     if len(read) == 1:
         return read[0]
-    outputs = zip(Changes._fields, zip(*read, strict=True), strict=True)
-    return Changes(**{name: some | f"All {name}" >> beam.Flatten() for name, some in outputs})
+    outputs = {
+        name: [one for one in some if one is not None]
+        for name, some in zip(Changes._fields, zip(*read, strict=True), strict=True)
+    }
+    return Changes(
+        **{
+            name: some[0] if len(some) == 1 else some | f"All {name}" >> beam.Flatten()
+            for name, some in outputs.items()
+            if some
+        }
+    )
 
 
 def _write(computed: ComputedRows, plan: Plan, sink: Sink, options: RunOptions, outlet: Outlet) -> None:

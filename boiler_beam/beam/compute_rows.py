@@ -131,7 +131,7 @@ class ComputeRows(beam.PTransform):  # type: ignore[misc]
         """Applies it to a PCollection of `Change`, to `Changes`, or to a dict of the PCollections of `Changes`."""
         collections = changes if isinstance(changes, dict) else {"changes": changes}
         if isinstance(changes, Changes):
-            collections = changes._asdict()
+            collections = {name: one for name, one in changes._asdict().items() if one is not None}
         is_unbounded = not collections["changes"].is_bounded
         given = Changes(**{name: _in_global_window(name, one) for name, one in collections.items()})
         if self._is_stream(given.changes.pipeline, is_unbounded=is_unbounded):

@@ -124,7 +124,7 @@ class Changes(NamedTuple):
     Attributes:
         changes: A PCollection of `Change`.
         dead_letters: A PCollection of `DeadLetter`: inputs that could not be read. `ComputeRows` passes them on.
-        touches: A PCollection of `Touch`: requests of a backfill to a stream to write rows again.
+        touches: A PCollection of `Touch`: requests of a backfill to a stream to write rows again; None: there are none.
     """
 
     changes: beam.PCollection[Change]
@@ -166,9 +166,14 @@ class WrittenRows(NamedTuple):
 _LETTERS, _TOUCHES = "dead_letters", "touches"
 
 
-def reading(function: beam.DoFn) -> Any:
-    """Returns a `ParDo` of a DoFn that yields what `tagged` returns."""
-    types: Any = {_LETTERS: DeadLetter, _TOUCHES: Touch}
+def reading(function: beam.DoFn, *, has_touches: bool = True) -> Any:
+    """Returns a `ParDo` of a DoFn that yields what `tagged` returns.
+
+    Args:
+        function: The DoFn.
+        has_touches: Whether it yields touches, too; an output that stays empty costs some runners a stage.
+    """
+    types: Any = {_LETTERS: DeadLetter, **({_TOUCHES: Touch} if has_touches else {})}
     return beam.ParDo(function).with_output_types(Change, **types).with_outputs(*types, main="changes")
 
 
@@ -179,6 +184,6 @@ def tagged(event: Change | Touch | DeadLetter) -> Any:
     return pvalue.TaggedOutput(_TOUCHES if isinstance(event, Touch) else _LETTERS, event)
 
 
-def changes_of(outputs: Any) -> Changes:
+def changes_of(outputs: Any, *, has_touches: bool = True) -> Changes:
     """Returns the outputs of `reading`."""
-    return Changes(outputs["changes"], outputs[_LETTERS], outputs[_TOUCHES])
+    return Changes(outputs["changes"], outputs[_LETTERS], outputs[_TOUCHES] if has_touches else None)

@@ -37,7 +37,7 @@ class ReadChanges(beam.PTransform):  # type: ignore[misc]
     def expand(self, pipeline: Any) -> Changes:
         """Applies it to a pipeline."""
         splits = pipeline | "Splits" >> beam.Create(self.splits, reshuffle=True).with_output_types(tuple[str, str])
-        return changes_of(splits | "Read" >> reading(_Read()))
+        return changes_of(splits | "Read" >> reading(_Read(), has_touches=False), has_touches=False)
 
 
 class _Read(beam.DoFn):  # type: ignore[misc]
