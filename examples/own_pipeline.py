@@ -1,4 +1,6 @@
 """A Beam pipeline of one's own: rows of a view, joined with a table from elsewhere."""
+# mypy: allow-untyped-calls
+# pyright: basic, reportAttributeAccessIssue=false
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
