@@ -22,6 +22,8 @@ EXPORTS = {
     "boiler_beam.testing": "check_aggregate render",
     "boiler_beam.connectors": "BackfillWriter Control DeadLetterWriter DocumentStore KeyedSource Sink Source StreamWriter database_of dead_letters_beside open_dead_letters open_sink "
     "open_source open_sources open_store read_dead_letters read_sources register schemes",
+    "boiler_beam.writing": "DELETE_FIELD MAX_RETRIES SERVER_TIME Principals Transaction Writer Written apply_update array_remove array_union "
+    "increment run_transaction transaction",
     "boiler_beam.engine": "Report backfill",
     "boiler_beam.views.aggregate": "AggregateDeclaration Custom collect count count_distinct custom max mean min sum top",
 }

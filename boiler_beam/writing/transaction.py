@@ -87,11 +87,12 @@ class Transaction:
         database: The database of its documents.
 
     Attributes:
+        database: The same.
         versions: The version of each written document, by path; empty before the commit.
     """
 
     def __init__(self, attempt: Attempt, database: Database) -> None:
-        self._attempt, self._database = attempt, database
+        self._attempt, self.database = attempt, database
         self._known: dict[str, _Known] = {}
         self._codecs: dict[type[DomainModel], FamilyCodec] = {}
         self.versions: dict[str, int] = {}
@@ -147,7 +148,7 @@ class Transaction:
     def _codec(self, model: type[DomainModel]) -> FamilyCodec:
         base = family_base(model)
         if base not in self._codecs:
-            self._codecs[base] = FamilyCodec(base, [], self._database)
+            self._codecs[base] = FamilyCodec(base, [], self.database)
         return self._codecs[base]
 
     def _document(self, model: type[ModelT], path: str) -> ModelT | None:
@@ -260,6 +261,11 @@ class Transaction:
         self._read(paths)
         for path in paths:
             yield self._overlaid(path)
+
+    def writable(self, model: type[ModelT], path: str) -> ModelT | None:
+        """Returns the form of a document that can be assigned to, by its path."""
+        self._read([path])
+        return self._document(model, path)
 
     def query(self, collection: str, filters: Sequence[Filter]) -> Iterator[Change]:
         """Yields the documents of a collection that match filters, with what this transaction writes."""

@@ -8,6 +8,7 @@ document that was read has its update time as precondition.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -49,21 +50,20 @@ class FirestoreStore(DocumentStore):
         self.client = Client(rest)
         self.uri, self.database = self.client.uri, self.client.location
         self._sleep = sleep
-        self._last = b""
+        self._aborted = threading.local()
 
     def begin(self) -> Attempt:
         """Begins an attempt. One that follows a conflict names the earlier one, so that it is preferred."""
         request = BeginTransactionRequest(database=self.client.database)
         request.options.read_write.SetInParent()
-        if self._last:
-            request.options.read_write.retry_transaction = self._last
-            self._last = b""
+        if last := vars(self._aborted).pop("transaction", b""):
+            request.options.read_write.retry_transaction = last
         answer = self._patiently("BeginTransaction", request, "to begin a transaction")
         return _Attempt(self, answer.transaction)
 
     def aborted(self, transaction: bytes) -> None:
-        """Remembers a transaction that met a conflict, for the next attempt."""
-        self._last = transaction
+        """Remembers a transaction that met a conflict, for the next attempt in the same thread."""
+        self._aborted.transaction = transaction
 
     def _patiently(self, method: str, request: Any, expected: str) -> Any:
         retry = Retry(self.uri, expected, sleep=self._sleep)
