@@ -212,6 +212,44 @@ def _relay(source: str, topic: str, relay_state: str, collection: tuple[str, ...
     return 0
 
 
+_forms: Callable[[Any], Any] = click.option(
+    "--forms", metavar="MODULE[:CLASS,...]", multiple=True, required=True,
+    help="The forms: all in a module, or the named ones.",
+)  # fmt: skip
+
+
+@_cli.command("forms")
+@_forms
+@click.option("--store", metavar="URI", envvar="BOILER_BEAM_STORE", help="Forms and documents: firestore:PROJECT.")
+@click.option("--source", metavar="URI", help="Where forms are observed.  [default: the store]")
+@click.option("--dead_letter", metavar="URI", default="jsonl:dead_letters.jsonl", show_default=True)
+@click.option("--once", is_flag=True, help="Apply the forms that are there, and end.")
+def _apply_forms(forms: tuple[str, ...], store: str | None, source: str | None, dead_letter: str, once: bool) -> int:
+    """Apply the forms that clients create, until ^C. Exits with 1 if a form failed."""
+    from pipelines.forms import run_forms
+    from pipelines.views import load_forms
+
+    report = run_forms(load_forms(forms), store, source, dead_letter, is_once=once)
+    print(f"{report.done:,} forms done, {report.rejected:,} rejected, {report.failed:,} failed")
+    return 1 if report.failed else 0
+
+
+@_cli.group("documents")
+def _documents() -> None:
+    """Fill a store of documents in a file."""
+
+
+@_documents.command("load")
+@click.option("--source", metavar="URI", multiple=True, required=True, help="The documents.")
+@click.argument("store", metavar="documents:PATH")
+def _load_documents(source: tuple[str, ...], store: str) -> int:
+    """Write the newest versions of the documents of some sources to a new store."""
+    from pipelines.forms import load_documents
+
+    print(f"{load_documents(source, store):,} documents")
+    return 0
+
+
 @_cli.group("dead-letters")
 def _dead_letters() -> None:
     """Show dead letters, and replay their inputs."""
