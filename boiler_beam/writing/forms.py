@@ -138,6 +138,11 @@ class Applied(msgspec.Struct, frozen=True):
     versions: dict[str, int] = {}
 
 
+def _has_outcome(form: Change) -> bool:
+    """Whether a stored form has an outcome; a program that creates one may store null."""
+    return msgspec.json.decode(bytes(form.fields)).get(OUTCOME) is not None
+
+
 class _Unapplied(Exception):
     """A form that is rejected."""
 
@@ -198,7 +203,7 @@ def _reject(path: str, store: DocumentStore, error: str, about: str | None) -> A
     for number in range(MAX_RETRIES + 1):
         with closing(store.begin()) as attempt:
             (form,) = attempt.get([path])
-            if form.is_deleted or OUTCOME in msgspec.json.decode(bytes(form.fields)):
+            if form.is_deleted or _has_outcome(form):
                 return Applied(path, "known")
             at = Precondition(version=form.version)
             write = Write(path, {OUTCOME: outcome}, [(OUTCOME,)], {(OUTCOME, "at"): transform}, at)
@@ -265,7 +270,7 @@ class FormRunner:
     def take(self, change: Change) -> Applied | None:
         """Applies a form that was observed; returns None if the document is no form, is gone, or has an outcome."""
         model = self._model(change.path)
-        if model is None or change.is_deleted or OUTCOME in msgspec.json.decode(bytes(change.fields)):
+        if model is None or change.is_deleted or _has_outcome(change):
             return None
         return self.apply(model, change.path, change.version)
 
