@@ -234,6 +234,26 @@ def _apply_forms(forms: tuple[str, ...], store: str | None, source: str | None, 
     return 1 if report.failed else 0
 
 
+@_cli.command("rules")
+@_views
+@click.option("--forms", metavar="MODULE[:CLASS,...]", multiple=True, help="The forms that clients create.")
+@click.option("--out", metavar="PATH", help="The file to write.  [default: stdout]")
+def _rules(views: tuple[str, ...], forms: tuple[str, ...], out: str | None) -> int:
+    """Print security rules: clients read their rows, create and read their forms, and nothing else."""
+    from boiler_beam.plan import compile_plan
+    from boiler_beam.writing.rules import security_rules
+    from pipelines.views import load_forms, load_views
+
+    text = security_rules(compile_plan(load_views(views)), load_forms(forms))
+    if out is None:
+        sys.stdout.write(text)
+        return 0
+    with open(out, "w", encoding="utf-8") as file:
+        file.write(text)
+    print(f"wrote {out}")
+    return 0
+
+
 @_cli.group("documents")
 def _documents() -> None:
     """Fill a store of documents in a file."""
