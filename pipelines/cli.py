@@ -244,7 +244,24 @@ def _rules(views: tuple[str, ...], forms: tuple[str, ...], out: str | None) -> i
     from boiler_beam.writing.rules import security_rules
     from pipelines.views import load_forms, load_views
 
-    text = security_rules(compile_plan(load_views(views)), load_forms(forms))
+    return _written(security_rules(compile_plan(load_views(views)), load_forms(forms)), out)
+
+
+@_cli.command("types")
+@_views
+@click.option("--language", type=click.Choice(["typescript", "python"]), required=True, help="Of the module.")
+@click.option("--out", metavar="PATH", help="The file to write.  [default: stdout]")
+def _types(views: tuple[str, ...], language: str, out: str | None) -> int:
+    """Print a module with the types of rows, and a client for the server."""
+    from boiler_beam.plan import compile_plan
+    from boiler_beam.writing.clients import client_module
+    from pipelines.views import load_views
+
+    return _written(client_module(compile_plan(load_views(views)), language), out)
+
+
+def _written(text: str, out: str | None) -> int:
+    """Writes a text to a file, or to stdout."""
     if out is None:
         sys.stdout.write(text)
         return 0

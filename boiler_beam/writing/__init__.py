@@ -7,6 +7,7 @@
 | `configured` | the configured store |
 | `writer` | `Writer`: sets properties of rows, and creates rows by `new` |
 | `row` | a row whose setters can run |
+| `clients` | types and clients in other languages |
 | `rules` | security rules, generated from views and forms |
 | `forms` | `Form`: documents by which clients ask for a write, and what applies them |
 | `function` | applies the form of an event, in a Cloud Function |
