@@ -184,34 +184,6 @@ def _check(
     return run_check(plan_of(load_views(views), source, project, database), source, sample)
 
 
-@_cli.command("relay")
-@click.option("--source", metavar="URI", required=True, help="The source to follow: firestore:PROJECT.")
-@click.option("--topic", metavar="projects/P/topics/T", required=True, help="The topic to publish to.")
-@click.option(
-    "--state",
-    "relay_state",
-    metavar="URI",
-    default="sqlite:boiler_beam.relay.db",
-    show_default=True,
-    help="Where the relay keeps its state.",
-)
-@click.option("--collection", metavar="PATTERN", multiple=True, help="A collection to publish.  [default: all]")
-@click.option(
-    "--views", metavar="MODULE[:CLASS,...]", multiple=True, help="Publish the collections that these views read."
-)
-def _relay(source: str, topic: str, relay_state: str, collection: tuple[str, ...], views: tuple[str, ...]) -> int:
-    """Listen to a database and publish each change to a Pub/Sub topic, until ^C."""
-    from boiler_beam.plan import compile_plan
-    from pipelines.relay import run_relay
-    from pipelines.views import load_views
-
-    families = compile_plan(load_views(views)).families if views else ()
-    asked = dict.fromkeys([*collection, *(family.pattern.text for family in families)])
-    report = run_relay(source, topic, relay_state, list(asked))
-    print(f"{report.published:,} messages published, {report.deletions:,} of them deletions")
-    return 0
-
-
 _forms: Callable[[Any], Any] = click.option(
     "--forms", metavar="MODULE[:CLASS,...]", multiple=True, required=True,
     help="The forms: all in a module, or the named ones.",
@@ -284,6 +256,34 @@ def _load_documents(source: tuple[str, ...], store: str) -> int:
     from pipelines.forms import load_documents
 
     print(f"{load_documents(source, store):,} documents")
+    return 0
+
+
+@_cli.command("relay")
+@click.option("--source", metavar="URI", required=True, help="The source to follow: firestore:PROJECT.")
+@click.option("--topic", metavar="projects/P/topics/T", required=True, help="The topic to publish to.")
+@click.option(
+    "--state",
+    "relay_state",
+    metavar="URI",
+    default="sqlite:boiler_beam.relay.db",
+    show_default=True,
+    help="Where the relay keeps its state.",
+)
+@click.option("--collection", metavar="PATTERN", multiple=True, help="A collection to publish.  [default: all]")
+@click.option(
+    "--views", metavar="MODULE[:CLASS,...]", multiple=True, help="Publish the collections that these views read."
+)
+def _relay(source: str, topic: str, relay_state: str, collection: tuple[str, ...], views: tuple[str, ...]) -> int:
+    """Listen to a database and publish each change to a Pub/Sub topic, until ^C."""
+    from boiler_beam.plan import compile_plan
+    from pipelines.relay import run_relay
+    from pipelines.views import load_views
+
+    families = compile_plan(load_views(views)).families if views else ()
+    asked = dict.fromkeys([*collection, *(family.pattern.text for family in families)])
+    report = run_relay(source, topic, relay_state, list(asked))
+    print(f"{report.published:,} messages published, {report.deletions:,} of them deletions")
     return 0
 
 

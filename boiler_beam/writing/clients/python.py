@@ -19,6 +19,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
+from email.message import Message
 from typing import Any, Generic, Literal, NamedTuple, Optional, TypedDict, TypeVar, Union, cast
 
 Fields = TypeVar("Fields")
@@ -158,7 +159,7 @@ class View(Generic[Fields, Update, New]):
         address, answer, _ = self._request(method, url, body, headers or {})
         return address, answer
 
-    def _request(self, method: str, url: str, body: object, headers: dict[str, str]) -> tuple[str, Any, dict[str, str]]:
+    def _request(self, method: str, url: str, body: object, headers: dict[str, str]) -> tuple[str, Any, Message]:
         data = None if body is None else json.dumps(body).encode()
         sent = {**headers, **({} if data is None else {"Content-Type": "application/json"})}
         if self._token is not None:
@@ -167,7 +168,7 @@ class View(Generic[Fields, Update, New]):
         try:
             with urllib.request.urlopen(request) as answer:
                 text = answer.read()
-                return answer.url, json.loads(text) if text else None, dict(answer.headers.items())
+                return answer.url, json.loads(text) if text else None, answer.headers
         except urllib.error.HTTPError as error:
             text = error.read()
             try:

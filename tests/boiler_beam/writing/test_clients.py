@@ -37,9 +37,13 @@ class Color(Enum):
     BLUE = "blue"
 
 
+class Neighbour(bb.Struct):
+    seat_number: int
+
+
 class Seat(bb.Struct):
     row_number: int
-    neighbours: list[Seat] = bb.field(default_factory=list)
+    neighbours: list[Neighbour] = bb.field(default_factory=list)
 
 
 class Person(bb.DomainModel, collection="people"):
@@ -161,7 +165,7 @@ export async function use(): Promise<void> {
   const texts: string[] = [fields.text, fields.moment, fields.ref, fields.data.bytesValue, fields.person.firstName, ...fields.times];
   const color: "red" | "blue" = fields.color;
   const mode: "on" | "off" | 3 = fields.mode;
-  const seat: number | undefined = fields.seats["a"]?.[0]?.neighbours[0]?.rowNumber;
+  const seat: number | undefined = fields.seats["a"]?.[0]?.neighbours[0]?.seatNumber;
   const last: string | null = fields.last;
   await client.Everything.update("a", { text: "x", seats: { a: [{ rowNumber: 1, neighbours: [] }] } }, row);
   await client.Everything.create({ firstName: "x", color: "blue" });
@@ -193,18 +197,18 @@ def use() -> None:
     numbers: list[int] = [row.fields["num"], row.fields["minutes"], row.stamp.version]
     texts: list[str] = [row.fields["text"], row.fields["moment"], row.fields["ref"], row.fields["data"]["bytesValue"]]
     texts += [row.fields["person"]["firstName"], *row.fields["times"], row.fields["color"]]
-    seat: int = row.fields["seats"]["a"][0]["neighbours"][0]["rowNumber"]
+    seat: int = row.fields["seats"]["a"][0]["neighbours"][0]["seatNumber"]
     client.Everything.update("a", {"text": "x"}, row)
     client.Everything.create({"firstName": "x", "color": "blue"})
     for change in client.ReadOnly.follow():
         print(change.kind, change.row and change.row.fields["name"], numbers, texts, seat)
 """
 WRONG_PYTHON = [
-    ('client.Everything.update("a", {"text": 1})', '"int" is not assignable to "str"'),
-    ('client.Everything.update("a", {"num": 1})', '"num" is an undefined item'),
-    ("client.Everything.create({})", '"firstName" is required'),
-    ('client.ReadOnly.update("a", {"name": "x"})', 'is not assignable to "None"'),
-    ("client.Nothing", 'Cannot access attribute "Nothing"'),
+    ('client.Everything.update("a", {"text": 1})', 'not assignable to "str"'),
+    ('client.Everything.update("a", {"num": 1})', '"num"'),
+    ("client.Everything.create({})", '"firstName"'),
+    ('client.ReadOnly.update("a", {"name": "x"})', '"None"'),
+    ("client.Nothing", '"Nothing"'),
 ]
 
 
@@ -243,7 +247,7 @@ def test_python_passes_pyright(tmp_path: Path) -> None:
     assert code != 0
     for number, (text, error) in enumerate(WRONG_PYTHON, start=3):
         told = "\n".join(said[at:] for at in [said.find(f"wrong.py:{number}:")] if at >= 0).partition("/wrong.py:")[0]
-        assert error in told or error in said, (text, said)
+        assert error in told, (text, said)
 
 
 def test_the_python_module_can_be_used_by_every_supported_python(tmp_path: Path) -> None:
