@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from boiler_beam.errors import UsageError
-from boiler_beam.models import CollectionPattern, FamilyCodec, family_base, path_fields
+from boiler_beam.models import CollectionPattern, FamilyCodec, family_base, path_fields, written_annotation
 from boiler_beam.models.codec import stored_fields
 from boiler_beam.plan import Plan
 from boiler_beam.values import Ref
@@ -113,7 +113,7 @@ def _is_author(form: type[Form], pattern: CollectionPattern, data: str) -> str:
         known = ", ".join([*pattern.placeholders, *(key for key in stored if key != "outcome")])
         raise UsageError(f"{form.__name__}: expected author= to be a field, got {author!r}; fix: name one of {known}")
     field = f"{data}[{_text(stored[author])}]"
-    kind = typing.get_type_hints(form).get(author)
+    kind = written_annotation(typing.get_type_hints(form, include_extras=True)[author])
     if kind is Ref or typing.get_origin(kind) is Ref:
         (target,) = typing.get_args(kind) or (None,)
         collection = target.__boiler__.collection if target is not None else None

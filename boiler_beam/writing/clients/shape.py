@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import msgspec
 
-from boiler_beam.models import DomainModel
+from boiler_beam.models import DomainModel, written_annotation
 from boiler_beam.models.shapes import struct_fields
 from boiler_beam.plan import Plan, ViewPlan
 from boiler_beam.values import GeoPoint, Ref
@@ -139,8 +139,8 @@ class _Shapes:
             return Kind("int")
         null, value = Kind("null"), ANY
         if isinstance(declared.of, str):
-            hints = typing.get_type_hints(self.plan.by_name[declared.edge].model)
-            value = self.kind(hints.get(declared.of, Any))
+            hints = typing.get_type_hints(self.plan.by_name[declared.edge].model, include_extras=True)
+            value = self.kind(written_annotation(hints.get(declared.of, Any)))
         if declared.kind == "sum":
             return value if value.name == "int" else Kind("float")
         if declared.kind in ("mean", "min", "max"):
