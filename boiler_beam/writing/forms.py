@@ -177,9 +177,7 @@ def apply_form(
             return False
         try:
             form.apply(tx)
-        except InvalidDocument:  # of another document: that is not the client's mistake
-            raise
-        except (WriteRefused, ValueError) as error:
+        except (WriteRefused, ValueError) as error:  # another document that is invalid is not the client's mistake
             raise _Unapplied(str(error), getattr(error, "field", None)) from error
         if type(form).__form__.after == "delete":
             tx.delete(form)
