@@ -8,7 +8,7 @@ import socket
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 
-from boiler_beam.connectors import open_sink
+from boiler_beam.connectors import open_sink, open_store
 from boiler_beam.errors import BoilerBeamError, DeclarationError, UsageError
 from boiler_beam.plan import compile_plan
 from pipelines.options import configuration
@@ -96,4 +96,10 @@ def _state(names: list[str]) -> str:
     return "is there" if path and os.path.exists(path) else "will be made" if path else "nothing is kept"
 
 
-_CHECKS: dict[str, Callable[[list[str]], str]] = {"views": _views, "sink": _sink, "state": _state}
+def _store(names: list[str]) -> str:
+    store = open_store(" ".join(names))
+    store.close()
+    return "is a store of documents"
+
+
+_CHECKS: dict[str, Callable[[list[str]], str]] = {"views": _views, "sink": _sink, "state": _state, "store": _store}
