@@ -19,7 +19,7 @@ OLDEST, NEWEST = (3, 10), (3, 13)
 WANTED = {"base": "-e.", "beam": "-e.[beam]", "dev": "-e.[all]"}
 NOTES = {
     "base": "installing boiler_beam into .venv (a few seconds)",
-    "beam": "installing Apache Beam into .venv (about a minute, the first time)",
+    "beam": "installing Apache Beam into .venv (a few minutes and 800 MB, the first time)",
     "dev": "installing the development tools into .venv (a minute or two, the first time)",
 }
 SHOWN_LINES = 15

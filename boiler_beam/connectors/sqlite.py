@@ -21,7 +21,7 @@ from typing import ClassVar
 from boiler_beam.connectors.base import BackfillWriter, Control, Sink, StreamWriter, taken_by_case
 from boiler_beam.connectors.locks import Lock
 from boiler_beam.errors import BoilerBeamError, UsageError
-from boiler_beam.events import Row, Stamp, View
+from boiler_beam.events import EncodedRow, Stamp, View
 
 __all__ = ["SqliteSink"]
 
@@ -57,13 +57,13 @@ class SqliteSink(Sink):
                 for view, generation, text, holder, backfilled in found
             }
 
-    def standing(self, view: View) -> Iterator[Row]:
+    def standing(self, view: View) -> Iterator[EncodedRow]:
         """Yields the rows in a view's table."""
         with self._read() as database:
             if self._has_table(database, view):
                 query = f'SELECT path, generation, version, seq, fields FROM "{view.name}"'
                 for path, generation, version, seq, fields in database.execute(query):
-                    yield Row(path, Stamp(generation, version, seq), fields.encode())
+                    yield EncodedRow(path, Stamp(generation, version, seq), fields.encode())
 
     @contextmanager
     def backfill(self, views: Sequence[View]) -> Iterator[BackfillWriter]:
@@ -155,7 +155,7 @@ class _Writer(BackfillWriter):
     def __init__(self, database: sqlite3.Connection) -> None:
         self.database = database
 
-    def write(self, view: View, row: Row) -> None:
+    def write(self, view: View, row: EncodedRow) -> None:
         assert row.fields is not None
         self.database.execute(
             f'INSERT OR REPLACE INTO "{view.name}" VALUES (?, ?, ?, ?, ?)', (row.path, *row.stamp, row.fields.decode())
@@ -190,7 +190,7 @@ class _Follower(StreamWriter):
                 self.database.execute("ROLLBACK")
             raise self.sink._failed(error) from error
 
-    def write(self, rows: Sequence[tuple[View, Row]]) -> None:
+    def write(self, rows: Sequence[tuple[View, EncodedRow]]) -> None:
         older = "(generation, version, seq) <= (?, ?, ?)"
         with self._transaction() as database:
             for view, row in rows:
