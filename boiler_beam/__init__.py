@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from boiler_beam.errors import BoilerBeamError, DeclarationError, Mistake, UsageError
+from boiler_beam.errors import BoilerBeamError, Conflict, DeclarationError, Mistake, Rejected, UsageError, WriteRefused
 from boiler_beam.models import DomainModel, Struct, field
 from boiler_beam.values import GeoPoint, Ref
 from boiler_beam.view_model import ViewModel
@@ -25,6 +25,17 @@ from boiler_beam.views import (
     root,
     view_property,
 )
+from boiler_beam.writing import (
+    DELETE_FIELD,
+    SERVER_TIME,
+    Form,
+    Transaction,
+    array_remove,
+    array_union,
+    increment,
+    run_transaction,
+    transaction,
+)
 
 if TYPE_CHECKING:
     from boiler_beam.program import backfill, check, diff, explain, follow, why
@@ -32,18 +43,27 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "DELETE_FIELD",
+    "SERVER_TIME",
     "BoilerBeamError",
+    "Conflict",
     "DeclarationError",
     "DomainModel",
+    "Form",
     "GeoPoint",
     "Mistake",
     "Ref",
+    "Rejected",
     "Store",
     "Struct",
+    "Transaction",
     "UsageError",
     "ViewModel",
+    "WriteRefused",
     "__version__",
     "aggregate",
+    "array_remove",
+    "array_union",
     "backfill",
     "check",
     "diff",
@@ -52,10 +72,13 @@ __all__ = [
     "field",
     "follow",
     "group",
+    "increment",
     "reference",
     "referrers",
     "role",
     "root",
+    "run_transaction",
+    "transaction",
     "view_property",
     "why",
 ]

@@ -7,7 +7,7 @@ import platform
 import socket
 from collections.abc import Callable, Iterator
 
-from boiler_beam.connectors import open_sink
+from boiler_beam.connectors import open_sink, open_store
 from boiler_beam.errors import BoilerBeamError, DeclarationError, UsageError
 from boiler_beam.install import install_command, is_installed
 from boiler_beam.plan import compile_plan
@@ -89,4 +89,10 @@ def _state(names: list[str]) -> str:
     return "is there" if path and os.path.exists(path) else "will be made" if path else "nothing is kept"
 
 
-_CHECKS: dict[str, Callable[[list[str]], str]] = {"views": _views, "sink": _sink, "state": _state}
+def _store(names: list[str]) -> str:
+    store = open_store(" ".join(names))
+    store.close()
+    return "is a store of documents"
+
+
+_CHECKS: dict[str, Callable[[list[str]], str]] = {"views": _views, "sink": _sink, "state": _state, "store": _store}

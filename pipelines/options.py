@@ -39,7 +39,7 @@ __all__ = [
 CONTEXT = {"token_normalize_func": lambda token: token.replace("-", "_"), "help_option_names": ["--help"]}
 """Settings of each command: options are written with hyphens or underscores."""
 
-KEYS = ("views", "project", "database", "sink", "state")
+KEYS = ("views", "project", "database", "sink", "state", "store")
 
 
 @dataclass(frozen=True)

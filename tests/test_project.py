@@ -17,13 +17,16 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 EXPORTS = {
-    "boiler_beam": "BoilerBeamError DeclarationError DomainModel GeoPoint Mistake Ref Store Struct UsageError ViewModel __version__ aggregate "
-    "backfill check diff document explain field follow group reference referrers role root view_property why",
+    "boiler_beam": "DELETE_FIELD SERVER_TIME BoilerBeamError Conflict DeclarationError DomainModel Form GeoPoint Mistake Ref Rejected Store Struct "
+    "Transaction UsageError ViewModel WriteRefused __version__ aggregate array_remove array_union backfill check diff document explain field "
+    "follow group increment reference referrers role root run_transaction transaction view_property why",
     "boiler_beam.program": "Check DeadLettersFound Difference Differences Explanation Progress Report Running StreamReport "
     "StreamedView TransactionReport ViewReport Why backfill check diff explain follow why",
     "boiler_beam.testing": "check_aggregate render",
-    "boiler_beam.connectors": "BackfillWriter Control DeadLetterWriter KeyedSource Sink Source StreamWriter database_of dead_letters_beside open_dead_letters open_sink "
-    "open_source open_sources read_dead_letters read_sources register schemes",
+    "boiler_beam.connectors": "BackfillWriter Control DeadLetterWriter DocumentStore KeyedSource Sink Source StreamWriter database_of dead_letters_beside open_dead_letters open_sink "
+    "open_source open_sources open_store read_dead_letters read_sources register schemes",
+    "boiler_beam.writing": "DELETE_FIELD MAX_RETRIES SERVER_TIME Form FormRunner FormsReport Outcome Principals Transaction Writer Written "
+    "apply_update applying_forms array_remove array_union follow_forms increment run_transaction transaction",
     "boiler_beam.engine": "Report backfill",
     "boiler_beam.views.aggregate": "AggregateDeclaration Custom collect count count_distinct custom max mean min sum top",
 }
@@ -37,7 +40,7 @@ def test_public_names(module: str) -> None:
 @pytest.mark.beam
 @pytest.mark.parametrize("module", ["transforms", "boiler_beam.beam"])
 def test_public_names_of_transforms(module: str) -> None:
-    names = """AppendRows Changes ComputeRows ComputedRows DecodeChanges Destination FollowSources Outlet ReadChanges
+    names = """AppendRows ApplyForms Changes ComputeRows ComputedRows DecodeChanges Destination FollowSources Outlet ReadChanges
     ReadChangesFromPubSub ReadFromFirestore WriteRows WriteToFirestore WrittenRows"""
     assert importlib.import_module(module).__all__ == names.split()
 

@@ -13,6 +13,7 @@ The same names are importable from the top-level package `transforms`.
 | `batch`, `packs` | its plan in a batch pipeline: a hash join |
 | `stream`, `stateful` | its plan in a streaming pipeline: keyed steps over Beam's state |
 | `read_firestore`, `read_pubsub`, `read_sources`, `unbounded` | reading changes of documents |
+| `forms` | applying forms |
 | `write_firestore`, `write`, `append`, `dead_letters` | writing rows to Firestore, a backfill or a stream to any sink |
 """
 
@@ -29,6 +30,7 @@ except ModuleNotFoundError as error:
 from boiler_beam.beam.append import AppendRows, Outlet
 from boiler_beam.beam.compute_rows import ComputeRows
 from boiler_beam.beam.elements import Changes, ComputedRows, WrittenRows
+from boiler_beam.beam.forms import ApplyForms
 from boiler_beam.beam.read_firestore import ReadFromFirestore
 from boiler_beam.beam.read_pubsub import DecodeChanges, ReadChangesFromPubSub
 from boiler_beam.beam.read_sources import ReadChanges
@@ -36,8 +38,8 @@ from boiler_beam.beam.unbounded import FollowSources
 from boiler_beam.beam.write import Destination, WriteRows
 from boiler_beam.beam.write_firestore import WriteToFirestore
 
-__all__ = ["AppendRows", "Changes", "ComputeRows", "ComputedRows", "DecodeChanges", "Destination", "FollowSources"]
-__all__ += ["Outlet", "ReadChanges", "ReadChangesFromPubSub", "ReadFromFirestore", "WriteRows"]
+__all__ = ["AppendRows", "ApplyForms", "Changes", "ComputeRows", "ComputedRows", "DecodeChanges", "Destination"]
+__all__ += ["FollowSources", "Outlet", "ReadChanges", "ReadChangesFromPubSub", "ReadFromFirestore", "WriteRows"]
 __all__ += ["WriteToFirestore", "WrittenRows"]
 
 del apache_beam

@@ -29,7 +29,7 @@ from boiler_beam.models.shapes import (
 from boiler_beam.models.typed import resolve_ref, target_of
 from boiler_beam.values import Database, GeoPoint, Ref, decode_fields, from_wire, localized, to_wire, to_wire_map
 
-__all__ = ["FamilyCodec", "ModelCodec", "family_base", "wire_of", "wire_of_document"]
+__all__ = ["FamilyCodec", "ModelCodec", "family_base", "stored_fields", "wire_of", "wire_of_document"]
 
 _set = msgspec.structs.force_setattr
 _ANY_PROJECT = Database()
@@ -224,8 +224,9 @@ def family_base(model: type[DomainModel]) -> type[DomainModel]:
 
 def _descendants(model: type[DomainModel]) -> Iterator[type[DomainModel]]:
     for child in model.__subclasses__():
-        yield child
-        yield from _descendants(child)
+        if "__boiler_writable__" not in vars(child):  # the form of a class whose documents can be assigned to
+            yield child
+            yield from _descendants(child)
 
 
 class _Tag(msgspec.Struct, gc=False):
@@ -367,8 +368,8 @@ class _Stored(NamedTuple):
 
 
 @functools.lru_cache(maxsize=4096)
-def _rows(model: type[msgspec.Struct], case: str) -> tuple[str, tuple[_Row, ...]]:
-    """The case of a class's names, and its fields."""
+def stored_fields(model: type[msgspec.Struct], case: str) -> tuple[str, tuple[_Row, ...]]:
+    """Returns the case of a class's names, and for each field its attribute, stored name, and `encode=` or None."""
     options = options_of(model)
     is_document = issubclass(model, DomainModel)
     if is_document:
@@ -385,7 +386,7 @@ def _rows(model: type[msgspec.Struct], case: str) -> tuple[str, tuple[_Row, ...]
 
 @functools.lru_cache(maxsize=4096)
 def _stored(model: type[msgspec.Struct], case: str) -> _Stored:
-    return _Stored.of(*_rows(model, case))
+    return _Stored.of(*stored_fields(model, case))
 
 
 _AS_THEY_ARE = frozenset({str, bool, type(None)})
@@ -410,7 +411,7 @@ def wire_of(value: Any, case: str = "camel") -> Any:
         return _wire_of_fields(value, _stored(kind, case))
     if kind is Narrowed:
         model, known = known_fields(value)
-        case, rows = _rows(model, case)
+        case, rows = stored_fields(model, case)
         return _wire_of_fields(value, _Stored.of(case, [row for row in rows if row[0] in known]))
     if isinstance(value, enum.Enum):
         return to_wire(value.value)

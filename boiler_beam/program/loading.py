@@ -8,6 +8,7 @@ import os
 import traceback
 from collections.abc import Iterable, Sequence
 from types import ModuleType
+from typing import TypeVar
 
 from boiler_beam.connectors.base import Source
 from boiler_beam.connectors.registry import database_of
@@ -16,7 +17,9 @@ from boiler_beam.plan import Plan, compile_plan
 from boiler_beam.plan.impure import warnings_of
 from boiler_beam.views import ViewModel
 
-__all__ = ["Views", "load_views", "plan_of"]
+__all__ = ["Views", "load_classes", "load_views", "plan_of"]
+
+T = TypeVar("T")
 
 Views = type[ViewModel] | str | Plan | Sequence[type[ViewModel] | str]
 """View classes, names of them (`package.module:Class`, or a module for all that it defines), or a compiled plan."""
@@ -64,37 +67,52 @@ def load_views(names: Iterable[str]) -> list[type[ViewModel]]:
     Raises:
         UsageError: A module or class does not exist, or can't be imported.
     """
-    found: list[type[ViewModel]] = []
+    return load_classes(names, ViewModel, "views", "view models")
+
+
+def load_classes(names: Iterable[str], kind: type[T], option: str, word: str) -> list[type[T]]:
+    """Imports classes of one kind. A module without names means all of them that it defines.
+
+    Args:
+        names: `package.module` or `package.module:Class,...`, as Python imports them.
+        kind: Their base.
+        option: The option of the command line that names them, for messages.
+        word: What they are called, for messages.
+
+    Raises:
+        UsageError: A module or class does not exist, or can't be imported.
+    """
+    found: list[type[T]] = []
     for name in names:
-        found += _views_of(name)
+        found += _classes_of(name, kind, option, word)
     return list(dict.fromkeys(found))
 
 
-def _views_of(name: str) -> list[type[ViewModel]]:
+def _classes_of(name: str, kind: type[T], option: str, word: str) -> list[type[T]]:
     module_name, _, classes = name.partition(":")
-    module = _imported(name, module_name)
+    module = _imported(f"--{option} {name}", module_name)
     defined = {
         key: value
         for key, value in vars(module).items()
-        if isinstance(value, type) and issubclass(value, ViewModel) and value.__module__ == module.__name__
+        if isinstance(value, type) and issubclass(value, kind) and value.__module__ == module.__name__
     }
     if not classes:
         if not defined:
-            raise UsageError(f"--views {name}: expected view models defined in it, got none; fix: name another module")
+            raise UsageError(f"--{option} {name}: expected {word} defined in it, got none; fix: name another module")
         return list(defined.values())
-    views = []
+    found = []
     for wanted in classes.split(","):
-        view = getattr(module, wanted, None)
-        if not (isinstance(view, type) and issubclass(view, ViewModel)):
+        one = getattr(module, wanted, None)
+        if not (isinstance(one, type) and issubclass(one, kind)):
             known = ", ".join(defined) or "none"
-            raise UsageError(f"--views {name}: expected view models, got {wanted!r}; fix: the module defines {known}")
-        views.append(view)
-    return views
+            raise UsageError(f"--{option} {name}: expected {word}, got {wanted!r}; fix: the module defines {known}")
+        found.append(one)
+    return found
 
 
 def _imported(name: str, module_name: str) -> ModuleType:
     if not module_name or module_name.endswith(".py") or "/" in module_name:
-        raise UsageError(f"--views {name}: expected package.module[:Class,...]; fix: write it as Python imports it")
+        raise UsageError(f"{name}: expected package.module[:Class,...]; fix: write it as Python imports it")
     try:
         return importlib.import_module(module_name)
     except BoilerBeamError:
@@ -102,7 +120,7 @@ def _imported(name: str, module_name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name is not None and (module_name == error.name or module_name.startswith(f"{error.name}.")):
             raise UsageError(
-                f"--views {name}: expected a module in {os.getcwd()}, on PYTHONPATH or installed, got no {error.name}; "
+                f"{name}: expected a module in {os.getcwd()}, on PYTHONPATH or installed, got no {error.name}; "
                 "fix: check the name, or set PYTHONPATH"
             ) from None
         raise _refused(name, error) from error
@@ -117,5 +135,5 @@ def _refused(name: str, error: Exception) -> UsageError:
         frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
         place = f"{frames[-1].filename}:{frames[-1].lineno}"
     return UsageError(
-        f"--views {name}: expected a module that can be imported, got {type(error).__name__}: {error}; fix: {place}"
+        f"{name}: expected a module that can be imported, got {type(error).__name__}: {error}; fix: {place}"
     )

@@ -576,6 +576,17 @@ def test_doctor_looks_at_the_state(notes: Path, state: str, said: str) -> None:
     assert said in run(notes, *CLI, "doctor", BOILER_BEAM_STATE=state).stdout
 
 
+@pytest.mark.parametrize(
+    ("store", "said"),
+    [
+        ("documents:app.db", "ok   store: documents:app.db (BOILER_BEAM_STORE): is a store of documents"),
+        ("sqlite:rows.db", "expected a store of documents, got rows, which are computed and read-only"),
+    ],
+)
+def test_doctor_looks_at_the_store(notes: Path, store: str, said: str) -> None:
+    assert said in run(notes, *CLI, "doctor", BOILER_BEAM_STORE=store).stdout
+
+
 def test_a_backfill_takes_no_notice_of_what_streams_are_told_and_says_so(notes: Path) -> None:
     done = run(notes, *MAIN, *NOTES, "--state", "sqlite:state.db", BOILER_BEAM_STATE="sqlite:other.db")
     said = "--state: has no effect on a backfill; fix: add --mode stream, or leave it out"

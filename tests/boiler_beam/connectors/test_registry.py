@@ -24,7 +24,7 @@ def _nothing_registered(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (
             "nobody:p",
-            r"nobody:p: expected the scheme of a source, got 'nobody'; fix: use one of dead-letters, file, ",
+            r"nobody:p: expected the scheme of a source, got 'nobody'; fix: use one of dead-letters, documents, file, ",
         ),
         ("data.jsonl", r"data.jsonl: expected a source as SCHEME:ADDRESS, got no scheme; fix: put one before it"),
         ("./a:b", r"got no scheme"),
@@ -55,7 +55,7 @@ def test_one_class_makes_a_scheme() -> None:
             return iter(())
 
     assert isinstance(open_source("nothing:at all"), Nothing)
-    assert schemes(Source) == ["dead-letters", "file", "firestore", "nothing", "pubsub", "sample", "tail"]
+    assert schemes(Source) == ["dead-letters", "documents", "file", "firestore", "nothing", "pubsub", "sample", "tail"]
     with pytest.raises(UsageError, match="expected an unused scheme, got 'nothing'"):
         register(type("Other", (Nothing,), {}))
     with pytest.raises(UsageError, match="which is taken"):
