@@ -91,11 +91,14 @@ class View(msgspec.Struct, frozen=True):
         name: The view class's name: a table's name where the sink has tables.
         template: Its row path, `meeting_sessions/{id}`.
         properties: The stored names of its fields, in the order of their declaration.
+        indexed: The stored names of those that rows are found and ordered by, each with the SQL of its value in a row
+            (`json_extract(fields, ...)`).
     """
 
     name: str
     template: str
     properties: tuple[str, ...]
+    indexed: tuple[tuple[str, str], ...] = ()
 
     def matches(self, path: str) -> bool:
         """Whether a row at this path belongs to the view."""
