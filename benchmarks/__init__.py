@@ -1,1 +1,1 @@
-"""The comparison that `make bench` runs: a workload, its expected rows, peers, and what measures them all."""
+"""The comparison that `make bench` runs: a workload, its expected rows, other tools, and the measurement."""

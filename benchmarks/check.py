@@ -2,10 +2,10 @@
 
     python benchmarks/check.py expected.jsonl OUTPUT_FILE...
 
-prints `{"rows": 10200, "wrong": 0, "first_wrong": null}` and exits with 1 if a row is wrong, missing or too many. It
-reads what `jsonl:` writes (`{"path", "generation", "version", "seq", "fields"}`), lines of `{"path", "fields"}`, and
-lines whose columns are the fields, with Pathway's `diff` and `time` or without. All are logs: a later line of a path
-replaces an earlier one, null fields or a `diff` of -1 delete.
+prints `{"rows": 10200, "wrong": 0, "first_wrong": null}` and exits with 1 if a row is wrong, missing or unexpected. It
+reads the output of `jsonl:` (`{"path", "generation", "version", "seq", "fields"}`), lines of `{"path", "fields"}`, and
+lines whose columns are the fields, with or without Pathway's `diff` and `time`. All are logs: a later line of a path
+replaces an earlier one; null fields or a `diff` of -1 delete the row.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ Rows = dict[str, dict[str, Any]]
 
 
 def _newer(line: dict[str, Any]) -> tuple[int, ...]:
-    """What lines are ordered by: the stamp, or Pathway's time and, at the same time, retractions first."""
+    """Returns the sort key of a line: its stamp, or Pathway's time, with retractions first at the same time."""
     return tuple(line.get(name, 0) for name in ("generation", "version", "seq", "time", "diff"))
 
 
 def read_rows(files: Iterable[Path]) -> Rows:
-    """The rows that stand after all lines of all files, by path."""
+    """Returns the current rows after all lines of all files, by path."""
     lines: list[dict[str, Any]] = []
     for file in files:
         with file.open() as opened:
@@ -45,7 +45,7 @@ def read_rows(files: Iterable[Path]) -> Rows:
 
 
 def compare(expected: Rows, got: Rows) -> dict[str, Any]:
-    """How many rows there are, how many are wrong, and the first wrong one."""
+    """Returns the number of rows, the number of wrong rows, and the first wrong one."""
     wrong = sorted(path for path in expected.keys() | got.keys() if expected.get(path) != got.get(path))
     first = {"path": wrong[0], "expected": expected.get(wrong[0]), "got": got.get(wrong[0])} if wrong else None
     return {"rows": len(got), "wrong": len(wrong), "first_wrong": first}

@@ -1,4 +1,4 @@
-"""What a program of the streaming benchmark tells of itself: how long its load took, and how long the changes."""
+"""Records the times of a program of the streaming benchmark: of its load, and of the changes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 class Clock:
-    """Made when the program begins; writes `figures.json` when it has written its last row.
+    """A clock that is created when the program begins, and writes `figures.json` after the last row.
 
     Args:
         output: The folder.
@@ -20,13 +20,16 @@ class Clock:
         self._begun, self._worked = time.perf_counter(), time.process_time()
 
     def loaded(self) -> None:
-        """The snapshot's rows are written: the first change is read next."""
+        """Says that the rows of the snapshot are written, and the first change is read next."""
         now = time.perf_counter()
         self._figures["load_seconds"] = now - self._begun
         self._begun, self._worked = now, time.process_time()
 
     def stop(self, changes: int) -> None:
-        """The rows of the last change are written; `cpu_seconds` are those of this process since the first one."""
+        """Says that the rows of the last change are written.
+
+        `cpu_seconds` is the processor time since the first change.
+        """
         seconds, cpu_seconds = time.perf_counter() - self._begun, time.process_time() - self._worked
         self._figures |= {"changes": changes, "seconds": seconds, "cpu_seconds": cpu_seconds}
         self._file.write_text(json.dumps(self._figures))

@@ -76,7 +76,7 @@ def say(message: str) -> None:
 
 
 def wait_until(is_so: Callable[[], bool], what: str) -> None:
-    """Looks again and again; an error where it takes too long."""
+    """Polls a condition; raises an error if it takes too long."""
     deadline = time.monotonic() + READY_SECONDS
     while not is_so():
         if time.monotonic() > deadline:
@@ -86,7 +86,7 @@ def wait_until(is_so: Callable[[], bool], what: str) -> None:
 
 @contextmanager
 def emulators() -> Iterator[None]:
-    """Both of them, as the environment of this process and its children names them."""
+    """Starts both emulators, and names them in the environment of this process and its children."""
     if shutil.which("gcloud") is None:
         sys.exit("error: gcloud: expected it with the Firestore and Pub/Sub emulators, got none; fix: install it")
     with ExitStack() as stack:
@@ -123,14 +123,14 @@ def _end_group(started: subprocess.Popen[bytes]) -> None:
 
 
 class Application:
-    """A database as its users write it.
+    """A database to which an application writes.
 
     Args:
-        publishes: Whether each change goes to a topic, too, as a relay would bring it there.
+        publishes: Whether each change is also published to a topic, as by a relay.
 
     Attributes:
-        documents: What stands.
-        sources: What the stream follows.
+        documents: The current documents.
+        sources: The sources of the stream.
     """
 
     def __init__(self, *, publishes: bool = False) -> None:
@@ -151,7 +151,7 @@ class Application:
             self.sources.append(uri)
 
     def load(self, documents: Documents) -> None:
-        """All at once, before the stream begins."""
+        """Writes all documents, before the stream begins."""
         self.documents = dict(documents)
         paths = list(documents)
         for begin in range(0, len(paths), 500):
@@ -162,7 +162,7 @@ class Application:
             self.versions.update(zip(some, times, strict=True))
 
     def change(self, path: str, fields: dict[str, Any] | None) -> None:
-        """One document, durable when it is back."""
+        """Writes one document, and returns when it is durable."""
         answer = self.client.call("Commit", self.request(path, fields))
         if fields is None:
             self.documents.pop(path, None)
@@ -187,7 +187,7 @@ class Application:
         return write
 
     def wrong(self) -> int:
-        """How many rows are not what they must be."""
+        """Returns the number of wrong rows."""
         sink = open_sink(f"firestore:{self.project}")
         standing = {
             row.path: msgspec.json.decode(row.fields or b"") for view in VIEWS for row in sink.standing(view.target)
@@ -197,7 +197,10 @@ class Application:
 
     @contextmanager
     def stream(self, folder: Path, *options: str) -> Iterator[Callable[[], dict[str, int]]]:
-        """The program that follows it, once all rows stand; gives what ends it and tells what it was billed."""
+        """Starts the stream and waits for all rows.
+
+        Returns a function that ends it and returns the billed operations.
+        """
         arguments = [*(part for uri in self.sources for part in ("--source", uri)), *options]
         arguments += ["--sink", f"firestore:{self.project}", "--state", f"sqlite:{folder / self.project}.db"]
         arguments += ["--dead_letter", f"jsonl:{folder / self.project}.dead.jsonl"]
@@ -356,7 +359,7 @@ def _updated(document: Any) -> int:
 
 
 def small_room() -> Documents:
-    """Meetings of one user and one ticket, each user an organization of their own."""
+    """Meetings with one user and one ticket, each user in a separate organization."""
     documents: Documents = {"locations/l0": {"latitude": 1.5, "longitude": -0.25, "address": "1 High Street"}}
     for number in range(USERS):
         user = {"firstName": "Ann", "lastName": f"Gray{number}", "hearingAidRequested": False}
@@ -374,7 +377,7 @@ def small_room() -> Documents:
 def latencies(
     application: Application, listener: Listener, path_of: Callable[[int], str]
 ) -> tuple[list[float], float, int]:
-    """Of each change the milliseconds from its call until the listener had what follows it; the rate; the refused."""
+    """Returns the milliseconds from each write until the listener had the result; the rate; the refused writes."""
     pause, calls, begun = 1 / RATE, [], time.perf_counter()
     for number in range(LATENCY_CHANGES):
         user = f"users/u{number % USERS}"
@@ -383,7 +386,7 @@ def latencies(
         time.sleep(max(0.0, begun + number * pause - time.perf_counter()))
         calls.append((path_of(number % USERS), time.perf_counter(), application.client.future("Commit", request)))
     rate = LATENCY_CHANGES / (time.perf_counter() - begun)
-    done = [one for one in calls if one[2].exception() is None]  # a busy emulator gives up waiting for its own locks
+    done = [one for one in calls if one[2].exception() is None]  # a busy emulator times out on its own locks
     written = [(path, called, micros_of_proto(future.result().commit_time)) for path, called, future in done]
     newest = {path: version for path, _, version in written}
     wait_until(lambda: newest.items() <= {path: version for path, version, _ in listener.seen}.items(), "the last rows")
@@ -397,7 +400,7 @@ def latencies(
 
 
 def _latency_once(folder: Path, *options: str) -> tuple[list[float], float, int]:
-    """With a stream that has these options; without one where there are none."""
+    """Measures with a stream with these options, or without a stream."""
     application = Application()
     application.load(small_room())
     with ExitStack() as stack:
@@ -412,7 +415,7 @@ def _latency_once(folder: Path, *options: str) -> tuple[list[float], float, int]
 
 
 def latency(runs: int, folder: Path) -> int:
-    """Prints how long rows take."""
+    """Prints the latencies."""
     contenders: Mapping[str, tuple[str, ...]] = {
         "server": (),
         "--coalesce_seconds 0.1": ("--coalesce_seconds", "0.1"),
@@ -425,7 +428,7 @@ def latency(runs: int, folder: Path) -> int:
             percentiles = statistics.quantiles(some, n=100)
             figures = (rate, percentiles[49], percentiles[98], max(some), lost)
             say(f"{run}/{runs} latency {name}: {', '.join(f'{one:.0f}' for one in figures)}")
-            if run:  # the first one warms the server up
+            if run:  # the first run warms the server up
                 found[name].append(figures)
     lines = []
     for name, measured in found.items():
@@ -454,7 +457,7 @@ PARTS: Mapping[str, Callable[[int, Path], int]] = {
 
 
 def main() -> int:
-    """The command line; gives the exit code."""
+    """Runs the command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=3, help="of each contender (3)")
     parser.add_argument("--only", default=",".join(PARTS), help="a comma-separated choice of the parts")
@@ -462,7 +465,7 @@ def main() -> int:
     chosen = arguments.only.split(",")
     if unknown := [name for name in chosen if name not in PARTS]:
         parser.error(f"--only: expected names of {', '.join(PARTS)}, got {unknown[0]!r}")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the emulators end, too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the emulators are stopped too
     failures = 0
     with emulators(), tempfile.TemporaryDirectory() as folder:
         print(", ".join(f"{name} {value}" for name, value in machine().items()), end="\n\n")

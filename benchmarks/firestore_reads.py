@@ -1,16 +1,16 @@
-"""Measures how fast documents are read from Firestore's emulator, beside the bare streams of a hand-written loop.
+"""Measures how fast documents are read from Firestore's emulator, compared with a hand-written loop over bare calls.
 
     FIRESTORE_EMULATOR_HOST=127.0.0.1:8080 python -m benchmarks.firestore_reads [--documents 50000] [--runs 3]
 
 | contender | |
 | --- | --- |
-| `bare` | counts what a RunQuery stream gives, over a gRPC channel as it is made by default |
-| `bare_fast` | the same over the channel that boiler_beam makes, whose streams take one thread |
+| `bare` | counts the documents of a RunQuery call, over a default gRPC channel |
+| `bare_fast` | the same over boiler_beam's channel, with single-threaded streams |
 | `read` | `FirestoreSource.read_all`: changes with their fields as JSON |
-| `parts` | the same in parts, two of them side by side |
-| `listen` | `ListenSource.follow` until all documents have come |
+| `parts` | the same in parts, two of them in parallel |
+| `listen` | `ListenSource.follow` until all documents were yielded |
 
-Each is a process of its own; they run in turns. `memory` is what a process took more at its end than before it read.
+Each runs in its own process, in turns. `memory` is the difference between the end of the process and before its read.
 Exits with 1 where `read` reaches less than 0.8 of `bare`, or a contender read another number of documents.
 """
 

@@ -1,15 +1,15 @@
-"""Measures writes to Firestore beside a bare loop of prebuilt BatchWrite calls, in the same run.
+"""Measures writes to Firestore, compared with a bare loop of prebuilt BatchWrite calls in the same run.
 
     FIRESTORE_EMULATOR_HOST=127.0.0.1:8080 python -m benchmarks.firestore_writes [--rows 20000] [--runs 5]
 
 | contender | |
 | --- | --- |
-| `bare` | prebuilt requests of 500 writes, 8 calls in flight, answers not looked at |
-| `writer` | `BatchWriter`: prebuilt writes, each answered for |
-| `update` | `Guard`, rows that it remembers: from row bytes to rows that stand, 0 reads |
-| `create` | `Guard`, rows that it does not know: 2 reads and a Commit each |
+| `bare` | prebuilt requests of 500 writes, 8 calls in flight, responses ignored |
+| `writer` | `BatchWriter`: prebuilt writes, with an outcome for each |
+| `update` | `Guard`, rows in its cache: from row bytes to stored rows, 0 reads |
+| `create` | `Guard`, rows that are not in its cache: 2 reads and a Commit each |
 
-They take turns. Prints the medians in documents a second, and exits with 1 when `writer` or `update` is below 0.7 of
+They run in turns. Prints the medians in documents a second, and exits with 1 if `writer` or `update` is below 0.7 of
 `bare`.
 """
 

@@ -2,8 +2,8 @@
 
     python -m benchmarks.follow SNAPSHOT_FOLDER CHANGES_FILE OUTPUT_FOLDER --state memory:
 
-writes `OUTPUT_FOLDER/rows.jsonl`; the changes come as those of a source that does not end, when the snapshot's rows are
-given.
+writes `OUTPUT_FOLDER/rows.jsonl`. The changes come from an unbounded source, after the rows of the snapshot were
+written.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ BATCH = 1_000
 
 
 class Batches(FileSource):
-    """A file's changes in batches, as a source that idles until the engine is up to date.
+    """An unbounded source of a file's changes in batches, which waits until the snapshot's rows are written.
 
     Args:
         rest: The file.
-        is_ready: Whether it is.
-        clock: Told when the first change is read, and when the engine comes back from the last.
+        is_ready: Returns whether the snapshot's rows are written.
+        clock: Records when the first change is read, and when the last one was processed.
     """
 
     is_bounded: ClassVar[bool] = False
@@ -43,7 +43,7 @@ class Batches(FileSource):
         self.is_ready, self.clock = is_ready, clock
 
     def follow(self, position: str | None) -> Iterator[tuple[list[Change | DeadLetter], str]]:
-        """See `Source`; each batch is written when the next one is asked for."""
+        """Yields the changes; the rows of a batch are written when the next batch is requested."""
         while not self.is_ready():
             yield [], ""
         self.clock.loaded()
@@ -56,7 +56,7 @@ class Batches(FileSource):
 
 
 def _is_live(state: State) -> bool:
-    return all(view.stage == "live" for view in state.views.values())
+    return all(view.phase == "live" for view in state.views.values())
 
 
 def main() -> None:

@@ -1,9 +1,9 @@
-"""What measures a program: environments, documents, processes, and the check of the rows that they write.
+"""Measures programs: creates environments and documents, runs the programs, and checks the rows that they write.
 
-A contender runs in the virtual environment of its tools, made under `benchmarks/.venvs`, on documents made under
-`benchmarks/data`. Of each run it takes the wall time with start-up, the processor time, and the memory of the process
-and all below it (on Linux; pages that processes share are counted for each). Start-up is measured by itself, as the
-time of a program that only imports what the contender imports.
+A contender runs in the virtual environment of its tools, created in `benchmarks/.venvs`, on documents in
+`benchmarks/data`. For each run the wall time with start-up, the processor time, and the memory of the process and its
+child processes are measured (on Linux; shared pages are counted for each process). Start-up is measured separately, as
+the time of a program that only imports the modules of the contender.
 """
 
 from __future__ import annotations
@@ -62,11 +62,11 @@ class Contender:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What one run of a contender took; the processor's time is that of the run without start-up.
+    """The measurement of one run of a contender; the processor time is without start-up.
 
     Attributes:
-        peak_bytes: None where the system does not tell.
-        told: What the program itself wrote to `figures.json` in the output folder.
+        peak_bytes: The peak memory; None if the system does not report it.
+        told: The figures that the program itself wrote to `figures.json` in the output folder.
     """
 
     contender: str
@@ -81,7 +81,7 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Failure:
-    """A run that gave nothing to measure."""
+    """A run that failed."""
 
     contender: str
     reason: str
@@ -98,7 +98,7 @@ class Finished:
 
 
 class SetupError(Exception):
-    """An environment or the data could not be made; the text says what the tool said last."""
+    """An environment or the data could not be created; the text has the last output of the tool."""
 
 
 def say(text: str) -> None:
@@ -109,7 +109,7 @@ def say(text: str) -> None:
 
 
 def _make_once(folder: Path, made_from: str, make: Callable[[Path], None]) -> Path:
-    """Makes a folder unless it was made before, to its end and from the same."""
+    """Creates a folder, unless it was completed before from the same inputs."""
     stamp = folder.with_name(f"{folder.name}.stamp")
     digest = hashlib.sha256(made_from.encode()).hexdigest()
     if not (folder.exists() and stamp.is_file() and stamp.read_text() == digest):
@@ -123,12 +123,12 @@ def _make_once(folder: Path, made_from: str, make: Callable[[Path], None]) -> Pa
 
 
 def _environment() -> dict[str, str]:
-    """The environment without Python's switches: one forbids cached bytecode, which only a checkout would feel."""
+    """Returns the environment without Python's own variables, one of which would disable cached bytecode."""
     return {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
 
 
 def tool(*command: str | Path) -> str:
-    """Runs a command that must succeed; gives its stdout."""
+    """Runs a command that must succeed; returns its stdout."""
     done = subprocess.run(
         list(map(str, command)), cwd=ROOT, env=_environment(), capture_output=True, text=True, check=False
     )
@@ -142,7 +142,7 @@ def _python_of(folder: Path) -> Path:
 
 
 def _make_environment(name: str) -> Path:
-    """The Python of a virtual environment that holds what `ENVIRONMENTS` names."""
+    """Returns the Python of a virtual environment with the packages of `ENVIRONMENTS`."""
     requirements = ENVIRONMENTS[name]
 
     def make(folder: Path) -> None:
@@ -159,7 +159,7 @@ def _make_environment(name: str) -> Path:
 
 
 def _make_environments(contenders: Iterable[Contender]) -> tuple[dict[str, Path], list[Failure]]:
-    """The environments that could be made, and a failure for each contender whose could not."""
+    """Returns the created environments, and a failure for each contender without one."""
     pythons: dict[str, Path] = {}
     reasons: dict[str, str] = {}
     failures = []
@@ -176,7 +176,7 @@ def _make_environments(contenders: Iterable[Contender]) -> tuple[dict[str, Path]
 
 
 def _make_data(size: str) -> Path:
-    """The folder with `snapshot/`, `changes.jsonl`, and the rows before and after these."""
+    """Returns the folder with `snapshot/`, `changes.jsonl`, and the expected rows before and after the changes."""
     if size == "flights":
         return _make_flights()
     workload, reference = HERE / "workload.py", HERE / "reference.py"
@@ -191,7 +191,7 @@ def _make_data(size: str) -> Path:
 
 
 def _make_flights() -> Path:
-    """The same of real data; its expected rows are those of the program by hand."""
+    """Returns such a folder with real data; the expected rows are those of the hand-written program."""
     workload, reference = HERE / "flights.py", HERE / "peers" / "plain_flights.py"
 
     def make(folder: Path) -> None:
@@ -211,7 +211,7 @@ def _versions(python: Path) -> list[str]:
 
 
 def _read_bytes(file: str) -> bytes:
-    """A file of /proc; nothing once its process has ended."""
+    """Reads a file of /proc; empty if its process has ended."""
     try:
         with open(file, "rb") as opened:
             return opened.read()
@@ -220,7 +220,7 @@ def _read_bytes(file: str) -> bytes:
 
 
 def _resident_bytes(leader: int) -> int | None:
-    """Resident memory of a process and all below it; None where there is no /proc."""
+    """Returns the resident memory of a process and its child processes; None without /proc."""
     if not os.path.exists("/proc/self/statm"):
         return None
     children: dict[int, list[int]] = {}
@@ -236,7 +236,7 @@ def _resident_bytes(leader: int) -> int | None:
 
 
 def _run(command: Sequence[str], log: Path, timeout_seconds: float) -> Finished:
-    """Runs a command to its end, its output into a file, and looks at its memory from a thread meanwhile."""
+    """Runs a command to its end with its output in a file; a thread samples its memory."""
     with log.open("wb") as output:
         started = time.perf_counter()
         process = subprocess.Popen(
@@ -276,7 +276,7 @@ def _last_lines(text: str) -> str:
 
 
 def _measure(contender: Contender, python: Path, data: Path, timeout_seconds: float) -> Measurement | Failure:
-    """One run: start-up alone, then the program, then the check of its rows."""
+    """Runs a contender once: start-up alone, then the program, then the check of its rows."""
     output = DATA / "output" / contender.name
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir(parents=True)
@@ -317,7 +317,7 @@ def _measure(contender: Contender, python: Path, data: Path, timeout_seconds: fl
 def _measure_in_turns(
     contenders: Sequence[Contender], pythons: dict[str, Path], data: Path, runs: int, timeout_seconds: float
 ) -> tuple[dict[str, list[Measurement]], list[Failure]]:
-    """Every contender once, then every one again; one that fails is not run again."""
+    """Runs the contenders in turns; one that fails is not run again."""
     measurements: dict[str, list[Measurement]] = {contender.name: [] for contender in contenders}
     failures: list[Failure] = []
     for turn in range(runs):
@@ -336,7 +336,7 @@ def _measure_in_turns(
 
 
 def machine() -> dict[str, str]:
-    """What it ran on, as far as the system tells."""
+    """Describes the machine, as far as the system reports it."""
     model = platform.processor() or platform.machine()
     try:
         cpuinfo = Path("/proc/cpuinfo").read_text().splitlines()
@@ -357,7 +357,7 @@ def machine() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Results:
-    """What was measured: of each contender its runs, in the order of the turns."""
+    """The measurements of each contender, in the order of its runs."""
 
     size: str
     measurements: dict[str, list[Measurement]]
@@ -369,7 +369,7 @@ class Results:
 def parse(
     description: str, sizes: Sequence[str], contenders: Callable[[str], Sequence[Contender]]
 ) -> argparse.Namespace:
-    """The command line; `contenders` gives those of a size."""
+    """Parses the command line; `contenders` returns the contenders of a size."""
     names = list(dict.fromkeys(contender.name for size in sizes for contender in contenders(size)))
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--size", choices=sizes, default="medium")
@@ -387,7 +387,7 @@ def parse(
 
 
 def measure_all(arguments: argparse.Namespace) -> Results:
-    """Makes what is needed and runs the contenders in turns; exits where there are no documents."""
+    """Creates what is needed and runs the contenders in turns; exits if there are no documents."""
     try:
         data = _make_data(arguments.size)
     except SetupError as error:
@@ -400,12 +400,12 @@ def measure_all(arguments: argparse.Namespace) -> Results:
 
 
 def table(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    """In markdown."""
+    """Returns a table in Markdown."""
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (heads, ["---"] * len(heads), *lines))
 
 
 def tell(results: Results, name: str, **facts: object) -> int:
-    """Prints what the tables do not say, writes all of it to `benchmarks/results/NAME.json`; gives the exit code."""
+    """Prints failures, writes all results to `benchmarks/results/NAME.json`, and returns the exit code."""
     versions = sorted({version for python in results.pythons.values() for version in _versions(python)})
     print(", ".join(f"{name} {value}" for name, value in results.machine.items()), ", ".join(versions), sep="\n")
     for failure in results.failures:

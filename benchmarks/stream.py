@@ -1,15 +1,16 @@
-"""Measures boiler_beam on a stream of changes beside other tools, and checks every row that they leave.
+"""Measures boiler_beam and other tools on a stream of changes, and checks every row at the end.
 
     python -m benchmarks.stream [--size small|medium|large|huge] [--runs 3] [--only plain,memory]
 
-The views and documents are those of `benchmarks/run.py`, followed by the changes of `changes.jsonl`. Counted are the
-changes, from the first that is read until all rows are written; the load of the snapshot comes before. Contenders tell
-these times themselves (`benchmarks/clock.py`) and run in turns; ratios are those of each turn. Of Beam the whole run is
-counted, without start-up: it has no point at which the snapshot is in. It is measured at the small size, in changes
-(those that the snapshot holds, too) and seconds of one processor; Prism where `BOILER_BEAM_PRISM` names its binary.
+The views and documents are those of `benchmarks/run.py`, followed by the changes of `changes.jsonl`. The time is
+measured from the first change until all rows are written, after the snapshot was loaded. Contenders record these times
+themselves (`benchmarks/clock.py`) and run in turns; a ratio compares the contenders of one turn. For Beam the whole run
+without start-up is measured, because a pipeline has no end of the snapshot. It runs at the small size; its figures are
+changes, including the documents of the snapshot, and seconds of one processor. Prism runs if `BOILER_BEAM_PRISM` names
+its binary.
 
-`--size huge` is the measurement of memory: two million documents through the durable engine. The tables go to stdout,
-everything to `benchmarks/results/stream_SIZE.json`. Exits with 1 when a contender failed or left a wrong row.
+`--size huge` measures memory: two million documents through the durable engine. The tables are printed on stdout, and
+all results are written to `benchmarks/results/stream_SIZE.json`. Exits with 1 if a contender failed or a row is wrong.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def _contenders(size: str) -> Sequence[Contender]:
 
 
 def _lines_of(size: str) -> tuple[int, int]:
-    """How many documents and changes there are."""
+    """Returns the numbers of documents and changes."""
     changes = DATA / size / "changes.jsonl"
     counts = [sum(1 for _ in file.open("rb")) for file in (*(DATA / size / "snapshot").iterdir(), changes)]
     return sum(counts[:-1]), counts[-1]
@@ -77,7 +78,7 @@ def _rate(one: Measurement) -> float:
 
 
 def _ratio(mine: Sequence[Measurement], other: Sequence[Measurement] | None) -> str:
-    """Of the rates in each turn, their median."""
+    """Returns the median of the ratios of two contenders' rates in each turn."""
     if not other:
         return "-"
     return f"{statistics.median(_rate(one) / _rate(two) for one, two in zip(mine, other, strict=False)):.2f}"
@@ -89,7 +90,7 @@ def _peak(measured: Sequence[Measurement]) -> str:
 
 
 def _streams(results: Results, documents: int) -> str:
-    """The table of the programs that tell when they began with the changes."""
+    """Returns the table of the programs that record when they began with the changes."""
     told = {name: measured for name, measured in results.measurements.items() if measured[0].told}
     heads = ["contender", "runs", "changes/s", "least", "most", "cpu s", "load documents/s", "peak MB", "rows", "wrong"]
     lines = []
@@ -105,7 +106,7 @@ def _streams(results: Results, documents: int) -> str:
 
 
 def _pipelines(results: Results, changes: int) -> str:
-    """The table of the pipelines."""
+    """Returns the table of the pipelines."""
     heads = [
         "runner",
         "runs",
@@ -131,7 +132,7 @@ def _pipelines(results: Results, changes: int) -> str:
 
 
 def main() -> int:
-    """The command line; gives the exit code."""
+    """Runs the command line; returns the exit code."""
     sizes = ("small", "medium", "large", "huge")
     arguments = parse("Measures boiler_beam on a stream of changes beside other tools.", sizes, _contenders)
     results = measure_all(arguments)

@@ -1,4 +1,4 @@
-"""The benchmark's two views as boiler_beam has them: a meeting with who attends it, and an organization's counts.
+"""The benchmark's two views in boiler_beam: a meeting with its attendees, and an organization's counts.
 
 python -m pipelines.main --views benchmarks.views --source file:SNAPSHOT_FOLDER --sink jsonl:rows.jsonl
 """

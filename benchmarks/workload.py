@@ -5,7 +5,7 @@
 gives `FOLDER/snapshot/{users,locations,tickets,meetings}.jsonl` and `FOLDER/changes.jsonl`, all of them document files
 (`{"path", "version", "fields"}` a line, `fields` null for a deletion). The same size and seed give the same bytes.
 
-Of the changes' lines about 70 % toggle a ticket's attendance, 15 % change a user (half the hearing aid, half the
+About 70 % of the changes toggle a ticket's attendance, 15 % change a user (half the hearing aid, half the
 organization), 10 % a meeting's status, and 5 % who is a member of a meeting.
 """
 
@@ -76,7 +76,7 @@ FIRST_VERSION = 1_700_000_000_000_000
 
 @dataclass(frozen=True)
 class Size:
-    """How much is generated; a meeting brings 11.1 documents with it."""
+    """The amount of generated documents; there are 11.1 documents for each meeting."""
 
     meetings: int
     changes: int
@@ -91,7 +91,7 @@ SIZES = {
 
 
 class Collection:
-    """The living documents of one collection, and a fair draw among them."""
+    """The existing documents of one collection, with a uniform random choice."""
 
     def __init__(self) -> None:
         self.documents: dict[str, dict[str, Any]] = {}
@@ -104,7 +104,7 @@ class Collection:
         self.documents[path] = fields
 
     def draw(self, rng: random.Random) -> str:
-        """The path of a living document, each as likely as the others."""
+        """Returns the path of a random existing document."""
         while True:
             index = rng.randrange(len(self._drawn_from))
             path = self._drawn_from[index]
@@ -116,7 +116,7 @@ class Collection:
 
 
 class Workload:
-    """The generator: `snapshot` first, then `changes`, which go on from it."""
+    """The generator: first `snapshot`, then `changes`, which continue from it."""
 
     def __init__(self, meetings: int, seed: int) -> None:
         self._rng = random.Random(seed)

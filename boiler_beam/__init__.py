@@ -9,9 +9,9 @@ class User(bb.DomainModel, collection="users"):
 from boiler_beam.errors import BoilerBeamError, DeclarationError, Mistake, UsageError
 from boiler_beam.models import DomainModel, Struct, field
 from boiler_beam.values import GeoPoint, Ref
+from boiler_beam.view_model import ViewModel
 from boiler_beam.views import (
     Store,
-    ViewModel,
     aggregate,
     document,
     group,

@@ -1,4 +1,4 @@
-"""How Firestore compares values: which are the same, which count as equal, and which comes first.
+"""Comparing values as Firestore does: which are stored alike, which are equal in queries, and their order.
 
 | question | function | 1 and 1.0 | 0.0 and -0.0 | NaN and NaN |
 | --- | --- | --- | --- | --- |
@@ -33,12 +33,12 @@ _MORE, _END = b"\1", b"\0"
 _SEPARATOR = "\1"
 _ESCAPED = {code: f"\2{chr(code + 1)}" for code in range(3)}
 _NULL, _BOOLEAN, _NUMBER, _TIMESTAMP, _STRING, _BYTES, _REFERENCE, _GEO_POINT, _ARRAY, _VECTOR, _MAP = (
-    bytes([place]) for place in range(11)
+    bytes([index]) for index in range(11)
 )
 
 
 def same_value(one: Any, other: Any) -> bool:
-    """Whether two Firestore values are stored alike: type and value, in depth. NaN is the same as NaN.
+    """Returns whether two Firestore values are stored alike: same type and value, at every depth. NaN equals NaN.
 
     >>> same_value([1, {"a": float("nan")}], [1, {"a": float("nan")}]), same_value(1, 1.0), same_value(0.0, -0.0)
     (True, False, False)
@@ -60,7 +60,7 @@ def same_value(one: Any, other: Any) -> bool:
 
 
 def equality_key(value: Any) -> bytes:
-    """The same bytes for two values exactly where a Firestore query takes one for the other.
+    """Returns bytes that are equal for two values exactly if Firestore's queries treat the values as equal.
 
     >>> equality_key(1) == equality_key(1.0), equality_key(1) == equality_key(True)
     (True, False)
@@ -69,14 +69,14 @@ def equality_key(value: Any) -> bytes:
 
 
 def sort_key(values: Sequence[Any], descending: Sequence[bool], path: str) -> bytes:
-    """The sort key of a document: of two lists of values the one that comes first has the smaller key.
+    """Returns the sort key of a document: bytes in the order of its values, then of its path.
 
-    Equal numbers are told apart, an int before its double and -0.0 before 0.0, so that no order depends on chance.
+    Of two equal numbers an int comes before its double, and -0.0 before 0.0, so the order is always defined.
 
     Args:
-        values: What the document is sorted by: Firestore values. Nulls come last in either direction.
+        values: The Firestore values by which the document is sorted. Nulls come last in both directions.
         descending: For each value, whether the largest comes first.
-        path: The document's path, which decides between equals.
+        path: The document's path, which orders documents with equal values.
 
     >>> sort_key([3], (True,), "d/1") < sort_key([2.5], (True,), "d/1") < sort_key([None], (True,), "d/1")
     True
@@ -93,7 +93,7 @@ def sort_key(values: Sequence[Any], descending: Sequence[bool], path: str) -> by
 
 
 def comes_before(one: Any, other: Any) -> bool:
-    """Whether a value comes before another one; of equal numbers an int comes before its double, -0.0 before 0.0."""
+    """Returns whether a value comes before another; an int comes before an equal double, and -0.0 before 0.0."""
     kind = type(one)
     if kind is type(other) and (kind is int or kind is str):
         return bool(one < other)
@@ -101,7 +101,7 @@ def comes_before(one: Any, other: Any) -> bool:
 
 
 def numeric_id(segment: str) -> int | None:
-    """The number that a document id stands for, as in databases that came from Datastore; None for other ids.
+    """Returns the number in a numeric document id, as in databases migrated from Datastore; None for other ids.
 
     >>> numeric_id("__id7__"), numeric_id("7")
     (7, None)
@@ -113,7 +113,7 @@ def numeric_id(segment: str) -> int | None:
 
 
 def path_key(path: str) -> str:
-    r"""The sort key of a document's path, as text: paths are ordered segment by segment.
+    r"""Returns the sort key of a document's path, as text: paths are compared segment by segment.
 
     >>> sorted(["rooms/a-/notes/n", "rooms/__id12__", "rooms/__id7__", "rooms/a/notes/n"], key=path_key)
     ['rooms/__id7__', 'rooms/__id12__', 'rooms/a/notes/n', 'rooms/a-/notes/n']
@@ -135,7 +135,7 @@ def _is_ordinary(text: str) -> bool:
 
 
 def _encoded(value: Any, *, breaks_ties: bool = True) -> bytes:
-    """Bytes in the order of the values; none is the beginning of another's."""
+    """Returns bytes in the order of the values; no value's bytes are a prefix of another's."""
     if value is None:
         return _NULL
     if isinstance(value, bool):
@@ -179,7 +179,7 @@ def _terminated(text: bytes) -> bytes:
 
 
 def _number(value: float, breaks_ties: bool) -> bytes:
-    """The largest double below it and the rest to the number; then what tells equal numbers apart."""
+    """Returns the largest double below the number, the difference to it, and what orders equal numbers."""
     if value != value:
         return b"\0"
     if isinstance(value, float):
@@ -192,5 +192,5 @@ def _number(value: float, breaks_ties: bool) -> bytes:
 
 
 def _double(value: float) -> bytes:
-    (bits,) = struct.unpack(">Q", struct.pack(">d", value + 0.0))  # both zeros are one
+    (bits,) = struct.unpack(">Q", struct.pack(">d", value + 0.0))  # both zeros are equal
     return struct.pack(">Q", bits ^ 0xFFFFFFFFFFFFFFFF if bits >> 63 else bits | 1 << 63)

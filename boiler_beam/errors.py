@@ -1,4 +1,7 @@
-"""Every error that boiler_beam raises on purpose: each says where, expected, got and how to fix it."""
+"""The errors that boiler_beam raises on purpose.
+
+A message says where, what was expected, what was found, and the fix.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ class BoilerBeamError(Exception):
 
 
 class UsageError(BoilerBeamError):
-    """Wrong use of a command, a URI or a configuration: one line, exit code 2."""
+    """Wrong use of a command, a URI or a configuration. The command line prints one line and exits with 2."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +31,10 @@ class Mistake:
     """One mistake in a declaration.
 
     Attributes:
-        where: `Class` or `Class.field` that holds it.
+        where: The `Class` or `Class.field` with the mistake.
         expected: What is allowed there.
         got: What was found.
-        fix: What to write instead, as an order ("name ...", "remove ...").
+        fix: What to write instead, as an imperative ("name ...", "remove ...").
     """
 
     where: str
@@ -44,7 +47,7 @@ class Mistake:
 
 
 class DeclarationError(BoilerBeamError):
-    """Classes that can't be compiled, with every mistake in them at once.
+    """Classes that can't be compiled; the message lists every mistake in them.
 
     >>> print(DeclarationError([Mistake("View.Store.user", "a field of Meeting", "'usr'", "name one of: user")]))
     1 mistake in the declared classes:
@@ -59,7 +62,7 @@ class DeclarationError(BoilerBeamError):
 
 
 class InvalidDocument(BoilerBeamError):
-    """A document version that can't be used: the reason of a dead letter.
+    """A document version that can't be used; it becomes a dead letter.
 
     Attributes:
         code: The dead letter's code, e.g. `invalid_document`, `unknown_subclass`.
@@ -71,7 +74,7 @@ class InvalidDocument(BoilerBeamError):
 
 
 class RenderError(BoilerBeamError):
-    """A row that can't be rendered: the reason of a dead letter.
+    """A row that can't be rendered; it becomes a dead letter.
 
     Attributes:
         code: The dead letter's code, e.g. `getter_raised`, `row_too_large`.

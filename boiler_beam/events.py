@@ -1,4 +1,4 @@
-"""What goes in and what comes out: changes and what else sources tell, rows with stamps and views, dead letters."""
+"""The data that sources yield and sinks receive: changes and other events, rows with stamps, dead letters."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ class Change(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         path: The document's path relative to its database, `users/u1`.
-        version: Its update time in microseconds since the epoch; for a deletion that of the version it deleted.
+        version: Its update time in microseconds since the epoch. A deletion has the version that it deleted, or a later
+            one.
         fields: Its fields as JSON bytes (see `boiler_beam.values`); `null` for a deletion.
-        event_time: When it was deleted, in microseconds since the epoch; 0 where that is not known, and of what was
-            not deleted. It never orders versions, because another clock tells it: rows' stamps rise to it (S1).
+        event_time: The time of a deletion in microseconds since the epoch; 0 if it is unknown, and for documents. It
+            comes from another clock, so it never orders versions; it only raises the stamps of rows (S1).
     """
 
     path: str
@@ -35,12 +36,14 @@ class Change(msgspec.Struct, frozen=True, gc=False):
 
 
 class Complete(msgspec.Struct, frozen=True):
-    """All documents of a collection were given, as they were at one time: one that was not given did not exist (S22).
+    """Says that a source has yielded all documents of a collection as of one time.
+
+    A document in the state that was not yielded did not exist at that time, so it is deleted (S22).
 
     Attributes:
         pattern: The collection, as models declare it: `users`, `conversations/{conversation}/messages`, `**/comments`.
-        read_time: In microseconds since the epoch.
-        paths: Those of the documents that were given.
+        read_time: That time, in microseconds since the epoch.
+        paths: The paths of the documents that were yielded.
     """
 
     pattern: str
@@ -49,12 +52,14 @@ class Complete(msgspec.Struct, frozen=True):
 
 
 class Touch(msgspec.Struct, frozen=True):
-    """A backfill found a row that differs, or stands and should not: write it as it is known (S16).
+    """A request of a backfill to a stream: write this row again from your state, or delete it.
+
+    A backfill beside a stream does not write rows itself; it sends a touch for each row that differs (S16).
 
     Attributes:
         view: The view's name.
         path: The row path.
-        read_time: Of the backfill's snapshot, in microseconds since the epoch.
+        read_time: The read time of the backfill, in microseconds since the epoch.
     """
 
     view: str
@@ -63,7 +68,7 @@ class Touch(msgspec.Struct, frozen=True):
 
 
 class Stamp(NamedTuple):
-    """Which of two writes of a row is newer: compared from left to right."""
+    """Says which of two writes of a row is newer. Stamps are compared from left to right."""
 
     generation: int
     version: int
@@ -71,11 +76,11 @@ class Stamp(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A view document.
+    """A row: a document that a view computes.
 
     Attributes:
-        path: The whole row path, `meeting_sessions/m1`.
-        stamp: Which write this is.
+        path: The row path, `meeting_sessions/m1`.
+        stamp: Its stamp.
         fields: Canonical JSON bytes (`boiler_beam.values.encode_wire`), or None for a deleted row.
     """
 
@@ -85,11 +90,11 @@ class Row(NamedTuple):
 
 
 class View(msgspec.Struct, frozen=True):
-    """What a sink must know of a view.
+    """The facts about a view that a sink needs.
 
     Attributes:
-        name: The view class's name: a table's name where the sink has tables.
-        template: Its row path, `meeting_sessions/{id}`.
+        name: The name of the view class; in a sink with tables the name of its table.
+        template: The template of its row paths, `meeting_sessions/{id}`.
         properties: The stored names of its fields, in the order of their declaration.
         indexed: The stored names of those that rows are found and ordered by, each with the SQL of its value in a row
             (`json_extract(fields, ...)`).
@@ -101,7 +106,7 @@ class View(msgspec.Struct, frozen=True):
     indexed: tuple[tuple[str, str], ...] = ()
 
     def matches(self, path: str) -> bool:
-        """Whether a row at this path belongs to the view."""
+        """Returns whether a row at this path belongs to the view."""
         return _pattern(self.template).fullmatch(path) is not None
 
 
@@ -111,17 +116,17 @@ def _pattern(template: str) -> re.Pattern[str]:
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
-    r"""An input that could not be used, with where, why, and enough to replay it.
+    r"""An input or a row that could not be used, with the reason, and with what is needed to replay it.
 
     Attributes:
         stage: Where it was refused: `read`, `decode`, `newest`, `down`, `row`, `render`, `claim` or `write`.
-        code: Why, as a word for programs: `malformed_line`, `invalid_document`, `version_conflict`, ...
-        message: Why, for people.
-        path: The document's or row's path, or None where it is not known.
+        code: The reason, for programs: `malformed_line`, `invalid_document`, `version_conflict`, ...
+        message: The reason, for people.
+        path: The document's or row's path, or None if it is unknown.
         version: The document's version in microseconds, or None.
         source: Where the input came from (`file:x.jsonl:17`), or None.
-        input: The raw input as text (bytes that are no UTF-8 as `\xNN`), or None where a row and no input failed.
-        time: When, in RFC 3339.
+        input: The raw input as text (bytes that are not UTF-8 as `\xNN`), or None if a row failed.
+        time: The time of the failure, in RFC 3339.
     """
 
     stage: str
@@ -135,11 +140,11 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def about(self) -> str:
-        """What it is about, for people: the path, and where its line stands; else one of the two, else the stage."""
+        """Returns a name for messages: the path and the line's position, or one of them, or else the stage."""
         if self.path is not None and self.source is not None:
             return f"{self.path} at {self.source}"
         return self.path or self.source or self.stage
 
 
 Event = Change | Complete | Touch | DeadLetter
-"""What a source that is followed gives."""
+"""What a source yields to a stream."""

@@ -1,4 +1,4 @@
-"""Proposes models, a first view and its test from documents: what `boiler-beam init` writes.
+"""Proposes models, a first view and its test from documents, for `boiler-beam init`.
 
 >>> documents = {"users/u1": {"firstName": "Ann", "age": 7}, "users/u2": {"firstName": "Bo", "boss": "users/u1"}}
 >>> print(propose(documents).views)  # doctest: +ELLIPSIS
@@ -40,7 +40,7 @@ _SCALARS = {bool: "bool", int: "int", float: "float", str: "str", bytes: "bytes"
 
 @dataclass(frozen=True)
 class Proposal:
-    """What `propose` found.
+    """The result of `propose`.
 
     Attributes:
         views: The text of a module with models and a view.
@@ -53,16 +53,16 @@ class Proposal:
 
 @dataclass
 class _Seen:
-    """What was seen of one field, or of the items of a list or map.
+    """Statistics of the values of one field, or of the items of a list or map.
 
     Attributes:
-        number: How many values.
-        kinds: How many of each kind.
-        examples: Of each kind the path of a document that has one.
+        number: The number of values.
+        kinds: The number of values of each kind.
+        examples: For each kind, the path of a document with such a value.
         texts: How many of the references are text.
-        targets: The collections that references lead to.
-        items: What was seen in lists.
-        values: What was seen in maps, whatever the key; `fields`: at each key.
+        targets: The collections that references point into.
+        items: The statistics of the items of lists.
+        values: The statistics of the values of maps, for all keys together; `fields`: for each key.
     """
 
     number: int = 0
@@ -75,7 +75,7 @@ class _Seen:
     fields: dict[str, _Seen] = field(default_factory=dict)
 
     def add(self, value: Any, path: str, collections: Mapping[str, str]) -> None:
-        """Takes a value of the document at a path."""
+        """Adds a value of the document at a path."""
         self.number += 1
         kind, target = _kind_of(value), _target(value, collections)
         if target is not None:
@@ -95,10 +95,10 @@ class _Seen:
         self.examples.setdefault(kind, path)
 
     def majority(self) -> tuple[str, dict[str, int]]:
-        """The kind that more than half of the values have that are not null, and how many have another one.
+        """Returns the kind of more than half of the values that are not null, and how many values have another kind.
 
-        Ints beside floats are floats, and text that names documents beside other text is text. `Any` where no kind is
-        that of most.
+        Ints beside floats count as floats, and references in text beside other text count as text. The kind is `Any` if
+        no kind has the majority.
         """
         kinds = Counter({kind: number for kind, number in self.kinds.items() if kind != "null" and number})
         if kinds["int"] and kinds["float"]:
@@ -121,14 +121,14 @@ def _kind_of(value: Any) -> str:
 
 
 def _target(value: Any, collections: Mapping[str, str]) -> str | None:
-    """The collection that a value refers to: a reference, or text that is the path of a document that is there."""
+    """Returns the collection that a value refers to; text is a reference if it is the path of a known document."""
     if isinstance(value, Ref):
         return collections.get(value.path) or pattern_of(value.path)
     return collections.get(value) if isinstance(value, str) else None
 
 
 def pattern_of(path: str) -> str:
-    """The collection pattern of a document's path.
+    """Returns the collection pattern of a document's path.
 
     >>> pattern_of("chats/c1/messages/m1")
     'chats/{chat}/messages'
@@ -139,11 +139,11 @@ def pattern_of(path: str) -> str:
 
 
 def propose(documents: Mapping[str, Mapping[str, Any]], known: Iterable[str] = ()) -> Proposal:
-    """Models for the documents of every collection, and a view of the one that refers to most others.
+    """Proposes a model for each collection, and a view of the collection that refers to most others.
 
     Args:
         documents: The fields of each document (Firestore values), by its path.
-        known: The paths of more documents, which text may refer to.
+        known: The paths of further documents that text may refer to.
     """
     collections = {path: pattern_of(path) for path in (*documents, *known)}
     seen: dict[str, dict[str, _Seen]] = {}
@@ -203,8 +203,8 @@ class _Writer:
         name = self.names[pattern]
         yield f"class {name}(bb.DomainModel, collection={_quoted(pattern)}):"
         lines = []
-        for place, parent in enumerate(re.findall(r"\{(\w+)\}", pattern)):
-            above = "/".join(pattern.split("/")[: 2 * place + 1])
+        for index, parent in enumerate(re.findall(r"\{(\w+)\}", pattern)):
+            above = "/".join(pattern.split("/")[: 2 * index + 1])
             lines.append(f"    {parent}: Ref[{self.names[above]}]" if above in self.names else f"    {parent}: str")
             if above in self.names:
                 self.references[pattern].append((parent, above, False))
@@ -240,7 +240,7 @@ class _Writer:
         return f"    {attribute}: {annotation}{given}{comment}"
 
     def _kind(self, owner: str, stored: str, one: _Seen, what: str) -> tuple[str, str | None, bool, list[str]]:
-        """The annotation; the collection that it refers to, and whether by a list or map; what it does not fit."""
+        """Returns the annotation; the referenced collection; whether a list or map refers to it; what does not fit."""
         kind, others = one.majority()
         notes = [_note(kind, one, others, what)] if others else []
         held = one.items if kind == "list" else one.values
@@ -260,7 +260,7 @@ class _Writer:
         return annotation, None if is_many else to, to is not None, notes + more
 
     def _item(self, owner: str, stored: str, one: _Seen) -> tuple[str, str | None, bool, list[str]]:
-        """The annotation of what a list or map holds, what that refers to, and what it does not fit."""
+        """Returns the items' annotation, the referenced collection, and the values that do not fit."""
         inner, target, is_many, notes = self._kind(owner, _singular(stored), one, "items")
         is_optional = bool(one.kinds["null"]) and inner != "Any"
         return f"{inner} | None" if is_optional else inner, target, is_many, notes
@@ -316,7 +316,7 @@ class _Writer:
             yield f"        return str({read}.{text}) if {read} else None"
 
     def _text(self, pattern: str) -> str:
-        """The attribute that names a document to people."""
+        """Returns the attribute that is most likely a document's name or title."""
         every = self.seen[pattern].items()
         texts = [name for name, one in every if set(one.kinds) == {"str"} and (pattern, name) in self.attributes]
         named = [name for name in texts if re.search("name|title|label|subject", name, re.IGNORECASE)]
@@ -324,7 +324,7 @@ class _Writer:
 
 
 def _note(kind: str, one: _Seen, others: Mapping[str, int], what: str) -> str:
-    """Which values are of another kind than most; which kinds there are, where none is that of most."""
+    """Describes the values of another kind than the majority; all kinds, if none has the majority."""
     counts = ", ".join(f"{kind} in {number:,}" for kind, number in sorted(others.items(), key=lambda pair: -pair[1]))
     examples = [one.examples[kind] for kind in others if kind in one.examples]
     but = "" if kind == "Any" else "but "
@@ -332,7 +332,7 @@ def _note(kind: str, one: _Seen, others: Mapping[str, int], what: str) -> str:
 
 
 def _has_default(line: str) -> bool:
-    """Whether the line of a field gives it a value."""
+    """Returns whether the line of a field has a default."""
     code = line.partition(_COMMENT)[0]
     return " = " in code and "bb.field(name=" not in code and not code.startswith("    #")
 
@@ -341,7 +341,7 @@ _VIEW_NAMES = {"store", "key", "at", "path", "paths", "doc_id", "version", "view
 
 
 def _class_names(patterns: Iterable[str]) -> dict[str, str]:
-    """A class name for each collection, of its last segment, and of those above where that is taken."""
+    """Returns a class name for each collection: from its last segment, or from more segments if that name is taken."""
     names: dict[str, str] = {}
     for pattern in sorted(patterns, key=lambda one: (one.count("/"), one)):
         parts = [_pascal(_singular(part)) for part in pattern.split("/")[::2]]
@@ -353,7 +353,7 @@ def _class_names(patterns: Iterable[str]) -> dict[str, str]:
 
 
 def _singular(name: str) -> str:
-    """A collection's name in the singular, as far as English endings tell."""
+    """Returns a collection's name in the singular, by the usual English endings."""
     for ending, instead in (("people", "person"), ("children", "child"), ("ies", "y"), ("sses", "ss"), ("xes", "x"),
                             ("ches", "ch"), ("shes", "sh")):  # fmt: skip
         if name.endswith(ending):
@@ -376,7 +376,7 @@ def _quoted(text: str) -> str:
 
 
 def _free(name: str, taken: set[str]) -> str:
-    """A name that is not taken yet, and is from now on."""
+    """Returns a name that is not taken yet, and marks it as taken."""
     while name in taken:
         name += "_"
     taken.add(name)

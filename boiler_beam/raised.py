@@ -1,4 +1,4 @@
-"""What a user's code raised, and where: every message about it says file, line and source line.
+"""Describes an exception of a user's code, with file, line and source line, for messages.
 
 >>> def half(number):
 ...     return 1 / number
@@ -28,29 +28,29 @@ _LONGEST_LINE = 160
 
 
 def raised(error: BaseException, function: Any = None) -> str:
-    """What was raised, for a message: the exception, and the last line of the user's code that ran.
+    """Describes an exception: its type and text, and the last line of the user's code that ran.
 
     Args:
-        error: What was caught in boiler_beam.
-        function: What was called. Where none of the user's code is in the traceback, because what it gave was refused
-            later, its definition is named instead.
+        error: The exception.
+        function: The user's function that was called. If the traceback contains none of the user's code, because the
+            returned value was refused later, the message names the function's definition.
     """
     try:
         text = str(error)
-    except Exception:  # an exception class of the user's whose text can't be made
+    except Exception:  # the user's exception class may raise in __str__
         text = ""
     what = f"{type(error).__name__}: {text}" if text else type(error).__name__
     return what + place(error, function)
 
 
 def place(error: BaseException, function: Any = None) -> str:
-    """File, line and source line of what `raised` names, ` (views.py:2: return 1 / number)`, or nothing."""
+    """Returns file, line and source line for `raised`, ` (views.py:2: return 1 / number)`, or empty text."""
     found = _last_line(error.__traceback__) or _definition(function)
     return "" if found is None else f" ({shown_place(*found)})"
 
 
 def _last_line(begin: TracebackType | None) -> tuple[str, int] | None:
-    """File and line of the last frame that is the user's: libraries that were called from there are passed over."""
+    """Returns file and line of the last frame of the user's code; frames of libraries that it called are skipped."""
     package, found = None, None
     for frame, line in traceback.walk_tb(begin):
         file = os.path.abspath(frame.f_code.co_filename)
@@ -58,20 +58,22 @@ def _last_line(begin: TracebackType | None) -> tuple[str, int] | None:
             continue
         is_installed = file.startswith(_libraries()[1])
         name = frame.f_globals.get("__name__", "").partition(".")[0]
-        package = package or name  # what boiler_beam called: on a worker the user's package is an installed one
+        package = (
+            package or name
+        )  # the package that boiler_beam called: on a worker the user's package is installed like a library
         if not is_installed or name == package:
             found = frame.f_code.co_filename, line
     return found
 
 
 def is_of_user(file: str, module: str, packages: Collection[str]) -> bool:
-    """Whether code is the user's: neither boiler_beam's nor Python's, and of an installed package only one of these."""
+    """Returns whether code is the user's: not boiler_beam's, not Python's, and not of another installed package."""
     path = os.path.abspath(file)
     return _may_be_users(path) and (not path.startswith(_libraries()[1]) or module.partition(".")[0] in packages)
 
 
 def _may_be_users(file: str) -> bool:
-    """Whether a file is neither boiler_beam's nor Python's own."""
+    """Returns whether a file belongs neither to boiler_beam nor to Python."""
     if file.startswith(_OURS):
         return file.startswith(_SAMPLES)
     python, installed = _libraries()
@@ -80,7 +82,7 @@ def _may_be_users(file: str) -> bool:
 
 @functools.cache
 def _libraries() -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Where Python's own modules are, and where installed packages are."""
+    """Returns the folders of Python's own modules, and those of installed packages."""
     paths = sysconfig.get_paths()
 
     def folders(*names: str) -> tuple[str, ...]:
@@ -100,7 +102,7 @@ def _definition(function: Any) -> tuple[str, int] | None:
 
 
 def shown_place(file: str, line: int) -> str:
-    """`views.py:17: return 1 / 0`; the file as seen from the working folder where it lies there."""
+    """Returns `views.py:17: return 1 / 0`; the file is relative to the working folder if it is below it."""
     text = linecache.getline(file, line).strip()
     cut = text if len(text) <= _LONGEST_LINE else f"{text[: _LONGEST_LINE - 3]}..."
     here = os.path.join(os.getcwd(), "")

@@ -1,10 +1,10 @@
-"""A relay: follows a source (a database that is listened to) and publishes what it tells, as messages to a topic.
+"""The relay: follows a source (a database that it listens to) and publishes the changes to a topic.
 
-    events -> [versions, position: one transaction, after they were published] -> next events
+    read a batch -> publish it -> store its versions and position, in one transaction -> read the next batch
 
-It keeps the version of each document that it published: what a source gives again after a restart is not published
-again, and what a collection lacks when it was read anew was deleted meanwhile. Two relays with the same work are
-harmless: messages may come twice.
+It stores the version of each published document. So it does not publish a version again that the source repeats after a
+restart, and it finds the documents that were deleted while it was down. Two relays for one topic do no harm, because
+messages may repeat.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from boiler_beam.models.collection import CollectionPattern
 __all__ = ["RelayReport", "RelayState", "relay"]
 
 _MOST = 1000
-"""Deletions that are published at a time."""
+"""The number of deletions that are published in one batch."""
 _APPLICATION = 0x62625F72
-"""Tells the file from other SQLite files: `bb_r`."""
+"""The application id of the SQLite file, which identifies it as a relay's state: `bb_r`."""
 _CREATE = """
 CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
 CREATE TABLE documents (path TEXT PRIMARY KEY, version INTEGER) WITHOUT ROWID;
@@ -39,12 +39,12 @@ CREATE TABLE documents (path TEXT PRIMARY KEY, version INTEGER) WITHOUT ROWID;
 
 @dataclass
 class RelayReport:
-    """What was done so far.
+    """Counts of a relay's run.
 
     Attributes:
-        published: How many messages were published.
-        deletions: How many of them say that a document was deleted.
-        unchanged: How many versions came that were published before.
+        published: The number of published messages.
+        deletions: How many of them are deletions.
+        unchanged: The number of versions that had been published before.
     """
 
     published: int = 0
@@ -53,15 +53,15 @@ class RelayReport:
 
 
 class RelayState:
-    """What a relay remembers between runs, in SQLite.
+    """The state of a relay between runs, an SQLite file.
 
     Args:
-        path: The file; it is made where there is none.
+        path: The file; it is created if it does not exist.
         source: The source's URI.
         topic: The topic's name.
 
     Raises:
-        UsageError: It is something else, of another source or topic, or another relay uses it.
+        UsageError: The file is not a relay's state, belongs to another source or topic, or another relay uses it.
     """
 
     def __init__(self, path: str, source: str, topic: str) -> None:
@@ -96,35 +96,35 @@ class RelayState:
                 )
 
     def fact(self, name: str) -> str | None:
-        """Something that was remembered."""
+        """Returns a stored value by its name."""
         found = self._database.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
         return None if found is None else str(found[0])
 
     def remember(self, name: str, value: str) -> None:
-        """Remembers something."""
+        """Stores a value under a name."""
         self._database.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))
 
     def version(self, path: str) -> int:
-        """The version of a document that was published last; -1 where it is not known, or was deleted."""
+        """Returns the last published version of a document; -1 if it is unknown or was deleted."""
         found = self._database.execute("SELECT version FROM documents WHERE path = ?", (path,)).fetchone()
         return -1 if found is None else int(found[0])
 
     def put(self, change: Change) -> None:
-        """A version is published."""
+        """Stores the published version of a document; a deletion removes the document."""
         if change.is_deleted:
             self._database.execute("DELETE FROM documents WHERE path = ?", (change.path,))
         else:
             self._database.execute("INSERT OR REPLACE INTO documents VALUES (?, ?)", (change.path, change.version))
 
     def missing(self, complete: Complete) -> list[str]:
-        """The documents of a collection that were known before it was read, and were not in it."""
+        """Yields the known documents of a collection that a complete read of it did not contain."""
         pattern, read_time = CollectionPattern(complete.pattern), complete.read_time
         known = self._database.execute("SELECT path FROM documents WHERE version <= ?", (read_time,))
         return [path for (path,) in known if path not in complete.paths and pattern.match(path) is not None]
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """What is done within it is remembered at its end, or not at all."""
+        """Opens a transaction: all changes within it are stored together at its end, or not at all."""
         try:
             self._database.execute("BEGIN IMMEDIATE")
             yield
@@ -138,7 +138,7 @@ class RelayState:
             raise
 
     def close(self) -> None:
-        """Lets go of it."""
+        """Closes the file and releases its lock."""
         self._opened.close()
 
 
@@ -152,20 +152,20 @@ def relay(
     should_stop: Callable[[], bool] = lambda: False,
     now: Callable[[], int] = lambda: time.time_ns() // 1000,
 ) -> RelayReport:
-    """Publishes what a source tells, until it ends.
+    """Publishes the changes of a source until it ends.
 
     Args:
-        source: Any; one that is listened to has no end.
-        collections: What is asked of it, as models declare collections; none: all that it has.
-        publish: Takes messages, and is back when they are durable.
-        state: What is remembered.
+        source: The source; one that listens to a database does not end.
+        collections: The collections to read, as models declare them; none means all collections of the source.
+        publish: Publishes messages, and returns when they are durable.
+        state: The state between runs.
         database: The database's resource name, `projects/p/databases/(default)`.
-        should_stop: Asked after each batch of events.
-        now: Gives the time in microseconds since the epoch, for what can't be decoded and tells none.
+        should_stop: Called after each batch of events; true ends the relay.
+        now: Returns the time in microseconds since the epoch, for inputs that can't be decoded and have no time.
 
     Raises:
         UsageError: The source can't be read.
-        BoilerBeamError: Messages can't be published; the next run goes on from the last batch.
+        BoilerBeamError: Messages can't be published; the next run resumes after the last published batch.
     """
     source.prepare(collections)
     report = RelayReport()
@@ -183,7 +183,7 @@ def relay(
 
 
 def _in_parts(events: Sequence[Event], state: RelayState) -> Iterator[Sequence[Event]]:
-    """The events, each `Complete` as the deletions that it tells of."""
+    """Yields the events; each `Complete` is replaced by the deletions that follow from it."""
     yield [event for event in events if not isinstance(event, Complete)]
     for event in events:
         if isinstance(event, Complete):
@@ -201,7 +201,7 @@ def _publish(
     database: str,
     now_micros: int,
 ) -> None:
-    """Publishes events; the state has them when that was done."""
+    """Publishes events, and then stores their versions in the state."""
     messages: list[Message] = []
     deletions = unchanged = 0
     for event in events:

@@ -1,4 +1,4 @@
-"""For a user's own tests: the rows of a view over a list of documents, and the laws of an aggregate of one's own."""
+"""Helpers for users' tests: `render` computes rows from a list of documents, `check_aggregate` checks an aggregate."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ _UNDER_OTHER_SEEDS = 2
 
 
 def render(view: type[ViewModel], documents: Iterable[DomainModel | Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """The rows of a view, by path.
+    """Computes the rows of a view over a list of documents.
 
-    They are computed twice, in another order of the documents; and, where the view's code makes sets or asks for
-    hashes, the first times by other processes under other hash seeds, too, if these can import the view.
+    The rows are computed twice, with the documents in another order. If the view's code uses sets or hashes, they are
+    also computed, the first few times, in other processes with other hash seeds, if these can import the view.
 
     Args:
         view: The view class.
-        documents: Models with a `path`, or what a line of a document file holds:
-            `{"path": "users/u1", "fields": {...}}` (`version` may be left out).
+        documents: Models with a `path`, or dicts as in a document file: `{"path": "users/u1", "fields": {...}}`
+            (`version` is optional).
 
     Returns:
         The fields of each row as Firestore values, by the row's path.
 
     Raises:
         DeclarationError: The classes can't be compiled.
-        BoilerBeamError: A document is invalid, a getter raised, or a property came out otherwise the second time.
+        BoilerBeamError: A document is invalid, a getter raised, or a property had another value the second time.
     """
     plan = compile_plan([view])
     changes = [_change(document, version) for version, document in enumerate(documents, start=1)]
@@ -58,7 +58,7 @@ def render(view: type[ViewModel], documents: Iterable[DomainModel | Mapping[str,
 
 @functools.cache
 def _times(view: str) -> Iterator[int]:
-    """How often a view was rendered under other hash seeds, which takes a second."""
+    """How often each view was rendered with other hash seeds; it is limited, because it takes a second."""
     return itertools.count()
 
 
@@ -71,18 +71,21 @@ def _change(document: DomainModel | Mapping[str, Any], version: int) -> Change:
 
 
 def check_aggregate(custom: Custom, values: SearchStrategy[Any]) -> None:
-    """Looks with many random values whether an aggregate of your own keeps the laws that every executor relies on.
+    """Checks a custom aggregate with many random values.
 
-    The state does not depend on the order of the values, nor on how they are split over states that are merged; a
-    value that is retracted leaves no trace; a state is left as it was by what is made of it, and comes back from its
-    bytes; the result is a Firestore value.
+    Every executor relies on these laws:
+
+    * The state does not depend on the order of the values, nor on how they are split over merged states.
+    * A retracted value leaves the state as if it had never been added.
+    * The methods do not change the states that they are given, and a state can be encoded and decoded.
+    * The result is a Firestore value.
 
     Args:
         custom: The aggregate.
-        values: What `of=` may give of a document, as a strategy: `hypothesis.strategies.integers()`.
+        values: A strategy for the values of `of=`: `hypothesis.strategies.integers()`.
 
     Raises:
-        AssertionError: A law is broken: which, with the smallest values that show it.
+        AssertionError: The aggregate breaks a law; the message has the law and the smallest failing values.
         UsageError: `hypothesis` is not installed.
     """
     try:

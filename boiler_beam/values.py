@@ -1,4 +1,4 @@
-"""Firestore values: Python natives in memory, JSON on the wire, and the way from one to the other.
+"""Firestore values: their Python types, their JSON form ("wire"), and the conversion between both.
 
 | Firestore | Python | wire (document files, rows) |
 | --- | --- | --- |
@@ -11,11 +11,11 @@
 | geo point | `GeoPoint` | `{"geoPointValue": {"latitude": 1.0, "longitude": 2.0}}` |
 | array, map | `list`, `dict` | JSON; a map that looks like a typed value is `{"mapValue": {"fields": {...}}}` |
 
-An object with one key, which names a type, is a typed value. What is plain JSON above is read as Firestore's REST API
-writes it, too: `{"stringValue": "Ann"}`, `{"integerValue": "5"}`, `{"booleanValue": true}`, `{"nullValue": null}`,
-`{"arrayValue": {"values": [...]}}`.
+An object whose only key names a type is a typed value. The values that are plain JSON above may also be typed, as in
+Firestore's REST API: `{"stringValue": "Ann"}`, `{"integerValue": "5"}`, `{"booleanValue": true}`, `{"nullValue":
+null}`, `{"arrayValue": {"values": [...]}}`.
 
-Source of the typed spellings: https://firebase.google.com/docs/firestore/reference/rest/v1/Value
+Source of the typed forms: https://firebase.google.com/docs/firestore/reference/rest/v1/Value
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ _DEFAULT = "(default)"
 
 
 class Database(NamedTuple):
-    """The database whose documents are read: a reference into it is local, and written by its relative path.
+    """The database whose documents are read. References into it are local, and are shown by their relative path.
 
     >>> Database("p").relative("projects/p/databases/(default)/documents/users/u1")
     'users/u1'
@@ -72,11 +72,11 @@ class Database(NamedTuple):
 
     @property
     def root(self) -> str:
-        """What the full names of its documents begin with; empty where the project is not known."""
+        """The prefix of the full names of its documents; empty if the project is unknown."""
         return f"projects/{self.project}/databases/{self.name}/documents/" if self.project is not None else ""
 
     def relative(self, path: str) -> str:
-        """The relative path of a document in this database; any other name as it is."""
+        """Returns the relative path of a document in this database; any other name unchanged."""
         found = _full_name(path)
         if found is None or found[2] != self.name or self.project not in (None, found[1]):
             return path
@@ -84,7 +84,10 @@ class Database(NamedTuple):
 
 
 def _full_name(path: str) -> re.Match[str] | None:
-    """The parts of a full resource name. A relative path may begin alike, but has an even number of segments."""
+    """Returns the parts of a full resource name.
+
+    A relative path may also begin with `projects/`, but it has an even number of segments.
+    """
     if not path.startswith("projects/") or path.count("/") % 2:
         return None
     return _RESOURCE_NAME.fullmatch(path)
@@ -93,8 +96,8 @@ def _full_name(path: str) -> re.Match[str] | None:
 class Ref(Generic[T_co]):
     """A reference to a document: its path relative to the database, `Ref("users/u1")`.
 
-    Compares and hashes by path. A full resource name is taken as well: of a project's `(default)` database the relative
-    part is kept, of any other one the whole name.
+    References compare and hash by path. A full resource name is accepted too: a name in a `(default)` database is
+    reduced to its relative path, any other name is kept.
 
     >>> Ref("projects/p/databases/(default)/documents/users/u1")
     Ref('users/u1')
@@ -111,14 +114,14 @@ class Ref(Generic[T_co]):
 
     @staticmethod
     def at(path: str) -> Ref[Any]:
-        """The reference to exactly this path, even if it is the full name of a document in a `(default)` database."""
+        """Returns the reference with exactly this path, also if it is a full name in a `(default)` database."""
         ref: Ref[Any] = Ref.__new__(Ref)
         object.__setattr__(ref, "path", path)
         return ref
 
     @property
     def is_local(self) -> bool:
-        """Whether the document is in the database that is read, not in another one."""
+        """Whether the document is in the database whose documents are read."""
         return _full_name(self.path) is None
 
     @property
@@ -149,7 +152,7 @@ class Ref(Generic[T_co]):
 
 
 def localized(value: Any, database: Database) -> Any:
-    """A Firestore value in which the full names of documents in a database have become relative paths."""
+    """Returns a Firestore value with the full names of documents in a database replaced by relative paths."""
     if isinstance(value, Ref):
         return Ref.at(database.relative(value.path))
     if isinstance(value, dict):
@@ -158,7 +161,7 @@ def localized(value: Any, database: Database) -> Any:
 
 
 class GeoPoint(msgspec.Struct, frozen=True, order=True):
-    """A point on the earth, in degrees."""
+    """A point on the earth: latitude and longitude in degrees."""
 
     latitude: float
     longitude: float
@@ -168,12 +171,12 @@ _FINER_THAN_MICROSECONDS = re.compile(r"(?<=\.[0-9]{6})[0-9]+")
 
 
 def parse_timestamp(text: object) -> datetime:
-    """The time that RFC 3339 text says, in UTC; what is finer than a microsecond is rounded down, as Firestore does.
+    """Parses an RFC 3339 time, in UTC. Finer times than a microsecond are rounded down, as Firestore does.
 
-    A fraction adds to its second in every year, so cutting its digits rounds down before 1970, too.
+    A fraction is added to its second in every year, so cutting its digits rounds down before 1970 too.
 
     Raises:
-        ValueError: It is no such text, or has no time zone.
+        ValueError: The text is not a time, or has no time zone.
 
     >>> parse_timestamp("1969-12-31T23:59:59.9999999Z").microsecond
     999999
@@ -272,7 +275,7 @@ def _decode_unknown(value: object) -> NoReturn:
 
 
 UNKNOWN_VALUE = "unknownValue"
-"""Marks a value of a type that Firestore has and this version does not know: no field that a model reads takes it."""
+"""A value of a Firestore type that this version does not know; it is invalid in every field that a model reads."""
 
 _TYPED: dict[str, Callable[[object], Any]] = {
     "referenceValue": _decode_reference,
@@ -291,7 +294,7 @@ _TYPED: dict[str, Callable[[object], Any]] = {
 
 
 def from_wire(value: Any) -> Any:
-    """A Firestore value from parsed JSON.
+    """Returns the Firestore value for parsed JSON.
 
     Raises:
         ValueError: A typed value is malformed, or an integer is not an int64.
@@ -312,12 +315,12 @@ def from_wire(value: Any) -> Any:
     if kind is list:
         return [from_wire(item) for item in value]
     if kind is int and not INT64_MIN <= value <= INT64_MAX:
-        raise ValueError(f"{value} is no int64")
+        raise ValueError(f"{value} is not an int64")
     return value
 
 
 def format_timestamp(moment: datetime) -> str:
-    """RFC 3339 in UTC with as many digits as needed, e.g. `2026-01-01T00:00:00.000001Z`."""
+    """Formats a time as RFC 3339 in UTC, with as many digits as needed: `2026-01-01T00:00:00.000001Z`."""
     if moment.tzinfo is None:
         raise ValueError(f"{moment!r} has no time zone: write datetime(..., tzinfo=timezone.utc)")
     text = moment.astimezone(timezone.utc).replace(tzinfo=None).isoformat()
@@ -325,16 +328,16 @@ def format_timestamp(moment: datetime) -> str:
 
 
 def micros_of(moment: datetime) -> int:
-    """Microseconds since the epoch of an aware datetime."""
+    """Returns the microseconds since the epoch of an aware datetime."""
     return (moment - _EPOCH) // timedelta(microseconds=1)
 
 
 def to_wire(value: Any) -> Any:
-    """What JSON holds for a Firestore value: the reverse of `from_wire`, without loss.
+    """Returns the JSON form of a Firestore value: the inverse of `from_wire`, without loss.
 
     Raises:
-        TypeError: The value is none that Firestore has.
-        ValueError: A string key or integer that Firestore refuses.
+        TypeError: Firestore has no type for the value.
+        ValueError: Firestore refuses a key or an integer in it.
     """
     kind = type(value)
     if kind is str or kind is bool or value is None:
@@ -345,7 +348,7 @@ def to_wire(value: Any) -> Any:
         return {"doubleValue": "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"}
     if kind is int:
         if not INT64_MIN <= value <= INT64_MAX:
-            raise ValueError(f"{value} is no int64")
+            raise ValueError(f"{value} is not an int64")
         return value
     if kind is list or kind is tuple:
         return [to_wire(item) for item in value]
@@ -355,7 +358,7 @@ def to_wire(value: Any) -> Any:
 
 
 def to_wire_map(value: dict[Any, Any], encode: Callable[[Any], Any]) -> dict[str, Any]:
-    """The wire form of a map whose items are written by `encode`."""
+    """Returns the wire form of a map; `encode` converts its items."""
     fields = {}
     for key, item in value.items():
         if type(key) is not str:
@@ -376,7 +379,7 @@ def _to_wire_typed(value: Any) -> Any:
     if isinstance(value, GeoPoint):
         return {"geoPointValue": {"latitude": to_wire(value.latitude), "longitude": to_wire(value.longitude)}}
     natives: tuple[Any, ...] = (str, int, float, dict, list)
-    for native in natives:  # subclasses of these, a StrEnum's member among them
+    for native in natives:  # subclasses of these types, such as a member of a StrEnum
         if isinstance(value, native):
             return to_wire(native(value))
     raise TypeError(f"Firestore has no type for {type(value).__name__} ({value!r})")
@@ -387,15 +390,15 @@ _encoder = msgspec.json.Encoder(order="deterministic")
 
 
 def decode_fields(data: bytes | msgspec.Raw, names: Container[str] | None = None) -> dict[str, Any]:
-    """A document's fields from their JSON bytes. The outermost object is always the map of fields.
+    """Decodes a document's fields from JSON bytes. The outermost object is always the map of fields.
 
     Args:
         data: The bytes.
-        names: The fields that are read: what is malformed in another one concerns nobody. None: all of them.
+        names: The names of the fields to decode; malformed values in other fields are ignored. None: all fields.
 
     Raises:
         msgspec.DecodeError: The bytes are not JSON.
-        ValueError: They are no object, or a typed value in it is malformed.
+        ValueError: They are not an object, or a typed value in it is malformed.
     """
     fields = _decoder.decode(data)
     if type(fields) is not dict:
@@ -411,7 +414,9 @@ def decode_fields(data: bytes | msgspec.Raw, names: Container[str] | None = None
 
 
 def encode_fields(fields: dict[str, Any]) -> bytes:
-    """The canonical JSON bytes of a document's fields: keys sorted, no white space. Equal fields, equal bytes.
+    """Encodes a document's fields as canonical JSON bytes, with sorted keys and no white space.
+
+    Equal fields give equal bytes.
 
     >>> encode_fields({"b": 1.0, "a": [None, float("nan")]})
     b'{"a":[null,{"doubleValue":"NaN"}],"b":1.0}'
@@ -420,10 +425,10 @@ def encode_fields(fields: dict[str, Any]) -> bytes:
 
 
 def encode_wire(value: Any) -> bytes:
-    """The canonical JSON bytes of any Firestore value."""
+    """Encodes any Firestore value as canonical JSON bytes."""
     return _encoder.encode(to_wire(value))
 
 
 def decode_wire(data: bytes) -> Any:
-    """A Firestore value from its JSON bytes: the reverse of `encode_wire`."""
+    """Decodes a Firestore value from JSON bytes: the inverse of `encode_wire`."""
     return from_wire(_decoder.decode(data))

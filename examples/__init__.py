@@ -1,1 +1,1 @@
-"""Applications declared with boiler_beam: each has its documents beside it, a test and a page in the documentation."""
+"""Applications declared with boiler_beam. Each has sample documents, a test and a page in the documentation."""

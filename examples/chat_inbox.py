@@ -1,4 +1,4 @@
-"""A chat's inbox: a row for each member of a conversation, with its last message and what that member has not read."""
+"""A chat inbox: a row for each member of a conversation, with its last message and the number of unread messages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Conversation(bb.DomainModel, collection="conversations"):
 
 
 class Member(bb.DomainModel, collection="conversations/{conversation}/members"):
-    """Its id is the user's."""
+    """A membership; its id is the user's id."""
 
     conversation: Ref[Conversation]
     user: Ref[User]
@@ -35,7 +35,7 @@ class Message(bb.DomainModel, collection="conversations/{conversation}/messages"
 
 
 MOST = 20
-"""Beyond it an inbox says "20+"; so many messages a row reads, however long the conversation is."""
+"""The number of messages that a row reads, however long the conversation is; an inbox shows "20+" beyond it."""
 
 
 class InboxItem(bb.ViewModel, path="users/{user}/inbox/{id}"):

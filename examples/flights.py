@@ -29,7 +29,7 @@ class Plane(bb.DomainModel, collection="planes"):
 
 
 class Flight(bb.DomainModel, collection="flights"):
-    """Some planes and airports are not in the data: their references lead nowhere."""
+    """A flight. Some planes and airports are not in the data, so their references are dangling."""
 
     carrier: Ref[Airline]
     number: int
@@ -51,7 +51,7 @@ class Flight(bb.DomainModel, collection="flights"):
 
 
 class AirportDay(bb.ViewModel, collection="airport_days"):
-    """A departure board's day."""
+    """The departures of one day."""
 
     class Store(bb.Store):
         flights: dict[str, Flight] = group(Flight, by=("origin", "day"))
@@ -70,7 +70,7 @@ class AirportDay(bb.ViewModel, collection="airport_days"):
 
 
 class PlaneCard(bb.ViewModel, collection="plane_cards"):
-    """Where a plane has been, and for whom."""
+    """The routes and airlines of a plane."""
 
     class Store(bb.Store):
         plane: Plane = root(Plane)

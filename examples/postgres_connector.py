@@ -1,4 +1,4 @@
-"""A third party's scheme in one class: `postgres:` (any database that SQLAlchemy knows) as source and sink.
+"""A third-party connector in one class: `postgres:` (any database that SQLAlchemy supports) as source and sink.
 
 boiler-beam run --views views --source postgres:postgresql://host/db --sink postgres:postgresql://host/db
 """
@@ -37,7 +37,7 @@ rows = sa.Table(
 
 @register
 class Postgres(Source, Sink):
-    """Reads the table `documents`, keeps rows in `boiler_rows`."""
+    """Reads documents from the table `documents`, and stores rows in `boiler_rows`."""
 
     scheme = "postgres"
 
@@ -70,7 +70,7 @@ class Postgres(Source, Sink):
 
 
 class Writer(BackfillWriter):
-    """One transaction."""
+    """Writes rows in one transaction."""
 
     def __init__(self, connection: sa.Connection) -> None:
         self.connection = connection

@@ -1,4 +1,4 @@
-"""Ride sharing: the page of a ride, a driver's board, and the rides that wait in each city."""
+"""Ride sharing: the page of a ride, a driver's board, and the waiting riders of each city."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class DriverBoard(bb.ViewModel, collection="driver_boards"):
 
 
 class Waiting(bb.ViewModel, collection="waiting"):
-    """One row for each city in which someone waits; the row goes when the last one is picked up."""
+    """One row for each city in which someone waits; it is deleted when nobody waits any more."""
 
     class Store(bb.Store):
         rides: dict[str, Ride] = group(

@@ -45,7 +45,7 @@ class Substitution(bb.DomainModel, collection="lessons/{lesson}/substitutions"):
 
 
 class Today(bb.DomainModel, collection="config"):
-    """Getters ask no clock: a scheduled job writes the date here each morning, and the rows follow."""
+    """Today's date, which a scheduled job writes each morning, because getters must not read a clock."""
 
     date: str
 

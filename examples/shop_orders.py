@@ -90,7 +90,10 @@ class OrderPage(bb.ViewModel, collection="order_pages"):
 
 
 class SellerDay(bb.ViewModel, path="sellers/{seller}/days/{day}"):
-    """An order with lines of two sellers is in both their days: `lines.seller` leads through a list."""
+    """A seller's day.
+
+    An order with lines of two sellers is in two groups, because `lines.seller` leads through a list.
+    """
 
     class Store(bb.Store):
         orders: dict[str, Order] = group(Order, by=("lines.seller", "day"), order_by="ordered_at")

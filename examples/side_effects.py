@@ -1,10 +1,10 @@
-"""A mail for each ride that ends: rows of a view as messages of a topic, each acted upon once.
+"""Sends a mail for each ride that ends: reads the rows of a view from a topic, and acts once for each.
 
     boiler-beam run --views examples.ride_sharing:RidePage --source ... --sink pubsub:projects/my-project/topics/rides
     gcloud pubsub subscriptions create mails --topic=rides
 
-A message may come twice, and an older one after a newer one. The row's stamp tells: it rises with every write of a row,
-and a message that comes again has the same. What was done last for each row is kept where the deed is, here in SQLite.
+Messages may repeat, and an older one may arrive after a newer one. The row's stamp grows with every write of a row, and
+a repeated message has the same stamp. The last handled stamp of each row is stored, here in SQLite.
 """
 
 from __future__ import annotations
@@ -14,18 +14,21 @@ import sqlite3
 from collections.abc import Callable
 
 Send = Callable[[str, str], None]
-"""Takes a row's path and a text."""
+"""Called with a row's path and a text."""
 
 
 class Mails:
-    """Sends one mail for each ride that ended, whatever comes twice or late."""
+    """Sends one mail for each ride that ended, also if messages repeat or are late."""
 
     def __init__(self, path: str, send: Send) -> None:
         self.database, self.send = sqlite3.connect(path), send
         self.database.execute("CREATE TABLE IF NOT EXISTS done (path TEXT PRIMARY KEY, stamp TEXT)")
 
     def receive(self, data: bytes) -> None:
-        """Takes one message; acknowledge it when this is back. A crash in between sends the mail again, or not yet."""
+        """Handles one message.
+
+        Acknowledge the message afterwards; after a crash in between the mail may be sent again.
+        """
         row = json.loads(data)
         stamp = [row["generation"], row["version"], row["seq"]]
         with self.database:
@@ -38,12 +41,12 @@ class Mails:
             self.database.execute("INSERT OR REPLACE INTO done VALUES (?, ?)", [row["path"], json.dumps(stamp)])
 
     def close(self) -> None:
-        """Ends it."""
+        """Closes the database."""
         self.database.close()
 
 
 def main(subscription: str) -> None:
-    """Follows a subscription: needs `google-cloud-pubsub`."""
+    """Follows a subscription; needs `google-cloud-pubsub`."""
     from google.cloud import pubsub_v1
 
     mails = Mails("mails.db", lambda path, text: print(f"{path}: {text}"))

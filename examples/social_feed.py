@@ -29,13 +29,13 @@ class Post(bb.DomainModel, collection="posts"):
 
 
 class Like(bb.DomainModel, collection="posts/{post}/likes"):
-    """Its id is the id of the user who likes."""
+    """A like; its id is the user's id."""
 
     post: Ref[Post]
 
 
 class Comment(bb.DomainModel, collection="**/comments"):
-    """Comments lie below posts and below events; all are one collection group."""
+    """Comments are subcollections of posts and events, and together one collection group."""
 
     on: Ref[Post] | None = None
     author: Ref[User]
@@ -91,7 +91,7 @@ class FeedItem(bb.ViewModel, path="users/{user}/feed/{id}", max_paths=1000):
 
 
 class Profile(bb.ViewModel, path="handles/{handle}/profile/main"):
-    """Found by its handle; of two users who want one handle, the one with the smaller id has it."""
+    """A profile at a handle; of two users with one handle, the one with the smaller id gets it."""
 
     class Store(bb.Store):
         user: User = root(User)

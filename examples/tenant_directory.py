@@ -1,4 +1,4 @@
-"""A directory for many tenants: everything lies below its tenant, and nothing is seen from another one."""
+"""A directory for many tenants: all documents of a tenant are below it, and other tenants can't read them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Person(bb.DomainModel, collection="tenants/{tenant}/people"):
 
 
 class Spread(aggregate.Custom):
-    """The standard deviation of ints: exact, because the state holds ints alone."""
+    """The standard deviation of ints; exact, because the state contains only ints."""
 
     def empty(self) -> list[int]:
         return [0, 0, 0]

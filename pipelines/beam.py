@@ -1,4 +1,4 @@
-"""Running a backfill on a Beam runner. Imports Beam: only where `--runner` asks."""
+"""Runs a backfill on a Beam runner. It imports Beam, so it is imported only with `--runner`."""
 
 from __future__ import annotations
 
@@ -25,30 +25,31 @@ from transforms.write import NAMESPACE
 __all__ = ["LOCAL_RUNNERS", "THIS_MACHINE", "pipeline_on", "plain_errors", "run_backfill", "workers_are_elsewhere"]
 
 LOCAL_RUNNERS = ("DirectRunner", "FnApiRunner")
-"""They run on FnApiRunner: left to choose, Beam's DirectRunner would try to download another one."""
+"""Runner names that mean FnApiRunner: Beam's DirectRunner may otherwise try to download another runner."""
 
 THIS_MACHINE = (*LOCAL_RUNNERS, "BundleBasedDirectRunner", "PrismRunner")
-"""Their workers are processes of the machine that submits."""
+"""Runners whose workers are processes on this machine."""
 
 PARTITION_BYTES = 32 << 20
-"""Of the sources, for one partition: as objects, its documents take about ten times that in a worker."""
+"""The bytes of the sources for one partition; as objects in a worker, its documents need about ten times as much."""
 
 WORKER_PARTITIONS = 32
-"""The least number of partitions where many workers share them."""
+"""The minimal number of partitions if several workers share them."""
 
 
 def run_backfill(
     plan: Plan, sources: Sequence[str], destination: Destination, *, runner: str, beam_arguments: Sequence[str] = ()
 ) -> Report:
-    """Computes every row on a runner and writes them.
+    """Computes all rows on a runner and writes them.
 
     Args:
         plan: The views, importable on the workers.
         sources: URIs of bounded sources.
-        destination: Where rows and dead letters go. Its `read_time` is also that as of which sources are read that can
-            tell; where it has none, the rows' version is the sources' own, or the newest version read.
+        destination: Where rows and dead letters are written. Its `read_time` is also the time as of which sources are
+            read that support this. Without it the version of the rows is the sources' own read time, or the newest
+            version.
         runner: A Beam runner's name; `DirectRunner` is FnApiRunner in this process.
-        beam_arguments: Options of Beam's own, `--name=value`.
+        beam_arguments: Beam's own options, `--name=value`.
 
     Raises:
         UsageError: A source can't be read, the sink can't be written, or Beam does not know an option.
@@ -63,10 +64,11 @@ def run_backfill(
     sizes = [source.size_bytes() for source in opened]
     is_local = runner in LOCAL_RUNNERS
     partitions = max(1 if is_local else WORKER_PARTITIONS, sum(size or 0 for size in sizes) // PARTITION_BYTES)
+    is_whole = is_local and partitions == 1 and None not in sizes
     views = plan.name
     pipeline = pipeline_on(runner, beam_arguments)
     destination = replace(destination, is_remote=workers_are_elsewhere(runner, destination.dead_letters))
-    pipeline | "Backfill" >> Backfill(views, splits, destination, partitions=partitions)
+    pipeline | "Backfill" >> Backfill(views, splits, destination, partitions=partitions, is_whole=is_whole)
     with without_garbage_collection() if is_local else contextlib.nullcontext(), plain_errors():
         result = pipeline.run()
         result.wait_until_finish()
@@ -74,7 +76,7 @@ def run_backfill(
 
 
 def workers_are_elsewhere(runner: str, dead_letters: str) -> bool:
-    """Whether a runner's workers may be other machines; says on stderr what becomes of dead letters there."""
+    """Returns whether a runner's workers may be other machines; prints a warning about dead letters if so."""
     if runner in THIS_MACHINE:
         return False
     print(
@@ -86,24 +88,24 @@ def workers_are_elsewhere(runner: str, dead_letters: str) -> bool:
 
 
 def pipeline_on(runner: str, arguments: Sequence[str]) -> beam.Pipeline:
-    """An empty pipeline.
+    """Creates an empty pipeline.
 
     Args:
         runner: A Beam runner's name; `DirectRunner` is FnApiRunner in this process.
-        arguments: Options of Beam's own, `--name=value`.
+        arguments: Beam's own options, `--name=value`.
 
     Raises:
-        UsageError: There is no such runner, or Beam does not know an option.
+        UsageError: The runner does not exist, or Beam does not know an option.
     """
     try:
         return beam.Pipeline(runner=FnApiRunner() if runner in LOCAL_RUNNERS else runner, options=_options(arguments))
-    except ValueError as error:  # no such runner
+    except ValueError as error:  # unknown runner
         raise UsageError(f"--runner {runner}: expected a Beam runner, got: {error}; fix: DirectRunner, ...") from None
 
 
 @contextlib.contextmanager
 def plain_errors() -> Iterator[None]:
-    """What boiler_beam raised on a worker, without what Beam wraps it into."""
+    """Returns the error that boiler_beam raised on a worker, without Beam's wrapper."""
     try:
         yield
     except Exception as error:
@@ -117,16 +119,16 @@ def plain_errors() -> Iterator[None]:
 
 
 def _options(arguments: Sequence[str]) -> PipelineOptions:
-    """Beam's options, none of which is unknown: Beam itself would drop those, with a warning."""
+    """Parses Beam's options, and raises an error for unknown ones, which Beam itself would ignore with a warning."""
     options = PipelineOptions(list(arguments))
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
             known, given = options.get_all_options(), options.get_all_options(retain_unknown_options=True)
-    except SystemExit:  # argparse's way to refuse a value
+    except SystemExit:  # argparse exits when it refuses a value
         said = complaint.getvalue().strip().rpartition("error: ")[2]
         raise UsageError(
-            f"expected values that Beam's options take, got {said}; fix: see Beam's pipeline options"
+            f"expected valid values of Beam's options, got {said}; fix: see Beam's pipeline options"
         ) from None
     for name in given.keys() - known.keys():
         raise UsageError(f"--{name}: expected an option of boiler_beam or Beam, got neither; fix: see --help")

@@ -1,4 +1,4 @@
-"""`boiler-beam check`: documents against models, and views against the documents."""
+"""`boiler-beam check`: checks documents against models, and views against documents."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from boiler_beam.connectors import open_sources
 from boiler_beam.connectors.located import Located, read_located
 from boiler_beam.engine.check import Checked, check
-from boiler_beam.engine.join import Join, ViewJoin
+from boiler_beam.engine.computed import ComputedView
 from boiler_beam.engine.purity import differing, sampled
 from boiler_beam.events import Change, DeadLetter
 from boiler_beam.plan import Plan
@@ -18,16 +18,16 @@ from boiler_beam.steps.newest import NewestVersions
 __all__ = ["run_check"]
 
 _COMPUTED_AGAIN, _SHOWN = 100, 3
-"""Rows of each view that are computed again; rows of each that are named."""
+"""For each view: how many rows are computed again, and how many are named in a message."""
 
 
 def run_check(plan: Plan, sources: Sequence[str], sample: int | None) -> int:
-    """Prints what is wrong; gives the exit code, 1 if anything is.
+    """Prints the problems; returns the exit code, 1 if there are any.
 
     Args:
         plan: The views.
         sources: URIs of bounded sources.
-        sample: How many documents of each collection are looked at; None for all.
+        sample: The maximal number of documents of each collection that are checked; None for all.
     """
     unread: dict[str, set[str]] = {}
     looked_at: list[NewestVersions] = []
@@ -57,14 +57,14 @@ def run_check(plan: Plan, sources: Sequence[str], sample: int | None) -> int:
 
 
 def _show_collections(plan: Plan, found: Sequence[Checked], unread: dict[str, set[str]]) -> int:
-    """Prints what was found in each collection; gives how many problems there are."""
+    """Prints the findings in each collection; returns the number of problems."""
     others = ", ".join(f"{name} ({len(paths):,})" for name, paths in sorted(unread.items()))
     for family in plan.families:
         if family.pattern.text not in {one.collection for one in found}:
             has = f"; the source has {others}, which no model reads" if others else ""
             print(f"{family.pattern.text}: no documents{has}")
     for one in found:
-        looked = "" if one.documents == one.paths else f", {one.documents:,} valid ones looked at"
+        looked = "" if one.documents == one.paths else f", {one.documents:,} valid ones checked"
         print(f"{one.collection}: {one.paths:,} documents{looked}")
         for finding in sorted(one.findings.values(), key=lambda finding: -finding.number):
             print(f"  {finding.number:,} x {finding.code}: {finding.message} (e.g. {finding.example})")
@@ -73,18 +73,19 @@ def _show_collections(plan: Plan, found: Sequence[Checked], unread: dict[str, se
 
 def _tainted(plan: Plan, versions: NewestVersions) -> Iterator[str]:
     """The rows that an invalid document may belong to, and which it is."""
-    for view in plan.views if any(versions.invalid) else ():
-        joined, number, named = ViewJoin(Join(plan, versions, lambda letter: None), view), 0, list[str]()
-        for own in joined.own():
-            tainted_by = joined.tainted_by(own, joined.reacher(own.documents))
+    for planned in plan.planned_views if any(one.invalid for one in versions.types) else ():
+        view, number, named = planned.view, 0, list[str]()
+        computed = ComputedView(planned, versions, lambda letter: None)
+        for row_id in computed.row_ids():
+            tainted_by = computed.tainted_by(row_id)
             number += bool(tainted_by)
             if tainted_by and number <= _SHOWN:
-                named.append(f"{view.paths.fill(own.row_id)} ({', '.join(tainted_by)})")
+                named.append(f"{view.paths.fill(row_id)} ({', '.join(tainted_by)})")
         if number:
             more = f" and {number - _SHOWN:,} more" if number > _SHOWN else ""
             rows = "1 row" if number == 1 else f"{number:,} rows"
             yield f"{view.name}: an invalid document may belong to {rows}: {', '.join(named)}{more}"
-        if joined.may_belong:
-            documents = list(dict.fromkeys(one.document for one in joined.may_belong))
+        if computed.may_belong:
+            documents = list(dict.fromkeys(one.document for one in computed.may_belong))
             more = f" and {len(documents) - _SHOWN:,} more" if len(documents) > _SHOWN else ""
             yield f"{view.name}: an invalid document may belong to any row: {', '.join(documents[:_SHOWN])}{more}"

@@ -1,4 +1,4 @@
-"""The console script `boiler-beam`: runs views, and looks at what they need and made; `boiler-beam --help` lists it."""
+"""The console script `boiler-beam`; `boiler-beam --help` lists its commands."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["main"]
 
 _views: Callable[[Any], Any] = click.option(
     "--views", metavar="MODULE[:CLASS,...]", multiple=True, envvar="BOILER_BEAM_VIEWS", required=True,
-    help="The views: a module's, or those named.",
+    help="The views: all in a module, or the named ones.",
 )  # fmt: skip
 
 
@@ -42,7 +42,7 @@ _cli.add_command(run_command)
 )
 @options_of_a_database
 def _explain(views: tuple[str, ...], source: tuple[str, ...], project: str | None, database: str | None) -> int:
-    """Print the plan of views: tree, collections, and what one change touches."""
+    """Print the plan of views: edges, collections, and which rows a change affects."""
     from pipelines.run import explain_plan
     from pipelines.views import load_views, plan_of
 
@@ -58,7 +58,7 @@ def _explain(views: tuple[str, ...], source: tuple[str, ...], project: str | Non
 def _diff(
     views: tuple[str, ...], source: tuple[str, ...], sinks: tuple[str, ...], project: str | None, database: str | None
 ) -> int:
-    """Compare the rows of two sinks, or those of one with what --source gives now. Exits with 1 if they differ."""
+    """Compare the rows of two sinks, or of one sink with those that --source gives now. Exits with 1 if they differ."""
     from rich.console import Console
 
     from boiler_beam.connectors import open_sink, open_source
@@ -79,7 +79,7 @@ def _diff(
         if not sink.controls():
             raise click.UsageError(f"{sink.uri}: expected rows, got none; fix: check the address")
     if source:
-        computed = MemorySink(opened[0], is_aside=True)  # rows that can't be told stay as they are
+        computed = MemorySink(opened[0], is_aside=True)  # unknown rows stay as they are
         letters: list[DeadLetter] = []
         backfill(plan, [open_source(uri) for uri in source], computed, letters.append, prune="all")
         opened.append(computed)
@@ -93,10 +93,10 @@ def _diff(
 @_views
 @options_of_a_run
 def _reconcile(options: RunOptions, views: tuple[str, ...]) -> int:
-    """Compute all rows from --source, write to --sink those that differ, delete those that should not stand.
+    """Compute all rows from --source, write those that differ to --sink, and delete those that should not exist.
 
-    A backfill under another name: --dry_run tells what it would do. Beside a live stream it writes nothing itself: it
-    tells the stream which rows to write again.
+    This is another name of a backfill; --dry_run shows what it would do. Beside a live stream it does not write: it
+    asks the stream to write the rows that differ.
     """
     from pipelines.run import run
     from pipelines.views import load_views
@@ -106,7 +106,7 @@ def _reconcile(options: RunOptions, views: tuple[str, ...]) -> int:
 
 @_cli.command("doctor")
 def _doctor() -> int:
-    """Look at what is installed and configured, and whether it can be used. Exits with 1 if something can't."""
+    """Check that what is installed and configured can be used. Exits with 1 if something can't."""
     from pipelines.doctor import examine
 
     found = list(examine())
@@ -123,7 +123,7 @@ def _doctor() -> int:
 def _why(
     views: tuple[str, ...], source: tuple[str, ...], row_path: str, project: str | None, database: str | None
 ) -> int:
-    """Show the documents and versions behind a row, and what each contributed; or why there is none.
+    """Show the documents and versions of a row, and what each contributed; or why there is no such row.
 
     Exits with 1 if there is no such row.
     """
@@ -152,7 +152,7 @@ def _why(
     type=click.IntRange(min=1),
     default=1000,
     show_default=True,
-    help="Look at so many documents of each collection.",
+    help="Check at most so many documents of each collection.",
 )
 @click.argument("module", metavar="MY_VIEWS.PY")
 def _init(source: tuple[str, ...], sample: int, module: str) -> int:
@@ -168,15 +168,15 @@ def _init(source: tuple[str, ...], sample: int, module: str) -> int:
 @_views
 @click.option("--source", metavar="URI", multiple=True, required=True, help="The documents.")
 @click.option(
-    "--sample", type=click.IntRange(min=1), help="Look at so many documents of each collection.  [default: all]"
+    "--sample", type=click.IntRange(min=1), help="Check at most so many documents of each collection.  [default: all]"
 )
 @options_of_a_database
 def _check(
     views: tuple[str, ...], source: tuple[str, ...], sample: int | None, project: str | None, database: str | None
 ) -> int:
-    """Check models and views against documents: what is invalid, which references lead nowhere, what differs.
+    """Check models and views against documents: invalid documents, dangling references, properties that differ.
 
-    Some rows are computed again, in another order and under another hash seed. Exits with 1 if there is a problem.
+    Some rows are computed again, in another order and with another hash seed. Exits with 1 if there is a problem.
     """
     from pipelines.check import run_check
     from pipelines.views import load_views, plan_of
@@ -185,18 +185,20 @@ def _check(
 
 
 @_cli.command("relay")
-@click.option("--source", metavar="URI", required=True, help="What is followed: firestore:PROJECT.")
-@click.option("--topic", metavar="projects/P/topics/T", required=True, help="Where messages go.")
+@click.option("--source", metavar="URI", required=True, help="The source to follow: firestore:PROJECT.")
+@click.option("--topic", metavar="projects/P/topics/T", required=True, help="The topic to publish to.")
 @click.option(
     "--state",
     "relay_state",
     metavar="URI",
     default="sqlite:boiler_beam.relay.db",
     show_default=True,
-    help="Where it remembers what was published.",
+    help="Where the relay keeps its state.",
 )
-@click.option("--collection", metavar="PATTERN", multiple=True, help="What is asked for.  [default: all]")
-@click.option("--views", metavar="MODULE[:CLASS,...]", multiple=True, help="Ask for what these views read.")
+@click.option("--collection", metavar="PATTERN", multiple=True, help="A collection to publish.  [default: all]")
+@click.option(
+    "--views", metavar="MODULE[:CLASS,...]", multiple=True, help="Publish the collections that these views read."
+)
 def _relay(source: str, topic: str, relay_state: str, collection: tuple[str, ...], views: tuple[str, ...]) -> int:
     """Listen to a database and publish each change to a Pub/Sub topic, until ^C."""
     from boiler_beam.plan import compile_plan
@@ -212,15 +214,15 @@ def _relay(source: str, topic: str, relay_state: str, collection: tuple[str, ...
 
 @_cli.group("dead-letters")
 def _dead_letters() -> None:
-    """Look at inputs that could not be used, and bring them in again."""
+    """Show dead letters, and replay their inputs."""
 
 
 @_dead_letters.command("list")
 @click.argument("uri")
-@click.option("--code", help="Only those with this code.")
-@click.option("--limit", type=click.IntRange(min=0), default=20, show_default=True, help="How many are shown.")
+@click.option("--code", help="Only dead letters with this code.")
+@click.option("--limit", type=click.IntRange(min=0), default=20, show_default=True, help="How many to show.")
 def _list(uri: str, code: str | None, limit: int) -> int:
-    """Show dead letters at jsonl:PATH or sqlite:PATH, and how many there are of each code."""
+    """Show the dead letters at jsonl:PATH or sqlite:PATH, and count them by code."""
     from boiler_beam.connectors import read_dead_letters
 
     counts: Counter[str] = Counter()
@@ -241,7 +243,7 @@ def _list(uri: str, code: str | None, limit: int) -> int:
 @_views
 @options_of_a_run
 def _replay(options: RunOptions, views: tuple[str, ...], uri: str) -> int:
-    """Bring the inputs of dead letters into the state of a stream again, after the fix.
+    """Apply the inputs of dead letters to the state of a stream, after the fix.
 
     The stream must not run meanwhile. --state and --sink are those of the stream.
     """
@@ -252,7 +254,7 @@ def _replay(options: RunOptions, views: tuple[str, ...], uri: str) -> int:
 
     for name in ("runner", "source"):
         if getattr(options, name):
-            raise UsageError(f"--{name}: expected the inputs of dead letters alone; fix: leave it out")
+            raise UsageError(f"--{name}: expected only the inputs of dead letters; fix: leave it out")
     state = options.state or state_beside(options.sink, is_bounded=False)
     _path_of_state(state)
     source = (f"dead-letters:{uri}",)
@@ -268,25 +270,25 @@ for _parameter in _replay.params:
 
 @_cli.group("state")
 def _state() -> None:
-    """Look at what a stream keeps between runs, while it does not run."""
+    """Look at what a stream keeps between runs: `show` at any time, the others while it does not run."""
 
 
 @_state.command("show")
 @click.argument("uri")
 def _show_state(uri: str) -> int:
-    """Show how much there is, each view's rows and stage, and how far each source was read."""
+    """Show how much there is, each view's rows and phase, and how far each source was read."""
     from boiler_beam.values import format_timestamp
 
-    with _opened_state(uri) as state:
+    with _opened_state(uri, is_shared=True) as state:
         numbers, newest = state.numbers(), state.facts.get("newest", 0)
         print(
-            f"{uri}: {numbers['bytes']:,} bytes, {numbers['cells']:,} cells, {numbers['outbox']:,} rows or dead "
-            f"letters to be sent, {numbers['waiting']:,} changes that wait for their commit"
+            f"{uri}: {numbers['bytes']:,} bytes, {numbers['log']:,} batches in the log, {numbers['outbox']:,} rows or "
+            f"dead letters to be sent, {numbers['waiting']:,} changes that wait for their commit"
         )
         moment = datetime.fromtimestamp(min(newest // 1_000_000, 253_402_300_799), timezone.utc)
         print(f"{state.facts.get('documents', 0):,} documents, newest version {newest} ({format_timestamp(moment)})")
         for name, view in state.views.items():
-            built = "" if view.stage == "live" else f", {view.stage}"
+            built = "" if view.phase == "live" else f", {view.phase}"
             print(f"{name}: {view.rows:,} rows, generation {view.generation}, fingerprint {view.fingerprint}{built}")
         for source, position in state.positions().items():
             print(f"{source}: {position}")
@@ -296,22 +298,22 @@ def _show_state(uri: str) -> int:
 @_state.command("compact")
 @click.option(
     "--keep_days", type=click.FloatRange(min=0), default=10, show_default=True,
-    help="Deletions are remembered for so many days before the newest version.",
+    help="Tombstones are kept for so many days before the newest version.",
 )  # fmt: skip
 @click.argument("uri")
 def _compact_state(uri: str, keep_days: float) -> int:
-    """Forget old deletions, and make the file smaller. A change older than that is a dead letter `too_old` then."""
+    """Remove old tombstones, and make the file smaller. Older changes of unknown documents are dead letters then."""
     with _opened_state(uri) as state:
         before = state.numbers()["bytes"]
         number = state.compact(state.facts.get("newest", 0) - round(keep_days * 86_400_000_000))
-        print(f"{number:,} deletions forgotten, {before:,} -> {state.numbers()['bytes']:,} bytes")
+        print(f"{number:,} tombstones removed, {before:,} -> {state.numbers()['bytes']:,} bytes")
     return 0
 
 
 @_state.command("check")
 @click.argument("uri")
 def _check_state(uri: str) -> int:
-    """Read all of the file. Exits with 1 if something is wrong."""
+    """Read the whole file. Exits with 1 if something is wrong."""
     with _opened_state(uri) as state:
         problems = list(state.problems())
     number = len(problems)
@@ -322,16 +324,16 @@ def _check_state(uri: str) -> int:
 
 
 @contextmanager
-def _opened_state(uri: str) -> Iterator[Any]:
+def _opened_state(uri: str, *, is_shared: bool = False) -> Iterator[Any]:
     from boiler_beam.engine.state import SqliteState
 
-    fix = "stop the stream; its /metrics tells while it runs (--metrics_port)"
-    with closing(SqliteState(_path_of_state(uri), fix)) as state:
+    fix = "stop the stream; while it runs, use /metrics (--metrics_port)"
+    with closing(SqliteState(_path_of_state(uri), fix, is_shared=is_shared)) as state:
         yield state
 
 
 def _path_of_state(uri: str) -> str:
-    """The file of a state that is there."""
+    """Opens an existing state file."""
     from boiler_beam.errors import UsageError
 
     path = uri.removeprefix("sqlite:")

@@ -1,4 +1,4 @@
-"""Running a command as a program: errors as one line on stderr, and the exit codes."""
+"""Runs a command as a program: errors become one line on stderr, and an exit code."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ FAILED, WRONG_USE, INTERRUPTED = 1, 2, 130
 
 
 def execute(command: click.Command, arguments: Sequence[str] | None = None) -> int:
-    """Runs a command; gives the exit code: 0 done, 1 failed, 2 wrong use, or what the command gives."""
+    """Runs a command; returns the exit code: 0 done, 1 failed, 2 wrong use, or the command's own."""
     try:
         code = _run(command, arguments)
         sys.stdout.flush()
         return code
-    except BrokenPipeError:  # whoever read our output has enough
+    except BrokenPipeError:  # the reader of our output has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
 
@@ -43,11 +43,11 @@ def _run(command: click.Command, arguments: Sequence[str] | None) -> int:
     except BoilerBeamError as error:
         return _told(str(error), FAILED)
     except (click.Abort, KeyboardInterrupt):
-        return _told("interrupted; the sink holds what it held before", INTERRUPTED)
+        return _told("interrupted; the sink is unchanged", INTERRUPTED)
 
 
 def _by_command(command: click.Command, defaults: dict[str, object]) -> dict[str, object]:
-    """Click's defaults: of a command its own, of a group those of its commands."""
+    """Returns click's defaults for a command; for a group those of its commands."""
     if isinstance(command, click.Group):
         return {name: _by_command(inner, defaults) for name, inner in command.commands.items()}
     names = {parameter.name for parameter in command.params}

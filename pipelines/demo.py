@@ -1,6 +1,6 @@
-"""`python -m pipelines.demo`: the meeting room's rows, then one change, and how the rows differ after it.
+"""`python -m pipelines.demo`: shows the meeting room's rows, makes one change, and shows how the rows differ after it.
 
-With `--runner DirectRunner` it computes the same rows on Apache Beam, and says whether they are equal.
+With `--runner DirectRunner` it also computes the rows on Apache Beam, and says whether they are equal.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ TICKET = (
 
 
 @click.command("demo")
-@click.option("--runner", help="Compute the rows on this Beam runner, too.")
+@click.option("--runner", help="Compute the rows on this Beam runner too.")
 def _demo(runner: str | None) -> int:
-    """Show views of the meeting room, and that they follow a change."""
+    """Show the rows of the meeting room's views, and how they follow a change."""
     plan = compile_plan([MeetingSession, UserMeetings, OrganizationSummary])
     console = Console(highlight=False)
     rows = MemorySink()

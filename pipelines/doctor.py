@@ -1,4 +1,4 @@
-"""`boiler-beam doctor`: what is installed, what is configured and where, and whether it can be used."""
+"""`boiler-beam doctor`: checks that what is installed and configured can be used."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _EXTRAS = {
 }
 _EMULATORS = ("FIRESTORE_EMULATOR_HOST", "PUBSUB_EMULATOR_HOST")
 _SECONDS = 2.0
-"""How long an emulator may take to answer."""
+"""The seconds within which an emulator has to answer."""
 
 
 def examine() -> Iterator[tuple[bool, str]]:
-    """What was looked at: whether it is well, and a line that says what was found."""
+    """The result of a check: whether it passed, and a line that describes it."""
     yield True, f"Python {platform.python_version()}"
     for extra, module in _EXTRAS.items():
         installed = "installed" if _is_installed(module) else f"not installed (pip install 'boiler_beam[{extra}]')"
@@ -49,7 +49,7 @@ def examine() -> Iterator[tuple[bool, str]]:
 def _is_installed(module: str) -> bool:
     try:
         return find_spec(module) is not None
-    except ModuleNotFoundError:  # of a package that it would lie in
+    except ModuleNotFoundError:  # the package that would contain the module is missing
         return False
 
 

@@ -1,4 +1,4 @@
-"""The end of a run: what stays to be said, the last line, and the exit code; and what a runner needs to be there."""
+"""The end of a run: prints failures and the summary, and chooses the exit code; also checks that Beam is installed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pipelines.options import RunOptions
 __all__ = ["DONE", "FAILED", "NOT_PRUNED", "STRICT", "finish", "needs_beam"]
 
 DONE, FAILED, NOT_PRUNED, STRICT = 0, 1, 3, 4
-"""Exit codes; 2 is wrong use."""
+"""Exit codes of a run; 2 is wrong use."""
 
 
 def finish(
@@ -32,11 +32,11 @@ def finish(
     failures: Sequence[str] = (),
     billed: Billed,
 ) -> int:
-    """Sums up a run on stdout, and tells failures on stderr; gives the exit code."""
+    """Prints the summary on stdout and failures on stderr; returns the exit code."""
     for failure in failures:
         print(f"error: {failure}", file=sys.stderr)
     for refusal in refusals:
-        console.print(f"not pruned: {refusal}; fix: run with --prune all if they shall go", soft_wrap=True)
+        console.print(f"not pruned: {refusal}; fix: run with --prune all to delete them", soft_wrap=True)
     if billed != Billed():
         print(f"Firestore: {billed}")
     written = " (dry run: nothing was written)" if options.dry_run else ""
@@ -51,10 +51,10 @@ def finish(
 
 @contextmanager
 def needs_beam(runner: str | None) -> Iterator[None]:
-    """Imports of Beam within.
+    """Reports a missing Beam within the context, where Beam is imported.
 
     Raises:
-        UsageError: It is not installed.
+        UsageError: Beam is not installed.
     """
     try:
         yield

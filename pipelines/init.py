@@ -1,4 +1,4 @@
-"""`boiler-beam init`: models, a first view and its test, from documents."""
+"""`boiler-beam init`: writes models, a first view and its test, proposed from documents."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from boiler_beam.connectors import read_sources
-from boiler_beam.engine.join import Join, ViewJoin
+from boiler_beam.engine.computed import ComputedView
 from boiler_beam.errors import UsageError
 from boiler_beam.events import Change, DeadLetter
 from boiler_beam.oracle import compute
@@ -26,19 +26,19 @@ from boiler_beam.views import ViewModel
 __all__ = ["initialize"]
 
 _SHOWN = 30
-"""Documents in the test, at the most."""
+"""The most documents in the test."""
 
 
 def initialize(path: str, sources: Sequence[str], sample: int) -> Iterator[str]:
-    """Writes a module of views, and a test beside it; tells what it did.
+    """Writes a module of views, and a test beside it; prints what it wrote.
 
     Args:
         path: The module's file, `my_views.py`.
         sources: URIs of bounded sources.
-        sample: How many documents of each collection are looked at.
+        sample: The maximal number of documents of each collection that are read.
 
     Raises:
-        UsageError: A file is there already, or there are no documents.
+        UsageError: A file exists already, or there are no documents.
     """
     folder, name = os.path.split(path)
     module = name.removesuffix(".py")
@@ -65,7 +65,7 @@ def initialize(path: str, sources: Sequence[str], sample: int) -> Iterator[str]:
 
 
 def _sampled(sources: Sequence[str], sample: int) -> tuple[dict[str, Change], set[str]]:
-    """The newest version of some documents of each collection, and the paths of all."""
+    """Returns the newest version of some documents of each collection, and the paths of all."""
     newest: dict[str, Change] = {}
     kept: Counter[str] = Counter()
     known: set[str] = set()
@@ -84,7 +84,7 @@ def _sampled(sources: Sequence[str], sample: int) -> tuple[dict[str, Change], se
 
 
 def _is_ours(change: Change) -> bool:
-    """Whether it is a row, or what a sink remembers in a `_boiler` collection: nothing that the application wrote."""
+    """Returns whether boiler_beam wrote the document: a row, or a document in a `_boiler` collection."""
     if any(name.startswith("_boiler") for name in change.path.split("/")[::2]):
         return True
     try:
@@ -96,7 +96,7 @@ def _is_ours(change: Change) -> bool:
 def _is_readable(change: Change) -> bool:
     try:
         decode_fields(change.fields)
-    except (ValueError, msgspec.MsgspecError):  # deleted, or no fields: `boiler-beam check` tells it
+    except (ValueError, msgspec.MsgspecError):  # a deletion, or malformed fields, which `boiler-beam check` reports
         return False
     return True
 
@@ -116,15 +116,15 @@ def _root_of(view: type[ViewModel]) -> str:
 
 
 def _test(module: str, view: type[ViewModel], documents: list[Change]) -> str:
-    """A test of the row that shows most, over the documents that it is made of."""
+    """Returns a test of the row with the most fields, with the documents of that row."""
     plan = compile_plan([view])
     versions = NewestVersions(plan, lambda letter: None)
     versions.add_all(documents)
-    joined = ViewJoin(Join(plan, versions, lambda letter: None), plan.views[0])
+    computed = ComputedView(plan.planned_views[0], versions, lambda letter: None)
     best: set[str] = set()
-    for own in joined.own():
-        reach = joined.reacher(own.documents)
-        reached = {path for edge in plan.views[0].edges for path in reach(edge.name)}
+    for row_id in computed.row_ids():
+        has = computed.documents(row_id)
+        reached = {path for edge in plan.views[0].edges for path in has(edge.name)}
         if len(best) < len(reached) <= _SHOWN:
             best = reached
     shown = [one for one in documents if one.path in best]

@@ -1,4 +1,4 @@
-"""`python -m pipelines.main --views package.module[:Class,...] --source URI`: computes the rows of any views."""
+"""`python -m pipelines.main --views package.module[:Class,...] --source URI`: runs a backfill or a stream of views."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ __all__ = ["run_command"]
 @click.command("run", context_settings={"ignore_unknown_options": True, "help_option_names": ["--help"]})
 @click.option(
     "--views", metavar="MODULE[:CLASS,...]", multiple=True, envvar="BOILER_BEAM_VIEWS", required=True,
-    help="The views: a module's, or those named.",
+    help="The views: all in a module, or the named ones.",
 )  # fmt: skip
 @options_of_a_run
 def run_command(options: RunOptions, views: tuple[str, ...]) -> int:
     """Compute the rows of views from documents, or follow a stream of changes; write the rows that differ.
 
-    What is behind the options goes to Beam, where --runner names one.
+    With --runner, unknown options are passed on to Beam.
     """
     from pipelines.run import run
     from pipelines.views import load_views

@@ -1,4 +1,4 @@
-"""`python -m pipelines.meeting`: the rows of the meeting room's three views, from its sample documents by default."""
+"""`python -m pipelines.meeting`: runs the three views of the meeting room, by default with its sample documents."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The figures of a stream over HTTP: `/metrics` (OpenMetrics), `/healthz`, `/readyz` (every row is in the sink)."""
+"""Serves the metrics of a stream over HTTP: `/metrics` (OpenMetrics), `/healthz`, `/readyz` (rows are in the sink)."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ __all__ = ["serve_metrics"]
 
 class _Quiet(WSGIRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:
-        """Says nothing of each request."""
+        """Logs nothing for a request."""
 
 
 @contextmanager
 def serve_metrics(port: int) -> Iterator[Callable[[StreamReport], None]]:
-    """Serves figures on a port (0: a free one) until it is left; gives what is to be told of each report.
+    """Serves metrics on a port (0: any free one) within the context; yields the function to call with each report.
 
     Raises:
         UsageError: The library is not installed, or the port is taken.
@@ -37,15 +37,19 @@ def serve_metrics(port: int) -> Iterator[Callable[[StreamReport], None]]:
     registry = CollectorRegistry()
     changes = Counter("boiler_beam_changes", "Changes that were read.", registry=registry)
     written = Counter("boiler_beam_rows_written", "Rows that were written or deleted.", ["view"], registry=registry)
-    refused = Counter("boiler_beam_rows_refused", "Rows that the sink will never take.", ["view"], registry=registry)
-    letters = Counter("boiler_beam_dead_letters", "Inputs and rows that were refused.", registry=registry)
-    late = Counter("boiler_beam_late_changes", "Changes that came later than allowed.", registry=registry)
+    refused = Counter("boiler_beam_rows_refused", "Rows that the sink will never accept.", ["view"], registry=registry)
+    letters = Counter(
+        "boiler_beam_dead_letters", "Dead letters: inputs and rows that could not be used.", registry=registry
+    )
+    late = Counter(
+        "boiler_beam_late_changes", "Changes that arrived after their commit was released.", registry=registry
+    )
     dirty = Gauge("boiler_beam_dirty_rows", "Rows that the last transaction rendered.", registry=registry)
-    rows = Gauge("boiler_beam_rows", "Rows that stand.", ["view"], registry=registry)
+    rows = Gauge("boiler_beam_rows", "Current rows.", ["view"], registry=registry)
     newest = Gauge(
         "boiler_beam_newest_version_seconds", "The newest version seen, in seconds since the epoch.", registry=registry
     )
-    sink = Counter("boiler_beam_sink", "What the sink did.", ["what"], registry=registry)
+    sink = Counter("boiler_beam_sink", "Operations of the sink.", ["what"], registry=registry)
     seen: dict[str, float] = {}
     is_ready = threading.Event()
 
@@ -85,7 +89,7 @@ def serve_metrics(port: int) -> Iterator[Callable[[StreamReport], None]]:
         server = make_server("", port, answer, handler_class=_Quiet)
     except OSError as error:
         raise UsageError(f"--metrics_port {port}: expected a free port, got: {error}; fix: name another") from None
-    print(f"figures at http://localhost:{server.server_port}/metrics", file=sys.stderr)
+    print(f"metrics at http://localhost:{server.server_port}/metrics", file=sys.stderr)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:

@@ -1,4 +1,4 @@
-"""The options of a run: from the command line, the environment and pyproject.toml."""
+"""The options of a run, from the command line, the environment and pyproject.toml."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ KEYS = ("views", "project", "database", "sink", "state")
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What a run is told; see the help of each option."""
+    """The options of a run; the help texts below describe them."""
 
     runner: str | None
     source: tuple[str, ...]
@@ -63,20 +63,20 @@ class RunOptions:
     project: str | None = None
     database: str | None = None
     given: frozenset[str] = frozenset()
-    """Which of them the command line gives."""
+    """The names of the options that were given on the command line."""
 
 
 def sink_of(options: RunOptions, plan: Plan) -> Sink:
-    """The sink, told how to write the rows of a plan.
+    """Opens the sink, with the options of writing for a plan.
 
     Raises:
-        UsageError: The URI is malformed, or its scheme is none of a sink.
+        UsageError: The URI is malformed, or its scheme is not one of a sink.
     """
     return open_sink(options.sink, write_options(options, plan))
 
 
 def write_options(options: RunOptions, plan: Plan) -> WriteOptions:
-    """How the rows of a plan are written to Firestore."""
+    """Returns the options of writing a plan's rows to Firestore."""
     is_together = options.consistency == "commit"
     return WriteOptions(
         ramp_up=options.ramp_up,
@@ -88,7 +88,7 @@ def write_options(options: RunOptions, plan: Plan) -> WriteOptions:
 
 
 def configuration() -> dict[str, Any]:
-    """`[tool.boiler_beam]` of pyproject.toml in the working folder.
+    """Reads `[tool.boiler_beam]` of pyproject.toml in the working folder.
 
     Raises:
         UsageError: The file can't be read, or the table holds something else.
@@ -113,10 +113,10 @@ def configuration() -> dict[str, Any]:
 
 
 def read_time_micros(text: str) -> int:
-    """Microseconds since the epoch of RFC 3339 or an integer.
+    """Returns microseconds since the epoch for RFC 3339 text or an integer.
 
     Raises:
-        UsageError: It is neither.
+        UsageError: The text is neither.
     """
     if text.isdecimal() and int(text) <= INT64_MAX:
         return int(text)
@@ -132,18 +132,18 @@ def read_time_micros(text: str) -> int:
 _database_options: list[Callable[[Any], Any]] = [
     click.option(
         "--project", metavar="PROJECT", envvar="BOILER_BEAM_PROJECT",
-        help="The project of the documents, where no source names one: full names of its documents are local.  "
+        help="The project of the documents, if no source names one: references into it are local.  "
         "[default: any]",
     ),
     click.option(
         "--database", metavar="DATABASE", envvar="BOILER_BEAM_DATABASE",
-        help="The database of the documents, where no source names one.  [default: (default)]",
+        help="The database of the documents, if no source names one.  [default: (default)]",
     ),
 ]  # fmt: skip
 
 
 def options_of_a_database(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Gives a command `--project` and `--database`: into which database references are local."""
+    """Adds `--project` and `--database` to a command: the database into which references are local."""
     decorated: Any = command
     for option in reversed(_database_options):
         decorated = option(decorated)
@@ -154,67 +154,67 @@ _OPTIONS = [
     click.option("--runner", metavar="NAME", help="A Beam runner; without it the embedded engine, in this process."),
     click.option(
         "--source", metavar="URI", multiple=True,
-        help="Where documents come from: file:PATH, tail:PATH (a file that grows, without an end), sample:, "
+        help="The documents or changes: file:PATH, tail:PATH (a file that grows, without an end), sample:, "
         "firestore:PROJECT, pubsub:SUBSCRIPTION.",
     ),
     click.option(
         "--sink", metavar="URI", envvar="BOILER_BEAM_SINK", default="sqlite:boiler_beam.db", show_default=True,
-        help="Where rows go: sqlite:PATH, jsonl:PATH, parquet:FOLDER, firestore:PROJECT, pubsub:TOPIC.",
+        help="The sink of rows: sqlite:PATH, jsonl:PATH, parquet:FOLDER, firestore:PROJECT, pubsub:TOPIC.",
     ),
-    click.option("--dead_letter", metavar="URI", help="Where unusable inputs go.  [default: beside the sink]"),
+    click.option("--dead_letter", metavar="URI", help="Where dead letters are written.  [default: beside the sink]"),
     click.option(
         "--mode", type=click.Choice(["auto", "backfill", "stream"]), default="auto", show_default=True,
         help="backfill: from the newest versions of all documents; stream: change by change; "
-        "auto: streams when a source is unbounded.",
+        "auto: a stream if a source is unbounded.",
     ),
     click.option(
         "--state", metavar="URI", envvar="BOILER_BEAM_STATE",
-        help="Where a stream keeps what it must find again after a restart: memory: (nothing) or sqlite:PATH.  "
-        "[default: memory: when every source is bounded, else the sink's path + .state.db]",
+        help="The state of a stream: memory: (lost at the end) or sqlite:PATH.  "
+        "[default: memory: if every source is bounded, else the sink's path + .state.db]",
     ),
     click.option(
         "--consistency", type=click.Choice(["eventual", "commit"]), default="eventual", show_default=True,
-        help="Of a stream. eventual: a row may for a moment hold a part of a commit; commit: none does, and rows come "
-        "later by --allowed_lateness_seconds.",
+        help="Streams. eventual: a row may for a moment contain a part of a commit; commit: no row does, and rows are "
+        "later, by --allowed_lateness_seconds.",
     ),
     click.option(
         "--coalesce_seconds", type=click.FloatRange(min=0), default=0.1, show_default=True,
-        help="How long changes of a stream are gathered before the rows that they touch are written, once each; "
+        help="Streams: how long changes are gathered before the affected rows are written, once each; "
         "0: after each batch of a source.",
     ),
     click.option(
         "--allowed_lateness_seconds", type=click.FloatRange(min=0), default=10, show_default=True,
-        help="With --consistency commit: how much later than newer ones a change may come.",
+        help="With --consistency commit: how long after newer changes a change may arrive.",
     ),
     click.option(
         "--from_empty", is_flag=True,
-        help="Follow an unbounded source without a snapshot: before it there was nothing.",
+        help="Follow an unbounded source without a snapshot: there are no documents before it.",
     ),
     click.option(
         "--metrics_port", type=click.IntRange(0, 65535),
-        help="Serve /metrics, /healthz and /readyz on this port while a stream is followed; 0: a free one.",
+        help="Streams: serve /metrics, /healthz and /readyz on this port; 0: any free one.",
     ),
     click.option(
         "--prune", type=click.Choice(["safe", "all", "none"]), default="safe", show_default=True,
-        help="Which rows that stand and were not computed are deleted; safe: none where too many would go.",
+        help="Which rows in the sink that were not computed are deleted; safe: none if too many would be.",
     ),
     click.option(
         "--read_time", metavar="T",
         help="The version of a backfill's rows: RFC 3339 or microseconds.  [default: the newest version read]",
     ),
-    click.option("--strict", is_flag=True, help="Exit with 4 when there are dead letters; all is written first."),
-    click.option("--explain", is_flag=True, help="Print the plan and what a change touches; run nothing."),
+    click.option("--strict", is_flag=True, help="Exit with 4 if there are dead letters; everything is written first."),
+    click.option("--explain", is_flag=True, help="Print the plan and what a change affects; run nothing."),
     click.option(
         "--ramp_up/--no_ramp_up", default=True,
-        help="Firestore: begin with 500 writes a second, half as many again every 5 minutes.  [default: ramp_up]",
+        help="Firestore: start at 500 writes a second, half as many again every 5 minutes.  [default: ramp_up]",
     ),
     click.option(
         "--row_seconds", type=click.FloatRange(min=0), default=1.0, show_default=True,
-        help="Firestore: how long to wait between two writes of one row.",
+        help="Firestore: the minimal time between two writes of one row.",
     ),
     click.option(
         "--touches/--no_touches", default=True,
-        help="Firestore: a backfill asks a stream on Beam that writes the views to write what differs; "
+        help="Firestore: a backfill asks a stream on Beam that writes the views to write the rows that differ; "
         "no_touches: that stream has ended for good.  [default: touches]",
     ),
     click.option("--dry_run", is_flag=True, help="Compute and report; write nothing."),
@@ -223,7 +223,7 @@ _OPTIONS = [
 
 
 def options_of_a_run(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Gives a command the options of a run; what it does not know goes to Beam."""
+    """Adds the options of a run to a command; unknown options are passed on to Beam."""
 
     def run(read_time: str | None, beam_arguments: tuple[str, ...], **given: Any) -> Any:
         runner, rest = given["runner"], {name: given[name] for name in ("views", "uri") if name in given}
@@ -233,7 +233,7 @@ def options_of_a_run(command: Callable[..., Any]) -> Callable[..., Any]:
         micros = None if read_time is None else read_time_micros(read_time)
         source = click.get_current_context().get_parameter_source
         typed = frozenset(name for name in known if source(name) is ParameterSource.COMMANDLINE)
-        if runner is not None and "project" in typed:  # Beam has an option of that name
+        if runner is not None and "project" in typed:  # Beam has an option of the same name
             beam_arguments = (*beam_arguments, f"--project={known['project']}")
         options = RunOptions(**known, read_time=micros, beam_arguments=beam_arguments, given=typed)
         return command(options, **rest)

@@ -1,4 +1,4 @@
-"""`boiler-beam relay`: from a database that is listened to, to a topic."""
+"""`boiler-beam relay`: listens to a database and publishes its changes to a topic."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ __all__ = ["run_relay"]
 
 
 def run_relay(source: str, topic: str, state: str, collections: Sequence[str]) -> RelayReport:
-    """Relays until it is asked to end, or the source ends.
+    """Runs the relay until it is asked to end, or the source ends.
 
     Raises:
-        UsageError: Nothing was published.
-        BoilerBeamError: Something can't be published, or remembered.
+        UsageError: An argument is wrong; nothing was published.
+        BoilerBeamError: A message can't be published, or the state can't be written.
     """
     path = state.removeprefix("sqlite:")
     if not state.startswith("sqlite:") or not path:
@@ -46,7 +46,7 @@ def run_relay(source: str, topic: str, state: str, collections: Sequence[str]) -
 
 
 def _database_of(source: str) -> str:
-    """The resource name of a Firestore database; empty for another source.
+    """Returns the resource name of a Firestore database; empty text for another source.
 
     >>> _database_of("firestore:my-project")
     'projects/my-project/databases/(default)'

@@ -1,4 +1,4 @@
-"""One run: from options and views to rows, what is printed, and the exit code."""
+"""One run: chooses backfill or stream from the options, runs it, prints the result and returns the exit code."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ _OF_STREAMS = {"state", "consistency", "coalesce_seconds", "allowed_lateness_sec
 
 
 def run(views: Sequence[type[ViewModel]], options: RunOptions) -> int:
-    """Computes the rows of some views as the options say; gives the exit code.
+    """Runs some views with the given options; returns the exit code.
 
     Raises:
-        UsageError, DeclarationError: Nothing was written.
+        UsageError, DeclarationError: An option or a class is wrong; nothing was written.
     """
     plan = plan_of(views, options.source, options.project, options.database)
     for warning in warnings_of(plan) if not options.explain else ():
@@ -44,7 +44,7 @@ def run(views: Sequence[type[ViewModel]], options: RunOptions) -> int:
         explain_plan(plan, options.source)
         return DONE
     if not options.source:
-        raise UsageError("--source: expected where documents come from, got none; fix: add --source file:PATH")
+        raise UsageError("--source: expected a source of documents, got none; fix: add --source file:PATH")
     started = time.monotonic()
     console = Console(soft_wrap=False, highlight=False)
     dead_letters = options.dead_letter or dead_letters_beside(options.sink)
@@ -54,11 +54,11 @@ def run(views: Sequence[type[ViewModel]], options: RunOptions) -> int:
     if not is_bounded:
         raise UsageError("--mode backfill: expected sources that end, got an unbounded one; fix: --mode stream")
     for name in sorted(_OF_STREAMS & options.given):
-        print(f"--{name}: means nothing to a backfill; fix: add --mode stream, or leave it out", file=sys.stderr)
+        print(f"--{name}: has no effect on a backfill; fix: add --mode stream, or leave it out", file=sys.stderr)
     report = _on_beam(plan, options, dead_letters) if options.runner else _embedded(plan, options, dead_letters)
     if not options.dry_run:
         show_rows(console, plan, sink_of(options, plan))
-    show_report(console, report, "no file: this was a dry run" if options.dry_run else where(dead_letters))
+    show_report(console, report, "no file, because this was a dry run" if options.dry_run else where(dead_letters))
     code = finish(
         console,
         options,
@@ -75,12 +75,12 @@ def run(views: Sequence[type[ViewModel]], options: RunOptions) -> int:
 
 
 def explain_plan(plan: Plan, sources: Sequence[str]) -> None:
-    """Prints a plan; where there are documents, too, how many rows a change of one of them writes."""
+    """Prints a plan; with documents, also how many rows a change of one of them writes."""
     print(explain(plan))
     if sources:
         versions = NewestVersions(plan, lambda letter: None)
         versions.add_all(read_sources(sources, plan.collections))
-        print("\nrows written for a change, counted over these documents, if all that read it change by it:")
+        print("\nrows written for one change, counted over these documents (worst case: all its rows change):")
         for writes in writes_per_change(plan, versions):
             print(f"  {writes}")
 
@@ -91,7 +91,7 @@ def _embedded(plan: Plan, options: RunOptions, dead_letters: str) -> Report:
     writer = open_dead_letters(dead_letters)
 
     def drop(letter: DeadLetter) -> None:
-        """A dry run counts them."""
+        """Counts dead letters in a dry run, without writing them."""
 
     try:
         with _progress() as progress:
@@ -128,7 +128,7 @@ def _on_beam(plan: Plan, options: RunOptions, dead_letters: str) -> Report:
 
 @contextmanager
 def _progress() -> Iterator[Callable[[str, int], None]]:
-    """Tells on a terminal how far it is; elsewhere nothing."""
+    """Shows the progress on a terminal."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield lambda stage, number: None

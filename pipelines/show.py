@@ -1,4 +1,4 @@
-"""What a run prints: the first rows, what became of the rows, how rows differ."""
+"""Prints the results of a run: the first rows, counts of written rows, dead letters, and differences of rows."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _json(value: Any) -> str:
 
 
 def _plainly(value: Any) -> str:
-    """A value for a cell: text as it is, a list's items one below the other."""
+    """Returns the text of a table cell: text unchanged, a list with one line for each item."""
     if isinstance(value, list) and value:
         more = [f"... {len(value) - _ITEMS} more"] if len(value) > _ITEMS else []
         return "\n".join([_cut(_plainly(item)) for item in value[:_ITEMS]] + more)
@@ -43,7 +43,7 @@ def _plainly(value: Any) -> str:
 
 
 def show_rows(console: Console, plan: Plan, sink: Sink) -> None:
-    """The first rows of each view, a column each."""
+    """Prints the first rows of each view, one column for each row."""
     for view in plan.views:
         rows = list(islice(sink.standing(view.target), _ROWS))
         if not rows:
@@ -61,7 +61,7 @@ def show_rows(console: Console, plan: Plan, sink: Sink) -> None:
 
 
 def show_report(console: Console, report: Report, dead_letters: str) -> None:
-    """What became of each view's rows, and where the dead letters are."""
+    """Prints the counts of a backfill for each view, and where the dead letters are."""
     always, sometimes = ("inserted", "updated", "unchanged", "deleted"), ("refused", "tainted", "newer", "kept")
     columns = [*always, *(name for name in sometimes if any(getattr(view, name) for view in report.views))]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
@@ -73,22 +73,23 @@ def show_report(console: Console, report: Report, dead_letters: str) -> None:
     console.print(table)
     newer = sum(view.newer + view.kept_newer for view in report.views)
     if newer:
-        message = f"{newer:,} rows stand with a newer version than this backfill's and were left as they are; "
+        message = f"{newer:,} rows in the sink are newer than this backfill and were not changed; "
         console.print(
-            f"{message}fix: if the documents are newer than that, say when they were read with --read_time",
+            f"{message}fix: if the documents are newer than these rows, give the time of their reading by --read_time",
             soft_wrap=True,
         )
     if report.touched:
         console.print(
-            f"a stream writes these rows: it was asked to write {report.touched:,} of them again; "
-            f"drift: {report.drift:,}" + (" rows differ still: a change was lost, or a bug" if report.drift else ""),
+            f"a stream writes these views: it was asked to write {report.touched:,} rows again; "
+            f"drift: {report.drift:,}"
+            + (" rows still differ: a change was lost, or there is a bug" if report.drift else ""),
             soft_wrap=True,
         )
     _show_letters(console, report, dead_letters)
 
 
 def show_stream(console: Console, report: StreamReport, dead_letters: str) -> None:
-    """What a stream did to each view's rows, and where the dead letters are."""
+    """Prints the counts of a stream for each view, and where the dead letters are."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("view", no_wrap=True)
     columns = {"rows": report.rows, "written": report.written, "deleted": report.deleted}
@@ -107,7 +108,7 @@ def show_stream(console: Console, report: StreamReport, dead_letters: str) -> No
 
 
 def _show_letters(console: Console, report: Report | StreamReport, dead_letters: str) -> None:
-    """How many there are and where, and the first of each kind."""
+    """Prints the number of dead letters, where they are, and the first one of each code."""
     if report.dead_letters:
         plural = "" if report.dead_letters == 1 else "s"
         console.print(f"{report.dead_letters:,} dead letter{plural} in {dead_letters}", soft_wrap=True)
@@ -116,12 +117,12 @@ def _show_letters(console: Console, report: Report | StreamReport, dead_letters:
 
 
 def where(dead_letters: str) -> str:
-    """Where dead letters are, and how they can be looked at."""
+    """Returns where dead letters are, and the command that shows them."""
     return f"{dead_letters} (boiler-beam dead-letters list {dead_letters})"
 
 
 def show_unknown(console: Console, letters: Iterable[DeadLetter], limit: int = 20) -> None:
-    """The rows that a backfill could not be sure of, up to a limit: an invalid document, or a getter that raised."""
+    """Prints the rows that could not be computed, up to a limit: an invalid document, or a getter that raised."""
     unknown = [letter for letter in letters if letter.code == "row_tainted" or letter.stage == "render"]
     for letter in unknown[:limit]:
         console.print(Text(f"{letter.path}: {letter.code}: {_cut(letter.message)}"), soft_wrap=True)
@@ -130,7 +131,7 @@ def show_unknown(console: Console, letters: Iterable[DeadLetter], limit: int = 2
 
 
 def show_differences(console: Console, differences: Iterable[Difference], limit: int = 20) -> int:
-    """Each row that differs, up to a limit; gives how many there are."""
+    """Prints the rows that differ, up to a limit; returns their number."""
     number = 0
     for number, one in enumerate(differences, start=1):
         if number > limit:
@@ -145,7 +146,7 @@ def show_differences(console: Console, differences: Iterable[Difference], limit:
 
 
 def _changed(old: Any, new: Any) -> list[str]:
-    """How a field changed; of lists the items that went and came."""
+    """Describes the change of a field; for lists the removed and the added items."""
     if isinstance(old, list) and isinstance(new, list):
         gone = [f"- {_cut(_json(item))}" for item in old if item not in new]
         come = [f"+ {_cut(_json(item))}" for item in new if item not in old]

@@ -1,4 +1,4 @@
-"""A run that follows a stream in this process: progress, signals, what is printed at the end."""
+"""Runs a stream in this process: progress, signals, and the summary at the end."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _log = logging.getLogger("boiler_beam")
 
 
 def state_beside(sink: str, *, is_bounded: bool) -> str:
-    """Where a stream keeps its state whose `--state` is not given.
+    """Returns the default of `--state`.
 
     >>> state_beside("jsonl:rows.jsonl", is_bounded=False)
     'sqlite:rows.jsonl.state.db'
@@ -41,10 +41,10 @@ def state_beside(sink: str, *, is_bounded: bool) -> str:
 
 
 def run_stream(plan: Plan, options: RunOptions, dead_letters: str) -> int:
-    """Follows the sources; gives the exit code.
+    """Follows the sources; returns the exit code.
 
     Raises:
-        UsageError: Nothing was written.
+        UsageError: An option is wrong; nothing was written.
         BoilerBeamError: State or sink could not be written.
     """
     started = time.monotonic()
@@ -55,7 +55,7 @@ def run_stream(plan: Plan, options: RunOptions, dead_letters: str) -> int:
     else:
         report, sink = _embedded(plan, options, dead_letters)
     show_rows(console, plan, sink)
-    show_stream(console, report, "no file: this was a dry run" if options.dry_run else where(dead_letters))
+    show_stream(console, report, "no file, because this was a dry run" if options.dry_run else where(dead_letters))
     return finish(
         console,
         options,
@@ -86,8 +86,8 @@ def _on_beam(plan: Plan, options: RunOptions, dead_letters: str) -> StreamReport
     if not all(open_source(uri).is_bounded for uri in options.source):
         if options.runner in (*LOCAL_RUNNERS, "PrismRunner"):
             print(
-                f"{options.runner}: state is kept in the memory of Prism, for development: a run that ends has "
-                "lost it, and the next one begins with a snapshot",
+                f"{options.runner}: state is in the memory of Prism, for development: it is lost when the run ends, "
+                "and the next run begins with a snapshot",
                 file=sys.stderr,
             )
     elif options.runner in LOCAL_RUNNERS:
@@ -142,7 +142,7 @@ def _both(one: Callable[[StreamReport], None], other: Callable[[StreamReport], N
 
 
 def _warnings() -> Callable[[StreamReport], None]:
-    """Warns on stderr of each view none of whose rows can be made, when that begins."""
+    """Prints a warning on stderr when a view begins to have no row although there are roots or members."""
     console, known = Console(stderr=True, soft_wrap=True, highlight=False), set[str]()
 
     def told(report: StreamReport) -> None:
@@ -156,9 +156,9 @@ def _warnings() -> Callable[[StreamReport], None]:
 
 @contextmanager
 def asked_to_end() -> Iterator[Callable[[], bool]]:
-    """Whether somebody asked the program to end: SIGTERM, or ^C; it ends when what it read is written.
+    """Yields a function that returns whether SIGTERM or ^C was received; then the program completes its writes.
 
-    Who asks twice does not want to wait for that: the next run goes on from the last transaction.
+    A second signal ends the program at once; the next run resumes after the last transaction.
     """
     asked: list[int] = []
 
@@ -171,7 +171,7 @@ def asked_to_end() -> Iterator[Callable[[], bool]]:
     try:
         yield lambda: bool(asked)
     except KeyboardInterrupt:
-        raise BoilerBeamError("interrupted; fix: run it again, it goes on from its last transaction") from None
+        raise BoilerBeamError("interrupted; fix: run it again, it resumes after its last transaction") from None
     finally:
         for number, handler in old.items():
             signal.signal(number, handler)
@@ -191,7 +191,7 @@ def _line(report: StreamReport, rate: float) -> str:
 
 @contextmanager
 def _progress() -> Iterator[Callable[[StreamReport], None]]:
-    """Tells how far it is: live on a terminal, elsewhere a line every ten seconds."""
+    """Shows the progress: one live line on a terminal, otherwise a log line every ten seconds."""
     console, started = Console(stderr=True), time.monotonic()
     if console.is_terminal:
         with console.status("starting") as status:

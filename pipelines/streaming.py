@@ -1,4 +1,4 @@
-"""Following a stream on a Beam runner. Imports Beam: only where `--runner` asks."""
+"""Runs a stream on a Beam runner. It imports Beam, so it is imported only with `--runner`."""
 
 from __future__ import annotations
 
@@ -45,29 +45,29 @@ from transforms.write import NAMESPACE
 __all__ = ["run_streaming"]
 
 _RETENTION_MICROS = 10 * 86_400 * 1_000_000
-"""How long deletions are remembered (S3)."""
+"""How long tombstones are kept: longer than a source redelivers changes (S3)."""
 _DATAFLOW = "DataflowRunner"
 _DURABLE = (*THIS_MACHINE, _DATAFLOW)
-"""Runners on which only what is committed passes a shuffle (S15): Dataflow writes it down, the others never run a
-bundle a second time. Flink writes rows whose bundle may be rolled back."""
+"""Runners on which only committed output reaches the sink (S15): Dataflow has a durable shuffle before it, the others
+never repeat a bundle. On Flink rows may be written whose bundle is rolled back."""
 
 
 def run_streaming(
     plan: Plan, options: RunOptions, dead_letters: str, should_stop: Callable[[], bool] = lambda: False
 ) -> StreamReport:
-    """Sends every change of some sources through the streaming plan on a runner, and writes the rows.
+    """Runs the streaming pipeline over the changes of some sources, and writes the rows.
 
-    Every run is a new start: its rows take the next generation (S13), and where its sources end, those rows that it did
-    not compute are pruned, where that is safe.
+    Every run begins with an empty state, so its rows take the next generation (S13). If its sources end, the rows that
+    it did not compute are pruned, if that is safe.
 
     Args:
         plan: The views.
-        options: Of the run.
-        dead_letters: Where dead letters go.
-        should_stop: Asked while sources are followed that have no end.
+        options: The options of the run.
+        dead_letters: The URI where dead letters are written.
+        should_stop: Called while unbounded sources are followed; true ends the run.
 
     Raises:
-        UsageError: Nothing was written.
+        UsageError: An option is wrong; nothing was written.
         BoilerBeamError: A worker failed.
     """
     refuse_main(plan)
@@ -80,7 +80,7 @@ def run_streaming(
             "documents, or --from_empty if there are none yet"
         )
     pipeline = _pipeline(options, is_live=bool(live))
-    for source in [*live, *bounded]:  # what comes while a snapshot is read is not to be missed
+    for source in [*live, *bounded]:  # changes during the snapshot must not be missed
         source.read_time = options.read_time
         source.prepare(plan.collections)
     splits = [(source.uri, split) for source in bounded for split in source.splits()]
@@ -101,7 +101,7 @@ def run_streaming(
             with ExitStack() as opened:
                 opened.enter_context(sink.stream([view.target for view in plan.views])).control(controls)
                 if _takes_many(sink) and options.runner != _DATAFLOW:
-                    held.push(opened.pop_all())  # its lease, for as long as this program waits for the runner
+                    held.push(opened.pop_all())  # the lease is held while this program waits for the runner
                 if live and options.runner == _DATAFLOW:
                     held.enter_context(_withdrawn(plan, sink, controls))
         left = "" if live else os.path.join(held.enter_context(tempfile.TemporaryDirectory()), "left.jsonl")
@@ -117,7 +117,11 @@ def run_streaming(
         with plain_errors():
             result: Any = pipeline.run()
             if options.runner == _DATAFLOW and (live or options.dry_run):
-                said = "made the job; nothing was sent" if options.dry_run else f"sent the job {result.job_id()}"
+                said = (
+                    "built the job; nothing was submitted"
+                    if options.dry_run
+                    else f"submitted the job {result.job_id()}"
+                )
                 print(f"{_DATAFLOW}: {said}", file=sys.stderr)
                 return StreamReport()
             _wait(result, should_stop)
@@ -136,7 +140,10 @@ def run_streaming(
 
 @contextmanager
 def _withdrawn(plan: Plan, sink: Sink, controls: Mapping[str, Control]) -> Iterator[None]:
-    """Where a job can't be sent: no backfill shall ask a stream that never was (S16). Its generation stays taken."""
+    """If a job can't be submitted, removes its topic from the control data: no backfill must send touches to it (S16).
+
+    The generation of the job stays taken.
+    """
     try:
         yield
     except BaseException:
@@ -146,12 +153,12 @@ def _withdrawn(plan: Plan, sink: Sink, controls: Mapping[str, Control]) -> Itera
 
 
 def _takes_many(sink: Sink) -> bool:
-    """Whether many workers may write to it at once."""
+    """Returns whether many workers may write to the sink at once."""
     return sink.scheme == "firestore"
 
 
 def _write(streamed: dict[str, Any], plan: Plan, sink: Sink, options: RunOptions, outlet: Outlet) -> None:
-    """Brings rows and dead letters to where they go."""
+    """Adds the writes of rows and dead letters to the pipeline."""
     if _takes_many(sink):
         rows = streamed.pop("rows")
         how = replace(write_options(options, plan), writers=_workers(rows.pipeline.options))
@@ -163,18 +170,18 @@ def _write(streamed: dict[str, Any], plan: Plan, sink: Sink, options: RunOptions
 
 
 def _path_of(letter: bytes) -> str:
-    """The path of a row that was refused: what stands there stays."""
+    """Returns the path of a refused row, whose old row stays."""
     return decode_letter(letter).path or ""
 
 
 def _workers(options: PipelineOptions) -> int:
-    """How many workers begin, as Beam's options say; else how many there may be; 1 where neither is said."""
+    """Returns the initial number of workers in Beam's options; else the maximal number; else 1."""
     workers = options.view_as(WorkerOptions)
     return workers.num_workers or workers.max_num_workers or 1
 
 
 def _live(plan: Plan, live: Sequence[Source], options: RunOptions) -> beam.PTransform:
-    """How a runner follows sources without an end: Dataflow by its own service, others in bundles."""
+    """Returns the transform that follows unbounded sources: on Dataflow its own service, else reads within bundles."""
     if options.runner != _DATAFLOW:
         return FollowSources(plan, [source.uri for source in live], options.allowed_lateness_seconds)
     for source in live:
@@ -187,7 +194,7 @@ def _live(plan: Plan, live: Sequence[Source], options: RunOptions) -> beam.PTran
 
 
 def _pipeline(options: RunOptions, *, is_live: bool) -> beam.Pipeline:
-    """The pipeline; a source without an end is followed on Prism where Beam's local runner is asked for."""
+    """Creates the pipeline; with unbounded sources, Prism is used instead of Beam's local runner."""
     runner, arguments = options.runner or "", options.beam_arguments
     if options.dry_run:
         arguments = ("--dry_run=True", *arguments)
@@ -207,13 +214,13 @@ def _pipeline(options: RunOptions, *, is_live: bool) -> beam.Pipeline:
 
 
 def _wait(result: Any, should_stop: Callable[[], bool]) -> None:
-    """Waits until the sources end, or somebody asks to stop."""
+    """Waits until the sources end, or the program is asked to stop."""
     failed: list[BaseException] = []
 
     def wait() -> None:
         try:
             result.wait_until_finish()
-        except BaseException as error:  # raised again where somebody sees it
+        except BaseException as error:  # raised again in the main thread
             failed.append(error)
 
     waiting = threading.Thread(target=wait)
@@ -228,15 +235,15 @@ def _wait(result: Any, should_stop: Callable[[], bool]) -> None:
 
 
 def refuse_at_least_once(options: PipelineOptions) -> None:
-    """Refuses a mode of Dataflow in which messages between stages may come twice: what they say adds up.
+    """Refuses Dataflow's at-least-once mode, because a repeated delta between stages would be counted twice.
 
     Raises:
-        UsageError: It is asked for.
+        UsageError: The options ask for that mode.
     """
     asked = options.view_as(GoogleCloudOptions).dataflow_service_options or []
     if any("at_least_once" in one for one in asked):
         raise UsageError(
-            "--dataflow_service_options: expected exactly-once streaming, because what stages send adds up, got "
+            "--dataflow_service_options: expected exactly-once streaming, because stages add up the messages, got "
             "streaming_mode_at_least_once; fix: leave it out"
         )
 
@@ -254,8 +261,8 @@ def _next_generations(plan: Plan, sink: Sink, topic: str) -> dict[str, Control]:
 def _counts(result: Any) -> dict[str, int]:
     query = result.metrics().query(beam.metrics.MetricsFilter().with_namespace(NAMESPACE))
     counts: dict[str, int] = {}
-    for one in query["counters"]:  # one for each step that counted it
-        counts[one.key.metric.name] = counts.get(one.key.metric.name, 0) + one.result
+    for one in query["counters"]:  # one value for each step with the counter
+        counts[one.key.metric.name] = counts.get(one.key.metric.name, 0) + (one.result or 0)  # Prism: None for 0
     newest = [one.result.max for one in query["distributions"] if one.key.metric.name == "version"]
     return {**counts, "newest": max(newest, default=0)}
 
@@ -290,7 +297,7 @@ def _prune(
     prune: Prune,
     report: StreamReport,
 ) -> None:
-    """Deletes the rows of older generations, where that is safe; counts those that stand."""
+    """Deletes the rows of older generations, if that is safe; returns the number of current rows."""
     with sink.stream([view.target for view in plan.views]) as writer:
         for view in plan.views:
             generation, standing = controls[view.name].generation, list(sink.standing(view.target))

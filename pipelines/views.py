@@ -1,4 +1,4 @@
-"""From `--views package.module[:Class,...]` to view classes."""
+"""Imports the view classes of `--views package.module[:Class,...]`."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ __all__ = ["load_views", "plan_of"]
 def plan_of(
     views: Sequence[type[ViewModel]], sources: Iterable[str], project: str | None = None, database: str | None = None
 ) -> Plan:
-    """The plan of some views over the documents of some sources.
+    """Compiles the plan of some views over the documents of some sources.
 
     Args:
         views: The classes.
-        sources: URIs; the first whose address names a database says into which one references are local.
-        project: The project of that database, where no source names one; None: any.
-        database: Its name, where no source names one; None: `(default)`.
+        sources: URIs; references into the first database that one of them names are local.
+        project: The project of that database, if no source names one; None: any.
+        database: The name of that database, if no source names one; None: `(default)`.
 
     Raises:
-        UsageError: A URI is malformed, or its scheme is none of a source.
+        UsageError: A URI is malformed, or its scheme is not one of a source.
         DeclarationError: The classes can't be compiled.
     """
     return compile_plan(views, database_of(map(open_source, sources), project, database))
 
 
 def load_views(names: Iterable[str]) -> list[type[ViewModel]]:
-    """The classes, imported as Python does, the working folder first; of a module alone all that it defines.
+    """Imports classes; the working folder is searched first. A module without names means all views that it defines.
 
     Raises:
-        UsageError: There is no such module or class, or it can't be imported.
+        UsageError: A module or class does not exist, or can't be imported.
     """
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
@@ -85,7 +85,7 @@ def _imported(name: str, module_name: str) -> ModuleType:
                 "fix: check the name, or set PYTHONPATH"
             ) from None
         raise _refused(name, error) from error
-    except Exception as error:  # the user's module: whatever it raises is told with its place
+    except Exception as error:  # any error of the user's module is reported with file and line
         raise _refused(name, error) from error
 
 

@@ -1,4 +1,4 @@
-"""Runs the tests that need no Beam on every other Python from 3.10 to 3.13 that this machine has."""
+"""Runs the tests that need no Beam on every other installed Python from 3.10 to 3.13."""
 
 import os
 import shutil
@@ -11,11 +11,11 @@ ROOT = Path(__file__).resolve().parent.parent
 VERSIONS = ("3.10", "3.11", "3.12", "3.13")
 TESTS = ("tests/boiler_beam", "tests/semantics", "tests/pipelines")
 SAME = ("tests/pipelines/test_firestore.py", "tests/pipelines/test_faults.py")
-"""What they hold does not depend on the Python."""
+"""Tests whose results do not depend on the Python version."""
 
 
 def interpreter(version: str) -> str | None:
-    """The path of a Python that really runs, on PATH or among pyenv's."""
+    """Returns the path of a working Python, on PATH or among pyenv's versions."""
     pyenv = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))
     for candidate in (*map(str, pyenv), shutil.which(f"python{version}")):
         if candidate is None:

@@ -1,4 +1,4 @@
-"""Random histories through every executor for a given time, with fresh seeds; what fails is saved as a test.
+"""Runs random histories through every executor for a given time, with new seeds; saves each failure as a test.
 
 make soak ARGS="--seconds 3600"
 """
@@ -27,7 +27,7 @@ from tests.helpers.simulation import WORLDS  # noqa: E402
 from tests.helpers.strategies import histories  # noqa: E402
 
 EXAMPLES = {"beam": 2}
-"""Of a round; a pipeline takes a second."""
+"""The number of histories in a round; a pipeline takes a second."""
 CASE = '''"""{why}"""
 
 from tests.helpers.proofs import prove
@@ -52,7 +52,7 @@ def test_simulation() -> None:
 
 
 def case(executor: str, number: int) -> tuple[int, str | None]:
-    """A round of random views and histories; how many, and of the smallest one that fails a test."""
+    """Runs a round of random views and histories; returns their number, and a test of the smallest failure."""
     last: tuple[str, list[Any], int] = "", [], 0
     count = 0
 
@@ -74,7 +74,7 @@ def case(executor: str, number: int) -> tuple[int, str | None]:
 
     try:
         holds()
-    except Exception as error:  # the last one that was tried is the smallest
+    except Exception as error:  # hypothesis tries the smallest failure last
         source, table, order = _smaller(executor, *last)
         lines = "".join(f"    {event!r},\n" for event in table)
         return count, CASE.format(why=_why(error), view=source, table=lines, executor=executor, seed=order)
@@ -82,7 +82,7 @@ def case(executor: str, number: int) -> tuple[int, str | None]:
 
 
 def _smaller(executor: str, source: str, table: list[Any], order: int) -> tuple[str, list[Any], int]:
-    """Without the changes that are not needed to fail; the seed is another one, where they change what it brings."""
+    """Removes the changes that are not needed for the failure; may return another seed."""
     for event in list(table):
         fewer = [one for one in table if one is not event]
         for other in range(5):
@@ -95,7 +95,7 @@ def _smaller(executor: str, source: str, table: list[Any], order: int) -> tuple[
 
 
 def world(name: str, number: int) -> tuple[int, str | None]:
-    """A round of simulations; how many, and of the first one that fails a test."""
+    """Runs a round of simulations; returns their number, and a test of the first failure."""
     for place, one in enumerate(range(number, number + 100), start=1):
         try:
             WORLDS[name](one)
@@ -110,7 +110,7 @@ def _why(error: Exception) -> str:
 
 
 def rounds(names: list[str]) -> Iterator[tuple[str, Callable[[int], tuple[int, str | None]]]]:
-    """All executors and simulated worlds in turns, for ever."""
+    """Yields all executors and simulations in turns, without end."""
     known = {name: (lambda number, one=name: case(one, number)) for name in EXECUTORS}
     known |= {name: (lambda number, one=name: world(one, number)) for name in WORLDS}
     return itertools.cycle([(name, one) for name, one in known.items() if not names or name in names])
@@ -119,10 +119,12 @@ def rounds(names: list[str]) -> Iterator[tuple[str, Callable[[int], tuple[int, s
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="make soak", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--seconds", type=float, default=600, help="how long (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=time.time_ns(), help="where seeds begin (default: the time)")
-    parser.add_argument("--only", action="append", default=[], choices=[*EXECUTORS, *WORLDS], help="may come again")
-    parser.add_argument("--folder", type=Path, default=ROOT / "build" / "soak", help="where what fails is saved")
+    parser.add_argument("--seconds", type=float, default=600, help="duration (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=time.time_ns(), help="first seed (default: the time)")
+    parser.add_argument(
+        "--only", action="append", default=[], choices=[*EXECUTORS, *WORLDS], help="only these; repeatable"
+    )
+    parser.add_argument("--folder", type=Path, default=ROOT / "build" / "soak", help="folder for failures")
     given_ = parser.parse_args(arguments)
     order, end = random.Random(given_.seed), time.monotonic() + given_.seconds
     done: Counter[str] = Counter()

@@ -1,7 +1,7 @@
 """Makes `.venv` in stages, without anything but Python: `python3 scripts/stage.py base|beam|dev`.
 
-Each stage leaves a stamp with a digest of what it was made from: an interrupted stage is done again, a finished one
-is not. What pip says goes to `.venv/STAGE.log`, whose last lines are shown when it fails.
+Each finished stage leaves a file with a digest of its inputs: an interrupted stage is repeated, a finished one
+is not. pip's output is written to `.venv/STAGE.log`; its last lines are shown if the stage fails.
 
 `python3 scripts/stage.py quiet LOG COMMAND...` runs a command whose stderr goes to `.venv/LOG`, shown when it fails.
 """
@@ -26,19 +26,19 @@ SHOWN_LINES = 15
 
 
 def fail(message):
-    """One line, and exit code 2."""
+    """Prints one line, and exits with 2."""
     sys.stderr.write("error: " + message + "\n")
     sys.exit(2)
 
 
 def tail(path):
-    """The last lines of a log."""
+    """Returns the last lines of a log."""
     with open(path, errors="replace") as log:
         return "".join(log.readlines()[-SHOWN_LINES:])
 
 
 def digest(stage):
-    """Of what a stage is made from."""
+    """Returns a digest of the inputs of a stage."""
     found = hashlib.sha256((stage + sys.version + VENV).encode())
     for name in ("pyproject.toml", "constraints.txt"):
         with open(os.path.join(ROOT, name), "rb") as file:
@@ -47,7 +47,7 @@ def digest(stage):
 
 
 def make_venv():
-    """Makes the environment, unless it is there."""
+    """Creates the environment if it does not exist."""
     stamp = os.path.join(VENV, "venv.stamp")
     if os.path.exists(stamp):
         return
@@ -66,7 +66,7 @@ def make_venv():
 
 
 def install(stage):
-    """Runs pip for a stage, unless its stamp says that it was done."""
+    """Runs pip for a stage, unless the stage is finished."""
     stamp = os.path.join(VENV, stage + ".stamp")
     if os.path.exists(stamp):
         with open(stamp) as file:
@@ -87,7 +87,7 @@ def install(stage):
             fail("%s: expected room on the disk, got none; fix: free space and run make again" % VENV)
         if "Failed to establish a new connection" in said or "No matching distribution" in said or "Network" in said:
             fail("pip: expected to reach a package index, got no answer; fix: check the network, then run make again")
-        fail("pip failed, see %s; fix: run make again, it goes on where it was" % os.path.relpath(path, ROOT))
+        fail("pip failed, see %s; fix: run make again, it resumes where it was" % os.path.relpath(path, ROOT))
     with open(stamp, "w") as file:
         file.write(digest(stage))
 
@@ -116,7 +116,7 @@ def main():
     except OSError as error:
         fail("%s: expected to write there, got: %s; fix: free space or rights, then run make again" % (VENV, error))
     except KeyboardInterrupt:
-        fail("interrupted; fix: run make again, it goes on where it was")
+        fail("interrupted; fix: run make again, it resumes where it was")
 
 
 if __name__ == "__main__":

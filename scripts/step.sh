@@ -1,4 +1,6 @@
 # Sourced by the checks: `step NAME COMMAND...` runs a command and says on one line how it went.
+# Else each of the hundreds of processes that tests start would compile the sources, and each of pytest's workers all tests.
+unset PYTHONDONTWRITEBYTECODE
 log="${TMPDIR:-/tmp}/boiler_beam_check.$$"
 trap 'rm -f "$log"' EXIT
 

@@ -1,1 +1,1 @@
-"""Tests; the tree mirrors the packages, `semantics` holds the rules."""
+"""Tests: the tree mirrors the packages; `semantics` compares the executors with the oracle."""

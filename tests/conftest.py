@@ -13,16 +13,16 @@ from tests.helpers import servers
 
 _COMMON = {"deadline": None, "print_blob": True, "suppress_health_check": [HealthCheck.too_slow]}
 # Random models and histories through the embedded engine (tests/semantics/test_engine.py: four ways, this number each):
-# 200 by `make check`, 2,000 by `make check-all`; through Beam (test_stream_on_beam.py): 5 and 50. More: `make soak`.
+# 100 by `make check`, 2,000 by `make check-all`; through Beam (test_stream_on_beam.py): 3 and 50. More: `make soak`.
 settings.register_profile("quick", max_examples=30, **_COMMON)
-settings.register_profile("default", max_examples=50, **_COMMON)
+settings.register_profile("default", max_examples=25, **_COMMON)
 settings.register_profile("thorough", max_examples=500, **_COMMON)
 PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "default")
 settings.load_profile(PROFILE)
 
 
 def examples(few: int, thorough: int) -> int:
-    """How many examples of a property whose examples take long."""
+    """The number of examples of a property whose examples take long."""
     return thorough if PROFILE == "thorough" else few
 
 
@@ -38,7 +38,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def firestore_emulator(monkeypatch: pytest.MonkeyPatch) -> str:
-    """HOST:PORT of the Firestore emulator, which this process's clients use from now on."""
+    """Returns HOST:PORT of the Firestore emulator, which the clients of this process then use."""
     host = servers.emulator("firestore")
     monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", host)
     return host
@@ -46,7 +46,7 @@ def firestore_emulator(monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.fixture
 def pubsub_emulator(monkeypatch: pytest.MonkeyPatch) -> str:
-    """HOST:PORT of the Pub/Sub emulator, which this process's clients use from now on."""
+    """Returns HOST:PORT of the Pub/Sub emulator, which the clients of this process then use."""
     host = servers.emulator("pubsub")
     monkeypatch.setenv("PUBSUB_EMULATOR_HOST", host)
     return host
@@ -54,7 +54,7 @@ def pubsub_emulator(monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.fixture
 def project() -> str:
-    """A project of this test alone."""
+    """Returns the id of a project for this test only."""
     return f"test-{uuid.uuid4().hex[:12]}"
 
 

@@ -1,4 +1,4 @@
-"""The programs of the streaming benchmark that need nothing but this environment leave the rows that they must."""
+"""The programs of the streaming benchmark that need only this environment write the expected rows."""
 
 from __future__ import annotations
 
@@ -29,3 +29,15 @@ def test_rows_follow_the_changes(state: str, tmp_path: Path) -> None:
     found = compare(expected, read_rows([tmp_path / "rows.jsonl"]))
     assert found == {"rows": len(expected), "wrong": 0, "first_wrong": None}
     assert '"changes": 2500' in (tmp_path / "figures.json").read_text()
+
+
+def test_the_memory_of_all_parts_is_measured() -> None:
+    arguments = ["-m", "benchmarks.memory", "--meetings", "40"]
+    done = subprocess.run([sys.executable, *arguments], cwd=ROOT, check=True, capture_output=True, text=True)
+    figures = dict(line.split(": ", 1) for line in done.stdout.splitlines())
+    assert {"memory", "durable", "restarted", "other", "fields of a document as JSON"} < set(figures)
+    meetings, users, locations, tickets = 40, 80, 5, 320
+    assert figures["documents"].startswith(f"{meetings + users + locations + tickets}, ")
+    # What meetings refer to (a location, users, tickets); the users of organizations, twice; the users of tickets.
+    entries = meetings * (1 + 8 + 8) + 2 * users + tickets
+    assert figures["index entries"].startswith(f"{entries:,}, ")

@@ -1,4 +1,4 @@
-"""The cookbook's code runs, and does what the page says of it."""
+"""Runs the cookbook's code, and checks what the page says about it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import re
 import sys
 import types
 from collections.abc import Iterator
-from contextlib import closing
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -14,14 +13,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from boiler_beam.engine.state import SqliteState
-from boiler_beam.engine.state.base import Progress
-from boiler_beam.engine.stream import Stream
+from boiler_beam.engine.incremental import IncrementalEngine
 from boiler_beam.plan import Plan, compile_plan
 from boiler_beam.plan.impure import warnings_of
 from boiler_beam.testing import render
 from boiler_beam.values import decode_fields, encode_fields
 from tests.helpers.histories import change
+from tests.helpers.work import calls_of
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "cookbook.md"
 BEGIN = datetime(2026, 5, 4, 18, tzinfo=timezone.utc)
@@ -40,7 +38,7 @@ from google.cloud.firestore_v1.base_query import FieldFilter
 
 
 def blocks(recipe: str) -> list[str]:
-    """The Python in the answer to a question."""
+    """Returns the Python code in the answer to a question."""
     (answer,) = re.findall(rf"^\.\.\. {recipe}\?\n(.*?)(?=^\.\.\. |^## )", PAGE.read_text(), re.DOTALL | re.MULTILINE)
     return [
         re.sub(r"(?m)^  ", "", one)
@@ -67,7 +65,7 @@ def venue(number: int) -> dict[str, Any]:
 
 
 def event(number: int, at_venue: int = 1, *, is_over: bool = False) -> dict[str, Any]:
-    """One each day."""
+    """Returns an event for each day."""
     starts = BEGIN + timedelta(days=number)
     fields = {
         "venue": f"venues/v{at_venue}",
@@ -109,10 +107,10 @@ def test_what_is_over_writes_the_row_that_shows_it(upcoming: types.ModuleType) -
     ]
 
 
-def test_the_other_events_are_not_read(upcoming: types.ModuleType, tmp_path: Path) -> None:
+def test_the_other_events_are_not_looked_at(upcoming: types.ModuleType) -> None:
     plan = compile_plan([upcoming.VenueCard])
-    few, many = (_reads(plan, size, tmp_path / f"{size}.db") for size in (30, 3000))
-    assert many <= few + 8, "reads of the state for an event that is over, with 100 times as many events"
+    few, many = (_calls(plan, size) for size in (30, 3000))
+    assert many <= few, "work for an event that is over, with 100 times as many events"
 
 
 def _batches(size: int) -> list[list[Any]]:
@@ -126,22 +124,17 @@ def _batches(size: int) -> list[list[Any]]:
 
 def _taken(plan: Plan, size: int) -> list[dict[str, Any]]:
     """The rows that are written at the beginning, and after each of two nights."""
-    stream = Stream(plan, pytest.fail)
-    return [{row.path: decode_fields(row.fields or b"{}") for row in stream.take(some)} for some in _batches(size)]
+    engine = IncrementalEngine(plan, pytest.fail)
+    return [{row.path: decode_fields(row.fields or b"{}") for row in engine.take(some)} for some in _batches(size)]
 
 
-def _reads(plan: Plan, size: int, path: Path) -> int:
-    """How often the state is read in the nights, by a program that was started again."""
-    begin, *nights = _batches(size)
-    with closing(SqliteState(str(path))) as state:
-        list(Stream(plan, pytest.fail, state.open(plan)).take(begin))
-        state.facts["newest"] = 1
-        state.commit(Progress())
-    with closing(SqliteState(str(path))) as state:
-        stream = Stream(plan, pytest.fail, state.open(plan))
-        for night in nights:
-            assert len(list(stream.take(night))) == 1
-        return int(stream.cells.table.number_of_reads)  # type: ignore[attr-defined]
+def _calls(plan: Plan, size: int) -> int:
+    """How many functions are called in the second of two nights."""
+    begin, first, second = _batches(size)
+    engine = IncrementalEngine(plan, pytest.fail)
+    for batch, rows in ((begin, 2), (first, 1)):
+        assert len(list(engine.take(batch))) == rows
+    return calls_of(lambda: list(engine.take(second)))
 
 
 def test_the_job_marks_what_has_ended(firestore_emulator: str, project: str) -> None:

@@ -1,4 +1,4 @@
-"""No `==` on values of users: Python takes 1, 1.0 and True for one value, and so loses changes from one to another (S5a).
+"""User values are not compared by `==`, by which a change from 1 to 1.0 or True would be lost (S5a).
 
 `boiler_beam.compare.same_value` compares them. Two things are looked at: comparisons of what is named like a user's value,
 and classes that hold values of any type, which must not compare by their attributes.
@@ -24,7 +24,7 @@ FILES = [
     for path in sorted((ROOT / folder).rglob("*.py"))
 ]
 VALUES = {"value", "values", "contribution", "contributions", "rank", "ranks", "role", "parts"}
-"""How variables and attributes are called that hold what users' documents, getters and functions gave."""
+"""The names of variables and attributes with values of users' documents, getters and functions."""
 
 
 def is_value(node: ast.expr) -> bool:
@@ -33,7 +33,7 @@ def is_value(node: ast.expr) -> bool:
 
 
 def comparisons(path: Path) -> list[str]:
-    """The places where a value of a user's is compared by Python's equality; `x != x` asks for NaN alone."""
+    """Yields the lines that compare a user value by Python's equality; `x != x` is a test for NaN and allowed."""
     found = []
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Compare) and any(
@@ -61,7 +61,7 @@ def test_a_comparison_is_found(tmp_path: Path) -> None:
 
 
 def structs() -> list[type[msgspec.Struct]]:
-    """What the steps keep and send that may hold a value of any type."""
+    """The fields of messages and state that may contain a value of any type."""
     found: set[type[msgspec.Struct]] = set()
     for info in pkgutil.walk_packages(boiler_beam.steps.__path__, "boiler_beam.steps."):
         for one in vars(importlib.import_module(info.name)).values():

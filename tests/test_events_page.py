@@ -1,4 +1,4 @@
-"""The messages that docs/events.md shows are understood, and what is published looks as it says."""
+"""The messages in docs/events.md can be decoded, and published messages look like them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The applications in `examples/`: what their screens need is in their rows, by every executor, and in their pages."""
+"""The applications in `examples/`: every executor computes the rows that their pages show."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import importlib
 import json
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import pytest
 
 from boiler_beam import ViewModel
 from boiler_beam.plan import compile_plan
+from tests.helpers import programs
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMES = ["chat_inbox", "shop_orders", "ride_sharing", "school_timetable", "social_feed", "tenant_directory"]
@@ -68,7 +68,7 @@ MODULES = [f"examples.{name}" for name in [*NAMES, "flights"]] + [
 
 @pytest.mark.parametrize("name", MODULES)
 def test_fields_that_may_be_null_may_be_missing(name: str) -> None:
-    """Who copies an example writes `= None` too."""
+    """Examples write `= None` on optional fields, because users copy them."""
     module = importlib.import_module(name)
     views = [one for one in vars(module).values() if isinstance(one, type) and issubclass(one, ViewModel)]
     plan = compile_plan([one for one in views if one.__module__ == name])
@@ -76,14 +76,14 @@ def test_fields_that_may_be_null_may_be_missing(name: str) -> None:
 
 
 def rows_of(name: str, folder: Path, *arguments: str) -> dict[str, Any]:
-    """The rows that the program writes for an example."""
+    """Returns the rows that the program writes for an example."""
     sink = folder / f"{name}{len(arguments)}.jsonl"
     command = [
         sys.executable, "-m", "pipelines.main", "--views", f"examples.{name}", "--source", f"file:examples/{name}.jsonl",
         "--sink", f"jsonl:{sink}", *arguments,
     ]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    done = programs.run(command, ROOT, environment)
     assert done.returncode == 0, done.stderr
     return {line["path"]: line["fields"] for line in map(json.loads, sink.read_text().splitlines())}
 

@@ -53,6 +53,7 @@ def test_public_names_of_transforms() -> None:
 
 
 @pytest.mark.beam
+@pytest.mark.slow
 def test_a_worker_installs_the_sdist_and_imports_every_transform(tmp_path: Path) -> None:
     """Beam's stager makes the source distribution; the worker has Beam, and installs the rest with pip."""
     from apache_beam.runners.portability.stager import Stager

@@ -1,4 +1,4 @@
-"""The README's blocks, run: the view's output is what it says."""
+"""Runs the code blocks of the README, and compares their output."""
 
 from __future__ import annotations
 

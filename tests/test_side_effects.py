@@ -1,4 +1,4 @@
-"""The example of side effects: a mail for each ride, whatever comes twice or late."""
+"""The example of side effects: one mail for each ride, also if messages repeat or are late."""
 
 from __future__ import annotations
 

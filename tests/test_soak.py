@@ -1,4 +1,4 @@
-"""`make soak`: a planted bug is found, and saved as a test that fails as long as it is there."""
+"""`make soak` finds a planted bug, and saves a test that fails while the bug exists."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from boiler_beam.steps.stream.up import Up
+from boiler_beam.engine.joins import KeyedJoin
+from boiler_beam.steps.keyed.logs import WeightLog
 from scripts import soak
 
 
@@ -17,7 +18,8 @@ def test_what_fails_is_saved_as_a_test(tmp_path: Path) -> None:
     assert soak.main([*arguments, "batches"]) == 0
     assert not list(tmp_path.iterdir())
     with pytest.MonkeyPatch.context() as planted:
-        planted.setattr(Up, "wanted", lambda *_: None)
+        planted.setattr(KeyedJoin, "join_subscriptions", lambda *_: None)
+        planted.setattr(WeightLog, "add", lambda *_: None)
         for name in ("batches", "any order"):
             assert soak.main([*arguments, name]) == 1
         known = saved(tmp_path)
@@ -30,6 +32,6 @@ def test_what_fails_is_saved_as_a_test(tmp_path: Path) -> None:
 
 
 def saved(folder: Path) -> dict[str, Any]:
-    """The tests in some files."""
+    """Runs the tests in some files."""
     found = [runpy.run_path(str(path)) for path in folder.glob("test_*.py")]
     return {name: one for names in found for name, one in names.items() if name.startswith("test_")}

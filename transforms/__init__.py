@@ -1,11 +1,20 @@
-"""Beam transforms: thin wrappers that carry what `boiler_beam.steps` decides."""
+"""Beam transforms: thin wrappers around `boiler_beam.steps`.
+
+| module | holds |
+| --- | --- |
+| `backfill`, `read`, `packs`, `write` | the batch pipeline, from sources to a sink |
+| `stream`, `stateful` | the streaming pipeline with its keyed stages |
+| `changes`, `read_pubsub`, `unbounded` | reading changes for a stream, from bounded sources, Pub/Sub, other sources |
+| `append`, `write_firestore`, `dead_letters` | writing the rows and dead letters of a stream |
+| `read_firestore` | reading Firestore in your own pipeline |
+"""
 
 from transforms.append import AppendRows, Outlet
 from transforms.backfill import Backfill
 from transforms.changes import ReadStream
-from transforms.messages import ReadMessages
 from transforms.read import ReadChanges
 from transforms.read_firestore import ReadFromFirestore
+from transforms.read_pubsub import ReadMessages
 from transforms.stateful import Behavior
 from transforms.stream import FollowViews
 from transforms.unbounded import FollowSources

@@ -1,4 +1,4 @@
-"""Writing the rows of a stream to a sink that has one writer: files and databases on a disk."""
+"""Writes the rows of a stream to a sink with one writer, such as a file or a database on a disk."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from boiler_beam.connectors import open_sink
 from boiler_beam.events import DeadLetter, Row
 from boiler_beam.plan import PlanName, load_plan
 from boiler_beam.steps.keyed.wire import decode_letter, decode_row
-from transforms.letters import letters_of_a_worker
+from transforms.dead_letters import worker_dead_letters
 from transforms.stateful import KEYED, LEFT, LETTERS, ROWS
 from transforms.write import NAMESPACE
 
@@ -29,14 +29,14 @@ _ROW, _LETTER, _LEFT = b"r", b"d", b"l"
 
 @dataclass(frozen=True)
 class Outlet:
-    """Where a stream's output goes.
+    """The destination of a stream's output.
 
     Attributes:
         sink: The sink's URI.
-        dead_letters: The URI where dead letters go.
-        left: A file for the paths of rows that can't be told, a JSON text a line; empty where nobody asks for them,
-            because nothing is pruned: it is a file of the machine that submits.
-        is_remote: Whether workers may be other machines; see `transforms.letters`.
+        dead_letters: The URI where dead letters are written.
+        left: A file on the submitting machine for the paths of unknown rows, one JSON text a line; empty if nothing
+            will be pruned.
+        is_remote: Whether workers may be other machines, so that dead letters are also logged.
     """
 
     sink: str
@@ -46,11 +46,11 @@ class Outlet:
 
 
 class AppendRows(beam.PTransform):  # type: ignore[misc]
-    """Appends rows, bundle by bundle, by one writer: all of it goes through one key.
+    """Appends rows, bundle by bundle, with one writer: all rows have one key.
 
     Args:
         views: The plan of the views.
-        outlet: Where it goes.
+        outlet: The destination.
     """
 
     def __init__(self, views: PlanName, outlet: Outlet) -> None:
@@ -58,7 +58,7 @@ class AppendRows(beam.PTransform):  # type: ignore[misc]
         self.views, self.outlet = views, outlet
 
     def expand(self, streamed: dict[str, Any]) -> Any:
-        """Builds it on what `FollowViews` gives; the rows may be written elsewhere."""
+        """Applies it to the outputs of `FollowViews`; without `rows` if these are written elsewhere."""
         rows = streamed.get(ROWS)
         parts = [
             *([rows | "Row" >> beam.Map(lambda pair: (b"", _ROW + pair[1])).with_output_types(KEYED)] if rows else []),
@@ -76,7 +76,7 @@ class AppendRows(beam.PTransform):  # type: ignore[misc]
 
 
 class _Append(beam.DoFn):  # type: ignore[misc]
-    """Writes what a bundle brought, at its end. Its state only says that it is one key after the other."""
+    """Writes the elements of a bundle at its end. State is declared only to serialize processing per key."""
 
     ONE = ReadModifyWriteStateSpec("one", VarIntCoder())
 
@@ -84,7 +84,7 @@ class _Append(beam.DoFn):  # type: ignore[misc]
         self.views, self.outlet = views, outlet
 
     def start_bundle(self) -> None:
-        """Nothing came yet."""
+        """Starts with no elements."""
         self.came: list[bytes] = []
 
     def process(self, element: KEYED, one: Any = beam.DoFn.StateParam(ONE)) -> Iterator[bytes]:
@@ -92,7 +92,7 @@ class _Append(beam.DoFn):  # type: ignore[misc]
         yield from ()
 
     def finish_bundle(self) -> None:
-        """Writes it."""
+        """Writes the elements of the bundle."""
         if not self.came:
             return
         targets = {view.name: view.target for view in load_plan(self.views).views}
@@ -114,13 +114,13 @@ class _Append(beam.DoFn):  # type: ignore[misc]
         if left and self.outlet.left:
             with open(self.outlet.left, "a", encoding="utf-8") as file:
                 file.writelines(json.dumps(path) + "\n" for path in left)
-        with closing(letters_of_a_worker(self.outlet.dead_letters, is_remote=self.outlet.is_remote)) as place:
+        with closing(worker_dead_letters(self.outlet.dead_letters, is_remote=self.outlet.is_remote)) as place:
             for letter in letters:
                 place.write(letter)
 
 
 def count_rows(rows: Sequence[tuple[str, Row]], refused: Sequence[DeadLetter]) -> None:
-    """Counts what became of rows, each with its view's name: those that were refused are dead letters."""
+    """Counts written, deleted and refused rows of each view; refused rows are dead letters."""
     paths, views = {letter.path for letter in refused}, {row.path: view for view, row in rows}
     for view, row in rows:
         if row.path not in paths:

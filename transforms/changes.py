@@ -1,4 +1,4 @@
-"""Reading sources for a stream: changes as bytes, each by itself."""
+"""Reads bounded sources for a stream: each change is one element, as bytes."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class ReadStream(beam.PTransform):  # type: ignore[misc]
     """Reads every split of some bounded sources.
 
     Args:
-        plan: The views whose documents are wanted; others are counted and passed over.
+        plan: The views whose documents are read; other documents are counted and skipped.
         splits: URI and split of each part.
-        is_timed: Whether elements get their versions as timestamps, for whole commits (S19).
+        is_timed: Whether the timestamps of elements are their versions, which consistency `commit` needs (S19).
 
     Returns:
         PCollections: `changes` (bytes for `boiler_beam.steps.keyed.wire.decode`), `dead_letters` (for `decode_letter`).
@@ -40,7 +40,7 @@ class ReadStream(beam.PTransform):  # type: ignore[misc]
         self.splits, self.is_timed = list(splits), is_timed
 
     def expand(self, pipeline: Any) -> dict[str, Any]:
-        """Builds it on a pipeline."""
+        """Applies it to a pipeline."""
         outputs = (
             pipeline
             | "Splits" >> beam.Create(self.splits, reshuffle=True).with_output_types(tuple[str, str])

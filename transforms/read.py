@@ -1,4 +1,4 @@
-"""Reading sources: changes in packs, by the partition of their document."""
+"""Reads sources for a backfill: changes in packs, by the partition of their document."""
 
 from __future__ import annotations
 
@@ -10,27 +10,26 @@ import apache_beam as beam
 from boiler_beam.connectors import open_source
 from boiler_beam.events import DeadLetter
 from boiler_beam.plan import PlanName, load_plan
-from boiler_beam.steps.messages import Failure, Observed, Statistics, Unreadable
+from boiler_beam.steps.hash_join import OBSERVED, WRITE
+from boiler_beam.steps.hash_join.messages import Failure, Observed, Statistics, Unreadable
 from boiler_beam.steps.newest import families_lost
-from boiler_beam.steps.partition import WRITE
 from transforms.packs import Packer, packing
 
 __all__ = ["ReadChanges"]
 
-OBSERVED = 0
 _FLUSH_EVERY = 8192
 
 
 class ReadChanges(beam.PTransform):  # type: ignore[misc]
-    """Reads every split of some sources side by side.
+    """Reads every split of some sources in parallel.
 
     Args:
-        views: The views (`module:Class`) whose documents are wanted; others are counted and passed over.
+        views: The views (`module:Class`) whose documents are read; other documents are counted and skipped.
         splits: URI and split of each part.
-        partitions: How many partitions documents lie in.
+        partitions: How many partitions of documents there are.
 
     Returns:
-        A tuple of PCollections of `(partition, pack)`: tag `level0` holds changes, `write` dead letters and counts.
+        A tuple of PCollections of `(partition, pack)`: tag `observed` holds changes, `write` dead letters and counts.
     """
 
     def __init__(self, views: PlanName, splits: Sequence[tuple[str, str]], partitions: int) -> None:
@@ -38,7 +37,7 @@ class ReadChanges(beam.PTransform):  # type: ignore[misc]
         self.views, self.splits, self.partitions = views, list(splits), partitions
 
     def expand(self, pipeline: Any) -> Any:
-        """Builds it on a pipeline."""
+        """Applies it to a pipeline."""
         return (
             pipeline
             | "Splits" >> beam.Create(self.splits, reshuffle=True).with_output_types(tuple[str, str])

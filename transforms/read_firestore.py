@@ -1,4 +1,4 @@
-"""Reading Firestore in a pipeline of one's own.
+"""Reads Firestore in your own pipeline.
 
 with beam.Pipeline() as pipeline:
     changes = pipeline | ReadFromFirestore("my-project", ["users", "orders/{order}/lines"])
@@ -24,18 +24,18 @@ __all__ = ["ChangeCoder", "ReadFromFirestore"]
 
 
 class ChangeCoder(Coder):  # type: ignore[misc]
-    """A `Change` as bytes between stages."""
+    """The coder of a `Change` between stages."""
 
     def encode(self, value: Change) -> bytes:
-        """Its bytes."""
+        """Encodes a change."""
         return encode(value)
 
     def decode(self, encoded: bytes) -> Any:
-        """The reverse."""
+        """Decodes a change."""
         return decode(encoded)
 
     def is_deterministic(self) -> bool:
-        """Its fields are bytes: equal changes are equal bytes."""
+        """Returns True: equal changes have equal bytes, because their fields are bytes."""
         return True
 
 
@@ -43,20 +43,19 @@ registry.register_coder(Change, ChangeCoder)
 
 
 class ReadFromFirestore(beam.PTransform):  # type: ignore[misc]
-    """Reads collections as they were at one time, in parts that workers share.
+    """Reads collections as of one time, in parts that workers share.
 
-    A part whose connection breaks is resumed where it was; one whose worker dies is read again. There are no dead
-    letters: all that Firestore holds can be read. The metric `boiler_beam/reads` counts the reads that are billed.
+    A part whose connection breaks is resumed; one whose worker dies is read again. There are no dead letters, because
+    every document in Firestore can be decoded. The metric `boiler_beam/reads` counts the billed reads.
 
     Args:
         address: `PROJECT` or `PROJECT/DATABASE`.
-        collections: As models declare them: `users`, `orders/{order}/lines`, `**/comments`.
-        select: The fields to read, each by its stored name, exactly as it is stored: `a.b`, `24h` and `first name` are
-            names of one field, and need no quotes. A field within maps is a tuple of names: `("address", "city")`.
-            Empty for all.
-        where: Filters, all of which must hold: field, likewise, operator as Google's clients write it, value.
+        collections: The collections, as models declare them: `users`, `orders/{order}/lines`, `**/comments`.
+        select: The fields to read, each by its exact stored name: `a.b`, `24h` and `first name` are names of one field,
+            and need no quotes. A field within maps is a tuple of names: `("address", "city")`. Empty for all.
+        where: Filters that must all hold: a field as in `select`, an operator as in Google's clients, a value.
         read_time: In microseconds since the epoch: any time within the last hour, or a whole minute of the last 7 days
-            where point-in-time recovery is on; None: when the pipeline begins to read. A read that takes more than an
+            if point-in-time recovery is enabled; None: when the pipeline begins to read. A read that takes more than an
             hour needs a whole minute, and point-in-time recovery.
 
     Returns:
@@ -76,10 +75,10 @@ class ReadFromFirestore(beam.PTransform):  # type: ignore[misc]
         super().__init__()
         self.uri = f"firestore:{address}"
         self.read = (tuple(collections), tuple(select), tuple(where), read_time)
-        _opened(self.uri, *self.read).queries()  # tells mistakes before anything runs
+        _opened(self.uri, *self.read).queries()  # reports mistakes before anything runs
 
     def expand(self, pipeline: Any) -> Any:
-        """Builds it on a pipeline."""
+        """Applies it to a pipeline."""
         return (
             pipeline
             | "Begin" >> beam.Create([self.uri])
@@ -123,6 +122,6 @@ class _Read(beam.DoFn):  # type: ignore[misc]
 
 
 def _count(source: Any) -> None:
-    """Adds to the metric, and ends the connection."""
+    """Adds to the metric, and closes the connection."""
     Metrics.counter(NAMESPACE, "reads").inc(source.billed.reads)
     source.client.close()

@@ -1,6 +1,6 @@
-"""The stages of a stream over Beam's state: a head is a value, logs are bags. Only state that every runner has.
+"""The steps of a stream over Beam's state: a head is a value, a log is a bag. Only state that every runner has.
 
-What a stage does is `boiler_beam.steps.keyed.stage`'s; here are its state and its timers.
+What a step does is in `boiler_beam.steps.keyed`; here are its state and its timers.
 """
 
 from __future__ import annotations
@@ -21,21 +21,19 @@ from apache_beam.utils.timestamp import Timestamp
 
 from boiler_beam.events import DeadLetter, Row
 from boiler_beam.plan import PlanName, load_plan
-from boiler_beam.steps.keyed.posting import address, is_going
-from boiler_beam.steps.keyed.rows import RowStage
-from boiler_beam.steps.keyed.stage import Stage
-from boiler_beam.steps.keyed.stages import stages
-from boiler_beam.steps.keyed.wire import decode, encode, encode_letter, encode_row, key_bytes
-from boiler_beam.steps.stream import StreamPlan
-from boiler_beam.steps.stream.messages import Message
+from boiler_beam.steps.keyed import KeyedView, Settings, Step, steps_of
+from boiler_beam.steps.keyed.messages import Message
+from boiler_beam.steps.keyed.routing import Key, address, is_removal
+from boiler_beam.steps.keyed.rows import RowStep
+from boiler_beam.steps.keyed.wire import decode, encode, encode_letter, encode_row, path_bytes
 from transforms.write import NAMESPACE
 
-__all__ = ["KEYED", "LEFT", "LETTERS", "ROWS", "Behavior", "Outputs", "Roles", "numbered", "stateful"]
+__all__ = ["KEYED", "LEFT", "LETTERS", "ROWS", "BeamOutput", "Behavior", "Roles", "keyed_view", "stateful"]
 
 KEYED = tuple[bytes, bytes]
-"""Elements between stages: a key, and a message."""
+"""Elements between steps: a key, and a message."""
 LETTERS, ROWS, LEFT = "dead_letters", "rows", "left"
-"""The outputs that go to no other stage."""
+"""The outputs that go to no other step."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,7 @@ class Behavior:
     Attributes:
         generation: Of the rows (S13).
         coalesce_seconds: How long changes of a row are gathered before it is rendered.
-        is_commit: Whether no row holds a part of a commit (S19): every stage holds what came until the watermark
+        is_commit: Whether no row holds a part of a commit (S19): every step holds what came until the watermark
             passes it, and takes it in the order of its versions. Elements' timestamps are their versions then.
         is_durable: Whether only what is committed reaches the sink, as behind a durable shuffle; else a row's sequence
             is at least the time, and the sink decides whether a row changed (S15).
@@ -65,72 +63,72 @@ class Behavior:
 
 
 class Roles(NamedTuple):
-    """What one stage does for all that read the same documents.
+    """What one step does for all that read the same documents.
 
     Attributes:
         is_counting: Whether it counts them.
-        reports: The labels of the view's stages that tell what is wrong with one.
+        reporting: The labels of the view's steps that report what is wrong with one.
     """
 
     is_counting: bool
-    reports: frozenset[str]
+    reporting: frozenset[str]
 
 
 @lru_cache(maxsize=16)
-def numbered(view: PlanName) -> StreamPlan:
+def keyed_view(view: PlanName) -> KeyedView:
     """The plan of one view."""
-    return StreamPlan(load_plan(view))
+    return KeyedView(load_plan(view))
 
 
-class Outputs:
-    """What a stage sends, as Beam's outputs; see `boiler_beam.steps.keyed.stage.Output`.
+class BeamOutput:
+    """What a step sends, gathered as Beam's tagged outputs.
 
     Args:
-        plan: The view's.
-        is_counting: Whether it counts documents.
+        view: The view.
+        is_counting: Whether the step counts documents.
     """
 
-    def __init__(self, plan: StreamPlan, *, is_counting: bool = False) -> None:
-        self.plan, self.is_counting = plan, is_counting
-        self.waiting: list[Any] = []
+    def __init__(self, view: KeyedView, *, is_counting: bool = False) -> None:
+        self.view, self.is_counting = view, is_counting
+        self._waiting: list[Any] = []
 
-    def post(self, message: Message, /) -> None:
-        """See `Output`."""
-        label, key = address(self.plan, message)
-        self.waiting.append(pvalue.TaggedOutput(label, (key_bytes(key), encode(message))))
+    def send(self, message: Message, /) -> None:
+        """A message to another step."""
+        label, key = address(self.view, message)
+        self._waiting.append(pvalue.TaggedOutput(label, (key.encode(), encode(message))))
 
-    def give(self, row: Row, /) -> None:
-        """See `Output`."""
-        name = self.plan.plan.views[0].name
-        self.waiting.append(pvalue.TaggedOutput(ROWS, (key_bytes(row.path), encode_row(name, row))))
+    def emit(self, row: Row, /) -> None:
+        """A row to the sink."""
+        self._waiting.append(pvalue.TaggedOutput(ROWS, (path_bytes(row.path), encode_row(self.view.view.name, row))))
 
     def refuse(self, letter: DeadLetter, /) -> None:
-        """See `Output`."""
+        """A dead letter."""
+        plan, view = self.view.plan, self.view.view
         Metrics.counter(NAMESPACE, "dead_letters").inc()
         if letter.stage == "render":
-            Metrics.counter(NAMESPACE, f"{self.plan.plan.views[0].name}/failed").inc()
+            Metrics.counter(NAMESPACE, f"{view.name}/failed").inc()
         if letter.stage == "decode" and letter.path is not None:
-            for family in self.plan.plan.families_of(letter.path):
-                Metrics.counter(NAMESPACE, f"dead {self.plan.plan.families[family].pattern.text}").inc()
-        self.waiting.append(pvalue.TaggedOutput(LETTERS, encode_letter(letter)))
+            for family in plan.families_of(letter.path):
+                Metrics.counter(NAMESPACE, f"dead {plan.families[family].pattern.text}").inc()
+        self._waiting.append(pvalue.TaggedOutput(LETTERS, encode_letter(letter)))
 
-    def leave(self, path: str, /) -> None:
-        """See `Output`."""
-        self.waiting.append(pvalue.TaggedOutput(LEFT, path))
+    def leave_unchanged(self, path: str, /) -> None:
+        """The path of an unknown row, or the mask of its copies."""
+        self._waiting.append(pvalue.TaggedOutput(LEFT, path))
 
-    def known(self, path: str, number: int, /) -> None:
-        """See `Output`."""
+    def count_documents(self, path: str, number: int, /) -> None:
+        """A document more or less."""
         if self.is_counting:
             Metrics.counter(NAMESPACE, "documents").inc(number)
 
     def take(self) -> list[Any]:
-        """All that is waiting."""
-        waiting, self.waiting = self.waiting, []
+        """All that was sent since the last call."""
+        waiting, self._waiting = self._waiting, []
         return waiting
 
 
-class _Log:
-    """A bag in Beam's state; see `Log`."""
+class _BeamLog:
+    """A log in a bag."""
 
     __slots__ = ("_bag",)
 
@@ -138,79 +136,126 @@ class _Log:
         self._bag = bag
 
     def append(self, entry: bytes, /) -> None:
-        """See `Log`."""
         self._bag.add(entry)
 
     def read(self) -> Iterable[bytes]:
-        """See `Log`."""
         return self._bag.read()  # type: ignore[no-any-return]
 
     def replace(self, entries: list[bytes], /) -> None:
-        """See `Log`."""
         self._bag.clear()
         for entry in entries:
             self._bag.add(entry)
 
 
-class _Cell:
-    """A value and some bags in Beam's state; see `Cell`."""
+class _BeamCell:
+    """A cell in a value and some bags."""
 
     __slots__ = ("_head", "logs")
 
     def __init__(self, head: Any, bags: Sequence[Any]) -> None:
-        self._head, self.logs = head, [_Log(bag) for bag in bags]
+        self._head, self.logs = head, [_BeamLog(bag) for bag in bags]
 
     def read(self) -> bytes | None:
-        """See `Cell`."""
         return self._head.read()  # type: ignore[no-any-return]
 
     def write(self, head: bytes | None, /) -> None:
-        """See `Cell`."""
         if head is None:
             self._head.clear()
         else:
             self._head.write(head)
 
 
-HEAD = ReadModifyWriteStateSpec("head", BytesCoder())
-LOG_0, LOG_1, LOG_2, LOG_3 = (BagStateSpec(f"log{place}", BytesCoder()) for place in range(4))
-HELD = BagStateSpec("held", BytesCoder())
-NEXT, PASSED = ReadModifyWriteStateSpec("next", VarIntCoder()), ReadModifyWriteStateSpec("passed", VarIntCoder())
-OPEN = ReadModifyWriteStateSpec("open", VarIntCoder())
+class _HeldMessages:
+    """Messages of one key that wait until the watermark passes their versions (S19).
 
+    Args:
+        messages: A bag of them.
+        next_ripe: When the next one may be taken, in microseconds.
+        passed: Up to where messages were taken.
+        timer: Fires then.
+    """
+
+    def __init__(self, messages: Any, next_ripe: Any, passed: Any, timer: Any) -> None:
+        self._messages, self._next_ripe, self._passed, self._timer = messages, next_ripe, passed, timer
+
+    def add(self, data: bytes, ripe: int) -> None:
+        """Holds a message until a time."""
+        if ripe <= (self._passed.read() or 0):
+            Metrics.counter(NAMESPACE, "late").inc()
+        self._messages.add(data)
+        next_ripe = self._next_ripe.read()
+        if next_ripe is None or ripe < next_ripe:
+            self._wait(ripe)
+
+    def _wait(self, ripe: int) -> None:
+        self._next_ripe.write(ripe)
+        self._timer.set(Timestamp(micros=ripe))
+
+    def take(self, now: int, ripe_at: Any) -> list[bytes]:
+        """The messages that are ripe, in the order of their versions; the others are held on."""
+        self._passed.write(max(now, self._passed.read() or 0))
+        found = sorted(((decode(data).version, data) for data in self._messages.read()), key=lambda pair: pair[0])
+        number = sum(ripe_at(version) <= now for version, _ in found)
+        rest = found[number:]
+        self._messages.clear()
+        for _, data in rest:
+            self._messages.add(data)
+        if rest:
+            self._wait(ripe_at(rest[0][0]))
+        else:
+            self._next_ripe.clear()
+        return [data for _, data in found[:number]]
+
+
+HEAD = ReadModifyWriteStateSpec("head", BytesCoder())
+LOG_0, LOG_1, LOG_2, LOG_3 = (BagStateSpec(f"log{number}", BytesCoder()) for number in range(4))
+HELD = BagStateSpec("held", BytesCoder())
+NEXT_RIPE, PASSED = (
+    ReadModifyWriteStateSpec("next_ripe", VarIntCoder()),
+    ReadModifyWriteStateSpec("passed", VarIntCoder()),
+)
+IS_OPEN = ReadModifyWriteStateSpec("is_open", VarIntCoder())
 
 _CLOCKS_MICROS = 60_000_000
 """How far a worker's clock may be behind the watermark."""
 
 
-def _timer(what: str, stage: str, domain: str = TimeDomain.WATERMARK) -> TimerSpec:
-    """A timer that no other stage has: FnApiRunner mixes up those of one name, where it runs stages together."""
-    return TimerSpec(f"{what} {stage}", domain)
+class _StatefulStep(beam.DoFn):  # type: ignore[misc]
+    """Base: one step over Beam's state."""
 
-
-class _Stateful(beam.DoFn):  # type: ignore[misc]
-    """Base: one stage over Beam's state."""
+    step: Step
 
     def __init__(self, view: PlanName, label: str, level: int, behavior: Behavior, roles: Roles) -> None:
         self.view, self.label, self.level, self.behavior, self.roles = view, label, level, behavior, roles
 
     def default_label(self) -> str:
-        """A part of the stage's label, which must not follow the class."""
+        """A part of the label in Beam, which must not follow the class."""
         return "Step"
 
     def setup(self) -> None:
-        """Makes the stage, once for each worker's copy."""
-        self.outputs = Outputs(numbered(self.view), is_counting=self.roles.is_counting)
-        behavior = self.behavior
+        """Makes the step, once for each worker's copy."""
+        view, behavior = keyed_view(self.view), self.behavior
+        self.output = BeamOutput(view, is_counting=self.roles.is_counting)
         clock = None if behavior.is_durable else _now_micros
-        plan, outputs = self.outputs.plan, self.outputs
-        known = stages(plan, outputs, behavior.generation, clock, self._horizon, self.roles.reports)
-        self.stage = known[self.label]
+        settings = Settings(behavior.generation, clock, self._horizon, self.roles.reporting)
+        self.step = steps_of(view, self.output, settings)[self.label]
 
-    def _take(self, element: KEYED, head: Any, *bags: Any) -> list[Any]:
-        key, data = element
-        self.stage.take(_Cell(head, bags), key.decode("utf-8", "surrogatepass"), decode(data))
-        return self.outputs.take()
+    def cell(self, head: Any, *bags: Any) -> _BeamCell:
+        """The cell of a key."""
+        return _BeamCell(head, bags[: self.step.number_of_logs])
+
+    def receive(self, key: bytes, data: bytes, cell: _BeamCell) -> bool:
+        """Takes a message; gives whether the row must be rendered later."""
+        message = decode(data)
+        if isinstance(self.step, RowStep):
+            return self.step.receive(cell, message)
+        self.step.take(cell, Key.decode(key), message)
+        return False
+
+    def render_row(self, key: bytes, cell: _BeamCell) -> None:
+        """Renders the row of a cell, where it is one of a row."""
+        if isinstance(self.step, RowStep):
+            self.step.render(cell, Key.decode(key).name)
 
     # Forgetting -------------------------------------------------------------------------------------------------------
 
@@ -220,158 +265,49 @@ class _Stateful(beam.DoFn):  # type: ignore[misc]
         horizon = _now_micros() - self.behavior.retention_micros
         return horizon if horizon > self.behavior.since_micros else 0
 
-    def _expire_later(self, element: KEYED, timer: Any) -> None:
-        """Looks at a cell again when what goes now may be forgotten (S3)."""
+    def expire_later(self, data: bytes, timer: Any) -> None:
+        """Looks at a cell again when what is removed now may be forgotten (S3)."""
         retention = self.behavior.retention_micros
-        if retention is not None and is_going(message := decode(element[1])):
+        if retention is not None and is_removal(message := decode(data)):
             timer.set(Timestamp(micros=max(message.version, self.behavior.since_micros) + retention))
 
-    def _render(self, key: bytes, head: Any, log: Any) -> list[Any]:
-        assert isinstance(self.stage, RowStage)
-        self.stage.render(_Cell(head, [log]), key.decode("utf-8", "surrogatepass"))
-        return self.outputs.take()
+    def expire_cell(self, timer: Any, fired: Timestamp, cell: _BeamCell) -> None:
+        """Drops a cell, or looks at it again when that is due.
 
-    def _expire(self, timer: Any, fired: Timestamp, head: Any, *bags: Any) -> None:
-        """Drops a cell, or looks at it again when that is time.
-
-        It is too early where an older version came behind and moved the timer, or the clock is behind the watermark.
+        It is too early where an older version came later and moved the timer, or the clock is behind the watermark.
         At a drain the watermark is at its end, and a timer fires as soon as it is set: none is set for what has passed.
         """
-        gone = self.stage.expire(_Cell(head, bags), self._horizon())
-        retention = self.behavior.retention_micros
-        if gone is not None and retention is not None:
-            again = max(gone, self.behavior.since_micros) + retention + _CLOCKS_MICROS
+        since, retention = self.step.expire(cell, self._horizon()), self.behavior.retention_micros
+        if since is not None and retention is not None:
+            again = max(since, self.behavior.since_micros) + retention + _CLOCKS_MICROS
             if again // 1000 > fired.micros // 1000:  # timers have milliseconds
                 timer.set(Timestamp(micros=again))
 
-    # Whole commits ----------------------------------------------------------------------------------------------------
+    def ripe_at(self, version: int) -> int:
+        """When a version may be taken, in microseconds: the watermark must be past it, and past the steps before.
 
-    def _hold(self, element: KEYED, held: Any, next_: Any, passed: Any, timer: Any) -> None:
-        """Keeps what came until the watermark passes its version (S19)."""
-        ripe = self._ripe_at(decode(element[1]).version)
-        if ripe <= (passed.read() or 0):
-            Metrics.counter(NAMESPACE, "late").inc()
-        held.add(element[1])
-        earliest = next_.read()
-        if earliest is None or ripe < earliest:
-            next_.write(ripe)
-            timer.set(Timestamp(micros=ripe))
-
-    def _ripe_at(self, version: int) -> int:
-        """When a version may be taken, in microseconds: the watermark must be past it, and past the stages before.
-
-        Timers have milliseconds, and hold the watermark of what comes behind at, not before, the time that they fire.
+        Timers have milliseconds, and hold the watermark of the next step at, not before, the time that they fire.
         """
         return (version // 1000 + 1 + self.level) * 1000
-
-    def _ripe(
-        self, key: bytes, held: Any, next_: Any, passed: Any, timer: Any, fired: Timestamp, head: Any, *bags: Any
-    ) -> list[Any]:
-        """Takes what the watermark has passed, in the order of its versions."""
-        passed.write(max(fired.micros, passed.read() or 0))
-        found = sorted(((decode(data).version, data) for data in held.read()), key=lambda pair: pair[0])
-        ripe = [data for version, data in found if self._ripe_at(version) <= fired.micros]
-        rest = found[len(ripe) :]
-        held.clear()
-        for _, data in rest:
-            held.add(data)
-        if rest:
-            earliest = self._ripe_at(rest[0][0])
-            next_.write(earliest)
-            timer.set(Timestamp(micros=earliest))
-        else:
-            next_.clear()
-        return [output for data in ripe for output in self._take((key, data), head, *bags)]
 
 
 def _now_micros() -> int:
     return time.time_ns() // 1000
 
 
-# A class for each stage, because a timer belongs to the class that it is named in -------------------------------------
+def _class_of(name: str) -> type[_StatefulStep]:
+    """The class of one step: a timer belongs to a class, and FnApiRunner mixes up timers of one name.
 
+    Every step has the same state and timers, and uses what it needs: a step of a whole commit (S19) holds its messages,
+    that of a row is rendered after the coalescing window, at the latest when all input is in.
+    """
+    ripening = TimerSpec(f"ripe {name}", TimeDomain.WATERMARK)
+    rendering = TimerSpec(f"render {name}", TimeDomain.REAL_TIME)
+    closing = TimerSpec(f"backstop {name}", TimeDomain.WATERMARK)
+    expiring = TimerSpec(f"expire {name}", TimeDomain.WATERMARK)
 
-def _with_head(name: str) -> type[_Stateful]:
-    expiry = _timer("expire", name)
-
-    class WithHead(_Stateful):
-        """A stage that keeps a head alone."""
-
-        def process(
-            self,
-            element: KEYED,
-            head: Any = beam.DoFn.StateParam(HEAD),
-            expire: Any = beam.DoFn.TimerParam(expiry),
-        ) -> Any:
-            self._expire_later(element, expire)
-            return self._take(element, head)
-
-        @on_timer(expiry)
-        def expire(
-            self,
-            fired: Any = beam.DoFn.TimestampParam,
-            expire: Any = beam.DoFn.TimerParam(expiry),
-            head: Any = beam.DoFn.StateParam(HEAD),
-        ) -> None:
-            self._expire(expire, fired, head)
-
-    return WithHead
-
-
-def _with_logs(name: str) -> type[_Stateful]:
-    expiry = _timer("expire", name)
-
-    class WithLogs(_Stateful):
-        """A stage that keeps two logs."""
-
-        def process(
-            self,
-            element: KEYED,
-            head: Any = beam.DoFn.StateParam(HEAD),
-            log0: Any = beam.DoFn.StateParam(LOG_0),
-            log1: Any = beam.DoFn.StateParam(LOG_1),
-            expire: Any = beam.DoFn.TimerParam(expiry),
-        ) -> Any:
-            self._expire_later(element, expire)
-            return self._take(element, head, log0, log1)
-
-        @on_timer(expiry)
-        def expire(
-            self,
-            fired: Any = beam.DoFn.TimestampParam,
-            expire: Any = beam.DoFn.TimerParam(expiry),
-            head: Any = beam.DoFn.StateParam(HEAD),
-            log0: Any = beam.DoFn.StateParam(LOG_0),
-            log1: Any = beam.DoFn.StateParam(LOG_1),
-        ) -> None:
-            self._expire(expire, fired, head, log0, log1)
-
-    return WithLogs
-
-
-class _WithTiers(_Stateful):
-    """A stage that keeps a ranking."""
-
-    def process(
-        self,
-        element: KEYED,
-        head: Any = beam.DoFn.StateParam(HEAD),
-        log0: Any = beam.DoFn.StateParam(LOG_0),
-        log1: Any = beam.DoFn.StateParam(LOG_1),
-        log2: Any = beam.DoFn.StateParam(LOG_2),
-        log3: Any = beam.DoFn.StateParam(LOG_3),
-    ) -> Any:
-        return self._take(element, head, log0, log1, log2, log3)
-
-
-def _of_rows(name: str) -> type[_Stateful]:
-    coalescing, backstopping = _timer("render", name, TimeDomain.REAL_TIME), _timer("backstop", name)
-    expiry = _timer("expire", name)
-
-    class OfRows(_Stateful):
-        """Gathers changes of a row for the coalescing window, then renders it; at the latest when all input is in."""
-
-        stage: RowStage
+    class StatefulStep(_StatefulStep):
+        """One step."""
 
         def process(
             self,
@@ -379,115 +315,98 @@ def _of_rows(name: str) -> type[_Stateful]:
             window: Any = beam.DoFn.WindowParam,
             head: Any = beam.DoFn.StateParam(HEAD),
             log0: Any = beam.DoFn.StateParam(LOG_0),
-            is_open: Any = beam.DoFn.StateParam(OPEN),
-            render: Any = beam.DoFn.TimerParam(coalescing),
-            backstop: Any = beam.DoFn.TimerParam(backstopping),
-            expire: Any = beam.DoFn.TimerParam(expiry),
+            log1: Any = beam.DoFn.StateParam(LOG_1),
+            log2: Any = beam.DoFn.StateParam(LOG_2),
+            log3: Any = beam.DoFn.StateParam(LOG_3),
+            held: Any = beam.DoFn.StateParam(HELD),
+            next_ripe: Any = beam.DoFn.StateParam(NEXT_RIPE),
+            passed: Any = beam.DoFn.StateParam(PASSED),
+            is_open: Any = beam.DoFn.StateParam(IS_OPEN),
+            ripe: Any = beam.DoFn.TimerParam(ripening),
+            render: Any = beam.DoFn.TimerParam(rendering),
+            backstop: Any = beam.DoFn.TimerParam(closing),
+            expire: Any = beam.DoFn.TimerParam(expiring),
         ) -> Any:
-            key, data = element
-            gate = self.behavior.gate_micros
-            if self.stage.receive(_Cell(head, [log0]), key.decode("utf-8", "surrogatepass"), decode(data)):
-                if gate is not None and not is_open.read():
-                    backstop.set(Timestamp(micros=gate))
+            (key, data), behavior = element, self.behavior
+            if behavior.is_commit:
+                ripe_at = self.ripe_at(decode(data).version)
+                _HeldMessages(held, next_ripe, passed, ripe).add(data, ripe_at)
+            elif self.receive(key, data, self.cell(head, log0, log1, log2, log3)):
+                if behavior.gate_micros is not None and not is_open.read():
+                    backstop.set(Timestamp(micros=behavior.gate_micros))
                 else:
                     backstop.set(window.max_timestamp())
-                    render.set(Timestamp.of(time.time() + self.behavior.coalesce_seconds))
-            self._expire_later(element, expire)
-            return self.outputs.take()
+                    render.set(Timestamp.of(time.time() + behavior.coalesce_seconds))
+            self.expire_later(data, expire)
+            return self.output.take()
 
-        @on_timer(coalescing)
+        @on_timer(rendering)
         def render(
             self,
             key: Any = beam.DoFn.KeyParam,
             head: Any = beam.DoFn.StateParam(HEAD),
             log0: Any = beam.DoFn.StateParam(LOG_0),
         ) -> Any:
-            return self._render(key, head, log0)
+            self.render_row(key, self.cell(head, log0))
+            return self.output.take()
 
-        @on_timer(backstopping)
+        @on_timer(closing)
         def backstop(
             self,
             key: Any = beam.DoFn.KeyParam,
             head: Any = beam.DoFn.StateParam(HEAD),
             log0: Any = beam.DoFn.StateParam(LOG_0),
-            is_open: Any = beam.DoFn.StateParam(OPEN),
+            is_open: Any = beam.DoFn.StateParam(IS_OPEN),
         ) -> Any:
             is_open.write(1)
-            return self._render(key, head, log0)
+            self.render_row(key, self.cell(head, log0))
+            return self.output.take()
 
-        @on_timer(expiry)
-        def expire(
-            self,
-            fired: Any = beam.DoFn.TimestampParam,
-            expire: Any = beam.DoFn.TimerParam(expiry),
-            head: Any = beam.DoFn.StateParam(HEAD),
-            log0: Any = beam.DoFn.StateParam(LOG_0),
-        ) -> None:
-            self._expire(expire, fired, head, log0)
-
-    return OfRows
-
-
-def _of_commits(name: str) -> type[_Stateful]:
-    ripeness, expiry = _timer("ripe", name), _timer("expire", name)
-
-    class OfCommits(_Stateful):
-        """Any stage, in whole commits."""
-
-        def process(
-            self,
-            element: KEYED,
-            held: Any = beam.DoFn.StateParam(HELD),
-            next_: Any = beam.DoFn.StateParam(NEXT),
-            passed: Any = beam.DoFn.StateParam(PASSED),
-            timer: Any = beam.DoFn.TimerParam(ripeness),
-            expire: Any = beam.DoFn.TimerParam(expiry),
-        ) -> None:
-            self._hold(element, held, next_, passed, timer)
-            self._expire_later(element, expire)
-
-        @on_timer(ripeness)
+        @on_timer(ripening)
         def ripe(
             self,
             key: Any = beam.DoFn.KeyParam,
             fired: Any = beam.DoFn.TimestampParam,
-            held: Any = beam.DoFn.StateParam(HELD),
-            next_: Any = beam.DoFn.StateParam(NEXT),
-            passed: Any = beam.DoFn.StateParam(PASSED),
-            timer: Any = beam.DoFn.TimerParam(ripeness),
             head: Any = beam.DoFn.StateParam(HEAD),
             log0: Any = beam.DoFn.StateParam(LOG_0),
             log1: Any = beam.DoFn.StateParam(LOG_1),
             log2: Any = beam.DoFn.StateParam(LOG_2),
             log3: Any = beam.DoFn.StateParam(LOG_3),
+            held: Any = beam.DoFn.StateParam(HELD),
+            next_ripe: Any = beam.DoFn.StateParam(NEXT_RIPE),
+            passed: Any = beam.DoFn.StateParam(PASSED),
+            ripe: Any = beam.DoFn.TimerParam(ripening),
         ) -> Any:
-            outputs = self._ripe(key, held, next_, passed, timer, fired, head, log0, log1, log2, log3)
-            return outputs + (self._render(key, head, log0) if isinstance(self.stage, RowStage) else [])
+            cell = self.cell(head, log0, log1, log2, log3)
+            for data in _HeldMessages(held, next_ripe, passed, ripe).take(fired.micros, self.ripe_at):
+                self.receive(key, data, cell)
+            self.render_row(key, cell)
+            return self.output.take()
 
-        @on_timer(expiry)
+        @on_timer(expiring)
         def expire(
             self,
             fired: Any = beam.DoFn.TimestampParam,
-            expire: Any = beam.DoFn.TimerParam(expiry),
             head: Any = beam.DoFn.StateParam(HEAD),
             log0: Any = beam.DoFn.StateParam(LOG_0),
             log1: Any = beam.DoFn.StateParam(LOG_1),
+            log2: Any = beam.DoFn.StateParam(LOG_2),
+            log3: Any = beam.DoFn.StateParam(LOG_3),
+            expire: Any = beam.DoFn.TimerParam(expiring),
         ) -> None:
-            self._expire(expire, fired, head, log0, log1)
+            self.expire_cell(expire, fired, self.cell(head, log0, log1, log2, log3))
 
-    return OfCommits
+    return StatefulStep
 
 
-def stateful(stage: Stage, view: PlanName, level: int, behavior: Behavior, roles: Roles) -> beam.DoFn:
-    """What carries a stage."""
-    name = f"{stage.plan.plan.views[0].name}/{stage.label}"
-    kind: type[_Stateful]
-    if behavior.is_commit:
-        kind = _of_commits(name)
-    elif isinstance(stage, RowStage):
-        kind = _of_rows(name)
-    elif stage.number_of_logs > 2:
-        kind = _WithTiers
-    else:
-        kind = (_with_logs if stage.number_of_logs else _with_head)(name)
-    return kind(view, stage.label, level, behavior, roles)
+def stateful(step: Step, view: PlanName, level: int, behavior: Behavior, roles: Roles) -> beam.DoFn:
+    """The DoFn that runs a step.
+
+    Args:
+        step: The step.
+        view: Its view, importable on the workers.
+        level: How many steps are before it.
+        behavior: How the view follows its stream.
+        roles: What the step does for others.
+    """
+    return _class_of(f"{step.view.view.name}/{step.label}")(view, step.label, level, behavior, roles)

@@ -1,7 +1,7 @@
-"""Following unbounded sources on a runner of this machine (Prism), for development.
+"""Follows unbounded sources on a runner on this machine (Prism), for development.
 
-A source is read within bundles, and acknowledged when the runner has taken over what a bundle gave. Prism keeps that,
-as all state, in memory: a run that ends has lost it, and the next one begins with a snapshot.
+A source is read within bundles, and acknowledged when the runner has committed a bundle. Prism keeps all state in
+memory: it is lost at the end of a run, and the next run begins with a snapshot.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ class FollowSources(beam.PTransform):  # type: ignore[misc]
     """Follows some unbounded sources, each from now on.
 
     Args:
-        plan: The views whose documents are wanted; others are counted and passed over.
-        uris: Of the sources.
-        lateness_seconds: How much later than others a change may come: by so much the watermark is behind the clock.
+        plan: The views whose documents are read; other documents are counted and skipped.
+        uris: The URIs of the sources.
+        lateness_seconds: The allowed lateness: how far the watermark is behind the clock.
 
     Returns:
         PCollections: `changes` (bytes for `boiler_beam.steps.keyed.wire.decode_event`), `dead_letters` (for
@@ -51,11 +51,11 @@ class FollowSources(beam.PTransform):  # type: ignore[misc]
         self.uris, self.lateness_seconds = list(uris), lateness_seconds
 
     def expand(self, pipeline: Any) -> dict[str, Any]:
-        """Builds it on a pipeline."""
+        """Applies it to a pipeline."""
         outputs = (
             pipeline
             | "Sources" >> beam.Create(self.uris, reshuffle=False)
-            | "Alone" >> beam.Reshuffle()  # bundles are finalized only of what comes first after a shuffle
+            | "Alone" >> beam.Reshuffle()  # Prism finalizes only bundles of the first stage after a shuffle
             | "Follow"
             >> beam.ParDo(_Follow(self.views, self.lateness_seconds))
             .with_output_types(bytes)
@@ -65,7 +65,7 @@ class FollowSources(beam.PTransform):  # type: ignore[misc]
 
 
 class _Following:
-    """A source that one process follows, from bundle to bundle."""
+    """A source that one process follows across bundles."""
 
     def __init__(self, uri: str, views: PlanName) -> None:
         self.plan, self.source = load_plan(views), open_source(uri)
@@ -74,7 +74,7 @@ class _Following:
         self.back: tuple[Sequence[Event], str] | None = None
 
     def next(self) -> tuple[Sequence[Event], str]:
-        """The next batch; one that was put back comes first."""
+        """Returns the next batch; a batch that was put back comes first."""
         if self.back is not None:
             batch, self.back = self.back, None
             return batch
@@ -87,7 +87,7 @@ def _following(uri: str, views: PlanName) -> _Following:
 
 
 class _Tracker(OffsetRestrictionTracker):  # type: ignore[misc]
-    """Counts batches; is never split but where it stands."""
+    """Tracks the number of batches; it can be split only at its current position."""
 
     def try_split(self, fraction_of_remainder: float) -> Any:
         return super().try_split(0) if fraction_of_remainder == 0 else None
@@ -118,14 +118,14 @@ class _Follow(beam.DoFn):  # type: ignore[misc]
     def process(
         self,
         element: str,
-        finalizer: Any = beam.DoFn.BundleFinalizerParam,  # before the others: Beam finds these two by their names
+        finalizer: Any = beam.DoFn.BundleFinalizerParam,  # these two come first: Beam finds them by their names
         tracker: Any = beam.DoFn.RestrictionParam(_Endless()),
         watermark: Any = beam.DoFn.WatermarkEstimatorParam(ManualWatermarkEstimator.default_provider()),
     ) -> Iterator[Any]:
         following = _following(element, self.views)
         place, deadline, number = tracker.current_restriction().start, time.monotonic() + _BUNDLE_SECONDS, 0
         source, position = following.source, [""]
-        # Whatever comes of the bundle: Beam insists.
+        # Beam requires a finalizer in every bundle.
         finalizer.register(lambda: source.acknowledge(position[0]) if position[0] else None)
         while number < _BUNDLE_EVENTS and time.monotonic() < deadline:
             events, found = following.next()

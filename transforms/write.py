@@ -1,4 +1,4 @@
-"""Writing rows to a sink that one writer fills: files and databases on a disk."""
+"""Writes the rows of a backfill to a sink with one writer, such as a file or a database on a disk."""
 
 from __future__ import annotations
 
@@ -16,29 +16,32 @@ from boiler_beam.engine.write import Prune, RowWriter
 from boiler_beam.events import DeadLetter
 from boiler_beam.plan import PlanName, load_plan
 from boiler_beam.steps import taint
-from boiler_beam.steps.messages import Absent, Failure, MayBelong, Rendered, Statistics, Unknown, decode_pack
+from boiler_beam.steps.hash_join.messages import Absent, Failure, MayBelong, Rendered, Statistics, Unknown, decode_pack
 from boiler_beam.steps.missing import Absences
-from transforms.letters import letters_of_a_worker
+from transforms.dead_letters import worker_dead_letters
 from transforms.packs import PACKED
 
 __all__ = ["NAMESPACE", "Destination", "WriteRows"]
 
 NAMESPACE = "boiler_beam"
-"""Of metrics: `changes`, `documents`, `dead_letters`, `touched`, `drift`; for each view `View/inserted`, and so on."""
+"""The namespace of metrics: `changes`, `documents`, `dead_letters`, `touched`, `drift`.
+
+`View/inserted` for each view.
+"""
 
 
 @dataclass(frozen=True)
 class Destination:
-    """Where a backfill's output goes, and how.
+    """The destination of a backfill's output, and how it is written.
 
     Attributes:
         sink: The sink's URI.
-        dead_letters: The URI where dead letters go.
-        prune: What to do with rows that were not computed.
+        dead_letters: The URI where dead letters are written.
+        prune: Which rows that were not computed are deleted.
         read_time: The version of the rows, in microseconds since the epoch; None: the newest version read.
         dry_run: Whether nothing is written: neither rows nor dead letters.
         options: How rows are written to Firestore.
-        is_remote: Whether workers may be other machines; see `transforms.letters`.
+        is_remote: Whether workers may be other machines, so that dead letters are also logged.
     """
 
     sink: str
@@ -51,11 +54,11 @@ class Destination:
 
 
 class WriteRows(beam.PTransform):  # type: ignore[misc]
-    """Writes computed rows, prunes what was not computed, and keeps the dead letters: one transaction of the sink.
+    """Writes computed rows, prunes other rows, and writes dead letters, in one transaction of the sink.
 
     Args:
         views: The plan of the views.
-        destination: Where they go.
+        destination: The destination.
     """
 
     def __init__(self, views: PlanName, destination: Destination) -> None:
@@ -63,7 +66,7 @@ class WriteRows(beam.PTransform):  # type: ignore[misc]
         self.views, self.destination = views, destination
 
     def expand(self, packs: Any) -> Any:
-        """Builds it on a PCollection of `(0, pack)` of rows, dead letters and counts."""
+        """Applies it to a PCollection of `(0, pack)` with rows, dead letters and counts."""
         return (
             packs
             | "Gather" >> beam.GroupByKey()
@@ -78,7 +81,7 @@ class _Write(beam.DoFn):  # type: ignore[misc]
     def process(self, element: tuple[int, Iterable[bytes]]) -> Iterator[Any]:
         _, packs = element
         plan = load_plan(self.views)
-        # Counts, and what may belong to any row, are wanted before the first row: the packs are gone through twice.
+        # The packs are read twice, because counts, and documents of any row, are needed before the first row.
         total, known = Statistics(0, 0, 0, []), [(0, 0) for _ in plan.families]
         may_belong: list[list[taint.MayBelong]] = [[] for _ in plan.views]
         unknown: list[Unknown] = []
@@ -92,7 +95,7 @@ class _Write(beam.DoFn):  # type: ignore[misc]
                     for place, (valid, invalid) in enumerate(message.known):
                         known[place] = known[place][0] + valid, known[place][1] + invalid
                 case MayBelong():
-                    may_belong[message.view].append(taint.MayBelong(message.document, message.known))
+                    may_belong[message.view_index].append(taint.MayBelong(message.document, message.known))
                 case Unknown():
                     unknown.append(message)
         destination, letters = self.destination, 0
@@ -104,7 +107,7 @@ class _Write(beam.DoFn):  # type: ignore[misc]
                 dead_letters.write(letter)
 
         sink = open_sink(destination.sink, destination.options)
-        dead_letters = letters_of_a_worker(destination.dead_letters, is_remote=destination.is_remote)
+        dead_letters = worker_dead_letters(destination.dead_letters, is_remote=destination.is_remote)
         if destination.dry_run:
             sink = MemorySink(sink)
         read_time = total.newest_version if destination.read_time is None else destination.read_time
@@ -114,14 +117,14 @@ class _Write(beam.DoFn):  # type: ignore[misc]
                 for place, some in enumerate(may_belong):
                     rows.may_belong(place, some)
                 for one in unknown:
-                    rows.unknown(one.view, one.path, one.tainted_by)
+                    rows.unknown(one.view_index, one.path, one.tainted_by)
                 for message in _messages(packs):
                     match message:
                         case Rendered():
-                            rows.write(message.view, message.path, message.fields, message.tainted_by)
+                            rows.write(message.view_index, message.path, message.fields, message.tainted_by)
                         case Absent():
                             found = message.lacking, message.absent, message.failed, message.example
-                            rows.absent(message.view, Absences(*found))
+                            rows.absent(message.view_index, Absences(*found))
                         case Failure():
                             refuse(message.letter)
                 for place, view in enumerate(plan.views):

@@ -1,4 +1,4 @@
-"""Writing the rows of a stream to Firestore, by many workers."""
+"""Writes the rows of a stream to Firestore, with many workers."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _MOST_ROWS, _MOST_BYTES = 5_000, 32 << 20
 
 
 class WriteToFirestore(beam.PTransform):  # type: ignore[misc]
-    """Writes rows, each unless a newer one stands (S17). A bundle is done when its rows are durable.
+    """Writes rows, each unless the stored row is newer (S17). A bundle ends when its rows are durable.
 
     Args:
         address: `PROJECT` or `PROJECT/DATABASE`.
-        options: How. The ramp-up's budget is that of the whole pipeline where `writers` says by how many it is shared:
-            the number of workers; each copy of the writer takes that share for itself.
+        options: How rows are written. Set `writers` to the number of workers, so that they share the ramp-up's rate;
+            each copy of the writer uses one share.
 
     Returns:
         A PCollection of dead letters: bytes for `boiler_beam.steps.keyed.wire.decode_letter`.
@@ -40,7 +40,7 @@ class WriteToFirestore(beam.PTransform):  # type: ignore[misc]
         self.address, self.options = address, options or WriteOptions()
 
     def expand(self, rows: Any) -> Any:
-        """Builds it on the `rows` of `FollowViews`: (path, bytes for `decode_row`)."""
+        """Applies it to the `rows` of `FollowViews`: (path, bytes for `decode_row`)."""
         return (
             rows
             | "Durable" >> ReshufflePerKey()
@@ -49,13 +49,13 @@ class WriteToFirestore(beam.PTransform):  # type: ignore[misc]
 
 
 class _Write(beam.DoFn):  # type: ignore[misc]
-    """Gathers the rows of a bundle. What it remembers of rows that it wrote outlives the bundle."""
+    """Gathers and writes the rows of a bundle. Its cache of written rows is kept for later bundles."""
 
     def __init__(self, address: str, options: WriteOptions) -> None:
         self.address, self.options = address, options
 
     def setup(self) -> None:
-        """Connects."""
+        """Opens the connection."""
         from boiler_beam.connectors.firestore.client import Client
         from boiler_beam.connectors.firestore.sink import guarded
 
@@ -63,12 +63,12 @@ class _Write(beam.DoFn):  # type: ignore[misc]
         self.guard = guarded(self.client, self.options)
 
     def start_bundle(self) -> None:
-        """Nothing came yet."""
+        """Starts with no rows."""
         self.rows: list[tuple[str, Row]] = []
         self.size = 0
 
     def process(self, element: tuple[bytes, bytes]) -> Iterator[bytes]:
-        """Takes a row; writes when there are many."""
+        """Adds a row; writes the rows when there are many."""
         view, row = decode_row(element[1])
         self.rows.append((view, row))
         self.size += len(element[1])
@@ -76,7 +76,7 @@ class _Write(beam.DoFn):  # type: ignore[misc]
             yield from self._written()
 
     def finish_bundle(self) -> Iterator[Any]:
-        """Writes the rest."""
+        """Writes the remaining rows."""
         for letter in self._written():
             yield WindowedValue(letter, GlobalWindow().max_timestamp(), (GlobalWindow(),))
 
@@ -92,5 +92,5 @@ class _Write(beam.DoFn):  # type: ignore[misc]
         return [encode_letter(letter) for letter in letters]
 
     def teardown(self) -> None:
-        """Ends the connection."""
+        """Closes the connection."""
         self.client.close()

@@ -1,4 +1,9 @@
-"""Connectors: what a URI opens. `file:data.jsonl` is a source, `sqlite:rows.db` a sink; a new scheme is one class."""
+"""Connectors: sources and sinks, opened by URIs such as `file:data.jsonl` and `sqlite:rows.db`.
+
+`base` has the protocols `Source` and `Sink`; a new connector is one class, registered in `registry`. The other modules
+are connectors (`files`, `jsonl`, `sqlite`, `parquet`, `firestore`, `pubsub`, `dead_letters`) and parts that several of
+them use (`locks`, `replacing`, `billed`, `located`, `replay`).
+"""
 
 from boiler_beam.connectors.base import BackfillWriter, Control, KeyedSource, Sink, Source, StreamWriter
 from boiler_beam.connectors.dead_letters import (

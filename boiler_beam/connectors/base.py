@@ -1,7 +1,7 @@
-"""What a source and a sink are, whoever wrote them: the protocols that the registry takes.
+"""The protocols of connectors: a `Source` yields changes, a `Sink` stores rows.
 
-A source gives changes; a sink keeps rows. Both are made from a URI's rest (`file:data.jsonl` -> `data.jsonl`) and do
-nothing until a method is called.
+Both are created from the URI's part after the scheme (`data.jsonl` for `file:data.jsonl`), and do no I/O until a method
+is called.
 """
 
 from __future__ import annotations
@@ -26,15 +26,19 @@ _READ, _BATCH = "read", 1000
 
 
 class Control(msgspec.Struct, frozen=True, kw_only=True):
-    """What a sink remembers of a view beside its rows (S13).
+    """The control data of a view in a sink: what a run must know about the rows that are there.
+
+    A stream and a backfill read it to choose the generation of their rows (S13).
 
     Attributes:
         generation: The current generation, from 1.
-        fingerprint: The fingerprint of the view that the rows were computed by.
-        holder: The identity of the state that feeds it by a stream (S18); empty where none does.
-        backfilled: The read time of a backfill since then, in microseconds (S16); 0 where there was none.
-        topic: Where a stream on many machines hears which rows a backfill saw differ, `projects/P/topics/T`; empty for
-            other streams.
+        fingerprint: The fingerprint of the view that computed the rows.
+        holder: The id of the state of the stream that feeds the view; empty if no stream does. Another state is
+            refused (S18).
+        backfilled: The read time of a backfill since that stream's last write, in microseconds; 0 if there was none.
+            The stream then no longer assumes that the sink holds its last rows (S16).
+        topic: The topic by which a stream on many machines receives touches, `projects/P/topics/T`; empty for other
+            streams.
     """
 
     generation: int
@@ -45,21 +49,21 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Source(abc.ABC):
-    """Where changes come from.
+    """A source of changes.
 
     Attributes:
-        uri: As the user wrote it: names the source in messages.
+        uri: The URI as the user wrote it, for messages.
         billed: What was billed so far.
         is_bounded: Whether it ends.
-        is_snapshot: Whether it gives all documents as they are at the time of reading: it may be read again.
-        is_replay: Whether it gives again what was refused: only the stream that refused it can use that.
-        has_snapshot: Whether it begins with all documents that there are, though it does not end; `Complete` tells
-            the end of each collection's.
-        read_time: As of when it is read, in microseconds since the epoch, where it can tell: set it before `prepare` to
-            ask for a time.
-        retention_seconds: How long it keeps what was not acknowledged; None: for ever.
-        topic: The topic whose messages it gives, once `prepare` was called; empty where it is none.
-        database: The database whose documents it gives, where its address names one.
+        is_snapshot: Whether it yields all documents as of the time of reading, so that it may be read again.
+        is_replay: Whether it yields the inputs of dead letters, which only the stream that refused them can use.
+        has_snapshot: Whether it first yields all existing documents although it does not end; a `Complete` event marks
+            the end of each collection.
+        read_time: The time as of which it is read, in microseconds since the epoch, or None. Set it before `prepare` to
+            choose a time.
+        retention_seconds: How long it keeps changes that were not acknowledged; None: for ever.
+        topic: The topic whose messages it yields, once `prepare` was called; empty if there is none.
+        database: The database of its documents, if its address names one.
     """
 
     scheme: ClassVar[str]
@@ -73,32 +77,32 @@ class Source(abc.ABC):
     database: Database | None = None
 
     def __init__(self, rest: str) -> None:
-        """Takes the URI behind `scheme:`.
+        """Creates it from the part of the URI after `scheme:`.
 
         Raises:
-            UsageError: The rest is no valid address of this scheme.
+            UsageError: That part is not a valid address of this scheme.
         """
         self.rest = rest
         self.uri = f"{self.scheme}:{rest}"
         self.billed = Billed()
 
     def prepare(self, collections: Sequence[str]) -> None:  # noqa: B027
-        """Told once, before anything is read, which collections' documents are asked for; it may read others, too.
+        """Says which collections will be read; called once, before any read. The source may yield others too.
 
         Args:
-            collections: Their patterns, as models declare them: `users`, `**/comments`; none: all that it has.
+            collections: Their patterns, as models declare them: `users`, `**/comments`; empty for all collections.
 
         Raises:
             UsageError: It can't be read.
         """
 
     def following(self) -> Source:
-        """The source that follows the same documents without an end, where there is one; else this one."""
+        """Returns the unbounded source that follows the same documents, if there is one; else this source."""
         return self
 
     @abc.abstractmethod
     def splits(self) -> Sequence[str]:
-        """Names of the parts that can be read side by side, each understood by `read`.
+        """Returns the names of the parts that can be read in parallel; `read` accepts each of them.
 
         Raises:
             UsageError: There is nothing to read: no such file, no permission.
@@ -106,32 +110,32 @@ class Source(abc.ABC):
 
     @abc.abstractmethod
     def read(self, split: str) -> Iterator[Change | DeadLetter]:
-        """The changes of one part; a line that is none comes as a dead letter and stops nothing."""
+        """Yields the changes of one part; a malformed input is yielded as a dead letter."""
 
     def read_all(self) -> Iterator[Change | DeadLetter]:
-        """The changes of all parts: one after the other, or side by side where that is faster."""
+        """Yields the changes of all parts: one after the other, or in parallel if that is faster."""
         for split in self.splits():
             yield from self.read(split)
 
     def place(self, split: str, number: int) -> str | None:
-        """Where the change that `read` gave with this number, from 0, stands, for messages: `file:x.jsonl:17`."""
+        """Returns the position, for messages, of the change that `read` yielded at this index: `file:x.jsonl:17`."""
         return None
 
     def place_followed(self, before: str | None, after: str, number: int) -> str | None:
-        """The same of what `follow` gave between two positions."""
+        """Returns the position, for messages, of a change that `follow` yielded between two positions."""
         return None
 
     def follow(self, position: str | None) -> Iterator[tuple[Sequence[Event], str]]:
-        """What comes behind a position, in batches, each with the position behind it.
+        """Yields the events after a position, in batches, each with the position after it.
 
-        An unbounded source gives an empty batch now and then while there is nothing. A bounded one ends; by default
-        it is read from its beginning until it was read to its end once.
+        An unbounded source yields an empty batch now and then while there are no events. A bounded source ends. By
+        default a source is read from its beginning, until it was read to its end once.
 
         Args:
-            position: What came with the last batch that was taken; None for the beginning.
+            position: The position of the last batch that was processed; None for the beginning.
 
         Raises:
-            UsageError: There is nothing to read, or something else than before that position.
+            UsageError: The source can't be read, or what is before the position was changed.
         """
         if position == _READ:
             return
@@ -141,37 +145,37 @@ class Source(abc.ABC):
         yield [], _READ
 
     def acknowledge(self, position: str) -> None:  # noqa: B027
-        """Told that all up to a position that `follow` gave is durable, and need not come again."""
+        """Says that the events up to a position that `follow` yielded are durable, and need not be repeated."""
 
     def size_bytes(self) -> int | None:
-        """About how much there is to read (uncompressed), or None where that is not known."""
+        """Returns the approximate size of its documents (uncompressed), or None if it is unknown."""
         return None
 
 
 class KeyedSource(Source):
-    """A source that finds documents by path or field, as of now, without reading the others."""
+    """A source that can read current documents by path or field, without reading all of them."""
 
     @abc.abstractmethod
     def get(self, paths: Sequence[str]) -> Iterator[Change]:
-        """The documents at some paths; a deletion for each that is missing."""
+        """Yields the documents at some paths; a deletion for each missing document."""
 
     @abc.abstractmethod
     def query(self, collection: str, filters: Sequence[tuple[str, str, Any]]) -> Iterator[Change]:
-        """The documents of a collection that fulfil all filters.
+        """Yields the documents of a collection that match all filters.
 
         Args:
             collection: Its pattern (`users`, `**/comments`), or one collection's path.
-            filters: A field's stored name, exactly as it is stored; `==`, `in`, `array-contains` or
-                `array-contains-any`; a Firestore value, or a list.
+            filters: Tuples of a field's stored name; an operator, `==`, `in`, `array-contains` or
+                `array-contains-any`; and a Firestore value, or a list of values.
         """
 
 
 class BackfillWriter(abc.ABC):
-    """One backfill's writes to a sink: all of them stand after `commit`, none before; the other rows stay.
+    """Writes the rows of one backfill: all of them become visible at `commit`, and other rows stay.
 
     Attributes:
-        touched: How many rows were not written, but asked of the stream that writes their view (S16).
-        drift: How many of those differ still when the stream has written them.
+        touched: The number of touches: rows that were not written, because a stream writes their view (S16).
+        drift: How many of these rows still differ after the stream wrote them.
     """
 
     touched: int = 0
@@ -179,28 +183,28 @@ class BackfillWriter(abc.ABC):
 
     @abc.abstractmethod
     def write(self, view: View, row: Row) -> None:
-        """Puts a new or changed row (its `fields` are not None)."""
+        """Writes a new or changed row (its `fields` are not None)."""
 
     @abc.abstractmethod
     def delete(self, view: View, path: str, stamp: Stamp) -> None:
-        """Removes the row that stands at this path; the stamp says which write that is."""
+        """Deletes the row at a path; the stamp is that of the deletion."""
 
     @abc.abstractmethod
     def commit(self, controls: Mapping[str, Control]) -> Sequence[DeadLetter] | None:
-        """Makes all of it stand at once, and the control data (by view name) with it.
+        """Makes all writes visible at once, together with the control data (by view name).
 
         Returns:
-            DeadLetters: Of rows that the sink will never take.
+            Dead letters of the rows that the sink will never accept.
         """
 
 
 class StreamWriter(abc.ABC):
-    """Follows a stream: rows stand as soon as `write` is back, each on its own.
+    """Writes the rows of a stream: each row is visible and durable when `write` returns.
 
     Attributes:
-        may_hold: Whether `write` may leave out rows that must wait because their paths were written a moment ago. Set
-            by who gives them again, or newer ones, with a later `write`; else `write` waits.
-        held: The paths of those that the last `write` left out.
+        may_hold: Whether `write` may skip rows whose paths were written a moment ago. A caller that sets it has to
+            write these rows, or newer ones, again later; otherwise `write` waits.
+        held: The paths of the rows that the last `write` skipped.
     """
 
     may_hold: bool = False
@@ -208,36 +212,39 @@ class StreamWriter(abc.ABC):
 
     @abc.abstractmethod
     def write(self, rows: Sequence[tuple[View, Row]]) -> Sequence[DeadLetter] | None:
-        """Puts rows, and removes those whose `fields` are None; one that stands with a newer stamp stays.
+        """Writes rows, and deletes those whose `fields` are None; a row in the sink with a newer stamp stays.
 
         Returns:
-            A dead letter for each row that will never be taken; the old row stands.
+            A dead letter for each row that the sink will never accept; its old row stays.
 
         Raises:
-            BoilerBeamError: They can't be written; some of them may be.
+            BoilerBeamError: The rows can't be written; some of them may have been.
         """
 
     @abc.abstractmethod
     def control(self, controls: Mapping[str, Control]) -> None:
-        """Puts control data, by view name; that of other views stays."""
+        """Writes the control data of some views, by view name."""
 
     def touches(self) -> Sequence[Touch]:
-        """What backfills asked for through the sink (S16); it is asked for again until `touched` is called."""
+        """Returns the touches that backfills left in the sink (S16).
+
+        They are returned again until `touched` is called.
+        """
         return ()
 
     def touched(self) -> None:  # noqa: B027
-        """What `touches` gave last is durable."""
+        """Says that the touches that `touches` returned last are durable."""
 
 
 class Sink(abc.ABC):
-    """Where rows go.
+    """A sink of rows.
 
     Attributes:
-        uri: As the user wrote it.
+        uri: The URI as the user wrote it.
         billed: What was billed so far.
-        has_path: Whether its address is a path on this machine, beside which dead letters may lie.
-        keeps_controls: Whether it keeps control data and rows; one that does not takes a stream's rows, and what a
-            stream's own state remembers of a view counts.
+        has_path: Whether its address is a path on this machine, so that dead letters can be written beside it.
+        keeps_controls: Whether it stores control data and rows. For a sink that does not, such as a topic, a stream
+            uses the control data in its own state.
     """
 
     scheme: ClassVar[str]
@@ -245,36 +252,36 @@ class Sink(abc.ABC):
     keeps_controls: ClassVar[bool] = True
 
     def __init__(self, rest: str) -> None:
-        """Takes the URI behind `scheme:`.
+        """Creates it from the part of the URI after `scheme:`.
 
         Raises:
-            UsageError: The rest is no valid address of this scheme.
+            UsageError: That part is not a valid address of this scheme.
         """
         self.rest = rest
         self.uri = f"{self.scheme}:{rest}"
         self.billed: Billed = Billed()
 
     def figures(self) -> dict[str, float]:
-        """What it did so far, in numbers that only grow, by name: for metrics."""
+        """Returns counters of its operations, by name, for metrics."""
         return {}
 
     @abc.abstractmethod
     def controls(self) -> dict[str, Control]:
-        """The control data of every view in the sink, by view name; empty for a new sink.
+        """Returns the control data of every view in the sink, by view name; empty for a new sink.
 
         Raises:
-            UsageError: There is something else at that place, or it can't be read.
+            UsageError: The address holds something else, or it can't be read.
         """
 
     @abc.abstractmethod
     def standing(self, view: View) -> Iterator[Row]:
-        """The rows of a view that stand, each once with its newest stamp, in no particular order."""
+        """Yields the current rows of a view, each once with its newest stamp, in no particular order."""
 
     @abc.abstractmethod
     def backfill(self, views: Sequence[View]) -> AbstractContextManager[BackfillWriter]:
-        """Opens one backfill of these views. Leaving it without `commit` changes nothing.
+        """Opens one backfill of these views. Without `commit` nothing is changed.
 
-        A row that is neither written nor deleted stays with its stamp, rows of other views among them.
+        A row that is neither written nor deleted stays with its stamp; so do the rows of other views.
 
         Raises:
             UsageError: The sink can't be written (read-only, a folder in its place).
@@ -284,23 +291,23 @@ class Sink(abc.ABC):
         """Opens the sink for the rows of a stream; it has one writer at a time.
 
         Raises:
-            UsageError: It can't be written, another program writes it, or it is of a kind that follows no stream.
+            UsageError: It can't be written, another program writes it, or this kind of sink does not accept streams.
         """
         raise UsageError(
-            f"{self.uri}: expected a sink that can follow a stream, got one that backfills fill alone; "
+            f"{self.uri}: expected a sink that can follow a stream, got one for backfills only; "
             "fix: jsonl:PATH, sqlite:PATH or firestore:PROJECT"
         )
 
 
 def taken_by_case(uri: str, wanted: str, got: str) -> UsageError:
-    """Says that a place for rows has a name that differs from what is there by case alone.
+    """Returns the error that the name of a view's table or file differs only by case from an existing one.
 
     Args:
-        uri: The sink's.
-        wanted: What should hold the view's rows: `the table Url`.
-        got: What is there: `URL`.
+        uri: The sink's URI.
+        wanted: The table or file of the view: `the table Url`.
+        got: The existing name: `URL`.
     """
     return UsageError(
-        f"{uri}: expected {wanted} to be told apart from what is there, got {got}, which differs by case alone and "
-        "holds the rows of another view; fix: rename the view's class, or name another sink"
+        f"{uri}: expected {wanted} to differ from existing names not only by case, got {got}, which holds the rows of "
+        "another view; fix: rename the view's class, or name another sink"
     )

@@ -1,4 +1,4 @@
-"""What Firestore bills for: documents read, written and deleted, and about what that costs.
+"""Counts what Firestore bills, documents read, written and deleted, and estimates the price.
 
 Source of the prices: https://cloud.google.com/firestore/pricing (Standard edition, beyond the free quota).
 """
@@ -18,7 +18,7 @@ PRICES = {"one region": (0.03, 0.09, 0.01), "multi-region": (0.06, 0.18, 0.02)}
 
 @dataclass
 class Billed:
-    """Counts what is billed.
+    """Counters of billed operations.
 
     Attributes:
         reads: Documents that were read; a query without a result counts as one.
@@ -31,19 +31,19 @@ class Billed:
     deletes: int = 0
 
     def add(self, other: Billed) -> None:
-        """Counts what another one counted, too."""
+        """Adds the counts of another object."""
         self.reads += other.reads
         self.writes += other.writes
         self.deletes += other.deletes
 
     def usd(self, prices: tuple[float, float, float]) -> float:
-        """What it costs, in USD."""
+        """Returns the price in USD."""
         return (
             sum(one * price for one, price in zip((self.reads, self.writes, self.deletes), prices, strict=True)) / 1e5
         )
 
     def __str__(self) -> str:
-        """One line for people.
+        """Returns one line for people.
 
         >>> print(Billed(200_000, 100_000, 0))
         200,000 reads, 100,000 writes, 0 deletes: about 0.1500 USD (one region), 0.3000 USD (multi-region), 2025-06

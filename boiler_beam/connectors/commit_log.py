@@ -62,9 +62,7 @@ class CommitLog:
         self._database, self._retention, self._now = database, retention, now
         for statement in _TABLES:
             database.execute(statement)
-        database.execute(
-            "INSERT OR IGNORE INTO _boiler_served VALUES (0, ?, 0, 0, NULL)", (uuid.uuid4().hex[:12],)
-        )
+        database.execute("INSERT OR IGNORE INTO _boiler_served VALUES (0, ?, 0, 0, NULL)", (uuid.uuid4().hex[:12],))
         self._entries, self._is_forgetting, self._number = 0, False, 0
 
     def begin(self, number: int | None = None) -> None:
@@ -103,12 +101,12 @@ class CommitLog:
             return
         self._database.execute("UPDATE _boiler_served SET number = ?", (self._number,))
         if self._is_forgetting:
-            return self._drop(self._number)
+            self._drop(self._number)
+            return
         commit = (self._number, self._now(), self._entries)
         self._database.execute("INSERT INTO _boiler_commits VALUES (?, ?, ?)", commit)
         if self._number % _TRIM_EVERY == 0 or self._entries >= self._retention.entries // _TRIM_EVERY:
             self._trim()
-        return None
 
     def renew(self) -> None:
         """Begins another incarnation: for a database that was put back to an older state."""

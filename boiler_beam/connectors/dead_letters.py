@@ -1,4 +1,4 @@
-"""Where dead letters go, and come from: `jsonl:PATH` (one object a line) or `sqlite:PATH` (table `dead_letters`)."""
+"""Writes and reads dead letters at `jsonl:PATH` (one object a line) or `sqlite:PATH` (table `dead_letters`)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _now() -> str:
 
 
 def dead_letters_beside(sink: str) -> str:
-    """Where the dead letters of a run go whose `--dead_letter` is not given.
+    """Returns the default of `--dead_letter`: a file beside the sink.
 
     >>> dead_letters_beside("sqlite:rows.db")
     'jsonl:rows.db.dead_letters.jsonl'
@@ -40,12 +40,12 @@ def dead_letters_beside(sink: str) -> str:
 
 
 class DeadLetterWriter(abc.ABC):
-    """Appends dead letters; the place is made when the first one comes.
+    """Appends dead letters to a file, which is created with the first one.
 
     Args:
-        uri: Names it in messages.
+        uri: The URI, for messages.
         path: The file.
-        now: The time of letters that have none.
+        now: Returns the time for dead letters that have none.
     """
 
     def __init__(self, uri: str, path: str, now: Callable[[], str]) -> None:
@@ -53,7 +53,7 @@ class DeadLetterWriter(abc.ABC):
         self._opened: Any = None
 
     def write(self, letter: DeadLetter) -> None:
-        """Takes one dead letter; all are on the disk after `close`.
+        """Writes one dead letter; all are durable after `flush` or `close`.
 
         Raises:
             BoilerBeamError: It can't be written.
@@ -69,7 +69,7 @@ class DeadLetterWriter(abc.ABC):
             raise self._failed(error) from error
 
     def flush(self) -> None:
-        """Makes all letters so far durable.
+        """Makes all dead letters so far durable.
 
         Raises:
             BoilerBeamError: They can't be written.
@@ -81,7 +81,7 @@ class DeadLetterWriter(abc.ABC):
                 raise self._failed(error) from error
 
     def close(self) -> None:
-        """Ends it.
+        """Closes the file.
 
         Raises:
             BoilerBeamError: The last letters can't be written.
@@ -95,7 +95,7 @@ class DeadLetterWriter(abc.ABC):
                 self._opened = None
 
     def _failed(self, error: Exception) -> BoilerBeamError:
-        return BoilerBeamError(f"{self.uri}: expected a place for dead letters, got: {error}; fix: name another")
+        return BoilerBeamError(f"{self.uri}: expected a file for dead letters, got: {error}; fix: name another")
 
     @abc.abstractmethod
     def _open(self) -> Any: ...
@@ -159,26 +159,24 @@ def _parsed(uri: str) -> tuple[str, str]:
 
 
 def open_dead_letters(uri: str, *, now: Callable[[], str] = _now) -> DeadLetterWriter:
-    """Opens the place of dead letters. Nothing is made before the first one.
+    """Opens a writer of dead letters. The file is created with the first one.
 
     Raises:
-        UsageError: The URI is none of such a place.
+        UsageError: The URI is not one of dead letters.
     """
     scheme, path = _parsed(uri)
     return _KINDS[scheme](uri, path, now)
 
 
 def read_dead_letters(uri: str) -> Iterator[DeadLetter]:
-    """The dead letters at a place, in the order in which they came.
+    """Yields the dead letters of a file, in the order in which they were written.
 
     Raises:
-        UsageError: There is no such place, or it holds something else.
+        UsageError: The file does not exist, or holds something else.
     """
     scheme, path = _parsed(uri)
     if not os.path.exists(path):
-        raise UsageError(
-            f"{uri}: expected dead letters, got no file; fix: check the path (a run without any makes none)"
-        )
+        raise UsageError(f"{uri}: expected dead letters, got no file; fix: check the path (no dead letters, no file)")
     try:
         if scheme == "jsonl":
             with open(path, "rb") as file:

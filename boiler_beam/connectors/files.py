@@ -1,8 +1,8 @@
 """Document files: `file:PATH` (a file, a folder, a glob; `.gz` too), `tail:PATH` (one that grows), `sample:`.
 
-A line is `{"path": "users/u1", "version": 1700000000000000, "fields": {...}}`, `"fields": null` for a deletion; other
-keys are ignored, and so are blank lines and the byte order mark before what a Windows program wrote. A line that is
-none comes as a dead letter `malformed_line`.
+A line is `{"path": "users/u1", "version": 1700000000000000, "fields": {...}}`, with `"fields": null` for a deletion.
+Other keys, blank lines and a byte order mark at the beginning are ignored. A malformed line is a dead letter
+`malformed_line`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _GZIP_RATIO = 6
 class _Line(Change, frozen=True, gc=False):
     version: Annotated[int, msgspec.Meta(ge=0, le=INT64_MAX)]
     event_time: int = msgspec.field(default=0, name="-")
-    """A line tells none: what is written under that name may be anything (`-` is no name of a key of ours)."""
+    """Document lines carry no event time: a key of that name is ignored (`-` is the name of no key)."""
 
 
 _decode = msgspec.json.Decoder(_Line).decode
@@ -57,7 +57,7 @@ def _opened(path: str) -> Any:
 
 
 def _beginning(path: str, offset: int) -> str:
-    """A digest of what lies before an offset, as far as it tells files apart; another one where there is less."""
+    """Returns a digest of the beginning of a file up to an offset, by which a replaced file is detected."""
     with _opened(path) as file:
         first = file.read(min(offset, _BEGINNING_BYTES))
         file.seek(0, os.SEEK_END)
@@ -66,7 +66,7 @@ def _beginning(path: str, offset: int) -> str:
 
 
 class FileSource(Source):
-    """Reads document files; large ones in parts, side by side."""
+    """Reads document files; large ones in several parts, in parallel."""
 
     scheme: ClassVar[str] = "file"
 
@@ -77,10 +77,10 @@ class FileSource(Source):
             raise UsageError(f"{self.uri}: expected a path behind the scheme, got none; fix: write file:PATH")
 
     def files(self) -> list[str]:
-        """The files that the path means, sorted.
+        """Returns the files that the path matches, sorted.
 
         Raises:
-            UsageError: There are none, or one can't be read.
+            UsageError: No file matches, or one can't be read.
         """
         if os.path.isdir(self.rest):
             found = [entry.path for entry in os.scandir(self.rest) if entry.name.endswith((".jsonl", ".jsonl.gz"))]
@@ -91,18 +91,21 @@ class FileSource(Source):
             found = [path for path in glob.glob(self.rest, recursive=True) if not os.path.isdir(path)]
             wanted = "a file, a folder or a glob that matches files"
         if not found:
-            raise UsageError(f"{self.uri}: expected {wanted}, got nothing there; fix: check the path")
+            raise UsageError(f"{self.uri}: expected {wanted}, got none; fix: check the path")
         for path in found:
             try:
                 open(path, "rb").close()
             except OSError as error:
                 raise UsageError(
-                    f"{self.uri}: expected a readable file, got {path}: {error.strerror}; fix: check its rights"
+                    f"{self.uri}: expected a readable file, got {path}: {error.strerror}; fix: check its permissions"
                 ) from None
         return sorted(found)
 
     def splits(self) -> Sequence[str]:
-        """`BEGIN-END:PATH` in bytes; without END to the end."""
+        """Returns `BEGIN-END:PATH` with byte offsets for each part.
+
+        Without END the part extends to the end of the file.
+        """
         found = []
         for path in self.files():
             size = 0 if path.endswith(".gz") else os.path.getsize(path)
@@ -112,11 +115,11 @@ class FileSource(Source):
         return found
 
     def size_bytes(self) -> int:
-        """Of all files, uncompressed."""
+        """Returns the size of all files, uncompressed."""
         return sum(os.path.getsize(path) * (_GZIP_RATIO if path.endswith(".gz") else 1) for path in self.files())
 
     def follow(self, position: str | None) -> Iterator[tuple[list[Change | DeadLetter], str]]:
-        """The lines behind a position: of each file a byte offset and a digest of its beginning."""
+        """Yields the changes after a position, which has for each file a byte offset and a digest of its beginning."""
         known = msgspec.json.decode(position, type=dict[str, _Position]) if position else {}
         for path in self.files():
             begin = self._continued(path, known[path]) if path in known else 0
@@ -128,12 +131,10 @@ class FileSource(Source):
                     known[path] = _Position(end, _beginning(path, end))
                     yield changes, msgspec.json.encode(known).decode()
             except (EOFError, gzip.BadGzipFile, zlib.error, OSError) as error:
-                raise UsageError(
-                    f"file:{path}: expected to read on, got: {error}; fix: make the file whole again"
-                ) from error
+                raise UsageError(f"file:{path}: expected to read on, got: {error}; fix: restore the file") from error
 
     def _continued(self, path: str, known: _Position) -> int:
-        """Where a file goes on that was read before; refuses another file."""
+        """Returns the offset at which a file is read on; raises an error if the part before it was changed."""
         if _beginning(path, known.offset) != known.beginning:
             raise UsageError(
                 f"{self.uri}: expected {path} to begin as when it was read up to byte {known.offset:,}, got another "
@@ -142,12 +143,12 @@ class FileSource(Source):
         return known.offset
 
     def place(self, split: str, number: int) -> str:
-        """See `Source`; it is cheap to ask in the order in which they were read."""
+        """Returns file and line of a change; cheap if called in the order in which the changes were read."""
         span, _, path = split.partition(":")
         return f"file:{path}:{self._counter.line(path, _line_at(path, int(span.partition('-')[0])), number)}"
 
     def place_followed(self, before: str | None, after: str, number: int) -> str | None:
-        """See `Source`."""
+        """Returns file and line of a change that `follow` yielded."""
         old = msgspec.json.decode(before, type=dict[str, _Position]) if before else {}
         for path, one in msgspec.json.decode(after, type=dict[str, _Position]).items():
             begin = old[path].offset if path in old else 0
@@ -156,7 +157,7 @@ class FileSource(Source):
         return None
 
     def read(self, split: str) -> Iterator[Change | DeadLetter]:
-        """The changes of the lines that begin in a split."""
+        """Yields the changes of the lines that begin in a split."""
         span, _, path = split.partition(":")
         begin, _, end = span.partition("-")
         number = 0
@@ -170,19 +171,19 @@ class FileSource(Source):
                 number += chunk.count(b"\n")
         except (EOFError, gzip.BadGzipFile, zlib.error, OSError) as error:
             place = f"file:{path}:{number + _lines_before(path, int(begin)) + 1}"
-            raise UsageError(f"{place}: expected to read on, got: {error}; fix: make the file whole again") from error
+            raise UsageError(f"{place}: expected to read on, got: {error}; fix: restore the file") from error
 
 
 class _LineCounter:
-    """Counts lines, for messages alone; goes on from the line that was asked for last."""
+    """Counts lines for messages; continues at the line of the last call."""
 
     def __init__(self) -> None:
         self.path, self.begin, self.number = "", 0, -1
         self.position = self.lines = 0
-        """Behind the line that was asked for last."""
+        """The offset after the line of the last call."""
 
     def line(self, path: str, begin: int, number: int) -> int:
-        """The number, from 1, of a line: among those that are not blank, `number` come before it from a place on."""
+        """Returns the number, from 1, of the line that is `number` lines (not counting blank ones) after an offset."""
         is_behind = path == self.path and begin == self.begin and number > self.number
         if not is_behind:
             if path != self.path or begin < self.position:
@@ -201,7 +202,7 @@ class _LineCounter:
 
 
 def _line_at(path: str, begin: int) -> int:
-    """Where the first line begins of those that begin in a part of a file."""
+    """Returns the offset of the first line that begins in a part of a file."""
     if not begin:
         return 0
     with _opened(path) as file:
@@ -211,7 +212,7 @@ def _line_at(path: str, begin: int) -> int:
 
 
 def _chunks(path: str, begin: int, end: int | None) -> Iterator[bytes]:
-    """The lines that begin in a part of a file, many at once."""
+    """Yields the lines that begin in a part of a file, in batches."""
     with _opened(path) as file:
         position = begin
         if begin:
@@ -229,18 +230,18 @@ def _chunks(path: str, begin: int, end: int | None) -> Iterator[bytes]:
 
 
 def _decoded(lines: bytes) -> list[_Line] | None:
-    """The changes of many lines; None where one of them is bad."""
+    """Decodes the changes of many lines; returns None if one of them is malformed."""
     try:
         changes = _decode_lines(lines)
         if not lines.isascii():
-            lines.decode()  # msgspec reads over text that nobody asks for
+            lines.decode()  # msgspec does not validate the text of unused keys
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
     return changes if all(_is_of_a_document(change.path) for change in changes) else None
 
 
 def _changes_of(lines: bytes, path: str, begin: int) -> list[Change | DeadLetter]:
-    """The changes of the lines that begin at a place in a file."""
+    """Yields the changes of the lines that begin at an offset in a file."""
     changes: Any = _decoded(lines)
     return list(_one_by_one(lines, path, _lines_before(path, begin))) if changes is None else changes
 
@@ -250,7 +251,7 @@ def _is_of_a_document(path: str) -> bool:
 
 
 def _one_by_one(lines: bytes, path: str, number: int) -> Iterator[Change | DeadLetter]:
-    """The changes of lines of which some are bad; `number` lines come before them in the file."""
+    """Yields the changes of lines of which some are malformed; `number` lines precede them in the file."""
     for line in io.BytesIO(lines):
         number += 1
         line = line.removeprefix(codecs.BOM_UTF8)
@@ -269,13 +270,13 @@ def _one_by_one(lines: bytes, path: str, number: int) -> Iterator[Change | DeadL
 
 
 def change_of_line(line: str, source: str | None) -> Change | DeadLetter | None:
-    """The change of a line that came from somewhere; a dead letter where it is malformed, None where it is empty."""
+    """Decodes the change of a line; returns a dead letter if it is malformed, None if it is empty."""
     found = next(_one_by_one(line.encode(), "", 0), None)
     return msgspec.structs.replace(found, source=source) if isinstance(found, DeadLetter) else found
 
 
 def _lines_before(path: str, begin: int) -> int:
-    """How many lines begin before a split: counted for a message alone."""
+    """Counts the lines that begin before a split, for a message."""
     if not begin:
         return 0
     lines = 0
@@ -298,7 +299,7 @@ def _malformed(line: bytes, problem: str, place: str) -> DeadLetter:
         known = msgspec.json.decode(line, type=_Known)
         path, version = msgspec.json.decode(known.path), msgspec.json.decode(known.version)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        problem = problem or "expected JSON"  # nothing of it can be told
+        problem = problem or "expected JSON"  # not even the path can be read
     return DeadLetter(
         stage="read",
         code="malformed_line",
@@ -311,7 +312,7 @@ def _malformed(line: bytes, problem: str, place: str) -> DeadLetter:
 
 
 class SampleSource(FileSource):
-    """The documents of an example: `sample:` (the meeting room) or `sample:cities`."""
+    """Reads the documents of an example: `sample:` (the meeting room) or `sample:cities`."""
 
     scheme: ClassVar[str] = "sample"
 
@@ -326,7 +327,10 @@ class SampleSource(FileSource):
 
 
 class TailSource(FileSource):
-    """Gives the lines of one document file, and then those that are appended, without an end; it may come later."""
+    """Follows one document file without end: reads its lines, and then appended lines.
+
+    The file may be created later.
+    """
 
     scheme: ClassVar[str] = "tail"
     is_bounded: ClassVar[bool] = False
@@ -337,11 +341,11 @@ class TailSource(FileSource):
             raise UsageError(f"{self.uri}: expected one file that lines are appended to; fix: name it")
 
     def files(self) -> list[str]:
-        """The file, where it is there."""
+        """Returns the file, if it exists."""
         return super().files() if os.path.exists(self.rest) else []
 
     def follow(self, position: str | None) -> Iterator[tuple[list[Change | DeadLetter], str]]:
-        """The lines behind a position: a byte offset, and a digest of the file's beginning."""
+        """Yields the changes after a position: a byte offset and a digest of the file's beginning."""
         position = position or '[0,""]'
         if not os.path.exists(self.rest):
             _log.warning("%s: there is no such file yet: waits until there is one", self.uri)
@@ -353,12 +357,12 @@ class TailSource(FileSource):
             time.sleep(_POLL_SECONDS)
 
     def place_followed(self, before: str | None, after: str, number: int) -> str:
-        """See `Source`."""
+        """Returns file and line of a change that `follow` yielded."""
         begin = msgspec.json.decode(before, type=_Position).offset if before else 0
         return f"file:{self.rest}:{self._counter.line(self.rest, begin, number)}"
 
     def _appended(self, at: _Position) -> Iterator[tuple[list[Change | DeadLetter], str]]:
-        """The lines that were not read yet; one that its writer did not end waits."""
+        """Yields the lines that were not read yet; a line without line break is left until it is complete."""
         path, end = self.rest, at.offset
         try:
             if (not end and not os.path.exists(path)) or os.path.getsize(path) == end:
@@ -372,4 +376,4 @@ class TailSource(FileSource):
                     end += len(lines)
                     yield changes, msgspec.json.encode(_Position(end, _beginning(path, end))).decode()
         except OSError as error:
-            raise UsageError(f"{self.uri}: expected to read on, got: {error}; fix: make the file whole again") from None
+            raise UsageError(f"{self.uri}: expected to read on, got: {error}; fix: restore the file") from None

@@ -1,8 +1,10 @@
-"""Rows in a JSON-lines file: a log, in which the newest stamp of a path stands, and at equal stamps the later line.
+"""The `jsonl:` sink: a log of rows.
+
+The current row of a path is the line with the newest stamp; at equal stamps the later.
 
     {"path": "meeting_sessions/m1", "generation": 1, "version": 1700000000000000, "seq": 0, "fields": {...}}
 
-`fields` is null where the row was deleted. A backfill replaces the file in one rename; control data lies beside it.
+`fields` is null for a deleted row. A backfill replaces the file in one rename; control data is in a file beside it.
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ _BEGIN = b'{"path":"'
 
 
 class JsonlSink(Sink):
-    """Writes rows to one uncompressed file."""
+    """Stores rows in one uncompressed file."""
 
     scheme: ClassVar[str] = "jsonl"
     has_path: ClassVar[bool] = True
@@ -55,16 +57,16 @@ class JsonlSink(Sink):
         return f"{self.rest}.control.jsonl"
 
     def controls(self) -> dict[str, Control]:
-        """See `Sink`."""
+        """Reads the control data of all views from the side file `PATH.control.jsonl`."""
         return read_controls(self.uri, self._control_path)
 
     def standing(self, view: View) -> Iterator[Row]:
-        """See `Sink`."""
+        """Yields the current rows of a view: for each path the line with the newest stamp."""
         for line in self._standing_lines(view):
             yield Row(line.path, Stamp(line.generation, line.version, line.seq), bytes(line.fields))
 
     def _standing_lines(self, view: View | None = None) -> Iterator[_Line]:
-        """The standing rows, of one view or of all: two passes, so that stamps alone are held."""
+        """Yields the current rows of one view, or of all, in two passes, so that only stamps are held in memory."""
         places = self._places()
         with self._open() as file:
             for number, text in enumerate(file):
@@ -74,7 +76,7 @@ class JsonlSink(Sink):
                         yield line
 
     def _places(self) -> frozenset[int]:
-        """The numbers of the lines that stand; looked for once in every state of the file."""
+        """Returns the numbers of the lines with current rows; computed again only when the file has changed."""
         state = _state(self.rest)
         if self._known is not None and self._known[0] == state:
             return self._known[1]
@@ -85,7 +87,7 @@ class JsonlSink(Sink):
                     line = _decode(text)
                 except (msgspec.MsgspecError, UnicodeDecodeError) as error:
                     if not text.endswith(b"\n"):
-                        break  # a writer was stopped in the middle of its last line
+                        break  # the writer was stopped while it wrote its last line
                     message = f"expected a row, got: {error}; fix: name a file that holds rows, or a new one"
                     raise UsageError(f"{self.uri}:{number + 1}: {message}") from None
                 stamp = Stamp(line.generation, line.version, line.seq)
@@ -103,13 +105,13 @@ class JsonlSink(Sink):
 
     @contextmanager
     def backfill(self, views: Sequence[View]) -> Iterator[BackfillWriter]:
-        """See `Sink`."""
+        """Opens a backfill, which writes a new file and renames it at `commit`."""
         with closing(Lock(self.uri, self.rest)), replacing(self.uri, self.rest) as replacement:
             yield _Writer(self, replacement)
 
     @contextmanager
     def stream(self, views: Sequence[View]) -> Iterator[StreamWriter]:
-        """See `Sink`. A last line that a killed writer did not end is cut (S23)."""
+        """Opens the file for appending. An incomplete last line, which a killed writer left, is cut off (S23)."""
         with closing(Lock(self.uri, self.rest)):
             try:
                 file = open(self.rest, "ab+", buffering=0)  # noqa: SIM115
@@ -123,7 +125,7 @@ class JsonlSink(Sink):
                 yield _Appender(self, file)
 
     def _check_first(self, file: io.FileIO) -> None:
-        """Refuses a file that holds something else."""
+        """Raises an error if the file holds something else than rows."""
         file.seek(0)
         first, end, _ = file.read(2 << 20).partition(b"\n")
         try:

@@ -1,4 +1,4 @@
-"""Where the line of a refused document stands: looked for when it was refused, at no cost for the others."""
+"""Finds the file and line of a refused document when it is refused, at no cost for other documents."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ _BATCH = 4096
 
 
 class Located:
-    """Adds its source, `file:x.jsonl:17`, to a dead letter of a document that is among those that were read last."""
+    """Adds the source, `file:x.jsonl:17`, to the dead letter of a document in the batch that was read last."""
 
     def __init__(self) -> None:
         self.begin((), lambda number: None)
 
     def begin(self, batch: Sequence[Event], place: Callable[[int], str | None]) -> None:
-        """Other documents were read.
+        """Sets the batch that was read last.
 
         Args:
-            batch: They, and what else was read.
-            place: Where the one with a number, from 0, stands.
+            batch: The events of the batch.
+            place: Returns the position of the event at an index, such as `file:x.jsonl:17`.
         """
         self._batch, self._place = batch, place
         self._numbers: dict[tuple[str, int], int] | None = None
 
     def __call__(self, letter: DeadLetter) -> DeadLetter:
-        """The dead letter with its source, where that can be told."""
+        """Returns the dead letter with its source, if that can be found."""
         if letter.source is not None or letter.path is None or letter.version is None:
             return letter
         if self._numbers is None:
@@ -49,7 +49,7 @@ class Located:
 def read_batches(
     splits: Iterable[tuple[Source, str]], located: Located, size: int = _BATCH
 ) -> Iterator[list[Change | DeadLetter]]:
-    """What parts of sources hold, in batches; `located` knows of the one that was given last."""
+    """Yields the events of parts of sources, in batches, and sets the last batch in `located`."""
     for source, split in splits:
         changes, number = iter(source.read(split)), 0
         while batch := list(islice(changes, size)):
@@ -64,9 +64,9 @@ def _place(source: Source, split: str, begin: int, number: int) -> str | None:
 
 
 def read_located(sources: Iterable[Source], located: Located) -> Iterator[Change | DeadLetter]:
-    """All that sources hold, one after the other; `located` knows of the one that was given last."""
+    """Yields the events of sources one by one, and sets the last batch in `located`."""
     for source in sources:
-        if type(source).read_all is not Source.read_all:  # side by side, in any order
+        if type(source).read_all is not Source.read_all:  # read in parallel, so the order is unknown
             yield from source.read_all()
             continue
         for batch in read_batches(((source, split) for split in source.splits()), located):

@@ -1,4 +1,4 @@
-"""One writer at a time: a file beside the written one, locked by the operating system, which lets go at a kill."""
+"""Makes sure that a file has one writer: locks a file beside it. The operating system releases the lock at a kill."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ __all__ = ["Lock"]
 
 
 class Lock:
-    """Holds `PATH.lock` until it is closed.
+    """Holds the lock `PATH.lock` until it is closed.
 
     Args:
-        uri: Names what is locked in messages.
+        uri: The URI of the locked file, for messages.
         path: The file that is written.
-        fix: What to do when another program holds it.
+        fix: The fix in the message if another program holds the lock.
 
     Raises:
-        UsageError: Another program holds it, or it can't be made.
+        UsageError: Another program holds the lock, or the lock file can't be created.
     """
 
     def __init__(self, uri: str, path: str, fix: str = "wait until it ends") -> None:
@@ -29,7 +29,7 @@ class Lock:
             os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
             self._file: BinaryIO = self._locked(uri)
         except OSError as error:
-            raise UsageError(f"{uri}: expected a place that can be written, got: {error}; fix: name another") from None
+            raise UsageError(f"{uri}: expected a folder that can be written, got: {error}; fix: name another") from None
 
     def _locked(self, uri: str) -> BinaryIO:
         while True:
@@ -43,11 +43,11 @@ class Lock:
                 if os.stat(self._path).st_ino == os.fstat(file.fileno()).st_ino:
                     return file
             except FileNotFoundError:
-                pass  # its last holder removed it between the two calls: take the next one
+                pass  # its last holder removed the file between the two calls: create it again
             file.close()
 
     def close(self) -> None:
-        """Lets go of it."""
+        """Releases the lock."""
         if not self._file.closed:
             os.unlink(self._path)
             self._file.close()

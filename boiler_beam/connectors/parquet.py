@@ -1,7 +1,7 @@
-"""Rows in Parquet: a folder with one `View.parquet` for each view: the path, the stamp, one column per property.
+"""The `parquet:` sink: a folder with one `View.parquet` for each view, with path, stamp, and one column per property.
 
-A column has an Arrow type where every row has the property and all its values are of one type; else it holds JSON
-text (null where a row lacks the property). Its metadata says which, so that rows come back as they were.
+A column has an Arrow type if every row has the property and all its values are of one type. Otherwise it holds JSON
+text (null if a row lacks the property). The column's metadata says which, so that rows are read as they were written.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _PROPERTY, _JSON = b"boiler_property", b"boiler_json"
 
 
 class ParquetSink(Sink):
-    """Writes rows to a folder of Parquet files."""
+    """Stores rows in a folder of Parquet files."""
 
     scheme: ClassVar[str] = "parquet"
     has_path: ClassVar[bool] = True
@@ -50,11 +50,11 @@ class ParquetSink(Sink):
         return os.path.join(self.rest, "_boiler_control.jsonl")
 
     def _path(self, view: str) -> str:
-        """The file of a view.
+        """Returns the path of a view's file.
 
         Raises:
-            UsageError: There is one whose name differs by case alone: where a file system does not tell them apart, the
-                views would share it. It is refused on all, so that a folder can be brought anywhere.
+            UsageError: There is a file whose name differs only by case. Two views would share it on file systems that
+                ignore case, so it is refused on all of them; then a folder can be copied anywhere.
         """
         name = f"{view}.parquet"
         for one in os.listdir(self.rest) if os.path.isdir(self.rest) else ():
@@ -63,13 +63,13 @@ class ParquetSink(Sink):
         return os.path.join(self.rest, name)
 
     def controls(self) -> dict[str, Control]:
-        """See `Sink`."""
+        """Reads the control data of all views from a side file in the folder."""
         if os.path.exists(self.rest) and not os.path.isdir(self.rest):
             raise UsageError(f"{self.uri}: expected a folder, got a file; fix: name a folder")
         return read_controls(self.uri, self._control_path)
 
     def standing(self, view: View) -> Iterator[Row]:
-        """See `Sink`."""
+        """Yields the rows in a view's file."""
         path = self._path(view.name)
         if not os.path.exists(path):
             return
@@ -83,7 +83,7 @@ class ParquetSink(Sink):
 
     @contextmanager
     def backfill(self, views: Sequence[View]) -> Iterator[BackfillWriter]:
-        """See `Sink`."""
+        """Opens a backfill, which writes a new file for each view and renames the files at `commit`."""
         self.controls()
         with ExitStack() as stack:
             files = {view.name: stack.enter_context(replacing(self.uri, self._path(view.name))) for view in views}
@@ -114,7 +114,7 @@ class _Writer(BackfillWriter):
 
 
 class _Column:
-    """A property's column: its name there, the property, and the type of its values; None where it holds JSON."""
+    """A property's column: the column's name, the property, and the type of its values; None if it holds JSON."""
 
     def __init__(self, name: str, stored: str, kind: type | None) -> None:
         self.name, self.stored, self.kind = name, stored, kind
@@ -138,7 +138,7 @@ class _Column:
 
 
 def _columns(rows: Sequence[Row]) -> list[_Column]:
-    """One column for each property that any row has."""
+    """Returns a column for each property that any row has."""
     kinds: dict[str, set[type]] = {}
     counts: dict[str, int] = {}
     for row in rows:

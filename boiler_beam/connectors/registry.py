@@ -1,11 +1,11 @@
-"""The registry of schemes: from a URI to the class that reads or writes it.
+"""The registry of connectors: finds the class for the scheme of a URI.
 
     @register
     class Postgres(Source, Sink):
         scheme = "postgres"
 
-Known are, in this order: what was registered, the built-in schemes, and the entry points in the group
-`boiler_beam.connectors` (scheme = "module:Class") of installed packages.
+A scheme is looked up, in this order, among registered classes, built-in schemes, and the entry points of installed
+packages in the group `boiler_beam.connectors` (scheme = "module:Class").
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _registered: dict[str, type[Source] | type[Sink]] = {}
 
 
 def register(connector: Connector) -> Connector:
-    """Makes a class known by its scheme; a class that is both `Source` and `Sink` serves as both.
+    """Registers a class by its scheme; a class that is both `Source` and `Sink` is used as both.
 
     Raises:
         UsageError: Another class has the scheme.
@@ -58,39 +58,42 @@ def register(connector: Connector) -> Connector:
     known = _registered.get(scheme)
     if scheme in _BUILT_IN or (known is not None and known.__qualname__ != connector.__qualname__):
         raise UsageError(
-            f"{connector.__qualname__}: expected a scheme of its own, got {scheme!r}, which is taken; fix: rename it"
+            f"{connector.__qualname__}: expected an unused scheme, got {scheme!r}, which is taken; fix: rename it"
         )
     _registered[scheme] = connector
     return connector
 
 
 def schemes(kind: Any) -> list[str]:
-    """The known schemes of `Source`, or of `Sink`. Of installed packages nothing is imported: theirs are in both."""
+    """Returns the known schemes of sources, or of sinks.
+
+    Schemes of installed packages, which are not imported, are in both.
+    """
     registered = [scheme for scheme, connector in _registered.items() if issubclass(connector, kind)]
     installed = [point.name for point in _installed()]
     return sorted({*(_SOURCES if kind is Source else _SINKS), *registered, *installed})
 
 
 def open_source(uri: str) -> Source:
-    """The source at a URI. Nothing is read yet.
+    """Opens the source at a URI. Nothing is read yet.
 
     Raises:
-        UsageError: The URI is malformed, or its scheme is none of a source.
+        UsageError: The URI is malformed, or its scheme is not one of a source.
     """
     opened: Source = _open(uri, Source, "source")
     return opened
 
 
 def open_sources(uris: Iterable[str], collections: Sequence[str], read_time: int | None = None) -> list[Source]:
-    """The sources at some URIs, prepared to give the documents of some collections, for readers of bounded ones.
+    """Opens the bounded sources at some URIs, and prepares them to read some collections.
 
     Args:
-        uris: Of the sources.
+        uris: The URIs of the sources.
         collections: The patterns of the collections that are asked for.
-        read_time: As of when they are read, where they can tell, in microseconds since the epoch; None: as of now.
+        read_time: The time as of which they are read, if they support that, in microseconds since the epoch; None: now.
 
     Raises:
-        UsageError: A URI is malformed, its scheme is none of a source, or it can't be read.
+        UsageError: A URI is malformed, its scheme is not one of a source, or it can't be read.
     """
     sources = [open_source(uri) for uri in uris]
     for source in sources:
@@ -100,39 +103,39 @@ def open_sources(uris: Iterable[str], collections: Sequence[str], read_time: int
 
 
 def database_of(sources: Iterable[Source], project: str | None = None, name: str | None = None) -> Database:
-    """The database whose documents some sources give.
+    """Returns the database whose documents some sources yield.
 
     Args:
-        sources: The first of them whose address names a database decides.
-        project: The project, where none does; None: any.
-        name: The database, where none does; None: `(default)`.
+        sources: The sources; the first one whose address names a database is used.
+        project: The project if no source names one; None: any.
+        name: The database if no source names one; None: `(default)`.
     """
     named = next((source.database for source in sources if source.database is not None), None)
     return named or (Database(project, name) if name is not None else Database(project))
 
 
 def read_sources(uris: Iterable[str], collections: Sequence[str]) -> Iterator[Change | DeadLetter]:
-    """All that the bounded sources at some URIs hold, one after the other. They are opened at once, and read as asked.
+    """Opens the bounded sources at some URIs, and yields all their changes, one source after the other.
 
     Args:
-        uris: Of the sources.
-        collections: The patterns of the collections that are asked for; others may come, too.
+        uris: The URIs of the sources.
+        collections: The patterns of the wanted collections; others may be yielded too.
 
     Raises:
-        UsageError: A URI is malformed, or its scheme is none of a source; when read: there is nothing to read.
+        UsageError: A URI is malformed, or its scheme is not one of a source; when read: there is nothing to read.
     """
     return (change for source in open_sources(uris, collections) for change in source.read_all())
 
 
 def open_sink(uri: str, options: WriteOptions | None = None) -> Sink:
-    """The sink at a URI. Nothing is written yet.
+    """Opens the sink at a URI. Nothing is written yet.
 
     Args:
-        uri: Of the sink.
-        options: How rows are written, where the sink can be told: `firestore:`.
+        uri: The sink's URI.
+        options: How rows are written, for `firestore:`.
 
     Raises:
-        UsageError: The URI is malformed, or its scheme is none of a sink.
+        UsageError: The URI is malformed, or its scheme is not one of a sink.
     """
     opened: Sink = _open(uri, Sink, "sink")
     if options is not None and opened.scheme == "firestore":
@@ -154,7 +157,7 @@ def _open(uri: str, kind: Any, word: str) -> Any:
 
 
 def _class_of(scheme: str, kind: Any) -> Any:
-    """The class of a scheme, of this kind where there are two; `object` where nobody knows it."""
+    """Returns the class of a scheme, of this kind if there are two; `object` if the scheme is unknown."""
     if scheme in _registered:
         return _registered[scheme]
     if scheme in _BUILT_IN:
@@ -176,6 +179,6 @@ def _class_of(scheme: str, kind: Any) -> Any:
 
 
 def _installed() -> Iterable[EntryPoint]:
-    from importlib.metadata import entry_points  # slow to import, and seldom asked for
+    from importlib.metadata import entry_points  # slow to import, and rarely needed
 
     return entry_points(group=_GROUP)

@@ -1,4 +1,4 @@
-"""Replacing a file in one rename: the old content stands until the new one is whole and on the disk."""
+"""Replaces a file in one rename: the old content stays until the new content is complete and on the disk."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ __all__ = ["Replacement", "read_controls", "replacing", "write_controls"]
 
 
 class Replacement:
-    """A new file beside the one that it will replace, `PATH.new`.
+    """The new file `PATH.new`, which replaces the old one at `commit`.
 
     Attributes:
-        file: Open for writing and reading.
+        file: The open file, for writing and reading.
     """
 
     def __init__(self, path: str, file: BinaryIO) -> None:
         self.path, self.file = path, file
 
     def commit(self) -> None:
-        """Puts the new file in the old one's place."""
+        """Replaces the old file by the new one."""
         self.file.flush()
         os.fsync(self.file.fileno())
         os.replace(_beside(self.path), self.path)
@@ -46,10 +46,10 @@ def _beside(path: str) -> str:
 def replacing(uri: str, path: str) -> Iterator[Replacement]:
     """Opens a replacement of the file at `path`, locked by the operating system; without `commit` nothing changes.
 
-    What a killed program left behind is taken over by the next one.
+    A file that a killed program left behind is overwritten.
 
     Raises:
-        UsageError: The place can't be written, or another program replaces the file right now.
+        UsageError: The folder can't be written, or another program replaces the file right now.
         BoilerBeamError: The disk is full.
     """
     try:
@@ -63,7 +63,7 @@ def replacing(uri: str, path: str) -> Iterator[Replacement]:
     try:
         yield Replacement(path, file)
     except OSError as error:
-        message = f"{uri}: could not be written ({error}); its rows stand as before; fix: free space"
+        message = f"{uri}: could not be written ({error}); its rows are unchanged; fix: free space"
         raise BoilerBeamError(message) from error
     finally:
         if _inode_at(_beside(path)) == inode:
@@ -71,7 +71,7 @@ def replacing(uri: str, path: str) -> Iterator[Replacement]:
         try:
             file.close()
         except OSError:
-            file.close()  # the first one failed to flush to the full disk; the file is of no use anyway
+            file.close()  # the first close failed to flush to the full disk; the file is not used any more
 
 
 def _locked(uri: str, path: str) -> BinaryIO:
@@ -87,7 +87,7 @@ def _locked(uri: str, path: str) -> BinaryIO:
         if _inode_at(path) == os.fstat(descriptor).st_ino:
             os.ftruncate(descriptor, 0)
             return open(descriptor, "w+b")
-        os.close(descriptor)  # the other writer ended between the two calls, and its file is in place
+        os.close(descriptor)  # the other writer ended between the two calls, and renamed its file
 
 
 def _inode_at(path: str) -> int | None:
@@ -106,10 +106,10 @@ class _ControlLine(msgspec.Struct, omit_defaults=True):
 
 
 def read_controls(uri: str, path: str) -> dict[str, Control]:
-    """The control data in a side file, one view a line; none where there is no file.
+    """Reads the control data from a side file, one view a line; empty if there is no file.
 
     Raises:
-        UsageError: It can't be read.
+        UsageError: The file can't be read.
     """
     try:
         with open(path, "rb") as file:
@@ -128,10 +128,11 @@ def _control(line: _ControlLine) -> Control:
 
 
 def write_controls(uri: str, path: str, controls: Mapping[str, Control]) -> None:
-    """Puts control data into the side file; that of other views stays.
+    """Writes the control data of some views to the side file; that of other views stays.
 
-    It is written before the rows. A crash between the two leaves rows of an older generation, which the next backfill
-    writes again; the other way round it would leave rows that look newer than those of the program that made them.
+    It is written before the rows. After a crash between both, the rows have an older generation than the control data,
+    and the next backfill writes them again. In the other order the rows would have a newer generation than the control
+    data.
     """
     every = {**read_controls(uri, path), **controls}
     with replacing(uri, path) as replacement:

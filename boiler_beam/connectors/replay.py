@@ -1,4 +1,4 @@
-"""Dead letters as a source: `dead-letters:jsonl:PATH` gives the inputs of those that were made of one."""
+"""Dead letters as a source: `dead-letters:jsonl:PATH` yields the inputs of those that have one."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ __all__ = ["DeadLetterSource"]
 
 
 class DeadLetterSource(Source):
-    """Replays inputs that were refused: lines, messages, documents that fitted no model, losers of a conflict."""
+    """Replays refused inputs: lines, messages, documents that fit no model, and losers of a version conflict."""
 
     scheme: ClassVar[str] = "dead-letters"
     is_replay: ClassVar[bool] = True
 
     def splits(self) -> Sequence[str]:
-        """One."""
+        """Returns one split, for all dead letters."""
         return [self.rest]
 
     def read(self, split: str) -> Iterator[Change | DeadLetter]:
-        """The inputs, in the order in which they were refused; rows that failed have none."""
+        """Yields the inputs in the order in which they were refused; dead letters of rows have no input."""
         for letter in read_dead_letters(split):
             if letter.input is None:
                 continue
@@ -42,5 +42,5 @@ class DeadLetterSource(Source):
                 yield Change(letter.path, letter.version, msgspec.Raw(letter.input.encode()))
 
     def follow(self, position: str | None) -> Iterator[tuple[list[Change | DeadLetter], str]]:
-        """All of them, whenever it is asked: the models may have been fixed since."""
+        """Yields all inputs at every run, whatever the position, because the models may have been fixed since."""
         yield list(self.read(self.rest)), ""

@@ -1,16 +1,16 @@
-"""Rows in SQLite: one table per view, named by its class, and `_boiler_control` beside them.
+"""The `sqlite:` sink: one table per view, with the name of its class, and a table `_boiler_control` of control data.
 
 | column | |
 | --- | --- |
-| `path` | primary key, the whole row path |
+| `path` | primary key, the row path |
 | `generation`, `version`, `seq` | the stamp |
 | `fields` | JSON |
 
-SQLite finds a table whatever the case of its name, so a view whose name differs from a table's by case alone is
-refused. A backfill is one transaction; readers see the old rows until it is committed (write-ahead log).
+SQLite ignores the case of table names, so a view whose name differs only by case from a table's is refused. A backfill
+is one transaction; readers see the old rows until it is committed (write-ahead log).
 
-Each transaction that changes rows has a number, and which rows it changed is logged with it: see `CommitLog`. Properties
-that are declared `indexed=` have an index each.
+Each transaction that changes rows has a number, and the log says which rows it changed: see `CommitLog`. Properties
+that are declared `indexed=True` have an index each.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _ALIVE_MICROS = 5_000_000
 
 
 class SqliteSink(Sink):
-    """Writes rows to a database file.
+    """Stores rows in a database file.
 
     Attributes:
         retention: How long it is known which rows changed.
@@ -63,11 +63,11 @@ class SqliteSink(Sink):
             raise UsageError(f"{self.uri}: expected a path behind the scheme, got none; fix: write sqlite:PATH")
 
     def controls(self) -> dict[str, Control]:
-        """See `Sink`."""
+        """Reads the control data of all views from the table `_boiler_control`."""
         with self._read() as database:
             if not _columns(database, "_boiler_control"):
                 return {}
-            has_holder = "holder" in _columns(database, "_boiler_control")  # older versions knew no streams
+            has_holder = "holder" in _columns(database, "_boiler_control")  # older files lack it
             more = "holder, backfilled" if has_holder else "'', 0"
             found = database.execute(f"SELECT view, generation, fingerprint, {more} FROM _boiler_control")
             return {
@@ -76,7 +76,7 @@ class SqliteSink(Sink):
             }
 
     def standing(self, view: View) -> Iterator[Row]:
-        """See `Sink`."""
+        """Yields the rows in a view's table."""
         with self._read() as database:
             if self._has_table(database, view):
                 query = f'SELECT path, generation, version, seq, fields FROM "{view.name}"'
@@ -85,7 +85,7 @@ class SqliteSink(Sink):
 
     @contextmanager
     def backfill(self, views: Sequence[View]) -> Iterator[BackfillWriter]:
-        """See `Sink`."""
+        """Opens a backfill in one transaction, which ends at `commit`."""
         with self._write(views) as (database, log):
             try:
                 yield _Writer(database, log)
@@ -96,7 +96,7 @@ class SqliteSink(Sink):
 
     @contextmanager
     def stream(self, views: Sequence[View]) -> Iterator[StreamWriter]:
-        """See `Sink`."""
+        """Opens the file for a stream; each `write` is one transaction."""
         with self._write(views) as (database, log):
             database.execute("COMMIT")
             writer = _Follower(self, database, log)
@@ -116,7 +116,7 @@ class SqliteSink(Sink):
 
     @contextmanager
     def _write(self, views: Sequence[View]) -> Iterator[tuple[sqlite3.Connection, CommitLog]]:
-        """A connection within a transaction, with the tables of the views."""
+        """Opens a connection and a transaction, and creates the tables of the views."""
         with ExitStack() as stack:
             try:
                 stack.enter_context(closing(Lock(self.uri, self.rest)))
@@ -128,7 +128,7 @@ class SqliteSink(Sink):
             yield database, log
 
     def _prepare(self, database: sqlite3.Connection, views: Sequence[View]) -> CommitLog:
-        """Begins a transaction, and makes what is not there."""
+        """Begins a transaction, and creates missing tables and columns."""
         database.execute("PRAGMA journal_mode=WAL")
         database.execute("BEGIN IMMEDIATE")
         database.execute(_CONTROL)
@@ -143,7 +143,7 @@ class SqliteSink(Sink):
 
     @contextmanager
     def _read(self) -> Iterator[sqlite3.Connection]:
-        """A connection that makes no file; to an empty database where there is none."""
+        """Opens the file for reading without creating it; an empty database if there is no file."""
         address = f"file:{_quoted(self.rest)}?mode=rw" if os.path.exists(self.rest) else ":memory:"
         try:
             with closing(sqlite3.connect(address, uri=True)) as database:
@@ -171,7 +171,7 @@ class SqliteSink(Sink):
             )
         if "full" in text or "I/O" in text:
             return BoilerBeamError(
-                f"{self.uri}: could not be written ({text}); its rows stand as before; fix: free space"
+                f"{self.uri}: could not be written ({text}); its rows are unchanged; fix: free space"
             )
         return UsageError(f"{self.uri}: expected a SQLite database that can be written, got: {text}; fix: name another")
 

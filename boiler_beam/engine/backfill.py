@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from boiler_beam.connectors.base import Sink, Source
 from boiler_beam.connectors.billed import Billed
 from boiler_beam.connectors.located import Located, read_batches
+from boiler_beam.engine.computed import ComputedView
 from boiler_beam.engine.garbage import without_garbage_collection
-from boiler_beam.engine.join import Join
 from boiler_beam.engine.write import Prune, RowWriter, ViewReport
 from boiler_beam.events import DeadLetter
 from boiler_beam.plan import Plan
@@ -108,27 +108,24 @@ def backfill(
             versions.add_all(batch)
             progress("read", versions.number_of_changes)
         report.changes = versions.number_of_changes
-        report.documents = sum(map(len, versions.documents))
+        report.documents = versions.number_of_documents
         as_of = max([source.read_time or 0 for source in sources]) or versions.newest_version
         rows = RowWriter(plan.views, sink, writer, as_of if read_time is None else read_time, count)
-        join = Join(plan, versions, count)
         done = 0
-        for place, view in enumerate(plan.views):
-            absences = Absences()
-            may_belong, computed = join.of_view(view, absences)
-            rows.may_belong(place, may_belong)
-            for row in computed:
+        for planned in plan.planned_views:
+            absences, computed = Absences(), ComputedView(planned, versions, count)
+            rows.may_belong(planned.index, computed.may_belong)
+            for row in computed.rows(absences):
                 if row.fields is not None:
-                    rows.write(place, row.path, row.fields, row.tainted_by)
+                    rows.write(planned.index, row.path, row.fields, row.tainted_by)
                 else:
-                    rows.unknown(place, row.path, row.tainted_by)
+                    rows.unknown(planned.index, row.path, row.tainted_by)
                 done += 1
                 if done % _BATCH == 0:
                     progress("rows", done)
-            family = view.root.family
-            invalid = 0 if versions.documents[family] else len(versions.invalid[family])
-            rows.absent(place, absences, invalid)
-        dead = versions.lost.union(family for family, some in enumerate(versions.invalid) if some)
+            roots = versions.types[planned.view.root.family]
+            rows.absent(planned.index, absences, 0 if roots.documents else len(roots.invalid))
+        dead = versions.lost.union(index for index, one in enumerate(versions.types) if one.invalid)
         for letter in rows.finish(prune, [view.root.family in dead for view in plan.views]):
             count(letter)
         report.views, report.touched, report.drift = rows.reports, writer.touched, writer.drift

@@ -93,7 +93,7 @@ def check(
             versions.add(change)
     seen = [{path for path, (_, is_deleted) in one.items() if not is_deleted} for one in newest]
     for place, one in enumerate(checked):
-        one.documents, one.paths = len(versions.documents[place]), len(seen[place])
+        one.documents, one.paths = len(versions.types[place].documents), len(seen[place])
     _find_dangling(plan, versions, seen, checked)
     looked_at(versions)
     return [one for one in [*checked, unreadable] if one.paths or one.findings]
@@ -115,7 +115,7 @@ def _find_dangling(plan: Plan, versions: NewestVersions, seen: list[set[str]], c
         if (holder.family, text, target) in told:
             continue
         told.add((holder.family, text, target))
-        for path, document in versions.documents[holder.family].items():
+        for path, document in versions.types[holder.family].documents.items():
             try:
                 if not is_shown(holder, document):
                     continue

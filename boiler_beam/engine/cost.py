@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from boiler_beam.connectors.billed import PRICES, Billed
-from boiler_beam.engine.join import Join, ViewJoin
+from boiler_beam.engine.computed import ComputedView
 from boiler_beam.events import DeadLetter
 from boiler_beam.plan import Plan
 from boiler_beam.steps.newest import NewestVersions
@@ -48,18 +48,18 @@ def writes_per_change(plan: Plan, versions: NewestVersions) -> Iterator[Writes]:
     """Counts, for each collection of the plan, the rows that hang on each document."""
     counts: list[Counter[str]] = [Counter() for _ in plan.families]
     letters: list[DeadLetter] = []
-    for view in plan.views:
-        joined = ViewJoin(Join(plan, versions, letters.append), view)
-        for own in joined.own():
-            copies = sum(copy.fields is not None for copy in joined.copies(own))
+    for planned in plan.planned_views:
+        computed = ComputedView(planned, versions, letters.append)
+        for row_id in computed.row_ids():
+            copies = sum(copy.fields is not None for copy in computed.copies(row_id))
             if not copies:
                 continue
-            reach = joined.reacher(own.documents)
+            documents = computed.documents(row_id)
             reached: dict[int, set[str]] = {}
-            for edge in view.edges:
-                reached.setdefault(edge.family, set()).update(reach(edge.name))
+            for edge in planned.view.edges:
+                reached.setdefault(edge.family, set()).update(documents(edge.name))
             for place, paths in reached.items():
                 for path in paths:
                     counts[place][path] += copies
     for place, (family, count) in enumerate(zip(plan.families, counts, strict=True)):
-        yield Writes(family.pattern.text, len(versions.documents[place]), count.total(), count)
+        yield Writes(family.pattern.text, len(versions.types[place].documents), count.total(), count)

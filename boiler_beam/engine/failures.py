@@ -8,9 +8,9 @@ from boiler_beam.plan import Root
 from boiler_beam.steps.missing import Absences
 
 if TYPE_CHECKING:
+    from boiler_beam.engine.incremental import IncrementalEngine
     from boiler_beam.engine.report import StreamReport
     from boiler_beam.engine.state.base import State
-    from boiler_beam.engine.stream import Stream
 
 __all__ = ["find_failures", "nothing_made"]
 
@@ -39,22 +39,22 @@ def nothing_made(view: str, failed: int, invalid: int, refused: int, lacking: in
     return f"{view}: none of its rows could be made: {reasons}; fix: ask boiler-beam why of one" if reasons else None
 
 
-def find_failures(stream: Stream, state: State, report: StreamReport, *, is_thorough: bool) -> None:
+def find_failures(engine: IncrementalEngine, state: State, report: StreamReport, *, is_thorough: bool) -> None:
     """Looks for views of a stream of which nothing stands although something makes rows (`report.failures`).
 
     Args:
-        stream: Its rows.
+        engine: Its rows.
         state: What is known of its views.
         report: Takes what was found.
         is_thorough: Whether also for documents that rows lack, which means to look at the rows.
     """
-    plan = stream.plan
-    for place, view in enumerate(plan.views):
+    plan = engine.plan
+    for index, view in enumerate(plan.views):
         known = state.views[view.name]
         if known.rows:
             report.failures.pop(view.name, None)
             continue
-        absences = stream.absences(place, _LOOKED_AT) if is_thorough else Absences()
+        absences = engine.views[index].rows.absences(_LOOKED_AT) if is_thorough else Absences()
         invalid, refused = 0, report.refused.get(view.name, 0)
         if is_thorough and absences == Absences() and isinstance(view.root, Root) and view.root.where is None:
             invalid = state.facts.get(f"invalid {plan.families[view.root.family].pattern.text}", 0)

@@ -1,6 +1,8 @@
 """The embedded engine's stream: sources -> state -> sink, so that a kill at any instant loses and doubles nothing.
 
-    a batch of changes -> steps -> [cells, outbox, positions: one transaction] -> sink -> next batch
+    start: `starting` checks what is needed, the state is opened
+    loop:  a batch of events -> `transactions` -> the outbox -> `sending` -> the next batch
+    beside: `generations` writes the rows of new and changed views, and prunes; touches of backfills are taken
 
 What is in the outbox when the program starts is sent again: sinks take the same stamp twice (S20). A slow sink slows
 the source: nothing is read while rows are written.
@@ -8,7 +10,6 @@ the source: nothing is read while rows are written.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -21,29 +22,27 @@ from boiler_beam.connectors.located import Located
 from boiler_beam.engine.failures import find_failures
 from boiler_beam.engine.garbage import rare_garbage_collection
 from boiler_beam.engine.generations import Generations
+from boiler_beam.engine.incremental import IncrementalEngine
 from boiler_beam.engine.intake import Gathered, gathered
 from boiler_beam.engine.reorder import Reorder
 from boiler_beam.engine.report import Settings, StreamReport
+from boiler_beam.engine.sending import Sender
+from boiler_beam.engine.starting import has_snapshot, positions_to_follow_from
 from boiler_beam.engine.state.base import Entry, Progress, State
-from boiler_beam.engine.stream import Stream
-from boiler_beam.errors import BoilerBeamError, UsageError
-from boiler_beam.events import Change, Complete, DeadLetter, Event, Row, Touch, View
+from boiler_beam.engine.transactions import Transactions
+from boiler_beam.events import Change, Complete, Event
 from boiler_beam.plan import Plan
-from boiler_beam.steps.newest import dead_letter_of, families_lost
 
-__all__ = ["Following", "Settings", "StreamReport", "follow"]
+__all__ = ["Settings", "StreamEngine", "StreamReport", "follow"]
 
-_log = logging.getLogger("boiler_beam")
 _MOST = 10_000
 """Changes of one transaction."""
 _BEHIND_SECONDS = 0.5
-"""That rebuilding and giving take between two transactions of the stream."""
+"""That writing the rows of new views takes between two transactions of the stream."""
 _TOUCH_SECONDS = 5.0
 """How often the sink is asked for touches."""
 _COMPLETE = "complete "
 """Begins the names of facts: as of when a collection was last known whole."""
-_NOT_GIVEN = ("filling", "rebuilding", "giving")
-"""The stages of a view whose rows are not all in the sink."""
 _POSITION_SECONDS, _ALIVE_SECONDS = 1.0, 60.0
 """How often a position, and that the program lives, are written down while nothing comes."""
 
@@ -69,9 +68,9 @@ def follow(
         sink: Where rows go.
         dead_letters: Where unusable inputs go; None: nowhere.
         state: What is kept between runs.
-        settings: See there.
+        settings: How they are followed.
         should_stop: Asked between transactions; all that was read is written when it ends.
-        told: Told after each transaction.
+        told: Called after each transaction.
         clock: Seconds.
         now: Seconds since the epoch.
 
@@ -79,128 +78,98 @@ def follow(
         UsageError: Nothing was written.
         BoilerBeamError: State or sink could not be written; the next run goes on from the last transaction.
     """
+    for source in sorted(sources, key=lambda one: one.is_bounded):  # what comes while a snapshot is read is not missed
+        source.prepare(plan.collections)
     with rare_garbage_collection(), sink.stream([view.target for view in plan.views]) as writer:
-        following = Following(plan, sources, sink, writer, dead_letters, state, settings, clock, now, told)
-        report = following.run(should_stop)
+        positions = positions_to_follow_from(plan, sources, sink, state, settings, now())
+        engine = StreamEngine(plan, sources, sink, state, settings, clock=clock, told=told)
+        engine.start(writer, dead_letters, positions, now)
+        report = engine.run(should_stop)
     for one in [*(source.billed for source in sources), sink.billed]:
         report.billed.add(one)
     return report
 
 
-class Following:
-    """One run over a state; see `follow`."""
+class StreamEngine:
+    """One run over a state; see `follow` for the arguments."""
+
+    transactions: Transactions
+    sender: Sender
+    writer: StreamWriter
 
     def __init__(
         self,
         plan: Plan,
         sources: Sequence[Source],
         sink: Sink,
-        writer: StreamWriter,
-        dead_letters: DeadLetterWriter | None,
         state: State,
         settings: Settings,
+        *,
         clock: Callable[[], float],
-        now: Callable[[], float],
         told: Callable[[StreamReport], None],
     ) -> None:
-        self.plan, self.sink, self.writer, self.dead_letters = plan, sink, writer, dead_letters
-        self.state, self.settings, self.clock, self.now, self.told = state, settings, clock, now, told
+        self.plan, self.sink, self.state, self.settings = plan, sink, state, settings
+        self.clock, self.told = clock, told
         self.sources = {source.uri: source for source in sources}
         self.bounded = [source for source in sources if source.is_bounded]
         self.unbounded = [source for source in sources if not source.is_bounded]
-        self.letters: list[DeadLetter] = []
-        self.report = StreamReport()
-        self.positions = dict(state.positions())
-        was_new = state.is_new
-        for source in [*self.unbounded, *self.bounded]:  # what comes while a snapshot is read is not to be missed
-            source.prepare(plan.collections)
-        self._check_sources(was_new)
-        self._located = Located()
-        self.stream = Stream(plan, lambda letter: self.letters.append(self._located(letter)), state.open(plan))
-        self.stream.network.down.horizon = state.facts.get("horizon", 0)
-        self.stream.network.down.tells_again = any(source.is_replay for source in sources)
-        self.generations = Generations(plan, sink, state, self.stream, settings.prune)
-        self.generations.begin()
-        if was_new and not (self.unbounded and self._has_snapshot()):  # a history: rows follow it from the first change
-            for known in state.views.values():
-                known.stage = "pruning"
-        self.generations.quiet()
-        self.report.silent, self.report.refusals = self.generations.silent, self.generations.refusals
-        self.reorder = self._reorder()
-        self._behind: Iterator[list[Entry]] | None = self.generations.catch_up()
-        self._waited: set[str] = set()
-        """The collections that an unbounded source must give whole before rows are given that were not yet (S22)."""
-        self._know_complete()
-        if any(source.has_snapshot for source in self.unbounded):
-            self._waited = {pattern for place, pattern in enumerate(plan.collections) if self._complete[place] < 0}
+        self.report, self._located = StreamReport(), Located()
+        self.engine = IncrementalEngine(plan, lambda letter: self.transactions.letters.append(self._located(letter)))
+        self.generations = Generations(plan, sink, state, self.engine, settings.prune)
+        self._behind: Iterator[list[Entry]] | None = None
+        self._awaited: set[str] = set()
+        """The collections that an unbounded source must give whole before rows of loading views are written (S22)."""
+        self._complete: dict[int, int] = {}
+        self._newest_complete = -1
         self._last_event = self._last_commit = self._last_touches = clock()
-        self._is_doubting = False
-        """Whether a row was refused since the last transaction."""
         self._asked: frozenset[str] = frozenset()
-        """The paths of rows that were asked for by the sink, and may wait to be written."""
-        state.commit(Progress())
-        self.writer.control(self.generations.controls())
-        self._send()
+        """The paths of rows that the sink asked for, and that may wait to be written."""
 
     # Start ------------------------------------------------------------------------------------------------------------
 
-    def _check_sources(self, was_new: bool) -> None:
-        """Refuses to begin without what it needs, before anything is touched (S22)."""
-        self._check_retention()
-        if any(source.is_replay for source in self.bounded):
-            self._check_replay()
-        known = self.state.collections()
-        missing = [pattern for pattern in self.plan.collections if pattern not in known]
-        if missing and not was_new:
-            self._read_again([source for source in self.bounded if source.is_snapshot])
-        unread = [one for one in self.bounded if one.uri not in self.positions and not one.is_replay]
-        if was_new and self.unbounded and not (self._has_snapshot() or self.settings.from_empty):
-            raise UsageError(
-                f"{self.unbounded[0].uri}: expected a snapshot to begin with, got an empty state and no bounded "
-                "source; fix: add --source with the documents, or --from_empty if there are none yet"
-            )
-        if missing and not was_new and not (unread or any(source.has_snapshot for source in self.unbounded)):
-            raise UsageError(
-                f"--state: expected one that watched {', '.join(missing)}, got one whose views did not read them; "
-                "fix: add --source with a snapshot that has them and was not read yet, or start with another --state"
-            )
+    def start(
+        self,
+        writer: StreamWriter,
+        dead_letters: DeadLetterWriter | None,
+        positions: dict[str, str],
+        now: Callable[[], float],
+    ) -> None:
+        """Opens the state, and sends what was in its outbox.
 
-    def _check_replay(self) -> None:
-        """What was refused once goes to the stream that refused it: it brings no documents that others were made of."""
-        known, asked = sorted(self.state.views), sorted(view.name for view in self.plan.views)
-        if known != asked:
-            raise UsageError(
-                f"--views: expected those of the stream whose state this is, {', '.join(known) or 'none yet'}, got "
-                f"{', '.join(asked)}; fix: --state, --views and --sink as the stream has them"
-            )
-        controls = self.sink.controls() if self.sink.keeps_controls else {}
-        for name, one in controls.items():
-            if name in asked and one.holder != self.state.identity:
-                raise UsageError(
-                    f"{self.sink.uri}: expected the rows of {name} that this state feeds, got those of another; "
-                    "fix: --state, --views and --sink as the stream has them"
-                )
-
-    def _has_snapshot(self) -> bool:
-        return bool(self.bounded) or any(source.has_snapshot for source in self.unbounded)
-
-    def _check_retention(self) -> None:
-        """Where a source no longer has all that came while the program was down, a snapshot is read again (S22)."""
-        down_seconds = self.now() - self.state.facts.get("alive", 0) / 1e6
-        for source in self.unbounded:
-            kept = source.retention_seconds
-            if source.uri not in self.positions or kept is None or down_seconds <= kept:
-                continue
-            if not self.bounded:
-                raise UsageError(
-                    f"{source.uri}: expected a program that was down for at most {kept / 3600:,.0f} h, which is how "
-                    f"long changes are kept there, got {down_seconds / 3600:,.0f} h; fix: add --source with a snapshot"
-                )
-            self._read_again(self.bounded)
-
-    def _read_again(self, sources: Sequence[Source]) -> None:
-        for source in sources:
-            self.positions.pop(source.uri, None)
+        Args:
+            writer: The sink's open stream.
+            dead_letters: Where unusable inputs go; None: nowhere.
+            positions: How far each source was read, by URI.
+            now: Seconds since the epoch.
+        """
+        state, was_new = self.state, self.state.is_new
+        self.writer = writer
+        self.sender = Sender(self.engine, state, writer, dead_letters, self.report)
+        self.transactions = Transactions(
+            self.engine, state, self.sender, self.sources, self._reorder(), self._located, now, self._committed
+        )
+        self.transactions.positions = positions
+        state.open(self.engine)
+        for versions in self.engine.versions.types:
+            versions.horizon = state.facts.get("horizon", 0)
+            versions.reports_again = any(source.is_replay for source in self.bounded)
+        if not was_new:
+            state.facts["documents"] = self.engine.number_of_documents
+        self.generations.begin()
+        if was_new and not (self.unbounded and has_snapshot([*self.bounded, *self.unbounded])):
+            for known in state.views.values():  # a history: rows follow it from the first change
+                known.phase = "pruning"
+        self.generations.hold_back()
+        self.report.silent, self.report.refusals = self.generations.held_back, self.generations.refusals
+        self._behind = self.generations.catch_up()
+        self._know_complete()
+        if has_snapshot(self.unbounded):
+            self._awaited = {
+                pattern for index, pattern in enumerate(self.plan.collections) if self._complete[index] < 0
+            }
+        state.commit(Progress(), self.engine)
+        writer.control(self.generations.controls())
+        self.sender.send()
 
     def _reorder(self) -> Reorder | None:
         if self.settings.lateness_seconds is None:
@@ -208,67 +177,44 @@ class Following:
         lateness = round(self.settings.lateness_seconds * 1e6)
         return Reorder(lateness, self.state.waiting(), self.state.facts.get("released", -1))
 
-    # What is done beside following ------------------------------------------------------------------------------------
-
-    def _work_behind(self, seconds: float) -> None:
-        """Takes steps of it for some time, each a transaction; then prunes."""
-        deadline = self.clock() + seconds
-        while self._behind is not None and not self._waited and self.clock() < deadline:
-            entries = next(self._behind, None)
-            if entries is None:
-                self._behind = None
-                self._commit(self.generations.prune())
-            else:
-                self._commit(Progress(entries=entries))
-        is_given = self._behind is None and not self._waited and not self.generations.at(*_NOT_GIVEN)
-        if is_given and not self.report.is_ready:
-            self.report.is_ready = True
-            find_failures(self.stream, self.state, self.report, is_thorough=True)
-            self.told(self.report)
+    def _committed(self) -> None:
+        """After each transaction."""
+        self._last_commit = self.clock()
+        self.report.figures = self.sink.figures()
+        if self.report.is_ready:
+            find_failures(self.engine, self.state, self.report, is_thorough=False)
+        self.told(self.report)
 
     # The loop ---------------------------------------------------------------------------------------------------------
 
     def run(self, should_stop: Callable[[], bool]) -> StreamReport:
-        """Follows the sources; see `follow`."""
+        """Follows the sources; all that was read is written when it ends."""
         self._follow(should_stop)
-        self._send(is_last=True)
-        if self._is_doubting:
-            self.state.commit(Progress())
+        self.sender.send(is_last=True)
+        if self.sender.is_uncertain:
+            self.state.commit(Progress(), self.engine)
         if self.report.is_ready:
-            find_failures(self.stream, self.state, self.report, is_thorough=True)
+            find_failures(self.engine, self.state, self.report, is_thorough=True)
         return self.report
 
     def _follow(self, should_stop: Callable[[], bool]) -> None:
-        number = self.report.changes
+        number, transactions = self.report.changes, self.transactions
         for found in self._gathered(self.bounded, should_stop):
             self._take(found)
         if should_stop():
             return
-        if self.reorder is not None and (self.report.changes > number or not self.unbounded):
-            self._transact([], {}, is_end=True)  # a snapshot's last commit is whole, too
-        if not self._waited:
-            self._filled()
+        if transactions.reorder is not None and (self.report.changes > number or not self.unbounded):
+            transactions.take([], {}, is_end=True)  # a snapshot's last commit is whole, too
+        if not self._awaited:
+            self._loaded()
         self._work_behind(_BEHIND_SECONDS if self.unbounded else float("inf"))
         for found in self._gathered(self.unbounded, should_stop):
             self._take(found, is_live=True)
             self._work_behind(_BEHIND_SECONDS)
             self._take_touches()
 
-    def _is_past(self, event: Event) -> bool:
-        """Whether a snapshot says more: what it held was newer, and what it lacked was deleted (S3)."""
-        if not isinstance(event, Change) or event.version > self._newest_complete or event.is_deleted:
-            return False
-        families = self.plan.families_of(event.path)
-        return bool(families) and all(event.version <= self._complete[family] for family in families)
-
-    def _filled(self) -> None:
-        """All documents are in: rows may be given."""
-        self.generations.filled()
-        if self._behind is None:
-            self._behind = self.generations.catch_up()
-
     def _gathered(self, sources: Sequence[Source], should_stop: Callable[[], bool]) -> Iterator[Gathered]:
-        seconds, positions = self.settings.coalesce_seconds, self.positions
+        seconds, positions = self.settings.coalesce_seconds, self.transactions.positions
         return gathered(sources, positions, seconds, _MOST, self.clock, should_stop)
 
     def _take(self, found: Gathered, *, is_live: bool = False) -> None:
@@ -279,11 +225,11 @@ class Following:
             return self._idle(found.positions)
         self._last_event = self.clock()
         complete = [one for one in events if isinstance(one, Complete)]
-        self._transact(events, {} if complete else found.positions)
+        self.transactions.take(events, {} if complete else found.positions)
         for one in complete:
             self._completed(one)
         if complete:
-            self._transact([], found.positions, is_end=not self._waited)
+            self.transactions.take([], found.positions, is_end=not self._awaited)
         return None
 
     def _place(self, found: Gathered, number: int) -> str | None:
@@ -294,206 +240,84 @@ class Following:
             number -= events
         return None
 
-    def _completed(self, complete: Complete) -> None:
-        """What is known of a collection and was not in it has been deleted meanwhile (S22)."""
-        if complete.pattern in self.state.collections():
-            lost = [path for path in self.state.documents(complete.pattern) if path not in complete.paths]
-            for begin in range(0, len(lost), _MOST):
-                some = lost[begin : begin + _MOST]
-                self._transact([Change(path, complete.read_time, msgspec.Raw(b"null")) for path in some], {})
-        self.state.facts[f"{_COMPLETE}{complete.pattern}"] = complete.read_time
-        self._know_complete()
-        if self._waited:
-            self._waited.discard(complete.pattern)
-            if not self._waited:
-                self._filled()
+    def _idle(self, positions: Mapping[str, str]) -> None:
+        """Nothing came: commits that waited for more are whole; where sources are is written down now and then."""
+        quiet, since = self.clock() - self._last_event, self.clock() - self._last_commit
+        lateness, transactions = self.settings.lateness_seconds, self.transactions
+        is_holding = transactions.reorder is not None and transactions.reorder.is_holding
+        is_elsewhere = bool(dict(positions).items() - transactions.positions.items())
+        if is_holding and lateness is not None and quiet > lateness:
+            transactions.take([], positions, is_end=True)
+        elif self.state.outbox():
+            self.sender.send()
+        elif since > _ALIVE_SECONDS or (since > _POSITION_SECONDS and is_elsewhere):
+            transactions.take([], positions)
 
-    def _know_complete(self) -> None:
-        """As of when each collection was known whole, by the place of its family; others are not followed."""
-        for name in self.state.facts:
-            if name.startswith(_COMPLETE) and name.removeprefix(_COMPLETE) not in self.plan.collections:
-                self.state.facts[name] = -1
-        found = {
-            place: self.state.facts.get(f"{_COMPLETE}{pattern}", -1)
-            for place, pattern in enumerate(self.plan.collections)
-        }
-        self._complete, self._newest_complete = found, max(found.values(), default=-1)
+    # Beside following -------------------------------------------------------------------------------------------------
+
+    def _loaded(self) -> None:
+        """All documents are known: rows may be written."""
+        self.generations.loaded()
+        if self._behind is None:
+            self._behind = self.generations.catch_up()
+
+    def _work_behind(self, seconds: float) -> None:
+        """Writes rows of new views for some time, a transaction each step; then prunes."""
+        deadline = self.clock() + seconds
+        while self._behind is not None and not self._awaited and self.clock() < deadline:
+            entries = next(self._behind, None)
+            if entries is None:
+                self._behind = None
+                self.transactions.commit(self.generations.prune())
+            else:
+                self.transactions.commit(Progress(entries=entries))
+        is_written = self._behind is None and not self._awaited and not self.generations.at("loading", "emitting")
+        if is_written and not self.report.is_ready:
+            self.report.is_ready = True
+            find_failures(self.engine, self.state, self.report, is_thorough=True)
+            self.told(self.report)
 
     def _take_touches(self) -> None:
         """Rows that a backfill asks for by way of the sink, which is told when they are written."""
-        if not self._asked and not self.generations.silent and self.clock() - self._last_touches >= _TOUCH_SECONDS:
+        if not self._asked and not self.generations.held_back and self.clock() - self._last_touches >= _TOUCH_SECONDS:
             self._last_touches = self.clock()
             touches = self.writer.touches()
             for begin in range(0, len(touches), _MOST):
-                self._transact(touches[begin : begin + _MOST], {})
+                self.transactions.take(touches[begin : begin + _MOST], {})
             self._asked = frozenset(touch.path for touch in touches)
         if self._asked and not (self.state.outbox() and self._asked & self.writer.held):
             self.writer.touched()
             self._asked = frozenset()
 
-    def _idle(self, positions: Mapping[str, str]) -> None:
-        """Nothing came: commits that waited for more are whole; where sources are is written down now and then."""
-        quiet, since = self.clock() - self._last_event, self.clock() - self._last_commit
-        lateness = self.settings.lateness_seconds
-        if self.reorder is not None and self.reorder.is_holding and lateness is not None and quiet > lateness:
-            self._transact([], positions, is_end=True)
-        elif self.state.outbox():
-            self._send()
-        elif since > _ALIVE_SECONDS or (since > _POSITION_SECONDS and dict(positions).items() - self.positions.items()):
-            self._transact([], positions)
+    # Snapshots of unbounded sources -----------------------------------------------------------------------------------
 
-    def _transact(self, batch: Sequence[Event], positions: Mapping[str, str], *, is_end: bool = False) -> None:
-        """One transaction: events in, rows into the outbox; then the outbox into the sink."""
-        progress = Progress(positions=dict(positions))
-        changes = self._changes(batch)
-        if self.reorder is not None:
-            changes = self._held(self.reorder, changes, progress, is_end=is_end)
-        self._apply(changes)
-        self._touch(batch)
-        self.report.dirty = sum(map(len, self.stream.network.dirty))
-        progress.entries = self._rendered()
-        self._commit(progress)
+    def _is_past(self, event: Event) -> bool:
+        """Whether a snapshot says more: what it held was newer, and what it lacked was deleted (S3)."""
+        if not isinstance(event, Change) or event.version > self._newest_complete or event.is_deleted:
+            return False
+        families = self.plan.families_of(event.path)
+        return bool(families) and all(event.version <= self._complete[family] for family in families)
 
-    def _held(self, reorder: Reorder, changes: list[Change], progress: Progress, *, is_end: bool) -> list[Change]:
-        """The changes of whole commits that wait no longer."""
-        waiting = [change for change in changes if not reorder.is_late(change)]
-        ready = [one for change in changes for one in reorder.push(change)]
-        if is_end:
-            ready += reorder.rest()
-        progress.released = self.state.facts["released"] = reorder.released
-        progress.pushed = [change for change in waiting if not reorder.is_late(change)]
-        self.report.late = reorder.late
-        return ready
+    def _completed(self, complete: Complete) -> None:
+        """What is known of a collection and was not in it has been deleted meanwhile (S22)."""
+        if complete.pattern in self.plan.collections:
+            known = self.engine.versions.types[self.plan.collections.index(complete.pattern)]
+            lost = [path for path in known.documents if path not in complete.paths]
+            for begin in range(0, len(lost), _MOST):
+                some = lost[begin : begin + _MOST]
+                self.transactions.take([Change(path, complete.read_time, msgspec.Raw(b"null")) for path in some], {})
+        self.state.facts[f"{_COMPLETE}{complete.pattern}"] = complete.read_time
+        self._know_complete()
+        if self._awaited:
+            self._awaited.discard(complete.pattern)
+            if not self._awaited:
+                self._loaded()
 
-    def _touch(self, batch: Sequence[Event]) -> None:
-        """Rows in which a backfill saw something else than is known here are given again (S16)."""
-        places = {view.name: place for place, view in enumerate(self.plan.views)}
-        for one in batch:
-            if not isinstance(one, Touch) or one.view not in places:
-                continue
-            if self.plan.views[places[one.view]].target.matches(one.path):
-                self.stream.touch(places[one.view], one.path, one.read_time)
-            else:
-                _log.warning("a touch: expected the path of a row of %s, got %r; it is passed over", one.view, one.path)
-
-    def _changes(self, batch: Sequence[Event]) -> list[Change]:
-        changes: list[Change] = []
-        newest = self.state.facts.get("newest", 0)
-        for one in batch:
-            if isinstance(one, (Complete, Touch)):
-                continue
-            if isinstance(one, DeadLetter):
-                self.letters.append(one)
-                lost = families_lost(self.plan, one)
-                self.state.dead_collections.update(self.plan.families[family].pattern.text for family in lost)
-                continue
-            changes.append(one)
-            if one.version > newest:
-                newest = one.version
-        self.state.facts["newest"] = self.report.newest = newest
-        self.report.changes += len(changes)
-        return changes
-
-    def _apply(self, changes: Sequence[Change]) -> None:
-        """Runs the steps; a change that makes one raise is undone alone (S21)."""
-        network, number = self.stream.network, len(self.letters)
-        try:
-            for change in changes:
-                network.observe(change)
-            return
-        except Exception as error:  # a bug of ours: users' functions are told where they are called
-            if not self.state.roll_back():
-                raise BoilerBeamError(
-                    f"a step raised {type(error).__name__}: {error}; fix: with --state sqlite:PATH the change that "
-                    "it raised for is a dead letter, and the others go on"
-                ) from error
-            network.forget()
-            del self.letters[number:]
-            if len(changes) == 1:
-                message = f"a step raised {type(error).__name__}: {error}"
-                self.letters.append(self._located(dead_letter_of("row", "step_raised", message, changes[0])))
-                return
-        for change in changes:
-            self._apply([change])
-            self._commit(Progress(entries=self._rendered()))
-
-    def _rendered(self) -> list[Entry]:
-        """The dirty rows, on their way out."""
-        names = [view.name for view in self.plan.views]
-        return [Entry(names[place], row) for place, row in self.stream.rows()]
-
-    def _commit(self, progress: Progress) -> None:
-        state, stream, report = self.state, self.stream, self.report
-        progress.entries += [Entry("", None, letter) for letter in self.letters]
-        self._count(self.letters)
-        self.letters.clear()
-        for name, number in stream.network.take_counts():
-            state.facts[name] = state.facts.get(name, 0) + number
-        for place, view in enumerate(self.plan.views):
-            known = state.views[view.name]
-            known.rows, known.failing = known.rows + stream.standing[place], known.failing + stream.failing[place]
-            stream.standing[place] = stream.failing[place] = 0
-            report.rows[view.name] = known.rows
-        state.facts["alive"] = round(self.now() * 1e6)
-        state.commit(progress)
-        self._is_doubting = False
-        self._send()
-        self._last_commit = self.clock()
-        self.positions.update(progress.positions)
-        for uri, position in progress.positions.items():
-            self.sources[uri].acknowledge(position)
-        report.documents = state.facts.get("documents", 0)
-        report.figures = self.sink.figures()
-        if report.is_ready:
-            find_failures(self.stream, self.state, self.report, is_thorough=False)
-        self.told(report)
-
-    def _send(self, *, is_last: bool = False) -> None:
-        """Brings what was committed to where it goes; it leaves the outbox with the next transaction.
-
-        Rows that must wait, because they were written a moment ago, stay there (S17), but for the last time.
-        """
-        entries, targets = self.state.outbox(), {view.name: view.target for view in self.plan.views}
-        if not entries:
-            return
-        rows = [
-            (targets[entry.view], entry.row) for entry in entries if entry.row is not None and entry.view in targets
-        ]
-        self.writer.may_hold = not is_last
-        refused = (self.writer.write(rows) if rows else None) or ()
-        held = self.writer.held if rows else frozenset()
-        unwritten = held.union(letter.path for letter in refused if letter.path is not None)
-        for view, row in rows:
-            if row.path not in unwritten:
-                counts = self.report.deleted if row.fields is None else self.report.written
-                counts[view.name] = counts.get(view.name, 0) + 1
-        self._refuse([*(entry.letter for entry in entries if entry.letter is not None), *refused])
-        if refused:
-            self._doubt(refused, rows)
-        newest = {entry.row.path: entry for entry in entries if entry.row is not None and entry.row.path in held}
-        self.state.sent(list(newest.values()))
-
-    def _refuse(self, letters: Sequence[DeadLetter]) -> None:
-        if letters and self.dead_letters is not None:
-            for letter in letters:
-                self.dead_letters.write(letter)
-            self.dead_letters.flush()
-
-    def _count(self, letters: Sequence[DeadLetter]) -> None:
-        self.report.dead_letters += len(letters)
-        for letter in letters:
-            self.report.examples.setdefault(letter.code, letter)
-
-    def _doubt(self, refused: Sequence[DeadLetter], rows: Sequence[tuple[View, Row]]) -> None:
-        """Of rows that the sink refused it is not known what stands there (S14)."""
-        self._count(refused)
-        places = {view.name: place for place, view in enumerate(self.plan.views)}
-        names = {row.path: view.name for view, row in rows}
-        for letter in refused:
-            if letter.path is not None and letter.path in names:
-                name = names[letter.path]
-                known = self.state.views[name]
-                known.rows -= self.stream.doubt(places[name], letter.path)
-                self.report.rows[name] = known.rows
-                self.report.refused[name] = self.report.refused.get(name, 0) + 1
-                self._is_doubting = True
+    def _know_complete(self) -> None:
+        """As of when each collection was known whole, by the index of its type; others are not followed."""
+        facts, collections = self.state.facts, self.plan.collections
+        for name in facts:
+            if name.startswith(_COMPLETE) and name.removeprefix(_COMPLETE) not in collections:
+                facts[name] = -1
+        self._complete = {index: facts.get(f"{_COMPLETE}{one}", -1) for index, one in enumerate(collections)}
+        self._newest_complete = max(self._complete.values(), default=-1)

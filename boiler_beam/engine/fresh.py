@@ -17,7 +17,7 @@ from typing_extensions import assert_never
 from boiler_beam.connectors.base import KeyedSource, Source
 from boiler_beam.connectors.located import Located, read_located
 from boiler_beam.connectors.registry import database_of, open_source
-from boiler_beam.engine.join import Join, ViewJoin
+from boiler_beam.engine.computed import ComputedView
 from boiler_beam.errors import BoilerBeamError, UsageError
 from boiler_beam.events import Change, DeadLetter
 from boiler_beam.models import FamilyCodec, path_fields
@@ -43,9 +43,8 @@ def fresh_row(view: type[ViewModel], row_id: str, source: str | Source, at: Mapp
     else:
         opened.prepare(plan.collections)
         versions.add_all(read_located([opened], located))
-    joined = ViewJoin(Join(plan, versions, letters.append), planned)
-    makers, read = [own for own in joined.own() if own.row_id == row_id], list(letters)
-    copies = [copy for own in makers for copy in joined.copies(own)]
+    computed, read = ComputedView(plan.planned_views[0], versions, letters.append), list(letters)
+    copies = computed.copies(row_id)
     wanted = [copy for copy in copies if at.items() <= planned.paths.at(copy.path).items()]
     if any(copy.fields is None or copy.tainted_by for copy in copies):
         tainted_by = {path for copy in copies for path in copy.tainted_by}
@@ -100,7 +99,7 @@ class _Levels:
 
     def _parents(self, edge: Edge) -> Iterator[Any]:
         parent = self.view.by_name[edge.parent or ""]
-        documents = self.versions.documents[parent.family]
+        documents = self.versions.types[parent.family].documents
         return (documents[path] for path in self.paths[parent.name] if path in documents)
 
     def _referrers(self, edge: Referrers, parent: str) -> Iterator[Change]:

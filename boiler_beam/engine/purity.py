@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from boiler_beam.engine.join import Join, ViewJoin
+from boiler_beam.engine.computed import ComputedView
 from boiler_beam.errors import BoilerBeamError, UsageError
 from boiler_beam.events import Change
 from boiler_beam.plan import Plan, PlanName, ViewPlan, load_plan
@@ -62,15 +62,15 @@ class Differing(NamedTuple):
 def sampled(plan: Plan, versions: NewestVersions, most: int) -> list[Change]:
     """The documents that some rows of each view are made of."""
     found: dict[tuple[int, str], Change] = {}
-    for view in plan.views:
-        joined, left = ViewJoin(Join(plan, versions, lambda letter: None), view), most
-        for own in joined.own():
-            if not any(copy.fields is not None for copy in joined.copies(own)):
+    for planned in plan.planned_views:
+        computed, left = ComputedView(planned, versions, lambda letter: None), most
+        for row_id in computed.row_ids():
+            if not any(copy.fields is not None for copy in computed.copies(row_id)):
                 continue
-            reach = joined.reacher(own.documents)
-            for edge in view.edges:
-                for path in reach(edge.name):
-                    found[edge.family, path] = versions.changes[edge.family][path]
+            documents = computed.documents(row_id)
+            for edge in planned.view.edges:
+                for path in documents(edge.name):
+                    found[edge.family, path] = versions.types[edge.family].change_of(path)
             left -= 1
             if not left:
                 break
@@ -122,8 +122,8 @@ def _makes_sets(code: bytes) -> bool:
 def _rendered(plan: Plan, documents: Iterable[Change]) -> Rows:
     versions = NewestVersions(plan, lambda letter: None)
     versions.add_all(documents)
-    join = Join(plan, versions, lambda letter: None)
-    rows = (row for view in plan.views for row in join.of_view(view)[1] if row.fields is not None)
+    computed = [ComputedView(view, versions, lambda letter: None) for view in plan.planned_views]
+    rows = (row for view in computed for row in view.rows() if row.fields is not None)
     return _parsed({row.path: row.fields or b"{}" for row in rows})
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from boiler_beam.connectors.billed import Billed
-from boiler_beam.engine.write import Prune
 from boiler_beam.events import DeadLetter
 
-__all__ = ["Settings", "StreamReport"]
+__all__ = ["Prune", "Settings", "StreamReport"]
+
+Prune = Literal["safe", "all", "none"]
+"""Which rows that were not computed are deleted: none, all, or those whose deletion is safe."""
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from boiler_beam.engine.join import Join, Own, ViewJoin
+from boiler_beam.engine.computed import ComputedView
 from boiler_beam.errors import InvalidDocument, UsageError
 from boiler_beam.events import DeadLetter
-from boiler_beam.plan import Group, Plan, ViewPlan
+from boiler_beam.plan import Group, Plan, PlannedView
 from boiler_beam.plan.tree import Edge
 from boiler_beam.steps.functions import FunctionRaised, group_ids, is_shown
 from boiler_beam.steps.missing import Unmade
@@ -48,64 +48,65 @@ def why(plan: Plan, versions: NewestVersions, row_path: str, letters: Sequence[D
     Raises:
         UsageError: No view has rows at such a path.
     """
-    view = next((view for view in plan.views if view.target.matches(row_path)), None)
-    if view is None:
+    planned = next((one for one in plan.planned_views if one.view.target.matches(row_path)), None)
+    if planned is None:
         known = ", ".join(view.paths.template for view in plan.views)
         raise UsageError(f"{row_path}: expected the path of a row, got none of a view; fix: rows are at {known}")
-    return _Asked(plan, versions, view, row_path, letters).answer()
+    return _Asked(plan, versions, planned, row_path, letters).answer()
 
 
 class _Asked:
     def __init__(
-        self, plan: Plan, versions: NewestVersions, view: ViewPlan, row_path: str, letters: Sequence[DeadLetter]
+        self, plan: Plan, versions: NewestVersions, planned: PlannedView, row_path: str, letters: Sequence[DeadLetter]
     ) -> None:
-        self.plan, self.versions, self.view, self.row_path, self.letters = plan, versions, view, row_path, letters
+        self.plan, self.versions, self.row_path, self.letters = plan, versions, row_path, letters
+        self.planned, self.view = planned, planned.view
         self.raised: list[DeadLetter] = []
-        self.joined = ViewJoin(Join(plan, versions, self.raised.append), view)
-        self.told: list[tuple[Own, Copy]] = []
-        self.untold: list[list[str]] = []
+        self.computed = ComputedView(planned, versions, self.raised.append)
+        self.known: list[tuple[str, Copy]] = []
+        self.unknown: list[list[str]] = []
         self.elsewhere: list[str] = []
 
     def answer(self) -> Why:
         mask, makers = self.view.paths.mask_of(self.row_path), 0
-        for own in self.joined.own():
-            if self.view.paths.mask(own.row_id) == mask:
+        for row_id in self.computed.row_ids():
+            if self.view.paths.mask(row_id) == mask:
                 makers += 1
-                self._look_at(own)
+                self._look_at(row_id)
         lines = [f"{self.row_path} of {self.view.name}"]
-        for own, copy in sorted(self.told, key=lambda one: one[0].row_id)[:1]:  # the smallest has a contested path
-            lines += [*self._edges(own), f"row: {(copy.fields or b'').decode()}", *self._rivals()]
+        for row_id, copy in sorted(self.known)[:1]:  # the smallest id has a contested path
+            lines += [*self._edges(row_id), f"row: {(copy.fields or b'').decode()}", *self._rivals()]
             return Why(tuple(lines), True)
-        lines += [line for some in self.untold[:_MOST] for line in some]
-        if len(self.untold) > _MOST:
-            lines.append(f"and {len(self.untold) - _MOST:,} more rows that can't be told may lie there")
+        lines += [line for some in self.unknown[:_MOST] for line in some]
+        if len(self.unknown) > _MOST:
+            lines.append(f"and {len(self.unknown) - _MOST:,} more rows that can't be told may lie there")
         if not makers:
             lines.append(f"no row: {self._nothing_makes_it()}")
-        elif not self.untold:
+        elif not self.unknown:
             where = _some(self.elsewhere, ", ") or "no path"
             lines.append(f"no row: paths() gives {where}, and not this one")
         return Why(tuple(lines), False)
 
-    def _look_at(self, own: Own) -> None:
+    def _look_at(self, row_id: str) -> None:
         """What becomes of one that may make the row."""
         begin = len(self.raised)
-        copies = self.joined.copies(own)
+        copies = self.computed.copies(row_id)
         letters = self.raised[begin:]
         copy = next((one for one in copies if one.path == self.row_path), None)
         if copy is not None and copy.fields is not None:
-            self.told.append((own, copy))
+            self.known.append((row_id, copy))
         elif copy is not None or any(one.is_mask for one in copies):
-            self.untold.append([*self._edges(own), _NOT_TOLD, *self._refused(own), *map(_letter, letters)])
+            self.unknown.append([*self._edges(row_id), _NOT_TOLD, *self._refused(row_id), *map(_letter, letters)])
         elif copies:
             self.elsewhere += [one.path for one in copies]
-        elif not own.documents:
-            self.untold.append([_NOT_TOLD, *self._refused(own)])
+        elif not self.computed.is_made(row_id):
+            self.unknown.append([_NOT_TOLD, *self._refused(row_id)])
         elif letters or self.view.paths.is_unique:
-            reason = "what paths() gives makes no path" if letters else self._reason(self.joined.unmade(own))
-            self.untold.append([*self._edges(own), f"no row: {reason}", *map(_letter, letters)])
+            reason = "what paths() gives makes no path" if letters else self._reason(self.computed.unmade(row_id))
+            self.unknown.append([*self._edges(row_id), f"no row: {reason}", *map(_letter, letters)])
 
     def _rivals(self) -> Iterator[str]:
-        _, *others = sorted(own.row_id for own, _ in self.told)
+        _, *others = sorted(row_id for row_id, _ in self.known)
         for row_id in others:
             yield f"{row_id!r} wants this path, too: the smallest id has it, the other is a dead letter contested_path"
 
@@ -119,19 +120,19 @@ class _Asked:
 
     def _absence(self, edge: Edge, path: str) -> str:
         """Why an edge does not show a document."""
-        versions, family = self.versions, edge.family
-        document, invalid = versions.documents[family].get(path), versions.invalid[family].get(path)
+        known = self.versions.types[edge.family]
+        document, invalid = known.documents.get(path), known.invalid.get(path)
         if document is None and invalid is not None:
             try:
-                self.plan.families[family].decode(path, invalid.version, invalid.fields)
+                known.codec.decode(path, *invalid)
             except InvalidDocument as error:
                 return f"is invalid: {error}"
         if document is None:
-            change, pattern = versions.changes[family].get(path), self.plan.families[family].pattern.text
-            if change is not None:
-                return f"was deleted at version {change.version}"
-            are_none = not versions.changes[family] and not versions.invalid[family]
-            return "is in none of the sources" + (f", which have no document of {pattern}" if are_none else "")
+            if path in known.deleted:
+                return f"was deleted at version {known.deleted[path]}"
+            are_none = not (known.documents or known.deleted or known.invalid)
+            nothing = f", which have no document of {known.codec.pattern.text}" if are_none else ""
+            return "is in none of the sources" + nothing
         if not isinstance(document, edge.model):
             return f"is of class {type(document).__name__}, not {edge.model.__name__}"
         try:
@@ -151,7 +152,7 @@ class _Asked:
             path = row_id if view.paths.root is not None else f"{pattern}/{row_id}"
             return f"its root {path} {self._absence(root, path)}"
         hidden, keyless = [], []
-        for path, document in self.versions.documents[root.family].items():
+        for path, document in self.versions.types[root.family].documents.items():
             try:
                 is_one = any(row_id == one for one, _ in group_ids(root, document))
             except FunctionRaised as error:
@@ -164,26 +165,26 @@ class _Asked:
         nobody = f"no document of {root.name} has the key {row_id!r} ({root.text})"
         return nobody + (f"; it can't be told of {_some(keyless, '; ')}" if keyless else "")
 
-    def _refused(self, own: Own) -> Iterator[str]:
-        """The inputs that keep a row from being told."""
-        tainted_by = self.joined.tainted_by(own, self.joined.reacher(own.documents))
+    def _refused(self, row_id: str) -> Iterator[str]:
+        """The refused inputs that a row needs."""
+        tainted_by = self.computed.tainted_by(row_id)
         for letter in self.letters:
             if letter.stage != "render" and letter.path in tainted_by:
                 yield f"dead letter {letter.code} of {letter.about}: {letter.message}"
 
-    def _edges(self, own: Own) -> Iterator[str]:
-        reach, joined = self.joined.reacher(own.documents), self.joined
-        for edge in joined.view.edges:
-            found = reach(edge.name)
+    def _edges(self, row_id: str) -> Iterator[str]:
+        documents = self.computed.documents(row_id)
+        for planned in self.planned.edges:
+            edge = planned.edge
+            found = documents(edge.name)
             lack = ": required, so there is no row" if is_missing(edge, found) else ""
             yield f"{edge.name}: {len(found):,} document{'' if len(found) == 1 else 's'}{lack}"
             for path, document in sorted(found.items()):
                 yield f"  {path} at version {document.version}"
-                for place, aggregate in joined.view.aggregates_of[edge.name]:
-                    if path in joined.contributions[place]:
-                        value = encode_wire(joined.contributions[place][path]).decode()
-                        is_count = isinstance(aggregate.fold, Count)
-                        yield f"    counts in {aggregate.name}" if is_count else f"    adds {value} to {aggregate.name}"
+                for aggregate, value in self.computed.added(planned, path):
+                    is_count = isinstance(aggregate.fold, Count)
+                    text = encode_wire(value).decode()
+                    yield f"    counts in {aggregate.name}" if is_count else f"    adds {text} to {aggregate.name}"
 
 
 def _some(texts: Sequence[str], between: str) -> str:

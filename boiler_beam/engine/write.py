@@ -10,10 +10,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 from boiler_beam.connectors.base import BackfillWriter, Control, Sink
 from boiler_beam.engine.failures import nothing_made
+from boiler_beam.engine.report import Prune
 from boiler_beam.events import DeadLetter, Row, Stamp
 from boiler_beam.plan import ViewPlan
 from boiler_beam.steps.missing import Absences
@@ -21,7 +21,6 @@ from boiler_beam.steps.taint import MayBelong
 
 __all__ = ["Prune", "RowWriter", "ViewReport", "allowed", "refusal_to_prune"]
 
-Prune = Literal["safe", "all", "none"]
 SAFE_ROWS, SAFE_SHARE = 10, 0.2
 _NAMED = 100
 """Rows of a view that are named one by one when they are written though a document may belong to any of them."""

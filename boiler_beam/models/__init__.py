@@ -1,4 +1,14 @@
-"""Domain models: Python classes for the documents of a collection, read and written without loss."""
+"""Domain models: Python classes for the documents of a collection, decoded and encoded without loss.
+
+| module | holds |
+| --- | --- |
+| `declare` | `DomainModel`, `Struct` and `field`: what users write |
+| `collection` | collection patterns, such as `rooms/{room}/messages` |
+| `pathfield` | fields that are read from a document's path |
+| `shapes` | what an annotation means for stored values |
+| `codec` | JSON bytes to models and back |
+| `narrow` | documents with only some of their fields |
+"""
 
 from boiler_beam.models.codec import FamilyCodec, ModelCodec, family_base, wire_of, wire_of_document
 from boiler_beam.models.collection import CollectionPattern

@@ -1,4 +1,4 @@
-"""Documents to models and back: a codec for the family of models that share a collection."""
+"""Decodes documents into models and encodes models: one codec for the models that share a collection."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ _ANY_PROJECT = Database()
 
 
 def resolve_ref(target: type[DomainModel] | None, value: Any, database: Database = _ANY_PROJECT) -> Ref[Any]:
-    """The reference that a stored value means: a Firestore reference, a resource name, a path or a bare id.
+    """Returns the reference for a stored value: a Firestore reference, a resource name, a path or a bare id.
 
     Args:
         target: The model of the documents that it may point to; None for any.
-        value: What is stored.
+        value: The stored value.
         database: The database whose documents are read.
 
     Raises:
-        ValueError: It points into another collection than the target's.
+        ValueError: The value is not a reference, or points into another collection than the target's.
     """
     if type(value) is str and value:
         ref = Ref.at(database.relative(value))
@@ -70,11 +70,11 @@ _REFS_KEPT = 1 << 17
 
 
 def _ref_reader(database: Database) -> Callable[[type, Any], Any]:
-    """A `dec_hook` for msgspec that reads references and knows their targets.
+    """Returns a `dec_hook` for msgspec that decodes references according to their annotation.
 
-    Those into flat collections are kept for a while: many documents refer to one, and read faster and smaller for it.
+    References are cached, because many documents refer to the same one: that saves time and memory.
     """
-    # By the annotation's identity, for hashing one takes longer than the rest: those kept, and how their paths begin.
+    # For each annotation, by its identity (hashing it is slow): the cached references, and the prefix of valid paths.
     known: dict[int, tuple[dict[str, Ref[Any]], str]] = {}
     alive: list[Any] = []
     new, set_path = Ref.__new__, vars(Ref)["path"].__set__
@@ -117,7 +117,7 @@ class ModelCodec:
 
     Args:
         model: The class.
-        mistakes: Takes what can't be compiled in it.
+        mistakes: A list to which the mistakes in the class are appended.
         database: The database whose documents are read.
     """
 
@@ -153,7 +153,7 @@ class ModelCodec:
             except NameError as error:
                 yield Mistake(where, "an annotation that can be resolved", str(error), "define the class in its module")
                 continue
-            shape = pattern.parent_shape(one.place)
+            shape = pattern.parent_shape(one.placeholder_index)
             if kind is not str and target is None:
                 got = getattr(kind, "__name__", str(kind))
                 yield Mistake(where, "str or Ref[Parent]: it is read from the path", got, "annotate it so")
@@ -164,7 +164,7 @@ class ModelCodec:
                 yield Mistake(where, expected, f"Ref[{target.__name__}]", "name that model, or annotate it str")
 
     def decode(self, path: str, version: int, data: bytes | msgspec.Raw) -> DomainModel:
-        """The document of these fields (JSON bytes).
+        """Decodes a document from its path, version (microseconds) and fields (JSON bytes).
 
         Raises:
             InvalidDocument: The fields do not fit the model.
@@ -197,7 +197,10 @@ class ModelCodec:
         return localized(values, self.database) if b"projects" in text or b"\\u00" in text else values
 
     def partial(self, path: str, version: int, data: bytes | msgspec.Raw) -> Partial:
-        """What can be read of an invalid or narrowed document: those of its fields that are there and valid (S5)."""
+        """Decodes those fields of an invalid or narrowed document that are present and valid.
+
+        A tainted row is judged by the key fields of an invalid document that can be decoded (S5).
+        """
         known = Partial(path=path, version=version, doc_id=path.rpartition("/")[2], model__=self.model)
         vars(known).update({name: one.read(path) for name, one in self.path_fields.items()})
         try:
@@ -218,7 +221,7 @@ class ModelCodec:
 
 
 def _default(known: Partial, model: type[DomainModel], name: str) -> None:
-    """Gives what is known of a document the default of a field that it lacks, if there is one."""
+    """Sets a field that a document lacks to its default, if the model has one."""
     (info,) = [info for info in msgspec.structs.fields(model) if info.name == name]
     if info.default is not msgspec.NODEFAULT:
         setattr(known, name, info.default)
@@ -227,7 +230,7 @@ def _default(known: Partial, model: type[DomainModel], name: str) -> None:
 
 
 def from_wire_leniently(data: bytes | msgspec.Raw) -> Any:
-    """Like `decode_wire` for a map, leaving out the fields whose values are malformed."""
+    """Decodes a map of fields like `decode_wire`, but leaves out fields with malformed values."""
     fields = msgspec.json.decode(data)
     if not isinstance(fields, dict):
         return fields
@@ -250,7 +253,7 @@ def _may_hold_typed_values(data: bytes | msgspec.Raw) -> bool:
 
 
 def family_base(model: type[DomainModel]) -> type[DomainModel]:
-    """The topmost class that has the model's collection: the base whose documents it shares."""
+    """Returns the topmost base class with the model's collection."""
     base = model
     for candidate in model.__mro__:
         if isinstance(candidate, ModelMeta) and candidate.__boiler__.collection is not None:
@@ -269,17 +272,17 @@ class _Tag(msgspec.Struct, gc=False):
 
 
 class FamilyCodec:
-    """Reads every document of one collection: the base model's and its subclasses', told apart by `obj_type`.
+    """Decodes the documents of one document type: of a base model and its subclasses, told apart by `obj_type`.
 
     Args:
-        base: The base of the family.
-        mistakes: Takes what can't be compiled in its classes.
+        base: The base model.
+        mistakes: A list to which the mistakes in the classes are appended.
         database: The database whose documents are read.
 
     Attributes:
-        base: The family's base.
-        pattern: Its collection.
-        codecs: The codec of each class in the family.
+        base: The base model.
+        pattern: The collection of all these classes.
+        codecs: The codec of each class.
     """
 
     def __init__(self, base: type[DomainModel], mistakes: list[Mistake], database: Database = _ANY_PROJECT) -> None:
@@ -305,7 +308,7 @@ class FamilyCodec:
                 mistakes.append(
                     Mistake(
                         model.__name__,
-                        "an obj_type of its own",
+                        "a unique obj_type",
                         f"{tag!r}, which is {other}'s",
                         "give one of them another obj_type=",
                     )
@@ -334,7 +337,7 @@ class FamilyCodec:
         return codec
 
     def decode(self, path: str, version: int, data: bytes | msgspec.Raw) -> DomainModel:
-        """The document of these fields (JSON bytes), of its own class.
+        """Decodes a document into the class that its `obj_type` names.
 
         Raises:
             InvalidDocument: Its class is unknown, or the fields do not fit it.
@@ -342,7 +345,10 @@ class FamilyCodec:
         return (self._only or self._codec_of(data)).decode(path, version, data)
 
     def partial(self, path: str, version: int, data: bytes | msgspec.Raw) -> Partial:
-        """What can be read of an invalid or narrowed document: those of its fields that are there and valid (S5)."""
+        """Decodes those fields of an invalid or narrowed document that are present and valid.
+
+        A tainted row is judged by the key fields of an invalid document that can be decoded (S5).
+        """
         try:
             return self._codec_of(data).partial(path, version, data)
         except InvalidDocument:
@@ -351,16 +357,16 @@ class FamilyCodec:
             return known
 
     def notes(self) -> list[str]:
-        """What is right and may surprise: fields that may be null and not missing, while applications remove fields."""
+        """Returns notes on fields that may be null but not missing, because applications often remove fields."""
         fields = dict.fromkeys(name for model in self.codecs for name in optional_without_default(model))
         return [
-            f"{name} may be null, but a document without it is invalid, and the rows made of it stay as they were; "
+            f"{name} may be null, but a document without it is invalid, and its rows are no longer updated; "
             "fix: = None, or bb.field(default=None)"
             for name in fields
         ]
 
     def stored_names(self, names: Iterable[str]) -> frozenset[str] | None:
-        """What some attributes are, or were, stored as, in any class of the family; None where one is no field."""
+        """Returns the stored names, present and former, of some attributes in all classes; None if one is no field."""
         wanted = set(names) - set(self.codecs[self.base].path_fields) - {"path", "version", "doc_id"}
         known = {one.name for codec in self.codecs.values() for one in codec.fields}
         if not wanted <= known:
@@ -374,7 +380,7 @@ class FamilyCodec:
 
 @functools.lru_cache(maxsize=4096)
 def _written(model: type[msgspec.Struct], case: str) -> tuple[str, tuple[tuple[str, str, Any], ...]]:
-    """The case of the names in it, and of each field: the attribute, its stored name, its `encode=` or None."""
+    """Returns the case of a class's names, and for each field the attribute, stored name and `encode=` or None."""
     options = options_of(model)
     is_document = issubclass(model, DomainModel)
     if is_document:
@@ -390,7 +396,7 @@ def _written(model: type[msgspec.Struct], case: str) -> tuple[str, tuple[tuple[s
 
 
 def wire_of(value: Any, case: str = "camel") -> Any:
-    """What JSON holds for a value that may contain structs, models and Enums, with names in `case`.
+    """Returns the JSON form of a value that may contain structs, models and Enums, with names in `case`.
 
     Raises:
         TypeError, ValueError: Firestore has no type for something in it.
@@ -416,12 +422,12 @@ def wire_of(value: Any, case: str = "camel") -> Any:
 
 
 def wire_of_document(document: DomainModel) -> dict[str, Any]:
-    """What JSON holds for a document's fields: the outermost object is always the map of fields."""
+    """Returns the JSON form of a document's fields; the outermost object is always the map of fields."""
     return _fields_of(document, *_written(type(document), "camel"))
 
 
 def _wire_of_fields(value: Any, case: str, rows: Iterable[tuple[str, str, Any]]) -> Any:
-    """The map that a struct or model is stored as."""
+    """Returns the map as which a struct or model is stored."""
     fields = _fields_of(value, case, rows)
     return fields if len(fields) != 1 else to_wire_map(fields, lambda item: item)
 

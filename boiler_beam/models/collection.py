@@ -1,4 +1,4 @@
-"""Collection patterns: `users`, `conversations/{conversation}/messages`, `**/comments`; which paths belong to one."""
+"""Collection patterns, such as `users`, `conversations/{conversation}/messages` and `**/comments`, and their paths."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _PLACEHOLDER = re.compile(r"^\{([A-Za-z_][A-Za-z0-9_]*)\}$")
 
 @dataclass(frozen=True)
 class CollectionPattern:
-    """The documents of one model, by their paths.
+    """A pattern of collection paths: the documents of one model have paths that match it.
 
     >>> CollectionPattern("rooms/{room}/messages").match("rooms/r1/messages/m7")
     {'room': 'r1'}
@@ -30,12 +30,12 @@ class CollectionPattern:
 
     @cached_property
     def is_group(self) -> bool:
-        """Whether it is a whole collection group, wherever its documents lie."""
+        """Whether it is a collection group: all collections of one name, below any document."""
         return self.text.startswith("**/")
 
     @cached_property
     def is_flat(self) -> bool:
-        """Whether a document is known by its bare id: one top-level collection."""
+        """Whether it is one top-level collection, so that a bare id identifies a document."""
         return not self.is_group and len(self.segments) == 1
 
     @cached_property
@@ -43,16 +43,16 @@ class CollectionPattern:
         """The names of the path fields, from left to right."""
         return tuple(found[1] for segment in self.segments if (found := _PLACEHOLDER.match(segment)))
 
-    def parent_shape(self, place: int) -> tuple[str, ...]:
-        """The collection names of the document that the path has up to a placeholder (its place, from 0)."""
-        return self.segments[: 2 * place + 1 : 2]
+    def parent_shape(self, placeholder_index: int) -> tuple[str, ...]:
+        """Returns the collection names in the path up to a placeholder (its index, from 0)."""
+        return self.segments[: 2 * placeholder_index + 1 : 2]
 
     def holds(self, shape: tuple[str, ...]) -> bool:
-        """Whether documents below these collection names belong to the collection."""
+        """Whether documents in a collection with these collection names in its path match the pattern."""
         return shape[-1:] == self.segments if self.is_group else shape == self.segments[::2]
 
     def problem(self) -> str | None:
-        """What is wrong with the pattern, or None."""
+        """Returns what is wrong with the pattern, or None."""
         if len(self.segments) % 2 == 0:
             return f"{len(self.segments)} segments, which names a document"
         for index, segment in enumerate(self.segments):
@@ -60,9 +60,9 @@ class CollectionPattern:
                 return "an empty segment"
             is_placeholder = _PLACEHOLDER.match(segment) is not None
             if is_placeholder != (index % 2 == 1):
-                return f"{segment!r} in place {index + 1}"
+                return f"{segment!r} at position {index + 1}"
             if "{" in segment and not is_placeholder:
-                return f"{segment!r}, which is no placeholder"
+                return f"{segment!r}, which is not a placeholder"
         if len(set(self.placeholders)) < len(self.placeholders):
             return "one placeholder twice"
         if self.is_group and len(self.segments) != 1:
@@ -70,7 +70,7 @@ class CollectionPattern:
         return None
 
     def match(self, path: str) -> dict[str, str] | None:
-        """The values of the placeholders when the document belongs to the collection, else None."""
+        """Returns the values of the placeholders if a document path matches, else None."""
         segments = path.split("/")
         if self.is_group:
             return {} if len(segments) % 2 == 0 and segments[-2] == self.segments[0] else None

@@ -1,4 +1,4 @@
-"""Declaring domain models: classes on msgspec structs, with a collection, stored names and fields read in special ways.
+"""Declaring domain models: msgspec structs with a collection, stored names, and functions that decode fields.
 
 class User(DomainModel, collection="users"):
     first_name: str                                   # stored as firstName
@@ -44,7 +44,7 @@ _HIDDEN_NAME = re.compile(r"__([^`]*?%[0-9A-F]{2}[^`]*?)__")
 
 @dataclass(frozen=True)
 class FieldOptions:
-    """What `field()` says beyond a default: see there."""
+    """The arguments of `field()`, which describes them."""
 
     default: Any = msgspec.NODEFAULT
     default_factory: Any = msgspec.NODEFAULT
@@ -63,21 +63,30 @@ def field(
     encode: Callable[[Any], Any] | None = None,
     decode: Callable[[Any], Any] | None = None,
 ) -> Any:
-    """A model's field that needs more than an annotation.
+    """Declares a field of a model that needs more than an annotation.
+
+    >>> import boiler_beam as bb
+    >>> from decimal import Decimal
+    >>> class Product(bb.DomainModel, collection="products"):
+    ...     kind: str = bb.field(name="class", was=("type",))
+    ...     price: Decimal = bb.field(encode=str, decode=Decimal)
 
     Args:
-        default: Its value where the document lacks the field.
-        default_factory: Makes that value anew for each document.
-        name: The field's name in Firestore, exactly as it is stored, in place of the one that follows `case`.
-        was: Earlier stored names, read in this order where the document lacks `name`; never written.
-        encode: Makes the stored Firestore value of the attribute's value.
-        decode: Makes the attribute's value of the stored Firestore value; the annotation may then be any class.
+        default: The value if the document lacks the field.
+        default_factory: A function that returns that value, called for each document.
+        name: The stored name, exactly as it is in Firestore. By default it follows from the attribute and `case`.
+        was: Former stored names, read in this order if the document lacks `name`; never written.
+        encode: Converts the attribute's value to the stored Firestore value.
+        decode: Converts the stored Firestore value to the attribute's value. The annotation may then be any class.
     """
     return FieldOptions(default, default_factory, name, (was,) if isinstance(was, str) else tuple(was), encode, decode)
 
 
 def stored_name(name: str, case: str) -> str:
-    """A Python name as it is stored: `first_name` is `firstName` in camel case; leading underscores stay."""
+    """Returns the stored form of a Python name: `firstName` for `first_name` in camel case.
+
+    Leading underscores stay.
+    """
     if case == "snake":
         return name
     bare = name.lstrip("_")
@@ -86,7 +95,7 @@ def stored_name(name: str, case: str) -> str:
 
 
 def name_problem(name: object) -> str | None:
-    """Why Firestore has no field of this name; None where it may.
+    """Returns why Firestore refuses a field name, or None if it accepts it.
 
     Source: https://firebase.google.com/docs/firestore/quotas#limits
 
@@ -94,7 +103,7 @@ def name_problem(name: object) -> str | None:
     ('a name that Firestore reserves', None)
     """
     if not isinstance(name, str):
-        return "no text"
+        return "not text"
     if not name:
         return "an empty name"
     if _RESERVED_NAME.fullmatch(name):
@@ -102,19 +111,22 @@ def name_problem(name: object) -> str | None:
     try:
         size = len(name.encode())
     except UnicodeEncodeError:
-        return "a name that is no UTF-8"
+        return "a name that is not UTF-8"
     return f"a name of {size:,} bytes" if size > _MAX_NAME_BYTES else None
 
 
 def _encoded_name(stored: str) -> str:
-    """What msgspec is given for a stored name: it refuses some that Firestore takes. No document has such a name."""
+    """Returns the name that msgspec gets for a stored name.
+
+    msgspec refuses some names that Firestore accepts. They are replaced by a reserved name, which no document has.
+    """
     if _REFUSED_BY_MSGSPEC.search(stored) is None:
         return stored
     return f"__{_ESCAPED.sub(lambda found: f'%{ord(found[0]):02X}', stored)}__"
 
 
 def shown_names(message: str) -> str:
-    """What msgspec says of fields, with their names as they are stored.
+    """Replaces msgspec's field names in a message by the stored names.
 
     >>> shown_names("Object missing required field `__size %22in%22__`")
     'Object missing required field `size "in"`'
@@ -123,13 +135,13 @@ def shown_names(message: str) -> str:
 
 
 def stored_as(model: type, key: str, encoded: str, case: str) -> str:
-    """The stored name of a field of a model or struct.
+    """Returns the stored name of a field of a model or struct.
 
     Args:
         model: The class.
         key: The attribute.
-        encoded: Its name as msgspec knows it.
-        case: What the names of the class follow.
+        encoded: Its name in msgspec.
+        case: `"camel"` or `"snake"`.
     """
     options = options_of(model)
     if options is None:
@@ -140,7 +152,7 @@ def stored_as(model: type, key: str, encoded: str, case: str) -> str:
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """What a class statement said of a model."""
+    """The options in the class statement of a model."""
 
     collection: CollectionPattern | None
     obj_type: str | None
@@ -150,7 +162,7 @@ class ModelOptions:
 
 
 class ModelMeta(msgspec.StructMeta):
-    """Takes the class keywords `collection=`, `obj_type=`, `case=` and the `field()` declarations out of a class."""
+    """The metaclass that reads `collection=`, `obj_type=`, `case=` and the `field()` declarations of a class."""
 
     __boiler__: ModelOptions
 
@@ -165,7 +177,7 @@ class ModelMeta(msgspec.StructMeta):
         case: str | None = None,
         **options: Any,
     ) -> ModelMeta:
-        """Makes the class; mistakes in it are kept and told when it is compiled."""
+        """Creates the class. Mistakes in it are stored, and reported when a plan is compiled."""
         inherited = next((base.__boiler__ for base in bases if isinstance(base, ModelMeta)), None)
         mistakes: list[Mistake] = []
         if case not in (None, "camel", "snake"):
@@ -178,7 +190,7 @@ class ModelMeta(msgspec.StructMeta):
                 mistakes.append(
                     Mistake(
                         f"{name}.{key}",
-                        "a name that is free",
+                        "an unused name",
                         f"{key!r}, which every model has",
                         f"rename the field and write field(name={key!r})",
                     )
@@ -194,8 +206,8 @@ class ModelMeta(msgspec.StructMeta):
                     del namespace[key]
         pattern = CollectionPattern(collection) if collection is not None else None
         known_pattern = pattern or (inherited.collection if inherited else None)
-        for place, key in enumerate(known_pattern.placeholders if known_pattern else ()):
-            mistakes += _path_field(name, namespace, place, key, is_inherited=pattern is None)
+        for index, key in enumerate(known_pattern.placeholders if known_pattern else ()):
+            mistakes += _path_field(name, namespace, index, key, is_inherited=pattern is None)
         if pattern and (problem := pattern.problem()):
             mistakes.append(
                 Mistake(
@@ -208,7 +220,7 @@ class ModelMeta(msgspec.StructMeta):
 
         own = namespace.get("__annotations__", {})
         names = _Names(name, declared, case or "camel", [base for base in bases if isinstance(base, ModelMeta)], own)
-        options.setdefault("frozen", True)  # said here, not to type checkers: setters of views write to documents
+        options.setdefault("frozen", True)  # not visible to type checkers, because setters of views assign to documents
         if any(hasattr(base, "__boiler_base__") for base in bases):  # a subclass may add required fields
             options.setdefault("kw_only", True)
         model: ModelMeta = super().__new__(mcls, name, bases, namespace, rename=names.rename, **options)
@@ -217,7 +229,7 @@ class ModelMeta(msgspec.StructMeta):
 
 
 class _Names:
-    """The stored names of a class's own fields, as msgspec is to know them; gathers the mistakes in them."""
+    """Computes msgspec's names for the fields of a class, and collects the mistakes in their stored names."""
 
     def __init__(
         self,
@@ -246,7 +258,7 @@ class _Names:
             return f"__{key}%__"
         encoded = _encoded_name(stored)
         if encoded in self.taken:
-            self._mistake(key, "a stored name of its own", stored, f"which {self.taken[encoded]} has")
+            self._mistake(key, "a unique stored name", stored, f"which {self.taken[encoded]} has")
             return f"__{key}%__"
         self.taken[encoded] = key
         return encoded
@@ -254,27 +266,27 @@ class _Names:
     def _mistake(self, key: str, expected: str, got: object, why: str) -> None:
         fix = f"write {key}: ... = bb.field(name=...), with the name as it is stored"
         if got in self.declared.get(key, FieldOptions()).was:
-            fix = "leave it out of was="
+            fix = "remove it from was="
         self.mistakes.append(Mistake(f"{self.model}.{key}", expected, f"{got!r}, {why}", fix))
 
 
-def _path_field(name: str, namespace: dict[str, Any], place: int, key: str, *, is_inherited: bool) -> list[Mistake]:
-    """Takes a path field's annotation out of a class, and puts a `PathField` in; gives the mistakes in it."""
+def _path_field(name: str, namespace: dict[str, Any], index: int, key: str, *, is_inherited: bool) -> list[Mistake]:
+    """Replaces the annotation of a path field in a class namespace by a `PathField`; returns the mistakes in it."""
     annotation = namespace.get("__annotations__", {}).pop(key, None)
     given = namespace.pop(key, None)
     if annotation is not None or not is_inherited:
-        namespace[key] = PathField(key, place, annotation or str, namespace.get("__module__", ""))
+        namespace[key] = PathField(key, index, annotation or str, namespace.get("__module__", ""))
     where, mistakes = f"{name}.{key}", []
     if given is not None:
         mistakes.append(Mistake(where, "no default: its value is read from the path", repr(given), "leave it out"))
     if key in RESERVED:
         fix = "rename the placeholder"
-        mistakes.append(Mistake(where, "a name that is free", f"{key!r}, which every model has", fix))
+        mistakes.append(Mistake(where, "an unused name", f"{key!r}, which every model has", fix))
     return mistakes
 
 
 def options_of(model: type) -> ModelOptions | None:
-    """What the class statement said; None of a plain msgspec struct."""
+    """Returns the options of a model or struct; None for a plain msgspec struct."""
     return model.__boiler__ if isinstance(model, ModelMeta) else None
 
 
@@ -282,7 +294,7 @@ def options_of(model: type) -> ModelOptions | None:
 class Struct(msgspec.Struct, metaclass=ModelMeta):
     """A nested struct of a model or of a row: a Firestore map with known fields.
 
-    Its stored names follow the `case` of the model or view that holds it, or its own where it gives one.
+    Its stored names follow its own `case`, or else the `case` of the model or view that contains it.
     """
 
 
@@ -290,8 +302,8 @@ class Struct(msgspec.Struct, metaclass=ModelMeta):
 class DomainModel(msgspec.Struct, metaclass=ModelMeta, kw_only=True, gc=False):
     """Base of the classes for the documents of one collection: `class User(DomainModel, collection="users")`.
 
-    Class keywords: `collection` (required on the base of a family), `case` (`"camel"` or `"snake"`: how names are
-    stored), `obj_type` (a subclass's value of the stored field `obj_type`, by default its name).
+    Class keywords: `collection` (required, except on subclasses, which inherit it), `case` (`"camel"` or `"snake"`: how
+    names are stored), `obj_type` (the value of the stored field `obj_type` for a subclass, by default the class name).
 
     Attributes:
         path: The document's path relative to its database, `users/u1`.

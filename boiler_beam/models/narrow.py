@@ -1,4 +1,4 @@
-"""Documents of which a row has some fields only (`only=` on an edge): reading another raises, and says why."""
+"""Documents with only some of their fields (`only=` on an edge): reading another field raises an error that says so."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _ALWAYS = frozenset({"path", "version", "doc_id"})
 
 
 class Partial(SimpleNamespace):
-    """Some fields of a document, as attributes, beside `path`, `version`, `doc_id` and its path fields.
+    """Some fields of a document, as attributes, with `path`, `version`, `doc_id` and its path fields.
 
-    The properties and methods of its class work as far as they need no other field: else they raise `AttributeError`.
+    Properties and methods of its class work if they need only these fields; otherwise they raise `AttributeError`.
 
     Attributes:
         model__: The document's class.
-        is_class_known__: Whether it is surely of that class: else its `obj_type` can't be read.
+        is_class_known__: Whether the class is certain; it is not if `obj_type` can't be decoded.
     """
 
     model__: type[msgspec.Struct]
@@ -35,12 +35,12 @@ class Partial(SimpleNamespace):
 
 
 class Narrowed:
-    """What a getter sees of a document over an edge with `only=`: these fields, and properties that need no other.
+    """A document as getters see it over an edge with `only=`: these fields, and properties that need only these fields.
 
     Args:
-        document: A model, or what is known of one.
+        document: A model, or a `Partial` of one.
         edge: The edge's name.
-        only: The fields that may be read; path fields may be, too.
+        only: The fields that may be read, in addition to path fields.
     """
 
     __slots__ = ("_document", "_edge", "_model", "_only")
@@ -72,7 +72,7 @@ class Narrowed:
 
 
 def known_fields(narrowed: Narrowed) -> tuple[type[msgspec.Struct], tuple[str, ...]]:
-    """The class of a narrowed document, and the fields that may be read."""
+    """Returns the class of a narrowed document, and the fields that may be read."""
     return narrowed._model, narrowed._only
 
 
@@ -80,7 +80,7 @@ _read = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 def narrow_fields(fields: bytes, names: frozenset[str]) -> bytes:
-    """The JSON of a document's fields with these stored names alone.
+    """Returns the JSON of only those fields that have these stored names.
 
     >>> narrow_fields(b'{"a": 1, "b": {"c": 2}}', frozenset({"b"}))
     b'{"b":{"c": 2}}'

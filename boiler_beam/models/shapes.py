@@ -1,11 +1,11 @@
-"""What an annotation allows: how a stored value becomes what msgspec checks, and whether JSON can be read directly.
+"""What an annotation means for stored values: the type that msgspec validates, and how JSON is decoded.
 
-Three speeds of reading a document's JSON:
-* `PLAIN`: msgspec reads it directly. A typed value (`{"doubleValue": ...}`) never fits such a type by accident, so
-  what msgspec refuses is read once more the long way.
-* `CHECKED`: directly, unless the text holds a typed value, which a map or struct could take for its own.
-* `SLOW`: always the long way: JSON -> Firestore values -> names and types as msgspec knows them -> model. So is read
-  what may hold anything: msgspec would take integers beyond int64 there.
+There are three ways to decode a document's JSON:
+* `PLAIN`: msgspec decodes it directly. A typed value (`{"doubleValue": ...}`) never fits such an annotation by
+  accident; if msgspec refuses the document, it is decoded again as in `SLOW`.
+* `CHECKED`: directly, unless the text contains a typed value, which a map or struct could accept as its own content.
+* `SLOW`: JSON -> Firestore values -> names and types of msgspec -> model. It is used for annotations that accept any
+  value (`Any`), where msgspec would accept integers beyond int64.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ _Int64 = Annotated[int, msgspec.Meta(ge=INT64_MIN, le=INT64_MAX)]
 
 @dataclass(frozen=True)
 class Shape:
-    """An annotation as the codec needs it.
+    """An annotation, compiled for the codec.
 
     Attributes:
-        native: The annotation that msgspec is given in its place.
+        native: The annotation that msgspec gets instead.
         speed: `PLAIN`, `CHECKED` or `SLOW`.
-        normalize: From a Firestore value to what `msgspec.convert` takes for `native`, or None where it is the same.
+        normalize: Converts a Firestore value to what `msgspec.convert` accepts for `native`; None if it is the same.
     """
 
     native: Any
@@ -61,7 +61,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class FieldShape:
-    """One field of a struct or model: its names, and how its value is read and written."""
+    """One field of a struct or model: its names, and how its value is decoded and encoded."""
 
     name: str
     encoded: str
@@ -73,14 +73,14 @@ class FieldShape:
 
 
 class Written:
-    """Marks the `Any` that msgspec is given for a field with `decode=`: the annotation that was written."""
+    """Metadata of the `Any` that msgspec gets for a field with `decode=`: the annotation that was written."""
 
     def __init__(self, annotation: Any) -> None:
         self.annotation = annotation
 
 
 def written_annotation(annotation: Any) -> Any:
-    """The annotation of a field as it was written, whether its class was compiled before or not."""
+    """Returns the annotation of a field as it was written, also after its class was compiled."""
     if get_origin(annotation) is Annotated:
         for part in get_args(annotation)[1:]:
             if isinstance(part, Written):
@@ -89,7 +89,7 @@ def written_annotation(annotation: Any) -> Any:
 
 
 class UnsupportedAnnotation(Exception):
-    """Says why an annotation is refused, and the fix."""
+    """An annotation that Firestore has no type for, with the fix."""
 
     def __init__(self, got: str, fix: str) -> None:
         super().__init__(got)
@@ -115,7 +115,7 @@ def _integral(value: Any) -> Any:
 
 
 def shape_of(annotation: Any, case: str) -> Shape:
-    """The shape of an annotation in a model whose names follow `case`.
+    """Compiles an annotation of a model whose names follow `case`.
 
     Raises:
         UnsupportedAnnotation: Firestore has no type for it.
@@ -175,7 +175,7 @@ def _each(normalize: Normalize) -> Normalize:
 
 def _map(inner: Shape) -> Shape:
     normalize = inner.normalize
-    speed = max(CHECKED, inner.speed)  # a typed value is an object with one key, as a map may be
+    speed = max(CHECKED, inner.speed)  # a typed value is an object with one key; a map may look the same
     if normalize is None:
         return Shape(dict[str, inner.native], speed)  # type: ignore[name-defined]
     return Shape(
@@ -188,7 +188,7 @@ def _map(inner: Shape) -> Shape:
 def _union(args: tuple[Any, ...], case: str) -> Shape:
     shapes = [shape_of(arg, case) for arg in args]
     normalizers = [shape.normalize for shape in shapes if shape.normalize is not None]
-    if float in args:  # a double stays one where both are allowed
+    if float in args:  # a double stays a double if both types are allowed
         normalizers = [normalize for normalize in normalizers if normalize is not _integral]
     normalize = None
     if normalizers:
@@ -236,7 +236,10 @@ def _by_names(specs: list[tuple[str, str, tuple[str, ...], Normalize | None]]) -
 
 
 def struct_fields(model: type[msgspec.Struct], case: str, mistakes: list[Mistake] | None = None) -> list[FieldShape]:
-    """The fields of a struct or model with their shapes; what is refused goes to `mistakes`, or is raised."""
+    """Returns the compiled fields of a struct or model.
+
+    A mistake is appended to `mistakes`, or raised if it is None.
+    """
     name = model.__name__
     options = options_of(model)
     own_case = (options.case if options else None) or case
@@ -273,10 +276,10 @@ def struct_fields(model: type[msgspec.Struct], case: str, mistakes: list[Mistake
 
 
 def structs_in(annotation: Any, seen: set[Any] | None = None) -> Iterator[tuple[type[msgspec.Struct], dict[str, Any]]]:
-    """The structs (and models) whose fields the values of an annotation hold, at any depth, each once.
+    """Yields each struct or model that values of an annotation contain, at any depth, once.
 
     Returns:
-        Each with the annotations of its fields, as they were written, where they can be resolved.
+        Each class with the written annotations of its fields, if they can be resolved.
     """
     seen = set() if seen is None else seen
     if get_origin(annotation) is Ref:
@@ -292,16 +295,16 @@ def structs_in(annotation: Any, seen: set[Any] | None = None) -> Iterator[tuple[
     try:
         hints = typing.get_type_hints(annotation, include_extras=True)
     except (NameError, TypeError):
-        hints = {}  # told where it is compiled
+        hints = {}  # reported when the class is compiled
     decoded = {key for key, one in options.fields.items() if one.decode is not None} if options else set()
     yield annotation, {key: written_annotation(hint) for key, hint in hints.items()}
     for key, hint in hints.items():
-        if key not in decoded:  # else it is stored as something else
+        if key not in decoded:  # with `decode=` the stored value has another type
             yield from structs_in(hint, seen)
 
 
 def mistakes_in(annotation: Any) -> Iterator[Mistake]:
-    """The mistakes in the declarations of the structs whose fields an annotation holds."""
+    """Yields the mistakes in the declarations of the structs that an annotation contains."""
     for struct, _ in structs_in(annotation):
         options = options_of(struct)
         if options is not None:
@@ -314,9 +317,9 @@ def mistakes_in(annotation: Any) -> Iterator[Mistake]:
 
 
 def optional_without_default(model: type[msgspec.Struct]) -> Iterator[str]:
-    """The fields that may be null and not missing, as `User.phone`; those of structs that a model holds, too.
+    """Yields the fields that may be null but not missing, as `User.phone`, including those of contained structs.
 
-    What a model has from its base is told of the base.
+    Inherited fields are yielded for the base class only.
     """
     for struct, hints in structs_in(model):
         bases = [base for base in struct.__mro__[1:] if issubclass(base, msgspec.Struct) and base is not msgspec.Struct]
@@ -343,7 +346,7 @@ def _decoding(where: str, decode: Callable[[Any], Any]) -> Normalize:
 
 
 def resolve_annotations(model: type[msgspec.Struct], fields: list[FieldShape]) -> None:
-    """Puts the native annotations in place of those written, for msgspec to read them."""
+    """Replaces the annotations of a class by the native ones, which msgspec reads."""
     native = {one.name: one.shape.native for one in fields}
     for base in model.__mro__:
         annotations = base.__dict__.get("__annotations__")

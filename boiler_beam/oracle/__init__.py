@@ -1,7 +1,8 @@
-"""The oracle: the rows by definition, computed from scratch and without an index (S4 to S6). The only naive code.
+"""The oracle: a naive computation of all rows, without state or indexes, that defines which rows are right (S4 to S6).
 
-Every executor is compared with it. It shares with them what a document says (`steps.functions`) and how a row's getters
-are run (`steps.row.render`); which version stands and how values are compared it decides by itself.
+The tests compare every executor with it. It shares two things with them: the functions that read one document
+(`steps.functions`) and the rendering of a row (`steps.row.render`). It has its own code for choosing the newest version
+of a document and for comparing values.
 """
 
 from boiler_beam.oracle.rows import Truth, compute

@@ -1,4 +1,4 @@
-"""How Firestore compares two values or paths, written naively: what `boiler_beam.compare` is judged by."""
+"""A naive comparison of values and paths in Firestore's order; the tests compare `boiler_beam.compare` with it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["compare", "compare_paths", "compare_ties"]
 
 
 def compare(one: Any, other: Any) -> int:
-    """Negative where the first value comes before the second, 0 where they are equal, positive elsewhere.
+    """Returns a negative number if the first value comes before the second, 0 if they are equal, else a positive one.
 
     Source: https://firebase.google.com/docs/firestore/manage-data/data-types#value_type_ordering
     """
@@ -42,12 +42,12 @@ def compare(one: Any, other: Any) -> int:
 
 
 def compare_ties(one: Any, other: Any) -> int:
-    """The same, with an order among equal numbers: an int before its double, -0.0 before 0.0."""
+    """Compares values like `compare`, and orders equal numbers too: an int before its double, -0.0 before 0.0."""
     return compare(one, other) or (_in_order(_tie(one), _tie(other)) if one == one else 0)
 
 
 def compare_paths(one: str, other: str) -> int:
-    """Paths are compared segment by segment; numeric ids (`__id7__`) come first, by their numbers."""
+    """Compares two paths segment by segment; numeric ids (`__id7__`) come first, by their numbers."""
     return _in_order([_segment(part) for part in one.split("/")], [_segment(part) for part in other.split("/")])
 
 
@@ -59,7 +59,7 @@ def _place_of_type(value: Any) -> int:
         is_vector = value["__type__"] == "__vector__" and isinstance(value["value"], list)
         return _VECTOR if is_vector else 10
     types: list[Any] = [type(None), bool, (int, float), datetime, str, bytes, Ref, GeoPoint, (list, tuple), (), dict]
-    return next(place for place, kind in enumerate(types) if isinstance(value, kind))
+    return next(index for index, kind in enumerate(types) if isinstance(value, kind))
 
 
 def _number(value: float) -> Any:
@@ -71,7 +71,7 @@ def _number(value: float) -> Any:
 
 
 def _tie(value: Any) -> Any:
-    """What tells equal values apart: of each number in it whether it is a double, and which sign a zero has."""
+    """Returns what distinguishes equal values: for each number whether it is a double, and the sign of a zero."""
     if isinstance(value, (int, float)):
         return [isinstance(value, float), not str(value).startswith("-0")]
     if isinstance(value, GeoPoint):

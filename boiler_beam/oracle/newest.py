@@ -1,4 +1,4 @@
-"""The newest valid-or-deleted version of every document, written naively (S1, S2)."""
+"""A naive choice of each document's newest version: valid or a deletion; invalid versions do not count (S1, S2)."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ __all__ = ["newest_documents"]
 def newest_documents(
     plan: Plan, changes: Iterable[Change | DeadLetter], refuse: Callable[[DeadLetter], None]
 ) -> list[dict[str, DomainModel]]:
-    """For each family of the plan the documents that stand, by path.
+    """Returns the newest documents of each document type of the plan, by path.
 
-    Of a document's valid versions and deletions the one with the largest version stands; at one version a deletion,
-    and of two that differ the one with the greater canonical encoding.
+    The newest of a document's valid versions and deletions is chosen. At equal versions a deletion wins, and of two
+    different documents the one with the greater canonical encoding.
     """
-    standing: list[dict[str, Any]] = [{} for _ in plan.families]
+    newest: list[dict[str, Any]] = [{} for _ in plan.families]
     for change in changes:
         if isinstance(change, DeadLetter):
             refuse(change)
@@ -34,12 +34,12 @@ def newest_documents(
                 refuse(DeadLetter(stage="decode", code=error.code, message=str(error), path=change.path))
                 continue
             candidate = (change.version, change.is_deleted, _canonical(change)), document
-            known = standing[family].setdefault(change.path, candidate)
+            known = newest[family].setdefault(change.path, candidate)
             if candidate[0][:2] == known[0][:2] and candidate[0] != known[0]:
                 refuse(DeadLetter(stage="newest", code="version_conflict", message="two documents", path=change.path))
             if candidate[0] > known[0]:
-                standing[family][change.path] = candidate
-    return [{path: one for path, (_, one) in some.items() if one is not None} for some in standing]
+                newest[family][change.path] = candidate
+    return [{path: one for path, (_, one) in some.items() if one is not None} for some in newest]
 
 
 def _decoded(plan: Plan, family: int, change: Change) -> DomainModel:
@@ -49,5 +49,5 @@ def _decoded(plan: Plan, family: int, change: Change) -> DomainModel:
 def _canonical(change: Change) -> bytes:
     try:
         return encode_fields(decode_fields(change.fields))
-    except (ValueError, RecursionError):  # a malformed value in a field that the model does not read
+    except (ValueError, RecursionError):  # a malformed value in a field that no model reads
         return bytes(change.fields)

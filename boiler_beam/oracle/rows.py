@@ -1,4 +1,4 @@
-"""The rows of a plan, computed by scanning all documents for each edge of each row: for tests, not for data."""
+"""Computes the rows of a plan by scanning all documents for each edge of each row; for tests only."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _by_path = cmp_to_key(compare_paths)
 
 @dataclass
 class Truth:
-    """What is right.
+    """The expected result of a run.
 
     Attributes:
         rows: The fields (canonical JSON bytes) of every row, by its path.
-        unknown: The paths (or masks of paths) of rows whose getters raised: what stood before stays.
-        dead_letters: What was refused on the way, once for each row that met it.
+        unknown: The paths (or masks of paths) of rows whose getters raised; their old rows stay.
+        dead_letters: The expected dead letters, once for each row that is affected.
     """
 
     rows: dict[str, bytes] = field(default_factory=dict)
@@ -41,7 +41,7 @@ class Truth:
 
 
 def compute(plan: Plan, changes: Iterable[Change | DeadLetter]) -> Truth:
-    """The rows of a plan over the newest valid-or-deleted version of every document in `changes`."""
+    """Computes the rows of a plan from the newest valid or deleted version of every document in `changes`."""
     truth = Truth()
     documents = newest_documents(plan, changes, truth.dead_letters.append)
     for view in plan.views:
@@ -65,7 +65,9 @@ class _View:
                 for row_id, key in self.quietly(group_ids, root, document) or ():
                     rows.setdefault(row_id, (key, {}))[1][path] = document
         claimed: set[str] = set()
-        for row_id, (key, own) in sorted(rows.items()):  # the smallest wins a contested path (S11)
+        for row_id, (key, own) in sorted(
+            rows.items()
+        ):  # of the rows that claim one path, the one with the smallest id is written (S11)
             self.row(row_id, key, own, claimed)
 
     def row(self, row_id: str, key: Any, own: Documents, claimed: set[str]) -> None:
@@ -75,8 +77,8 @@ class _View:
         if any(is_missing(edge, reached[edge.name]) for edge in self.view.edges):
             return
 
-        def aggregate(place: int) -> Any:
-            one = self.view.aggregates[place]
+        def aggregate(index: int) -> Any:
+            one = self.view.aggregates[index]
             return self.aggregate(one, reached[one.edge])
 
         def value(edge: Edge) -> Any:
@@ -96,11 +98,11 @@ class _View:
             claimed.add(copy.path)
 
     def first(self, edge: Edge, documents: Documents) -> Documents:
-        """What a row has of the documents that it reached over an edge."""
+        """The documents that a row reached over an edge."""
         return documents if edge.limit is None else dict(self.ordered(edge, documents)[: edge.limit])
 
     def ordered(self, edge: Edge, documents: Documents) -> list[tuple[str, DomainModel]]:
-        """Documents by path, or as `order_by` says."""
+        """Returns documents in the order of `order_by`, or by path."""
         found = sorted(documents.items(), key=lambda item: _by_path(item[0]))
         if edge.order is None:
             return found
@@ -109,7 +111,7 @@ class _View:
         ]
 
     def value(self, edge: Edge, reached: Documents, parents: Documents) -> Any:
-        """What a getter reads of an edge: one document or None, or a dict in the order that the declaration says."""
+        """Returns what a getter reads from an edge: one document or None, or a dict in the declared order."""
         shown: Any = (
             reached if edge.only is None else {path: Narrowed(reached[path], edge.name, edge.only) for path in reached}
         )
@@ -125,13 +127,13 @@ class _View:
         return {path if edge.keyed_by == "path" else path.rpartition("/")[2]: shown[path] for path in paths}
 
     def aggregate(self, one: Aggregate, members: Documents) -> Any:
-        """The value of an aggregate."""
+        """Returns the value of an aggregate."""
         counted = [(path, self.quietly(contribution, one, members[path])) for path in sorted(members, key=_by_path)]
         known = [(path, value) for path, value in counted if value is not None and value is not NOTHING]
         match one.fold:
             case CountDistinct():
                 values = sorted((value for _, value in known), key=cmp_to_key(compare))
-                return sum(place == 0 or compare(values[place - 1], value) != 0 for place, value in enumerate(values))
+                return sum(index == 0 or compare(values[index - 1], value) != 0 for index, value in enumerate(values))
             case Extreme():
                 values = sorted((value for _, value in known), key=cmp_to_key(compare_ties))
                 return values[-1 if one.fold.largest else 0] if values else None
@@ -166,7 +168,10 @@ class _View:
         return {path: one for path, one in self.documents[edge.family].items() if self.quietly(is_shown, edge, one)}
 
     def quietly(self, function: Any, what: Any, document: DomainModel) -> Any:
-        """What a user's function gives; None, and a dead letter, where it raises (S10a)."""
+        """Calls a user's function of one document.
+
+        If it raises, there is a dead letter, and the result is None (S10a).
+        """
         try:
             return function(what, document)
         except FunctionRaised as error:
@@ -177,10 +182,10 @@ class _View:
 
 
 def _sorted(items: list[tuple[Any, Any]], descending: tuple[bool, ...]) -> list[tuple[Any, Any]]:
-    """Pairs of sort values and anything: each value its own way, nulls last; ties stay in the order that they have."""
-    for place in reversed(range(len(descending))):
-        known = [item for item in items if item[0][place] is not None]
-        nulls = [item for item in items if item[0][place] is None]
-        known.sort(key=lambda item: cmp_to_key(compare_ties)(item[0][place]), reverse=descending[place])
+    """Sorts pairs of sort values and anything: nulls last; ties keep their order."""
+    for index in reversed(range(len(descending))):
+        known = [item for item in items if item[0][index] is not None]
+        nulls = [item for item in items if item[0][index] is None]
+        known.sort(key=lambda item: cmp_to_key(compare_ties)(item[0][index]), reverse=descending[index])
         items = known + nulls
     return items

@@ -1,11 +1,11 @@
-"""From declared aggregates to those of a plan: what is read of a document, and how it folds."""
+"""Compiles aggregates: the value that is read from each document, and the fold that combines the values."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from boiler_beam.plan.edges import Tell
+from boiler_beam.plan.edges import ReportMistake
 from boiler_beam.plan.fieldpath import (
     FieldError,
     as_value,
@@ -29,16 +29,18 @@ class AggregateCompiler:
     """Compiles the aggregates of one view.
 
     Args:
-        declared: The edges as they were written.
-        edges: Those that compiled.
-        tell: Takes the mistakes.
+        declared: The edges as they were declared.
+        edges: The compiled edges.
+        report: Called with each mistake.
     """
 
-    def __init__(self, declared: Mapping[str, EdgeDeclaration], edges: Mapping[str, Edge], tell: Tell) -> None:
-        self.declared, self.edges, self.mistake = declared, edges, tell
+    def __init__(
+        self, declared: Mapping[str, EdgeDeclaration], edges: Mapping[str, Edge], report: ReportMistake
+    ) -> None:
+        self.declared, self.edges, self.mistake = declared, edges, report
 
     def compile(self, name: str, declared: AggregateDeclaration) -> Aggregate | None:
-        """The aggregate of this name; None where something is wrong."""
+        """Compiles an aggregate; returns None if there is a mistake in it."""
         if declared.edge not in self.declared:
             self.mistake(name, "an edge of the store", repr(declared.edge), f"name one of: {', '.join(self.declared)}")
             return None
@@ -61,9 +63,15 @@ class AggregateCompiler:
         if declared.kind in ("sum", "mean") and not self._adds(name, edge, declared.of):
             return None
         of = self._of(name, edge, declared.of, "of")
+        read = (declared.of, options.get("by"), *_names(options.get("order_by")))
+        may_raise = (
+            declared.where is not None or declared.kind == "custom" or any(_may_raise(edge, one) for one in read)
+        )
+        if declared.kind in ("sum", "mean"):
+            may_raise = may_raise or not _is_number(edge, declared.of)
         match declared.kind:
             case "count":
-                return Aggregate(name, edge.name, Count(), declared.where, lambda document: 0)
+                return Aggregate(name, edge.name, Count(), declared.where, lambda document: 0, may_raise)
             case "count_distinct":
                 return of and Aggregate(
                     name,
@@ -71,27 +79,28 @@ class AggregateCompiler:
                     CountDistinct(),
                     declared.where,
                     of if declared.of is not None else lambda document: document.path,
+                    may_raise,
                 )
             case "collect" | "top":
-                return of and self._ordered(name, edge, declared, of)
+                return of and self._ordered(name, edge, declared, of, may_raise)
             case "custom":
                 custom = declared.options["custom"]
                 if not isinstance(custom, Custom):
                     fix = "pass an object of a class that derives from aggregate.Custom"
                     self.mistake(name, "an aggregate of your own", repr(custom), fix)
                     return None
-                return of and Aggregate(name, edge.name, CustomFold(custom), declared.where, of)
+                return of and Aggregate(name, edge.name, CustomFold(custom), declared.where, of, may_raise)
         folds: dict[str, Fold] = {"sum": Sum(), "mean": Mean(), "min": Extreme(False), "max": Extreme(True)}
-        return of and Aggregate(name, edge.name, folds[declared.kind], declared.where, of)
+        return of and Aggregate(name, edge.name, folds[declared.kind], declared.where, of, may_raise)
 
     def _adds(self, name: str, edge: Edge, of: Any) -> bool:
-        """Whether `of=` may give numbers; where it names a field that never does, that is told."""
+        """Checks that `of=` may return numbers, and reports a field that never holds one."""
         if not isinstance(of, str):
             return True
         try:
             path = field_path(edge.model, of)
         except FieldError:
-            return True  # told where it is read
+            return True  # reported where the field is compiled
         if path.is_many or not is_never_number(path.annotation):
             return True
         known = ", ".join(number_fields(edge.model))
@@ -103,7 +112,7 @@ class AggregateCompiler:
         return False
 
     def _ordered(
-        self, name: str, edge: Edge, declared: AggregateDeclaration, of: Callable[[Any], Any]
+        self, name: str, edge: Edge, declared: AggregateDeclaration, of: Callable[[Any], Any], may_raise: bool
     ) -> Aggregate | None:
         if declared.kind == "top":
             by = self._of(name, edge, declared.options["by"], "by")
@@ -114,7 +123,9 @@ class AggregateCompiler:
                 rank, value = by(document), of(document)
                 return None if rank is None or value is None else [[rank], value]
 
-            return Aggregate(name, edge.name, Collect((True,), declared.options["n"]), declared.where, ranked)
+            return Aggregate(
+                name, edge.name, Collect((True,), declared.options["n"]), declared.where, ranked, may_raise
+            )
         try:
             order = ordering(edge.model, declared.options["order_by"])
         except FieldError as error:
@@ -126,10 +137,10 @@ class AggregateCompiler:
             return None if value is None else [order.ranks(document), value]
 
         fold = Collect(order.descending, declared.options["limit"])
-        return Aggregate(name, edge.name, fold, declared.where, sorted_by)
+        return Aggregate(name, edge.name, fold, declared.where, sorted_by, may_raise)
 
     def _of(self, name: str, edge: Edge, of: Any, word: str) -> Callable[[Any], Any] | None:
-        """What `of=`, `by=` or `order_by=` reads of a document, as a Firestore value."""
+        """Compiles `of=`, `by=` or `order_by=` to a function from a document to a Firestore value."""
         if of is None:
             return as_value
         if isinstance(of, str):
@@ -144,3 +155,29 @@ class AggregateCompiler:
             )
             return None
         return lambda document: as_value(of(document))
+
+
+def _names(order_by: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    names = () if order_by is None else (order_by,) if isinstance(order_by, str) else tuple(order_by)
+    return tuple(name.removeprefix("-") for name in names)
+
+
+def _may_raise(edge: Edge, of: Any) -> bool:
+    """Returns whether `of=` (None: the document itself) calls a user's function, or may read a property."""
+    if of is None:
+        options = edge.model.__boiler__.fields.values()
+        return any(option.encode is not None for option in options)
+    if not isinstance(of, str):
+        return True
+    try:
+        return "." in of or field_path(edge.model, of).may_raise
+    except FieldError:
+        return False  # reported where the field is compiled
+
+
+def _is_number(edge: Edge, of: Any) -> bool:
+    """Returns whether a field holds only numbers, so that no value can be refused."""
+    try:
+        return isinstance(of, str) and field_path(edge.model, of).annotation in (int, float)
+    except FieldError:
+        return False  # reported where the field is compiled

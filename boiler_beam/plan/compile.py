@@ -1,4 +1,4 @@
-"""From classes to a plan: every mistake in them is found here, all at once."""
+"""Compiles classes to a plan, and reports all mistakes in them together."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from boiler_beam.models import DomainModel, FamilyCodec, family_base, mistakes_i
 from boiler_beam.plan.aggregates import AggregateCompiler
 from boiler_beam.plan.edges import EdgeCompiler
 from boiler_beam.plan.fingerprint import code_of, fingerprint
+from boiler_beam.plan.planned import Plan, PlanName
 from boiler_beam.plan.reads import attributes_read, edges_read
 from boiler_beam.plan.rowpath import RowPath, overlap
-from boiler_beam.plan.tree import Aggregate, Edge, Plan, PlanName, Root, ViewPlan
+from boiler_beam.plan.tree import Aggregate, Edge, Root, ViewPlan
 from boiler_beam.values import Database
 from boiler_beam.views import ViewModel
 from boiler_beam.views.aggregate import AggregateDeclaration, Custom
@@ -31,7 +32,11 @@ RESERVED = frozenset({"store", "key", "at", "path", "paths", "doc_id", "version"
 
 
 def compile_plan(views: Sequence[type[ViewModel]], database: Database = _ANY_PROJECT) -> Plan:
-    """The plan of these views.
+    """Compiles views to a plan.
+
+    >>> from boiler_beam.samples.meeting import MeetingSession
+    >>> [edge.name for edge in compile_plan([MeetingSession]).views[0].edges]
+    ['meeting', 'location', 'users', 'tickets']
 
     Args:
         views: The classes.
@@ -57,34 +62,34 @@ def compile_plan(views: Sequence[type[ViewModel]], database: Database = _ANY_PRO
 
 
 def _check_places(plans: Sequence[ViewPlan], families: Sequence[type[DomainModel]], mistakes: list[Mistake]) -> None:
-    """Every view has rows and a name of its own, and none lies where documents do."""
-    for place, view in enumerate(plans):
-        for other in plans[:place]:
+    """Yields the mistakes between views: equal names, equal row paths, and rows at paths of documents."""
+    for index, view in enumerate(plans):
+        for other in plans[:index]:
             if overlap(view.paths.template, other.paths.template):
                 got = f"{view.paths.template!r}, where {other.name} writes"
                 mistakes.append(
                     Mistake(view.name, "a row path of its own", got, "give one of them another collection=")
                 )
             if view.name.casefold() == other.name.casefold():
-                expected = "a class name of its own, which names its table"
+                expected = "a unique class name, which names its table"
                 got = f"{view.name!r}, which {other.reference_name} has"
-                if view.name != other.name:  # tables of SQLite and files of many systems are found whatever the case
-                    got = f"{view.name!r}, which differs from {other.reference_name} by case alone"
+                if view.name != other.name:  # SQLite and many file systems ignore the case of names
+                    got = f"{view.name!r}, which differs from {other.reference_name} only by case"
                 mistakes.append(Mistake(view.reference_name, expected, got, "rename one of them"))
         for model in families:
             collection = model.__boiler__.collection
             if collection is not None and collection.holds(tuple(view.paths.template.split("/")[::2])):
                 got = f"{view.paths.template!r}, where the documents of {model.__name__} are"
                 fix = "give the view a collection of its own"
-                mistakes.append(Mistake(view.name, "rows beside the documents, not over them", got, fix))
+                mistakes.append(Mistake(view.name, "row paths that are not document paths", got, fix))
 
 
 @functools.lru_cache(maxsize=16)
 def load_plan(name: PlanName) -> Plan:
-    """The plan of a name: what a worker makes of what it is sent.
+    """Compiles views from their names, as workers do, which receive only the names.
 
     Raises:
-        UsageError: There is no such module or class.
+        UsageError: A module or class does not exist.
         DeclarationError: The classes can't be compiled.
     """
     views = []
@@ -100,7 +105,7 @@ def load_plan(name: PlanName) -> Plan:
 
 
 class _ViewCompiler:
-    """Compiles one view; what is wrong goes to `mistakes`."""
+    """Compiles one view, and appends its mistakes to `mistakes`."""
 
     def __init__(
         self, view: type[ViewModel], family_of: Callable[[type[DomainModel]], int], mistakes: list[Mistake]
@@ -131,17 +136,17 @@ class _ViewCompiler:
         stored: dict[str, str] = {}
         for name, declared in self.view.declared_properties().items():
             if name in RESERVED:
-                self.mistake(name, "a name that is free", f"{name!r}, which every view has", "rename the property")
+                self.mistake(name, "an unused name", f"{name!r}, which every view has", "rename the property")
             written = stored_name(name, self._case)
             if written in stored:
                 self.mistake(
-                    name, "a stored name of its own", f"{written!r}, which {stored[written]} has", "rename one of them"
+                    name, "a unique stored name", f"{written!r}, which {stored[written]} has", "rename one of them"
                 )
             stored[written] = name
             self.mistakes.extend(mistakes_in(_returned(declared)))
         for name in self.edges.declared:
             if name in ("get", "new"):
-                self.mistake(f"Store.{name}", "a name that is free", repr(name), "rename the edge")
+                self.mistake(f"Store.{name}", "an unused name", repr(name), "rename the edge")
         if not self.view.declared_properties():
             self.mistake("", "at least one @view_property or aggregate", "none", "declare what a row holds")
         self._check_cycles()
@@ -149,7 +154,7 @@ class _ViewCompiler:
             self.mistake("", "case='camel' or 'snake'", repr(self.view.__boiler__.case), "write one of the two")
 
     def _check_cycles(self) -> None:
-        """A property that needs itself can't be computed."""
+        """Reports properties that depend on themselves."""
         declared = self.view.declared_properties()
         reads = {
             name: [other for other in declared if other in attributes_read(getattr(one, "getter", len))]
@@ -161,14 +166,16 @@ class _ViewCompiler:
             if way and told.isdisjoint(way):
                 told.update(way)
                 got = f"a cycle: {' -> '.join(way)}"
-                self.mistake(name, "properties that do not need themselves", got, "compute one of them from the store")
+                self.mistake(
+                    name, "properties that do not depend on themselves", got, "compute one of them from the store"
+                )
 
     @property
     def _case(self) -> str:
         return self.view.__boiler__.case or "camel"
 
     def _paths(self) -> RowPath:
-        """Where the rows lie."""
+        """Compiles the path of the rows."""
         options = self.view.__boiler__
         if (options.collection is None) == (options.path is None):
             got = "neither" if options.collection is None else "both"
@@ -190,7 +197,7 @@ class _ViewCompiler:
                 "name a collection with an odd number of segments",
             )
         wrong = [
-            one for place, one in enumerate(segments) if ("{" in one) and not (place % 2 and _PLACE.fullmatch(one))
+            one for index, one in enumerate(segments) if ("{" in one) and not (index % 2 and _PLACE.fullmatch(one))
         ]
         if wrong or len(paths.placeholders) != sum("{" in one for one in segments):
             got = repr(wrong[0]) if wrong else f"{template!r}, which has one twice"
@@ -210,19 +217,19 @@ class _ViewCompiler:
         method = self.view.declared_method("paths")
         if method is None and paths.given:
             got, yields = f"no paths() for {', '.join(paths.given)}", ", ".join(f'"{one}": ...' for one in paths.given)
-            expected = f"each placeholder of {paths.template!r} to be told"
+            expected = f"a value for each placeholder of {paths.template!r}"
             self.mistake("", expected, got, f"write def paths(self): yield {{{yields}}}")
         elif method is None and not paths.placeholders:
-            self.mistake("", "a path of its own for each row", repr(paths.template), "put {id} into the path")
+            self.mistake("", "a different path for each row", repr(paths.template), "put {id} into the path")
         most = self.view.__boiler__.max_paths
         if not isinstance(most, int) or isinstance(most, bool) or most < 1:
             self.mistake("", "max_paths= to be an int from 1", repr(most), "write how many copies a row may have")
 
     def _functions(self) -> list[Callable[..., object]]:
-        """The functions in the class and its bases that a render may run."""
+        """Returns the functions in the class and its bases that rendering may call."""
         functions = []
         for base in self.view.__mro__:
-            if base in (ViewModel, object):
+            if base is object or "__boiler_base__" in vars(base):
                 continue
             for value in base.__dict__.values():
                 function = (
@@ -241,7 +248,7 @@ class _ViewCompiler:
         declared = [one for one in self.view.declared_properties().values() if isinstance(one, AggregateDeclaration)]
         said = [value for one in declared for value in (one.kind, one.edge, one.of, *one.options.values())]
         described = [
-            *(repr(replace(edge, family=0)) for edge in edges),  # a place that other views of the plan move
+            *(repr(replace(edge, family=0)) for edge in edges),  # an index that depends on the other views of the plan
             *map(repr, aggregates),
             paths.template,
             self._case,
@@ -265,15 +272,15 @@ class _ViewCompiler:
 
 
 def _returned(declared: Any) -> Any:
-    """What a property's getter says that it returns; None where it says nothing, or what can't be resolved."""
+    """Returns the return annotation of a property's getter; None if there is none, or it can't be resolved."""
     try:
         return typing.get_type_hints(declared.getter).get("return")
-    except (AttributeError, NameError, SyntaxError, TypeError):  # an aggregate; a name of type checkers alone
+    except (AttributeError, NameError, SyntaxError, TypeError):  # an aggregate, or a name that only type checkers know
         return None
 
 
 def _way_back(name: str, reads: Mapping[str, Sequence[str]]) -> list[str]:
-    """How a property comes back to itself, `[a, b, a]`; empty where it does not."""
+    """Returns the cycle by which a property depends on itself, `[a, b, a]`; empty if it does not."""
     ways, seen = [[name]], {name}
     while ways:
         way = ways.pop()
@@ -287,7 +294,7 @@ def _way_back(name: str, reads: Mapping[str, Sequence[str]]) -> list[str]:
 
 
 def refuse_main(plan: Plan) -> None:
-    """Refuses classes that workers can't import.
+    """Checks that workers can import the classes of a plan.
 
     Raises:
         UsageError: A view or model is defined in `__main__`.

@@ -1,4 +1,4 @@
-"""From declared edges to the edges of a plan: their models, fields, parents and annotations, checked."""
+"""Compiles edges: checks their models, fields, parents and annotations."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from boiler_beam.plan.tree import Edge, Fixed, Group, Reference, Referrers, Root
 from boiler_beam.values import Ref
 from boiler_beam.views import EdgeDeclaration, Store
 
-__all__ = ["EdgeCompiler", "Tell"]
+__all__ = ["EdgeCompiler", "ReportMistake"]
 
-Tell = Callable[[str, str, str, str], None]
-"""Takes a mistake: where in the view, expected, got, fix."""
+ReportMistake = Callable[[str, str, str, str], None]
+"""Called with a mistake: where in the view, expected, got, fix."""
 
 
 class EdgeCompiler:
@@ -27,22 +27,24 @@ class EdgeCompiler:
 
     Args:
         store: The class `Store` of the view, or None.
-        family_of: Gives the place of a model's family in the plan.
-        tell: Takes the mistakes.
+        family_of: Returns the index of a model's document type in the plan.
+        report: Called with each mistake.
 
     Attributes:
-        declared: The edges as they were written.
-        edges: Those that compiled, by name.
+        declared: The edges as they were declared.
+        edges: The compiled edges, by name.
     """
 
-    def __init__(self, store: type[Store] | None, family_of: Callable[[type[DomainModel]], int], tell: Tell) -> None:
-        self.store, self.family_of, self.mistake = store, family_of, tell
+    def __init__(
+        self, store: type[Store] | None, family_of: Callable[[type[DomainModel]], int], report: ReportMistake
+    ) -> None:
+        self.store, self.family_of, self.mistake = store, family_of, report
         self.declared: dict[str, EdgeDeclaration] = store.declared_edges() if store else {}
         self.edges: dict[str, Edge] = {}
         self._open: list[str] = []
 
     def compile(self) -> None:
-        """Compiles every edge; what is wrong is told."""
+        """Compiles every edge, and reports the mistakes."""
         self._check_root()
         for name in self.declared:
             self._edge(name)
@@ -55,10 +57,12 @@ class EdgeCompiler:
         roots = [name for name, one in self.declared.items() if one.kind in ("root", "group")]
         if len(roots) != 1:
             got = ", ".join(roots) if roots else "none"
-            self.mistake("Store", "one root(...) or group(...)", got, "say with one edge which documents make a row")
+            self.mistake(
+                "Store", "one root(...) or group(...)", got, "declare with one edge which documents have a row"
+            )
 
     def _edge(self, name: str) -> Edge | None:
-        """The edge of this name, compiled with what it hangs on; None where something is wrong."""
+        """Compiles an edge and its parents; returns None if there is a mistake in them."""
         if name in self.edges:
             return self.edges[name]
         declared = self.declared[name]
@@ -68,7 +72,7 @@ class EdgeCompiler:
                 f"Store.{name}",
                 "edges that lead away from the root",
                 f"a cycle: {way}",
-                "let one of them hang on another edge",
+                "make one of them a child of another edge",
             )
             return None
         self._open.append(name)
@@ -123,7 +127,7 @@ class EdgeCompiler:
             )
             return False
         if model.__boiler__.collection.problem():
-            self.family_of(model)  # tells the mistake
+            self.family_of(model)  # reports the mistake
             return False
         return True
 
@@ -146,7 +150,7 @@ class EdgeCompiler:
         return "doc_id" if model.__boiler__.collection.is_flat else "path"
 
     def _shows(self, name: str, declared: EdgeDeclaration, model: type[DomainModel], is_many: bool) -> dict[str, Any]:
-        """What an edge shows of its documents: `where`, `order_by`, `limit`, `only`, checked."""
+        """Checks and compiles the options of an edge that select documents: `where`, `order_by`, `limit`, `only`."""
         options = declared.options
         order_by, limit, only = options.get("order_by"), options.get("limit"), options.get("only")
         where = f"Store.{name}"
@@ -185,7 +189,7 @@ class EdgeCompiler:
         )  # fmt: skip
 
     def _key(self, name: str, model: type[DomainModel], text: str) -> FieldPath | None:
-        """What a group's key, or a part of it, is read from."""
+        """Compiles the field path of a group's key, or of a part of it."""
         path = self._path(name, model, text)
         if path is None:
             return None
@@ -255,7 +259,7 @@ class EdgeCompiler:
                 )
                 return None
             if to is not None and isinstance(named, ModelMeta) and family_base(to) is not family_base(named):  # type: ignore[arg-type]
-                self.mistake(f"Store.{name}", f"to= to be {named.__name__} or a subclass", to.__name__, "leave to= out")
+                self.mistake(f"Store.{name}", f"to= to be {named.__name__} or a subclass", to.__name__, "remove to=")
                 return None
         elif to is not None and kind is str:
             target = to
@@ -341,7 +345,7 @@ class EdgeCompiler:
         )  # fmt: skip
 
     def in_order(self) -> list[Edge]:
-        """Parents before children; the row's own edge first; otherwise as declared."""
+        """Orders edges: the root or group first, parents before children, otherwise as declared."""
         order = [edge for edge in self.edges.values() if edge.parent is None]
         rest = [self.edges[name] for name in self.declared if self.edges[name].parent is not None]
         while rest:
@@ -377,7 +381,7 @@ class EdgeCompiler:
                     f"Store.{name}",
                     f"the annotation {_shown(wanted[0])}",
                     _shown(hints[name]),
-                    "annotate it so, or leave the annotation out",
+                    "annotate it so, or remove the annotation",
                 )
         for name in hints:
             if name not in self.declared and not name.startswith("_"):
@@ -385,7 +389,7 @@ class EdgeCompiler:
 
 
 def _as_ids(path: FieldPath, target: type[DomainModel]) -> FieldPath:
-    """The path of ids, read as references into a flat collection."""
+    """Returns a path whose ids are read as references into a flat collection."""
     assert target.__boiler__.collection is not None
     prefix, read = target.__boiler__.collection.text, path.read
     return replace(path, read=lambda document: [(key, Ref.at(f"{prefix}/{value}")) for key, value in read(document)])

@@ -1,4 +1,4 @@
-"""A plan in words: the tree of each view, the collections, and what one change of a document touches."""
+"""Prints a plan: the edges of each view, the collections, and which rows the change of a document affects."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from collections.abc import Iterator
 from typing_extensions import assert_never
 
 from boiler_beam.plan.impure import warnings_of
-from boiler_beam.plan.tree import Edge, Fixed, Group, Plan, Reference, Referrers, Root, ViewPlan
+from boiler_beam.plan.planned import Plan
+from boiler_beam.plan.tree import Edge, Fixed, Group, Reference, Referrers, Root, ViewPlan
 from boiler_beam.views.fold import Collect
 
 __all__ = ["explain"]
 
 
 def explain(plan: Plan) -> str:
-    """What a plan reads, keeps and touches, for people.
+    """Returns a description of a plan for people.
 
     >>> from boiler_beam.plan import compile_plan
     >>> from boiler_beam.samples.meeting import OrganizationSummary
@@ -24,21 +25,21 @@ def explain(plan: Plan) -> str:
     └─ tickets: referrers, the tickets whose user names one of users (dict; no getter reads it)
     aggregates: num_users over users, num_attending over tickets, num_hearing_aid over users
     <BLANKLINE>
-    users: a change touches
+    users: a change affects
       OrganizationSummary.users: the row of its organization, and of the one that it leaves;
         adds to num_users, num_hearing_aid
     <BLANKLINE>
-    tickets: a change touches
+    tickets: a change affects
       OrganizationSummary.tickets: the rows that reach the document its user names;
         adds to num_attending
     """
     parts = ["\n".join(_view(view)) for view in plan.views]
-    for place, family in enumerate(plan.families):
-        lines = [f"{family.pattern.text}: a change touches"]
+    for index, family in enumerate(plan.families):
+        lines = [f"{family.pattern.text}: a change affects"]
         for view in plan.views:
             for edge in view.edges:
-                if edge.family == place:
-                    lines += _touched(view, edge)
+                if edge.family == index:
+                    lines += _affected(view, edge)
         lines += [f"  note: {note}" for note in family.notes()]
         parts.append("\n".join(lines))
     if warnings := warnings_of(plan):
@@ -65,7 +66,7 @@ def _branch(view: ViewPlan, edge: Edge, indent: str, mark: str) -> Iterator[str]
     if isinstance(edge, (Reference, Fixed)) and edge.is_required:
         notes.append("required: no row without it")
     if edge.where is not None:
-        notes.append("where= refuses some")
+        notes.append("where= filters")
     if edge.order is not None and edge.order.names:
         notes.append(f"by {', '.join(edge.order.names)}")
     if edge.limit is not None:
@@ -99,7 +100,7 @@ def _way(edge: Edge) -> str:
             assert_never(edge)
 
 
-def _touched(view: ViewPlan, edge: Edge) -> Iterator[str]:
+def _affected(view: ViewPlan, edge: Edge) -> Iterator[str]:
     sums = [one.name for _, one in view.aggregates_of[edge.name]]
     ends = ";" if sums else ""
     yield f"  {view.name}.{edge.name}: {_rows(edge)}{ends}"

@@ -1,4 +1,4 @@
-"""Field paths: from `"order.items.product"` and the annotations to a function that reads values out of documents."""
+"""Compiles field paths, such as `"order.items.product"`, to functions that read the values from a document."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Values = Callable[[Any], list[tuple[str | None, Any]]]
 
 
 class FieldError(Exception):
-    """A field path names nothing: what was expected there, what was found, and the fix."""
+    """A field path that names no field: what was expected, what was found, and the fix."""
 
     def __init__(self, expected: str, got: str, fix: str) -> None:
         super().__init__(f"expected {expected}, got {got}")
@@ -42,22 +42,24 @@ class FieldError(Exception):
 
 @dataclass(frozen=True)
 class FieldPath:
-    """A way to values in a document.
+    """A compiled field path.
 
     Attributes:
-        text: As written, without the edge's name: `items.product`.
+        text: The path as written, without the edge's name: `items.product`.
         annotation: The type of the values, without Optional.
         is_many: Whether it leads through a list or map.
-        is_map: Whether it is one map of values, whose keys then name them.
+        is_map: Whether it is one map, whose keys become the keys of the values.
+        is_plain: Whether it is one field, which holds one value or a list or map of values.
         is_optional: Whether a value may be null.
-        may_raise: Whether it leads through a property, which a user wrote.
-        read: The values of a document, each with its key in a map or None; nulls are left out.
+        may_raise: Whether it leads through a property, which is a user's function.
+        read: Returns the values in a document, each with its key in a map or None; nulls are left out.
     """
 
     text: str
     annotation: Any
     is_many: bool
     is_map: bool
+    is_plain: bool
     is_optional: bool
     may_raise: bool
     read: Values = field(compare=False, repr=False)
@@ -92,16 +94,18 @@ def field_path(model: type, text: str) -> FieldPath:
                 break
             steps.append(None)
     is_map = kinds == ["map"] and steps[-1] is None
-    return FieldPath(text, annotation, bool(kinds), is_map, is_optional, may_raise, _reader(steps, kinds, is_map))
+    is_plain = len(names) == 1 and len(kinds) <= 1
+    read = _reader(steps, kinds, is_map)
+    return FieldPath(text, annotation, bool(kinds), is_map, is_plain, is_optional, may_raise, read)
 
 
 def value_reader(model: type, text: str, word: str = "") -> Callable[[Any], Any]:
-    """Reads the one value that a field path leads to, as a Firestore value; None where there is none.
+    """Compiles a field path to a function that returns its one value, as a Firestore value, or None.
 
     Args:
         model: The class of the documents.
         text: The field path.
-        word: The keyword that may take a function instead, `of`; empty where none may.
+        word: The keyword that accepts a function instead, such as `of`; empty if none does.
 
     Raises:
         FieldError: It names no field, many values, or values that Firestore has no type for.
@@ -111,7 +115,7 @@ def value_reader(model: type, text: str, word: str = "") -> Callable[[Any], Any]
         fix = f"write {word}=lambda document: ..." if word else "name a field with one value"
         raise FieldError("a field with one value", f"{text!r}, a list or map", fix)
     if is_never_value(path.annotation):
-        fix = f"write {word}={value_of(path)}" if word else "name a property that makes text or a number of it"
+        fix = f"write {word}={value_of(path)}" if word else "name a property that returns text or a number"
         raise FieldError("a field of Firestore values", f"{text!r}, a field of {_named(path.annotation)}", fix)
     if "." not in text:
         return lambda document: as_value(getattr(document, text))
@@ -120,14 +124,14 @@ def value_reader(model: type, text: str, word: str = "") -> Callable[[Any], Any]
 
 
 def value_of(path: FieldPath) -> str:
-    """A function, as one writes it, that makes a Firestore value of a field that has none."""
+    """Returns the code of a function that converts a field without Firestore type to a Firestore value, for a fix."""
     value = f"int(document.{path.text} * 100)" if is_decimal(path) else f"str(document.{path.text})"
     or_none = f"None if document.{path.text} is None else " if path.is_optional else ""
     return f"lambda document: {or_none}{value}"
 
 
 def is_decimal(path: FieldPath) -> bool:
-    """Whether the values of a field are decimals, of which only some number may be a sum."""
+    """Returns whether the values of a field are decimals, which have to be converted to numbers for a sum."""
     return isinstance(path.annotation, type) and issubclass(path.annotation, Decimal)
 
 
@@ -139,7 +143,7 @@ _NO_NUMBERS = (str, bytes, datetime, msgspec.Struct)
 
 
 def is_never_number(annotation: Any) -> bool:
-    """Whether no value of this type is a number, for all that is known.
+    """Returns whether certainly no value of this type is a number.
 
     >>> is_never_number(str), is_never_number(str | int), is_never_number(Any)
     (True, False, False)
@@ -157,7 +161,7 @@ _WITH_VALUES = (
 
 
 def is_never_value(annotation: Any) -> bool:
-    """Whether Firestore has a type for no value of this one, for all that is known: a field with `decode=` may be any.
+    """Returns whether certainly no value of this type is a Firestore value; a field with `decode=` may have any type.
 
     >>> is_never_value(Decimal), is_never_value(Decimal | int), is_never_value(list[int]), is_never_value(Any)
     (True, False, False, False)
@@ -169,14 +173,14 @@ def is_never_value(annotation: Any) -> bool:
 
 
 def _is_open(kind: type) -> bool:
-    """Whether values of all sorts of classes are of this type: `object`, `Sequence`, a protocol, a `TypedDict`."""
+    """Returns whether unrelated classes may be of this type: `object`, `Sequence`, a protocol, a `TypedDict`."""
     return (
         kind in (object, Any) or inspect.isabstract(kind) or getattr(kind, "_is_protocol", False) or is_typeddict(kind)
     )
 
 
 def number_fields(model: Any) -> list[str]:
-    """The names of a model's fields whose values are numbers."""
+    """Returns the names of a model's fields whose values are numbers."""
     names = [name for name in model.__struct_fields__ if name not in ("path", "version")]
     paths = [field_path(model, name) for name in names]
     return [path.text for path in paths if path.annotation in (int, float) and not path.is_many]
@@ -186,7 +190,7 @@ _VALUES = frozenset({str, int, float, bool, type(None), datetime, Ref})
 
 
 def as_value(value: Any) -> Any:
-    """A user's value as a Firestore value: structs, models and Enums become what is stored of them."""
+    """Converts a user's value to a Firestore value: structs, models and Enums to their stored form."""
     if type(value) in _VALUES:
         return value
     return from_wire(wire_of(value))
@@ -216,7 +220,7 @@ def _is_property(holder: Any, name: str) -> bool:
 
 
 def _attribute(holder: Any, name: str, model: type, before: str) -> Any:
-    """The annotation of one attribute of a model or struct."""
+    """Returns the annotation of one attribute of a model or struct."""
     place = f"{model.__name__}.{before}" if before else model.__name__
     if not (isinstance(holder, type) and issubclass(holder, msgspec.Struct)):
         raise FieldError(

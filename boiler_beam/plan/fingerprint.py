@@ -1,4 +1,4 @@
-"""The fingerprint of a view: another one means that its rows must be computed anew (S13)."""
+"""The fingerprint of a view. A stream or sink with another fingerprint has to compute the view's rows again (S13)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["code_of", "fingerprint"]
 
 
 def fingerprint(described: Iterable[str], functions: Iterable[Callable[..., object]]) -> str:
-    """A digest of a plan's description and of the code of the functions that it calls, as 16 hexadecimal digits."""
+    """Returns a hash of a view's description and of the code of its functions, as 16 hexadecimal digits."""
     digest = hashlib.blake2b(digest_size=8)
     for text in described:
         digest.update(text.encode() + b"\0")
@@ -20,7 +20,7 @@ def fingerprint(described: Iterable[str], functions: Iterable[Callable[..., obje
 
 
 def code_of(function: Callable[..., object]) -> str:
-    """What a function does, as text that is the same in every process of one Python version."""
+    """Returns a function's code as text that is equal in every process of one Python version."""
     code = getattr(function, "__code__", None)
     if code is None:
         return getattr(function, "__qualname__", type(function).__qualname__)
@@ -35,5 +35,5 @@ def _constant(value: object) -> object:
     if isinstance(value, types.CodeType):
         return _described(value)
     if isinstance(value, frozenset):
-        return sorted(map(repr, value))  # its own order changes from process to process
+        return sorted(map(repr, value))  # the order of a set differs between processes
     return repr(value)

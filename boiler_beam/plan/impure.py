@@ -1,9 +1,8 @@
-"""What makes a getter give something else while no document changes: clocks, chance, the environment.
+"""Finds functions that read a clock, random numbers or the environment, so that their values change without a document.
 
-A row is computed again when its documents change, and at no other time; what the clock says in it is old a second
-later, differs from worker to worker, and makes each backfill write all rows. Bytecode is looked at, not run: of
-getters, `paths()`, `where=` and the like, and of functions and properties of models that they call, as far as names
-tell.
+A row is computed again only when its documents change. A time in it is soon outdated, differs between workers, and
+makes each backfill write all rows. The bytecode of getters, `paths()`, `where=`, `of=` and `by=` is inspected, not run,
+together with the functions and model properties that they call, as far as their names can be resolved.
 """
 
 from __future__ import annotations
@@ -20,10 +19,12 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import msgspec
+from typing_extensions import assert_never
 
 from boiler_beam.models import DomainModel
+from boiler_beam.plan.planned import Plan
 from boiler_beam.plan.reads import PASSED_OVER, nested
-from boiler_beam.plan.tree import Edge, Group, Plan, Reference, Referrers, ViewPlan
+from boiler_beam.plan.tree import Edge, Fixed, Group, Reference, Referrers, Root, ViewPlan
 from boiler_beam.raised import is_of_user, shown_place
 from boiler_beam.views.aggregate import AggregateDeclaration
 
@@ -40,7 +41,7 @@ _OF_DOCUMENTS = {
     CHANCE: "store it in the document when that is written",
     ENVIRONMENT: "store it in the document when that is written",
 }
-"""What to do about a function of one document, which sees no other one."""
+"""The fixes for functions of one document, which cannot read another document."""
 _NOW = {"now", "utcnow", "today"}
 _CLOCKS = {"time", "monotonic", "perf_counter", "process_time", "thread_time"}
 _CLOCKS |= {f"{name}_ns" for name in _CLOCKS}
@@ -57,11 +58,11 @@ _SELF: Any = object()
 
 
 _Used = tuple[int, Any, dis.Instruction | None]
-"""A line, an object that is used there, and the step behind it."""
+"""A line, an object that is used there, and the following bytecode instruction."""
 
 
 class _Call(NamedTuple):
-    """Something that is read: what it is, its name, and where."""
+    """A read of something other than a document: its kind, its name, and where it is."""
 
     kind: str
     name: str
@@ -70,7 +71,7 @@ class _Call(NamedTuple):
 
 
 def warnings_of(plan: Plan) -> list[str]:
-    """What is wrong with views whose rows would not follow from their documents, each with the fix."""
+    """Returns a warning, with the fix, for each place where a row depends on something other than documents."""
     found: dict[tuple[str, int, str], str] = {}
     for view in plan.views:
         reachable = Reachable(view, plan)
@@ -78,13 +79,13 @@ def warnings_of(plan: Plan) -> list[str]:
             for call in reachable.calls(function):
                 place = f" ({shown_place(call.file, call.line)})" if call.file else ""
                 fixes = _OF_DOCUMENTS if "=" in label else _OF_ROWS
-                message = f"{label}: expected what follows from documents, got {call.name}{place}; fix: "
+                message = f"{label}: expected a value that depends only on documents, got {call.name}{place}; fix: "
                 found.setdefault((call.file or label, call.line, call.name), message + fixes[call.kind])
     return list(found.values())
 
 
 def functions_of(view: ViewPlan) -> Iterator[tuple[str, Any]]:
-    """The user's functions that rows of a view are made by, each with a name for messages."""
+    """Yields the user's functions that compute the rows of a view, each with a name for messages."""
     model, name = view.model, view.name
     for attribute, declared in model.declared_properties().items():
         if isinstance(declared, AggregateDeclaration):
@@ -107,7 +108,7 @@ def functions_of(view: ViewPlan) -> Iterator[tuple[str, Any]]:
 
 
 def _named_by(edge: Edge) -> Iterator[tuple[str, str]]:
-    """The field paths by which an edge names what may be properties."""
+    """Yields the field paths of an edge that may contain properties."""
     match edge:
         case Group():
             yield from (("by=", path.text) for path in edge.by)
@@ -115,12 +116,16 @@ def _named_by(edge: Edge) -> Iterator[tuple[str, str]]:
             yield "its path", edge.field.text
         case Referrers():
             yield "by=", edge.by.text
+        case Root() | Fixed():
+            pass
+        case _:
+            assert_never(edge)
     if edge.order is not None:
         yield from (("order_by=", name.removeprefix("-")) for name in edge.order.names)
 
 
 class Reachable:
-    """The code that functions of a view may run, as far as names tell.
+    """The code that functions of a view may run, as far as their names can be resolved.
 
     Args:
         view: The view.
@@ -143,7 +148,7 @@ class Reachable:
                         self.members.setdefault(name, []).append(function)
 
     def calls(self, function: Any) -> Iterator[_Call]:
-        """What a function reads that is none of its documents; a text names fields and properties."""
+        """Yields what a function reads besides documents; text is a field path, which may contain properties."""
         is_looked_into = isinstance(function, str) or self._followed(function) is not None
         if not is_looked_into and function is not None and (found := self._kind(function, None)) is not None:
             yield _Call(*found, "", 0)
@@ -153,7 +158,7 @@ class Reachable:
                     yield _Call(*found, code.co_filename, line)
 
     def codes(self, function: Any) -> Iterator[tuple[types.CodeType, list[_Used]]]:
-        """The code that a function may run, and the objects that it uses by name."""
+        """Yields the code that a function may run, and the objects that it uses by name."""
         begin = self.members_of(function) if isinstance(function, str) else [self._followed(function)]
         waiting, seen = [(one, 0) for one in begin if one is not None], set[types.CodeType]()
         while waiting:
@@ -169,11 +174,11 @@ class Reachable:
                 waiting += [(found, depth + 1) for _, value, _ in used if (found := self._followed(value)) is not None]
 
     def members_of(self, text: str) -> list[types.FunctionType]:
-        """The properties and methods of models that a field path leads through."""
+        """Yields the properties and methods of models in a field path."""
         return [one for name in text.split(".") for one in self.members.get(name, ())]
 
     def _followed(self, value: Any) -> types.FunctionType | None:
-        """The function that is run where a user's function, method or class is used."""
+        """Returns the function that runs when a user's function, method or class is called."""
         function = _function(vars(value).get("__init__")) if isinstance(value, type) else _function(value)
         return function if function is not None and self._is_users(function) else None
 
@@ -183,19 +188,19 @@ class Reachable:
     def _used(
         self, code: types.CodeType, names: dict[str, Any], known: dict[str, Any], self_name: str
     ) -> Iterator[_Used]:
-        """The objects that a code uses by name, each with its line and the step behind it.
+        """Yields the objects that a code uses by name, each with its line and the following instruction.
 
         Args:
             code: The code.
-            names: The names of its module.
-            known: The objects of some variables; those that the code gives a name of its own are added.
+            names: The global names of its module.
+            known: The objects of some local variables; the variables that the code assigns are added.
             self_name: The variable that holds the view, or the document.
         """
         steps = [step for step in dis.get_instructions(code) if step.opname not in PASSED_OVER]
         line, top, module = code.co_firstlineno, _UNKNOWN, _UNKNOWN
-        for place, step in enumerate(steps):
+        for index, step in enumerate(steps):
             line, name, previous = _line(step, line), step.opname, top
-            follower = steps[place + 1] if place + 1 < len(steps) else None
+            follower = steps[index + 1] if index + 1 < len(steps) else None
             top = _UNKNOWN
             if name in ("LOAD_GLOBAL", "LOAD_NAME"):
                 top = names.get(step.argval, getattr(builtins, step.argval, _UNKNOWN))
@@ -207,7 +212,7 @@ class Reachable:
             elif name in _ATTRIBUTES:
                 top = _attribute(previous, step.argval)
             elif name == "IMPORT_NAME":
-                is_top = steps[place - 1].argval is None  # `import a.b` gives a
+                is_top = steps[index - 1].argval is None  # `import a.b` assigns a
                 top = module = sys.modules.get(step.argval.partition(".")[0] if is_top else step.argval, _UNKNOWN)
             elif name == "IMPORT_FROM":
                 top = _attribute(module, step.argval)
@@ -218,7 +223,7 @@ class Reachable:
                 yield line, top, follower
 
     def _kind(self, value: Any, follower: dis.Instruction | None) -> tuple[str, str] | None:
-        """Whether an object gives something else each time, and its name."""
+        """Returns whether an object returns other values at other times, and its name."""
         if value is os.environ or value is getattr(os, "environb", None):
             return ENVIRONMENT, "os.environ"
         if isinstance(value, type):
@@ -242,10 +247,10 @@ class Reachable:
         return (CLOCK, f"{module}.{name}") if name in _NOW and callable(value) and not is_users else None
 
     def _named(self, name: str, *, is_own: bool) -> Iterable[Any]:
-        """What an attribute of the view, or of something that may be a document, runs."""
+        """Yields the functions that run when an attribute of the view, or of a possible document, is read."""
         if not is_own:
             return self.members.get(name, ())
-        if name in self.own:  # it is looked at for itself
+        if name in self.own:  # a view property is inspected separately
             return ()
         found = next((vars(base)[name] for base in self.view.__mro__ if name in vars(base)), None)
         return [found] if found is not None else self.members.get(name, ())
@@ -257,19 +262,19 @@ def _closure(function: types.FunctionType) -> dict[str, Any]:
     for name, cell in zip(function.__code__.co_freevars, cells, strict=True):
         try:
             known[name] = cell.cell_contents
-        except ValueError:  # not filled yet
+        except ValueError:  # a closure variable without value
             continue
     return known
 
 
 def _line(step: dis.Instruction, last: int) -> int:
-    """The line of a step; Python 3.13 says it in another attribute."""
+    """Returns the line of an instruction; Python 3.13 has it in another attribute."""
     line = getattr(step, "line_number", None) or getattr(step, "starts_line", None)
     return line if isinstance(line, int) and not isinstance(line, bool) else last
 
 
 def _function(value: Any) -> types.FunctionType | None:
-    """The function of a method, a property or the like."""
+    """Returns the function of a method, a property or a similar descriptor."""
     if isinstance(value, property):
         value = value.fget
     value = getattr(value, "__func__", getattr(value, "func", getattr(value, "getter", value)))
@@ -277,7 +282,7 @@ def _function(value: Any) -> types.FunctionType | None:
 
 
 def _attribute(holder: Any, name: str) -> Any:
-    """An attribute of a module, a class or a generator of random numbers; others may run code when they are asked."""
+    """Returns an attribute of a module, a class or a random generator; reading it from other objects might run code."""
     if isinstance(holder, types.ModuleType):
         return vars(holder).get(name, _UNKNOWN)
     if isinstance(holder, (type, random.Random)):
@@ -286,7 +291,7 @@ def _attribute(holder: Any, name: str) -> Any:
 
 
 def _add_structs(annotation: Any, found: dict[type, None]) -> None:
-    """A model or struct, and those in its fields."""
+    """Yields a model or struct, and the structs in its fields."""
     for one in typing.get_args(annotation):
         _add_structs(one, found)
     is_struct = isinstance(annotation, type) and issubclass(annotation, msgspec.Struct)

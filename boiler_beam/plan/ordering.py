@@ -1,4 +1,7 @@
-"""The order of what an edge shows: `order_by="-sent_at"`, or several names; `-` descends, nulls last, ties by path."""
+"""The order of an edge's documents: `order_by="-sent_at"`, or several names.
+
+`-` descending, nulls last, ties by path.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +17,12 @@ __all__ = ["Ordering", "ordering"]
 
 @dataclass(frozen=True)
 class Ordering:
-    """How documents are sorted.
+    """A compiled `order_by=`.
 
     Attributes:
-        names: The fields as written, `-` before a descending one.
-        readers: What reads each of them from a document.
-        may_raise: Whether one of them is a property, which a user wrote.
+        names: The fields as written, with `-` before a descending one.
+        readers: For each field, a function that reads it from a document.
+        may_raise: Whether one of them is a property, which is a user's function.
     """
 
     names: tuple[str, ...]
@@ -28,20 +31,20 @@ class Ordering:
 
     @property
     def descending(self) -> tuple[bool, ...]:
-        """Of each field, whether the largest comes first."""
+        """For each field, whether the largest value comes first."""
         return tuple(name.startswith("-") for name in self.names)
 
     @property
     def fields(self) -> tuple[str, ...]:
-        """The attributes of the document that are read."""
+        """The attributes of the document by which it is sorted."""
         return tuple(name.removeprefix("-").partition(".")[0] for name in self.names)
 
     def ranks(self, document: Any) -> list[Any]:
-        """What a document is sorted by."""
+        """Returns the values by which a document is sorted."""
         return [read(document) for read in self.readers]
 
     def first(self, documents: Iterable[Any], limit: int | None = None) -> list[Any]:
-        """The documents in order, `limit` of them at the most."""
+        """Returns the documents in order, at most `limit` of them."""
         entries = [[self.ranks(one), one.path, one] for one in documents]
         sort_entries(entries, self.descending)
         return [one for _, _, one in entries[:limit]]
@@ -51,7 +54,7 @@ def ordering(model: type, order_by: str | tuple[str, ...] | None) -> Ordering:
     """Compiles `order_by=`.
 
     Raises:
-        FieldError: It names no field of the model, or a list or map.
+        FieldError: A name is not a field of the model, or is a list or map.
     """
     names = () if order_by is None else (order_by,) if isinstance(order_by, str) else tuple(order_by)
     readers = tuple(value_reader(model, name.removeprefix("-")) for name in names)
@@ -60,5 +63,5 @@ def ordering(model: type, order_by: str | tuple[str, ...] | None) -> Ordering:
 
 
 def _is_property(model: type, way: list[str]) -> bool:
-    """Whether a user's code runs where a field path is read; a struct's properties are taken for such."""
+    """Returns whether reading a field path may run a user's code, such as a property."""
     return len(way) > 1 or (isinstance(getattr(model, way[0], None), property) and way[0] != "doc_id")

@@ -1,7 +1,7 @@
-"""What the code of a view reads: edges (what need not travel to a row is not sent) and other properties (for cycles).
+"""Finds what the code of a view reads: edges (only those are sent to a row) and other properties (to find cycles).
 
-Bytecode is looked at, not run. Whatever can't be followed (`getattr`, `self` or `self.store` handed on) counts as
-reading everything; an edge that was taken for unread raises when it is read.
+The bytecode is inspected, not run. Code that can't be followed (`getattr`, `self` or `self.store` passed to a function)
+counts as reading everything. If an edge that seemed unread is read nevertheless, the read raises.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ __all__ = ["PASSED_OVER", "attributes_read", "edges_read", "nested"]
 _LOADS_OF_SELF = {"LOAD_FAST", "LOAD_DEREF", "LOAD_FAST_CHECK", "LOAD_FAST_BORROW"}
 _ATTRIBUTES = {"LOAD_ATTR", "LOAD_METHOD"}
 PASSED_OVER = {"CACHE", "PRECALL", "PUSH_NULL", "RESUME", "NOP"}
-"""Steps that load and call nothing."""
+"""Instructions that load values and call nothing."""
 
 
 def edges_read(functions: Iterable[Callable[..., object]], edges: Iterable[str]) -> frozenset[str]:
-    """The edges that these methods may read through `self.store`."""
+    """Returns the edges that these methods may read through `self.store`."""
     every = frozenset(edges)
     found: set[str] = set()
     for function in functions:
@@ -35,7 +35,7 @@ def edges_read(functions: Iterable[Callable[..., object]], edges: Iterable[str])
 
 
 def attributes_read(function: Callable[..., object]) -> frozenset[str]:
-    """The attributes of its first argument that a function loads, as far as its code tells."""
+    """Returns the attributes of its first argument that a function reads, as far as its code can be followed."""
     code = getattr(function, "__code__", None)
     if code is None or not code.co_argcount:
         return frozenset()
@@ -54,23 +54,23 @@ def attributes_read(function: Callable[..., object]) -> frozenset[str]:
 
 
 def _reads(code: types.CodeType, self_name: str) -> set[str] | None:
-    """The attributes of `self.store` that the code loads; None where that can't be told."""
+    """Returns the attributes of `self.store` that the code reads; None if that can't be determined."""
     found: set[str] = set()
     for inner in nested(code):
         steps = [one for one in dis.get_instructions(inner) if one.opname not in PASSED_OVER]
-        for place, step in enumerate(steps):
+        for index, step in enumerate(steps):
             if step.opname in _ATTRIBUTES and _name(step) == "store":
-                follower = steps[place + 1]
+                follower = steps[index + 1]
                 if follower.opname not in _ATTRIBUTES:
                     return None
                 found.add(_name(follower))
             elif step.opname.startswith("LOAD_FAST_") and isinstance(step.argval, tuple):
-                if self_name in step.argval[:-1]:  # two variables loaded at once: the first is handed on
+                if self_name in step.argval[:-1]:  # two variables loaded at once: the first is passed to a function
                     return None
-                if step.argval[-1] == self_name and steps[place + 1].opname not in _ATTRIBUTES:
+                if step.argval[-1] == self_name and steps[index + 1].opname not in _ATTRIBUTES:
                     return None
             elif step.opname in _LOADS_OF_SELF and step.argval == self_name:
-                follower = steps[place + 1]
+                follower = steps[index + 1]
                 is_captured = follower.opname == "BUILD_TUPLE" and self_name in inner.co_cellvars
                 if follower.opname not in _ATTRIBUTES and not is_captured:
                     return None
@@ -82,7 +82,7 @@ def _name(step: dis.Instruction) -> str:
 
 
 def nested(code: types.CodeType) -> Iterator[types.CodeType]:
-    """A code, and that of the functions, lambdas and comprehensions in it."""
+    """Yields a code, and the codes of the functions, lambdas and comprehensions in it."""
     yield code
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):

@@ -1,4 +1,4 @@
-"""Row paths: from a template and what is known of a row to the paths of its copies.
+"""Row paths: computes the paths of a row's copies from a template, the row's id and the values of `paths()`.
 
 >>> inbox = RowPath("users/{user}/inbox/{id}", None)
 >>> inbox.given, inbox.is_unique
@@ -24,7 +24,7 @@ from boiler_beam.models import CollectionPattern
 __all__ = ["MAX_ID_BYTES", "RowPath", "overlap"]
 
 MAX_ID_BYTES = 1500
-"""Source: https://firebase.google.com/docs/firestore/quotas#limits"""
+"""The largest id. Source: https://firebase.google.com/docs/firestore/quotas#limits"""
 
 _FORBIDDEN = re.compile(r"\.\.?|__.*__")
 _NOBODY: Mapping[str, Any] = {}
@@ -32,13 +32,14 @@ _NOBODY: Mapping[str, Any] = {}
 
 @dataclass(frozen=True)
 class RowPath:
-    """Where the rows of a view lie.
+    """The paths of the rows of a view.
 
-    A *row id* tells the rows of a view apart: the root's id (its path where its collection is not flat), a group's id.
+    A *row id* identifies a row of a view: the root's id (its path if the root's collection is not flat), or the group's
+    id.
 
     Attributes:
-        template: As written: `users/{user}/inbox/{id}`.
-        root: The collection of a root whose path is the row id; None where the row id is one segment.
+        template: The template as written: `users/{user}/inbox/{id}`.
+        root: The collection of the root if the row id is a path; None if the row id is one segment.
     """
 
     template: str
@@ -50,8 +51,8 @@ class RowPath:
 
     @cached_property
     def placeholders(self) -> dict[str, int]:
-        """The place in the path of each placeholder."""
-        return {one[1:-1]: place for place, one in enumerate(self._segments) if one[:1] == "{"}
+        """The index of each placeholder's segment in the path."""
+        return {one[1:-1]: index for index, one in enumerate(self._segments) if one[:1] == "{"}
 
     @cached_property
     def _known(self) -> frozenset[str]:
@@ -59,12 +60,12 @@ class RowPath:
 
     @cached_property
     def given(self) -> tuple[str, ...]:
-        """The placeholders that `paths()` yields."""
+        """The placeholders whose values `paths()` yields."""
         return tuple(name for name in self.placeholders if name not in self._known)
 
     @cached_property
     def is_unique(self) -> bool:
-        """Whether no two rows can have the same path."""
+        """Whether two rows can never have the same path."""
         names = self.placeholders.keys()
         if names.isdisjoint({"id", "key"}):
             return False
@@ -83,19 +84,19 @@ class RowPath:
         return {**known, "id": last, "key": last}
 
     def fill(self, row_id: str, at: Mapping[str, str] = _NOBODY) -> str:
-        """The path of one copy of a row: `at` gives the placeholders that the row itself does not tell."""
+        """Returns the path of one copy of a row; `at` are the placeholders that `paths()` yielded."""
         if self._simple is not None:
             return row_id.join(self._simple)
         values = {**self._values(row_id), **at}
         return "/".join([values.get(one[1:-1], one) if one[:1] == "{" else one for one in self._segments])
 
     def at(self, path: str) -> dict[str, str]:
-        """The placeholders of a path."""
+        """Returns the values of the placeholders in a path."""
         segments = path.split("/")
-        return {name: segments[place] for name, place in self.placeholders.items()}
+        return {name: segments[index] for name, index in self.placeholders.items()}
 
     def row_id_of(self, path: str) -> str:
-        """The row that has a copy at this path, where `is_unique`.
+        """Returns the id of the row with a copy at this path, if `is_unique`.
 
         >>> RowPath("users/{user}/inbox/{id}", None).row_id_of("users/u1/inbox/c1")
         'c1'
@@ -107,11 +108,11 @@ class RowPath:
         return "/".join([*(at.get(one[1:-1], one) if one[:1] == "{" else one for one in self.root.segments), last])
 
     def mask(self, row_id: str) -> str:
-        """What all copies of a row have in common: their path, with nothing where `paths()` speaks."""
+        """Returns the common part of the paths of a row's copies, with empty segments for placeholders of `paths()`."""
         return self.fill(row_id, dict.fromkeys(self.given, "")) if self.given else self.fill(row_id)
 
     def mask_of(self, path: str) -> str:
-        """The mask of the row that has a copy at this path."""
+        """Returns the mask of the row with a copy at this path."""
         if not self.given:
             return path
         segments = path.split("/")
@@ -120,7 +121,7 @@ class RowPath:
         return "/".join(segments)
 
     def shown(self, mask: str) -> str:
-        """A mask for people: with the names of the placeholders that `paths()` yields.
+        """Returns a mask for messages, with the names of the placeholders that `paths()` yields.
 
         >>> RowPath("users/{user}/inbox/{id}", None).shown("users//inbox/c1")
         'users/{user}/inbox/c1'
@@ -129,10 +130,10 @@ class RowPath:
         return "/".join([one or placeholder for one, placeholder in pairs])
 
     def yielded(self, where: str, value: Any) -> dict[str, str]:
-        """What `paths()` (`where`: named as in messages) yielded for one copy, checked.
+        """Checks the value that `paths()` yielded for one copy; `where` names the function in messages.
 
         Raises:
-            RenderError: It is no dict of the placeholders (`getter_raised`), or makes no path (`bad_path`).
+            RenderError: The value is not a dict of the placeholders (`getter_raised`), or gives no path (`bad_path`).
         """
         if not isinstance(value, Mapping) or set(value) != set(self.given):
             wanted = "{" + ", ".join(f"{name!r}: ..." for name in self.given) + "}"
@@ -156,7 +157,7 @@ class RowPath:
 
 
 def overlap(one: str, other: str) -> bool:
-    """Whether a path can belong to both templates (or collection patterns with a document's placeholder behind).
+    """Returns whether a path can match both templates (or collection patterns with an added placeholder for the id).
 
     >>> overlap("rows/{id}/x/summary", "rows/{id}/x/{y}"), overlap("a/{id}", "b/{id}")
     (True, False)

@@ -1,4 +1,4 @@
-"""The plan: a frozen tree of edges for each view, which every executor reads and none changes.
+"""The plan: for each view a frozen tree of edges, which every executor reads and none changes.
 
 meeting (root) -+- location   reference meeting.location
                 +- users      reference meeting.users
@@ -7,40 +7,46 @@ meeting (root) -+- location   reference meeting.location
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal
 
 from boiler_beam.events import View
-from boiler_beam.models import DomainModel, FamilyCodec
+from boiler_beam.models import DomainModel
 from boiler_beam.plan.fieldpath import FieldPath
 from boiler_beam.plan.ordering import Ordering
 from boiler_beam.plan.rowpath import RowPath
-from boiler_beam.values import Database
 from boiler_beam.views import Store, ViewModel
 from boiler_beam.views.fold import Fold
 
-__all__ = ["Aggregate", "Edge", "Fixed", "Group", "Plan", "PlanName", "Reference", "Referrers", "Root", "ViewPlan"]
+__all__ = ["Aggregate", "Edge", "Fixed", "Group", "Reference", "Referrers", "Root", "ViewPlan"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Edge:
-    """What every edge has.
+    """The common part of all edges.
 
     Attributes:
         name: Its attribute in the store.
-        model: The class of its documents; others of the family count as missing.
-        family: The place of that class's family in `Plan.families`.
-        parent: The edge it hangs on; None for what makes the row.
-        is_many: Whether a row holds a dict of documents, or one.
+        model: The class of its documents; documents of other classes in the collection count as missing.
+        family: The index of the document type of that class in `Plan.families`.
+        parent: The name of the parent edge; None for the root or group.
+        is_many: Whether a row has a dict of documents (a to-many edge), or one document.
         keyed_by: What the keys of that dict are.
-        where: Which documents it shows: a pure function of the document.
-        order: In which order a row has them, and which are its first; None: in that of the references, or by path.
-        limit: How many of them a row has at the most.
+        where: A pure function of the document; documents for which it is false count as missing.
+        order: The order of the documents in a row; None: the order of the references, or by path.
+        limit: The maximal number of documents in a row: the first ones in that order.
         only: The fields that getters read of its documents; None for all.
-        is_read: Whether a getter may read it (else aggregates and other edges alone need it).
+        is_read: Whether a getter may read it (otherwise only aggregates and child edges need it).
+        is_required: Whether there is no row without its document.
+        makes_rows: Whether it is the root or group, whose documents determine which rows there are.
+        has_many_at_key: Whether many documents can be joined to a row by one key; otherwise the key is a document's
+            path.
     """
+
+    makes_rows: ClassVar[bool] = False
+    has_many_at_key: ClassVar[bool] = False
 
     name: str
     model: type[DomainModel]
@@ -53,52 +59,63 @@ class _Edge:
     limit: int | None = None
     only: tuple[str, ...] | None = None
     is_read: bool = True
+    is_required: bool = False
+
+    @property
+    def may_raise(self) -> bool:
+        """Whether a user's function selects or orders its documents: `where=`, or a property in `order_by=`."""
+        return self.where is not None or (self.order is not None and self.order.may_raise)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Root(_Edge):
-    """One row for each of its documents."""
+    """The root: one row for each of its documents."""
+
+    makes_rows: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, kw_only=True)
 class Group(_Edge):
-    """One row for each value of `by`; its documents are the members.
+    """A group: one row for each value of `by`; its documents are the members.
 
     Attributes:
-        by: What the key is read from: one path, or the parts of a tuple.
+        by: The field paths of the key: one, or the parts of a tuple.
         is_tuple: Whether the key is a tuple.
     """
+
+    makes_rows: ClassVar[bool] = True
+    has_many_at_key: ClassVar[bool] = True
 
     by: tuple[FieldPath, ...]
     is_tuple: bool
 
     @property
     def text(self) -> str:
-        """What it groups by, for people."""
+        """The key's field paths, for messages."""
         return ", ".join(path.text for path in self.by)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reference(_Edge):
-    """The documents that a field of the parent's documents names."""
+    """The documents that a field of the parent edge's documents refers to."""
 
     field: FieldPath
-    is_required: bool
 
 
 @dataclass(frozen=True, kw_only=True)
 class Referrers(_Edge):
-    """The documents whose field `by` names one of the parent's documents."""
+    """The documents whose field `by` refers to one of the parent edge's documents."""
+
+    has_many_at_key: ClassVar[bool] = True
 
     by: FieldPath
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fixed(_Edge):
-    """One document that all rows share."""
+    """One fixed document that all rows share."""
 
     path: str
-    is_required: bool
 
 
 Edge = Root | Group | Reference | Referrers | Fixed
@@ -106,14 +123,16 @@ Edge = Root | Group | Reference | Referrers | Fixed
 
 @dataclass(frozen=True)
 class Aggregate:
-    """An aggregate of a view.
+    """A compiled aggregate of a view.
 
     Attributes:
-        name: Its attribute.
-        edge: The edge that it runs over.
-        fold: How values become one.
-        where: Which documents count, or None for all.
-        of: What is counted of a document; None is skipped.
+        name: Its attribute in the view.
+        edge: The name of its edge.
+        fold: How values are combined.
+        where: Selects documents; None for all.
+        of: Returns the value of a document; None is skipped.
+        may_raise: Whether a user's function or property is called, or a value may be refused. Then the contribution is
+            stored, so that exactly the same one is retracted later.
     """
 
     name: str
@@ -121,24 +140,26 @@ class Aggregate:
     fold: Fold
     where: Callable[[Any], Any] | None = field(compare=False, repr=False)
     of: Callable[[Any], Any] = field(compare=False, repr=False)
+    may_raise: bool = field(compare=False, repr=False)
 
 
 @dataclass(frozen=True)
 class ViewPlan:
-    """What one view compiles to.
+    """The compiled form of one view.
 
     Attributes:
-        model: The class, known elsewhere as `module:Class`.
+        model: The class.
         name: The class's name.
-        paths: Where its rows lie.
+        paths: The paths of its rows.
         edges: The edges, parents first; the first is the root or group.
         aggregates: The aggregates.
         properties: Attribute and stored name of each field of the row.
-        case: How names in rows are written.
-        visibility: Those of `viewers` and `editors` that it declares.
-        has_paths: Whether it declares `paths()`, which says of how many copies a row is made.
-        max_paths: How many copies a row may have.
-        fingerprint: Changes when the plan, a getter's code or `revision=` does (S13).
+        case: The case of the stored names, `"camel"` or `"snake"`.
+        visibility: Which of `viewers` and `editors` it declares.
+        has_paths: Whether it declares `paths()`.
+        max_paths: The maximal number of copies of a row.
+        fingerprint: A hash that changes when the plan, a getter's code or `revision=` changes; then all rows are
+            computed again (S13).
     """
 
     model: type[ViewModel]
@@ -162,7 +183,7 @@ class ViewPlan:
 
     @cached_property
     def root(self) -> Root | Group:
-        """What makes the rows."""
+        """The root or group."""
         root = self.edges[0]
         assert isinstance(root, (Root, Group))
         return root
@@ -174,12 +195,12 @@ class ViewPlan:
 
     @cached_property
     def children(self) -> dict[str, tuple[Edge, ...]]:
-        """The edges that hang on each edge."""
+        """The child edges of each edge."""
         return {one.name: tuple(edge for edge in self.edges if edge.parent == one.name) for one in self.edges}
 
     @cached_property
     def aggregates_of(self) -> dict[str, tuple[tuple[int, Aggregate], ...]]:
-        """The aggregates over each edge, with their places in `aggregates`."""
+        """The aggregates over each edge, with their indexes in `aggregates`."""
         return {
             edge.name: tuple((i, one) for i, one in enumerate(self.aggregates) if one.edge == edge.name)
             for edge in self.edges
@@ -187,105 +208,25 @@ class ViewPlan:
 
     @cached_property
     def aggregate_places(self) -> dict[str, int]:
-        """The place of each aggregate in `aggregates`, by name."""
-        return {one.name: place for place, one in enumerate(self.aggregates)}
+        """The index of each aggregate in `aggregates`, by name."""
+        return {one.name: index for index, one in enumerate(self.aggregates)}
 
     def row_id(self, path: str) -> str:
-        """The id of the row that a root document makes."""
+        """Returns the id of a root document's row."""
         return path[path.rfind("/") + 1 :] if self.paths.root is None else path
 
     @cached_property
     def fields(self) -> tuple[tuple[str, str | None], ...]:
-        """What is computed of a row: each attribute, and its stored name, None of a hidden one."""
+        """The computed attributes of a row with their stored names; None for attributes that are not stored."""
         properties = [(name, None if name.startswith("_") else stored) for name, stored in self.properties]
         return (*properties, *((name, f"_{name}") for name in self.visibility))
 
     @cached_property
     def target(self) -> View:
-        """What a sink must know of it."""
+        """The facts about the view that a sink needs."""
         return View(self.name, self.paths.template, tuple(stored for _, stored in self.fields if stored is not None))
 
     @property
     def reference_name(self) -> str:
-        """`module:Class`, by which another process finds the class."""
+        """The class as `module:Class`, by which another process imports it."""
         return f"{self.model.__module__}:{self.model.__qualname__}"
-
-
-class PlanName(NamedTuple):
-    """What another process makes a plan of.
-
-    Attributes:
-        views: The views as `module:Class`.
-        database: The database whose documents are read.
-    """
-
-    views: tuple[str, ...]
-    database: Database = Database()
-
-
-@dataclass(frozen=True, repr=False)
-class Plan:
-    """The views of one run, and the collections that they read, each document of which is decoded once.
-
-    Attributes:
-        views: The views.
-        families: The models of each collection that they read.
-        database: The database whose documents are read: references into it are joined, others are kept as they are.
-    """
-
-    views: tuple[ViewPlan, ...]
-    families: tuple[FamilyCodec, ...] = field(compare=False)
-    database: Database = field(default_factory=Database)
-
-    @property
-    def name(self) -> PlanName:
-        """What another process makes this plan of."""
-        return PlanName(tuple(view.reference_name for view in self.views), self.database)
-
-    def __repr__(self) -> str:
-        return f"Plan({', '.join(view.name for view in self.views)})"
-
-    @cached_property
-    def _found(self) -> dict[str, tuple[tuple[int, ...], bool]]:
-        return {}
-
-    @cached_property
-    def _fixed(self) -> dict[int, frozenset[str]]:
-        """Of each family that `document()` alone reads, the paths that it names."""
-        read: dict[int, list[Edge]] = {place: [] for place in range(len(self.families))}
-        for _, edge in self.edges():
-            read[edge.family].append(edge)
-        return {
-            place: frozenset(edge.path for edge in edges if isinstance(edge, Fixed))
-            for place, edges in read.items()
-            if all(isinstance(edge, Fixed) for edge in edges)
-        }
-
-    @property
-    def collections(self) -> list[str]:
-        """The patterns of the collections whose documents it reads."""
-        return [family.pattern.text for family in self.families]
-
-    def families_of(self, path: str) -> tuple[int, ...]:
-        """The families (places in `families`) that a document at this path belongs to.
-
-        A family of which views read single documents alone has no others: what lies beside them in `config` may be
-        of any shape.
-        """
-        collection = path[: path.rfind("/")]
-        if "/" in collection:
-            collection = "/".join(path.split("/")[::2])  # without the ids of its parents
-        found = self._found.get(collection)
-        if found is None:
-            some = tuple(i for i, family in enumerate(self.families) if family.pattern.match(path) is not None)
-            found = self._found[collection] = some, not self._fixed.keys().isdisjoint(some)
-        places, has_fixed = found
-        if not has_fixed:
-            return places
-        return tuple(place for place in places if path in self._fixed.get(place, (path,)))
-
-    def edges(self) -> Iterator[tuple[int, Edge]]:
-        """All edges, each with its view's place."""
-        for place, view in enumerate(self.views):
-            for edge in view.edges:
-                yield place, edge

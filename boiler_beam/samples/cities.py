@@ -9,7 +9,7 @@ __all__ = ["Capital", "City", "CityCard", "CountrySummary", "Municipality", "Sta
 
 
 class City(bb.DomainModel, collection="cities"):
-    """What every city has."""
+    """The fields of every city."""
 
     name: str
     country: str
@@ -18,7 +18,7 @@ class City(bb.DomainModel, collection="cities"):
 
 
 class Municipality(City):
-    """A city that is governed by its country alone."""
+    """A city without a state: its country governs it directly."""
 
 
 class StandardCity(City):
@@ -39,7 +39,7 @@ class StateCapital(StandardCity, obj_type="state_capital"):
 
 
 class CityCard(bb.ViewModel, collection="city_cards"):
-    """A city as a list shows it."""
+    """A city in a list."""
 
     class Store(bb.Store):
         """One row for each city, whatever its class."""
@@ -56,17 +56,17 @@ class CityCard(bb.ViewModel, collection="city_cards"):
 
     @view_property
     def kind(self) -> str:
-        """What sort of city it is."""
+        """The kind of city."""
         return type(self.store.city).__name__
 
     @view_property
     def center(self) -> GeoPoint | None:
-        """Where it lies."""
+        """The coordinates of the city, if they are known."""
         return self.store.city.center
 
     @view_property
     def is_capital(self) -> bool:
-        """Of its country or state."""
+        """Whether it is the capital of its country or state."""
         return isinstance(self.store.city, (Capital, StateCapital))
 
 

@@ -50,7 +50,7 @@ class Meeting(bb.DomainModel, collection="meetings"):
 
 
 class Attendee(bb.Struct, case="snake"):
-    """A user as a meeting's row shows them."""
+    """A user in a meeting's row."""
 
     name: str
     organization: str
@@ -58,7 +58,7 @@ class Attendee(bb.Struct, case="snake"):
 
 
 class MeetingSession(bb.ViewModel, collection="meeting_sessions"):
-    """A meeting as its screen shows it: where it is, and who attends."""
+    """A meeting's screen: where it is, and who attends."""
 
     class Store(bb.Store):
         """One row for each meeting that has a location."""
@@ -72,7 +72,7 @@ class MeetingSession(bb.ViewModel, collection="meeting_sessions"):
 
     @view_property
     def in_session(self) -> bool:
-        """Whether it goes on now."""
+        """Whether the meeting takes place now."""
         return self.store.meeting.status == "in-session"
 
     @in_session.setter
@@ -81,12 +81,12 @@ class MeetingSession(bb.ViewModel, collection="meeting_sessions"):
 
     @view_property
     def latitude(self) -> float:
-        """In degrees."""
+        """The latitude in degrees."""
         return self.store.location.latitude
 
     @view_property
     def longitude(self) -> float:
-        """In degrees."""
+        """The longitude in degrees."""
         return self.store.location.longitude
 
     @view_property
@@ -116,7 +116,7 @@ class UserMeetings(bb.ViewModel, collection="user_meetings"):
     """The meetings that a user is in."""
 
     class Store(bb.Store):
-        """One row for each user; meetings refer to their users, so this edge runs backwards."""
+        """One row for each user. Meetings refer to their users, so the edge `meetings` is of the kind `referrers`."""
 
         user: User = root(User)
         meetings: dict[str, Meeting] = referrers(Meeting, by="users")
@@ -158,7 +158,7 @@ class OrganizationSummary(bb.ViewModel, collection="organization_summaries"):
     """An organization's users in numbers."""
 
     class Store(bb.Store):
-        """One row for each organization that a user names; the tickets are those of its users."""
+        """One row for each organization of a user; the tickets are those of its users."""
 
         users: dict[str, User] = group(User, by="organization")
         tickets: dict[str, Ticket] = referrers(Ticket, by="user", of="users")

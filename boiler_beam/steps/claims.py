@@ -53,7 +53,9 @@ class Claims:
             if path not in self._claims:
                 yield copy._replace(tainted_by=tuple(sorted(self._taints.get(path, ()))))
         for path, claims in self._claims.items():
-            yield claims[min(claims)]._replace(tainted_by=tuple(sorted(self._taints.get(path, ()))))
+            first = claims[min(claims)]
+            is_known = first.fields is not None  # a row whose getter raised stays as it is, tainted or not (S6)
+            yield first._replace(tainted_by=tuple(sorted(self._taints.get(path, ())))) if is_known else first
 
     def refused(self) -> Iterator[DeadLetter]:
         """The dead letters of the others; a row that can't be told takes the path from none that can."""

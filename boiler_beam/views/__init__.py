@@ -1,4 +1,13 @@
-"""View models: classes that say which documents a row is made of, and what is computed of them."""
+"""View models: classes that declare which documents a row is made of, and what is computed from them.
+
+| module | holds |
+| --- | --- |
+| `view` | `ViewModel` and `view_property` |
+| `store`, `edges` | the store of a view and its edges |
+| `aggregate` | the aggregates that users declare |
+| `fold` | how aggregates are computed: accumulators that values are added to and retracted from |
+| `visibility` | `viewers()`, `editors()` and `role` |
+"""
 
 from boiler_beam.views import aggregate
 from boiler_beam.views.edges import EdgeDeclaration, document, group, reference, referrers, root

@@ -1,8 +1,8 @@
-"""Aggregates over an edge, as they are declared: `num_users = aggregate.count("users")`.
+"""The aggregates over an edge that a view declares: `num_users = aggregate.count("users")`.
 
-Each takes `where=` (a function of the document: which count) and, but for `count`, `of=` (a field's name or a function
-of the document: what is counted; nulls are skipped). What an aggregate of nothing is: `count` and `sum` 0, `collect`
-and `top` [], the others None.
+Each accepts `where=`, a function that selects documents. All except `count` accept `of=`, the value that is aggregated:
+a field's name or a function of the document; nulls are skipped. Without any document, `count` and `sum` are 0,
+`collect` and `top` are [], and the others are None.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Where = Callable[[Any], Any] | None
 
 
 class AggregateDeclaration:
-    """One aggregate of a view, as written. In a row it is read as its value."""
+    """One declared aggregate of a view. In a getter, the attribute is the aggregate's value."""
 
     def __init__(self, kind: str, edge: str, of: Of = None, where: Where = None, **options: Any) -> None:
         self.kind, self.edge, self.of, self.where, self.options = kind, edge, of, where, options
@@ -47,32 +47,32 @@ class AggregateDeclaration:
 
 
 def count(edge: str, *, where: Where = None) -> Any:
-    """How many documents the edge reaches."""
+    """Counts the documents of an edge."""
     return AggregateDeclaration("count", edge, where=where)
 
 
 def sum(edge: str, *, of: str | Callable[[Any], Any], where: Where = None) -> Any:
-    """The sum: an int of ints, a float once one is; exact until the last rounding."""
+    """Adds numbers: the sum of ints is an int, any float makes it a float. It is rounded once, at the end."""
     return AggregateDeclaration("sum", edge, of, where)
 
 
 def mean(edge: str, *, of: str | Callable[[Any], Any], where: Where = None) -> Any:
-    """The mean as a float; exact until the last rounding."""
+    """Computes the mean of numbers, as a float. It is rounded once, at the end."""
     return AggregateDeclaration("mean", edge, of, where)
 
 
 def min(edge: str, *, of: str | Callable[[Any], Any], where: Where = None) -> Any:
-    """The smallest value, in Firestore's order of types and values."""
+    """Returns the smallest value, in Firestore's order of types and values."""
     return AggregateDeclaration("min", edge, of, where)
 
 
 def max(edge: str, *, of: str | Callable[[Any], Any], where: Where = None) -> Any:
-    """The largest value, in Firestore's order of types and values."""
+    """Returns the largest value, in Firestore's order of types and values."""
     return AggregateDeclaration("max", edge, of, where)
 
 
 def count_distinct(edge: str, *, of: Of = None, where: Where = None) -> Any:
-    """How many different values there are; without `of=`, how many documents. A `Ref` counts by its path."""
+    """Counts distinct values; without `of=`, documents. References are compared by their paths."""
     return AggregateDeclaration("count_distinct", edge, of, where)
 
 
@@ -84,28 +84,39 @@ def collect(
     order_by: str | tuple[str, ...] | None = None,
     limit: int | None = None,
 ) -> Any:
-    """The values as a list, by path or `order_by` (`"-sent_at"` descending, nulls last, ties by path), `limit` at most.
+    """Collects the values into a list.
 
-    Without `of=` the documents' fields under their stored names.
+    Args:
+        edge: The edge's name.
+        of: A field's name or a function of the document; without it, the document's fields with their stored names.
+        where: Selects documents: a pure function of the document.
+        order_by: The fields by which documents are sorted, `"-sent_at"` for descending order; nulls last, ties by path.
+            Without it they are sorted by path.
+        limit: The maximal number of values: the first ones in that order.
     """
     return AggregateDeclaration("collect", edge, of, where, order_by=order_by, limit=limit)
 
 
 def top(edge: str, *, n: int, by: str | Callable[[Any], Any], of: Of = None, where: Where = None) -> Any:
-    """The values of the `n` documents with the largest `by`, largest first, ties by path; a null `by` is skipped.
+    """Collects the values of the `n` documents with the largest `by`, largest first, ties by path.
 
-    Without `of=` the documents' fields under their stored names.
+    Args:
+        edge: The edge's name.
+        n: The maximal number of values.
+        by: A field's name or a function of the document; documents for which it is null are skipped.
+        of: A field's name or a function of the document; without it, the document's fields with their stored names.
+        where: Selects documents: a pure function of the document.
     """
     return AggregateDeclaration("top", edge, of, where, n=n, by=by)
 
 
 class Custom(abc.ABC):
-    """Base of an aggregate of your own: how values fold into a state, and out of it again.
+    """Base class of a custom aggregate: values are added to a state, and retracted from it.
 
-    A state is a Firestore value; it is never changed in place. Whatever the order, and however values are split over
-    states that are merged, the same values must give the same state: `boiler_beam.testing.check_aggregate` looks at it.
+    A state is a Firestore value and is never changed in place. The same values must give the same state in any order,
+    and also if they are split over several states that are merged. `boiler_beam.testing.check_aggregate` checks this.
 
-    Here the variance of ints, exact because a state holds ints alone:
+    An example is the variance of ints. It is exact, because the state contains only ints:
 
     >>> class Spread(Custom):
     ...     def empty(self):
@@ -130,25 +141,25 @@ class Custom(abc.ABC):
 
     @abc.abstractmethod
     def empty(self) -> Any:
-        """The state of nothing."""
+        """Returns the state without any value."""
 
     @abc.abstractmethod
     def add(self, state: Any, value: Any) -> Any:
-        """The state with one more value: what `of=` gives of a document, never None."""
+        """Returns the state with one more value: the `of=` of a document, never None."""
 
     @abc.abstractmethod
     def retract(self, state: Any, value: Any) -> Any:
-        """The state without a value that was added."""
+        """Returns the state without a value that was added before."""
 
     @abc.abstractmethod
     def merge(self, state: Any, other: Any) -> Any:
-        """The state with all that another one holds."""
+        """Returns the state with the values of both states."""
 
     @abc.abstractmethod
     def result(self, state: Any) -> Any:
-        """The aggregate's value: any Firestore value."""
+        """Returns the aggregate's value: any Firestore value."""
 
 
 def custom(custom: Custom, edge: str, *, of: Of = None, where: Where = None) -> Any:
-    """An aggregate of your own; without `of=` its values are the documents' fields under their stored names."""
+    """Declares a custom aggregate; without `of=` its values are the documents' fields with their stored names."""
     return AggregateDeclaration("custom", edge, of, where, custom=custom)

@@ -1,4 +1,4 @@
-"""The edges of a store, as they are declared: `root`, `reference`, `referrers`, `group`, `document`."""
+"""The edges that a store declares: `root`, `reference`, `referrers`, `group` and `document`."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ OrderBy = str | tuple[str, ...] | None
 
 
 class EdgeDeclaration:
-    """One edge of a store, as written; the plan makes of it what executors read.
+    """One declared edge of a store; the plan compiles it.
 
-    In a store of a row it is read as what the edge reached.
+    In a getter, the attribute of the store is the edge's document, or a dict of its documents.
     """
 
     def __init__(self, kind: str, **options: Any) -> None:
@@ -31,13 +31,13 @@ class EdgeDeclaration:
     def __get__(self, store: object | None, owner: type) -> Any:
         if store is None:
             return self
-        # A plain attribute of the instance from now on: it is found before this descriptor, which has no __set__.
+        # Stored on the instance, where later reads find it first, because this descriptor has no __set__.
         value = store.__dict__[self.name] = store.__dict__["_reach"](self.name)
         return value
 
 
 def root(model: type[ModelT], *, where: Callable[[ModelT], bool] | None = None) -> ModelT:
-    """One row for each document of the model (that `where` shows)."""
+    """Declares the root: one row for each document of the model for which `where` is true."""
     return EdgeDeclaration("root", model=model, where=where)  # type: ignore[return-value]
 
 
@@ -51,17 +51,17 @@ def reference(
     limit: int | None = None,
     only: tuple[str, ...] | None = None,
 ) -> Any:
-    """The documents that a field refers to.
+    """Declares an edge to the documents that a field refers to.
 
     Args:
         path: An edge of the store and a field path in its documents: `"meeting.location"`, `"tickets.user"`,
             `"order.items.product"` (through lists, maps and structs), `"products.doc_id"` (with `to=`).
-        optional: None instead of no row, where a single document is missing.
-        to: The model whose ids the field holds, where it is no `Ref`.
-        where: Refuses documents, which then count as missing: a pure function of the document.
-        order_by: The fields that sort them, `"-sent_at"` descending; nulls last, ties by path.
-        limit: How many a row has at the most: the first ones in that order.
-        only: The fields that getters read; others do not travel to the row.
+        optional: Whether a missing single document is None; otherwise there is no row without it.
+        to: The model of the documents, if the field holds ids instead of a `Ref`.
+        where: A pure function of the document; documents for which it is false count as missing.
+        order_by: The fields by which documents are sorted, `"-sent_at"` for descending order; nulls last, ties by path.
+        limit: The maximal number of documents in a row: the first ones in that order.
+        only: The fields that getters read; other fields are not sent to the row.
     """
     return EdgeDeclaration(
         "reference", path=path, optional=optional, to=to, where=where, order_by=order_by, limit=limit, only=only
@@ -78,16 +78,16 @@ def referrers(
     limit: int | None = None,
     only: tuple[str, ...] | None = None,
 ) -> dict[str, ModelT]:
-    """The documents of a model that refer to what another edge reached.
+    """Declares an edge to the documents of a model that refer to the documents of another edge.
 
     Args:
-        model: Their model.
-        by: Their field that holds the reference, or a list or map of references.
-        of: The edge that they refer to; by default the root.
-        where: Refuses documents, which then count as missing: a pure function of the document.
-        order_by: The fields that sort them, `"-sent_at"` descending; nulls last, ties by path.
-        limit: How many a row has at the most: the first ones in that order.
-        only: The fields that getters read; others do not travel to the row.
+        model: The model of the referring documents.
+        by: Its field that holds the reference, or a list or map of references.
+        of: The edge whose documents they refer to; by default the root.
+        where: A pure function of the document; documents for which it is false count as missing.
+        order_by: The fields by which documents are sorted, `"-sent_at"` for descending order; nulls last, ties by path.
+        limit: The maximal number of documents in a row: the first ones in that order.
+        only: The fields that getters read; other fields are not sent to the row.
     """
     return EdgeDeclaration(  # type: ignore[return-value]
         "referrers", model=model, by=by, of=of, where=where, order_by=order_by, limit=limit, only=only
@@ -103,16 +103,16 @@ def group(
     limit: int | None = None,
     only: tuple[str, ...] | None = None,
 ) -> dict[str, ModelT]:
-    """One row for each distinct key: its members are the documents that share it.
+    """Declares a group: one row for each distinct key, whose members are the documents with that key.
 
     Args:
         model: The members' model.
-        by: What the key is: a field, a path into structs, a property, a list (the document is then in several groups),
-            or a tuple of these; a document with a null in its key is in no group.
-        where: Refuses documents, which are then in no group: a pure function of the document.
-        order_by: The fields that sort them, `"-sent_at"` descending; nulls last, ties by path.
-        limit: How many members a row shows at the most: the first ones in that order.
-        only: The fields that getters read; others do not travel to the row.
+        by: The key: a field, a path into structs, a property, a list (the document is then in several groups), or a
+            tuple of these. A document with a null in its key is in no group.
+        where: A pure function of the document; documents for which it is false are in no group.
+        order_by: The fields by which members are sorted, `"-sent_at"` for descending order; nulls last, ties by path.
+        limit: The maximal number of members in a row: the first ones in that order.
+        only: The fields that getters read; other fields are not sent to the row.
     """
     return EdgeDeclaration(  # type: ignore[return-value]
         "group", model=model, by=by, where=where, order_by=order_by, limit=limit, only=only
@@ -122,5 +122,5 @@ def group(
 def document(
     model: type[ModelT], path: str, *, optional: bool = False, where: Callable[[ModelT], bool] | None = None
 ) -> ModelT:
-    """One fixed document for every row, `document(Rates, "config/rates")`. Each change of it touches all rows."""
+    """Declares one fixed document for all rows: `document(Rates, "config/rates")`. Its changes affect every row."""
     return EdgeDeclaration("document", model=model, path=path, optional=optional, where=where)  # type: ignore[return-value]

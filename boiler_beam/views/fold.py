@@ -1,7 +1,7 @@
-"""How values fold into one: the accumulators of the aggregates, exact whatever the order.
+"""Folds: how aggregates are computed. The result does not depend on the order of the values.
 
-An accumulator is made of Firestore values, so that it travels as one (`pack`). `add` takes the contribution of one
-document: its path and what `of=` gave of it.
+An accumulator consists of Firestore values, so `pack` can convert it to one. `add` adds the contribution of one
+document: its path and the value of `of=`.
 
 >>> fold = Sum()
 >>> state = fold.empty()
@@ -39,12 +39,12 @@ State = Any
 
 
 class Fold(abc.ABC):
-    """How the contributions of documents become one value.
+    """How the contributions of documents are combined into one value.
 
     Attributes:
-        keeps: What a stream keeps of it: a `state` from which contributions can be taken back, in whatever order they
-            come; the `distinct` values, counted; or a `ranking` of them, of which the first ones count.
-        limit: How many of a ranking count; None for all.
+        keeps: What a stream stores: a `state` from which contributions can be retracted, in any order; the `distinct`
+            values with their counts; or a `ranking`, of which the first values are the result.
+        limit: How many values of a ranking are in the result; None for all.
     """
 
     keeps: ClassVar[Literal["state", "distinct", "ranking"]] = "state"
@@ -52,13 +52,13 @@ class Fold(abc.ABC):
 
     @abc.abstractmethod
     def empty(self) -> State:
-        """The accumulator of nothing."""
+        """Returns an accumulator without contributions."""
 
     def check(self, value: Any) -> None:  # noqa: B027
-        """Refuses a contribution that can't be folded, before it meets a state.
+        """Checks a contribution before it is added to a state.
 
         Raises:
-            TypeError: It is of another type than the fold takes.
+            TypeError: The fold does not accept values of its type.
         """
 
     @abc.abstractmethod
@@ -66,33 +66,33 @@ class Fold(abc.ABC):
         """Adds the contribution of the document at a path."""
 
     def retract(self, state: State, path: str, value: Any) -> None:
-        """Takes back a contribution that was added, or will be: where a state is kept."""
+        """Retracts a contribution that was added, or will be added later; only for folds that keep a `state`."""
         raise TypeError(f"{type(self).__name__} can't take back a value")
 
     def rank(self, path: str, value: Any) -> bytes:
-        """The place of a contribution in the ranking, which no other one has; or which of the distinct values it is."""
+        """Returns the unique sort key of a contribution in the ranking; or the key of a distinct value."""
         raise TypeError(f"{type(self).__name__} has no ranking")
 
     @abc.abstractmethod
     def merge(self, state: State, other: State) -> None:
-        """Adds all that another accumulator holds."""
+        """Adds all contributions of another accumulator."""
 
     @abc.abstractmethod
     def result(self, state: State) -> Any:
-        """The aggregate's value."""
+        """Returns the aggregate's value."""
 
     def pack(self, state: State) -> Any:
-        """The accumulator as a Firestore value."""
+        """Returns the accumulator as a Firestore value."""
         return state
 
     def unpack(self, packed: Any) -> State:
-        """The accumulator that `pack` was given."""
+        """Returns the accumulator from the value that `pack` returned."""
         return packed
 
 
 @dataclass(frozen=True)
 class Count(Fold):
-    """How many documents contribute: `[number]`."""
+    """The number of contributing documents. The accumulator is `[number]`."""
 
     def empty(self) -> State:
         return [0]
@@ -112,9 +112,11 @@ class Count(Fold):
 
 @dataclass(frozen=True)
 class Sum(Fold):
-    """The sum: `[ints, number of floats, floats times 2**1074, NaNs, +infs, -infs, number of values]`.
+    """The sum of numbers.
 
-    Floats are added as integers of 2**-1074, so that neither order nor retraction changes a bit.
+    The accumulator is `[sum of ints, number of floats, sum of floats times 2**1074, NaNs, +infs, -infs, number of
+    values]`. Floats are added as integer multiples of 2**-1074, so the sum is exact in any order, and after
+    retractions.
     """
 
     def empty(self) -> State:
@@ -175,7 +177,7 @@ class Sum(Fold):
 
 @dataclass(frozen=True)
 class Mean(Sum):
-    """The mean: the same accumulator as the sum's."""
+    """The mean of numbers, with the accumulator of the sum."""
 
     def result(self, state: State) -> float | None:
         return self._float(state, state[6]) if state[6] else None
@@ -183,7 +185,7 @@ class Mean(Sum):
 
 @dataclass(frozen=True)
 class Extreme(Fold):
-    """The smallest or largest value: `[value]`, `[]` of nothing."""
+    """The smallest or largest value. The accumulator is `[value]`, or `[]` without values."""
 
     largest: bool
     keeps: ClassVar[Literal["state", "distinct", "ranking"]] = "ranking"
@@ -212,9 +214,9 @@ class Extreme(Fold):
 
 @dataclass(frozen=True)
 class CountDistinct(Fold):
-    """How many different values, as Firestore's queries tell them apart: 1 and 1.0 are one.
+    """The number of distinct values, compared as in Firestore's queries: 1 and 1.0 are equal.
 
-    The accumulator is a dict from what the values are told apart by to the number of documents.
+    The accumulator is a dict from the equality key of each value to the number of documents with it.
     """
 
     keeps: ClassVar[Literal["state", "distinct", "ranking"]] = "distinct"
@@ -246,11 +248,11 @@ class CountDistinct(Fold):
 
 @dataclass(frozen=True)
 class Collect(Fold):
-    """The values in order: `[[sort values, path, value], ...]`, cut to `limit` now and then.
+    """The values in order. The accumulator is `[[sort values, path, value], ...]`, cut to `limit` now and then.
 
     Attributes:
-        descending: Of each sort value, whether the largest comes first.
-        limit: How many at the most, or None for all.
+        descending: For each sort value, whether the largest comes first.
+        limit: The maximal number of values, or None for all.
     """
 
     descending: tuple[bool, ...] = ()
@@ -287,9 +289,10 @@ class Collect(Fold):
 
 @dataclass(frozen=True)
 class CustomFold(Fold):
-    """A user's own aggregate (`boiler_beam.aggregate.Custom`): `[state, [[weight, value, why], ...]]`.
+    """A custom aggregate (`boiler_beam.aggregate.Custom`). The accumulator is `[state, [[weight, value, error], ...]]`.
 
-    Behind the state stand the values for which it raised: there is no result until they are taken back (S6).
+    The second list holds the values for which a method raised. Until they are retracted, the aggregate has no result,
+    and rows that need it stay as they are (S6).
     """
 
     custom: Any = field(repr=False)
@@ -307,13 +310,13 @@ class CustomFold(Fold):
         self._count(state, value, -1)
 
     def _count(self, state: State, value: Any, weight: int) -> None:
-        for place, (other, known, _) in enumerate(state[1]):
+        for index, (other, known, _) in enumerate(state[1]):
             if other == -weight and encode_wire(known) == encode_wire(value):
-                del state[1][place]
+                del state[1][index]
                 return
         try:
             state[0] = (self.custom.add if weight > 0 else self.custom.retract)(state[0], value)
-        except Exception as error:  # a user's method: the rows that need it are not told (S6)
+        except Exception as error:  # a user's method; `result` raises, so the rows that need it stay as they are (S6)
             state[1].append([weight, value, raised(error)])
 
     def merge(self, state: State, other: State) -> None:
@@ -331,5 +334,5 @@ class CustomFold(Fold):
 
 
 def sort_entries(entries: list[Any], descending: tuple[bool, ...]) -> None:
-    """Sorts `[[sort values, path, anything], ...]` in place: each value its own way, nulls last, ties by path."""
+    """Sorts `[[sort values, path, anything], ...]` in place: nulls last, ties by path."""
     entries.sort(key=lambda entry: sort_key(entry[0], descending, entry[1]))

@@ -1,4 +1,4 @@
-"""The store of a view: which documents a row is made of."""
+"""The store of a view: the documents that a row is made of."""
 
 from __future__ import annotations
 
@@ -15,13 +15,18 @@ ModelT = TypeVar("ModelT", bound=DomainModel)
 
 
 class Store:
-    """Base of the class `Store` in a view. Its attributes are edges; in a row, what they reached.
+    """Base of the class `Store` in a view. Its attributes are edges; in a getter, the documents of these edges.
 
-    `self.store[ref]` is the document that a `Ref` points to when any edge reached it, else None.
+    `self.store[ref]` is the document that a `Ref` points to if any edge reached it, else None.
     """
 
     def __init__(self, reach: Callable[[str], Any], find: Callable[[str], DomainModel | None]) -> None:
-        """Args: what an edge reached, by its name, asked once; the reached document at a path."""
+        """Creates the store of one row.
+
+        Args:
+            reach: Returns the document or the documents of an edge, by its name; called once for each edge.
+            find: Returns the document at a path if any edge reached it.
+        """
         self.__dict__["_reach"] = reach
         self.__dict__["_find"] = find
 
@@ -33,7 +38,7 @@ class Store:
 
     @classmethod
     def declared_edges(cls) -> dict[str, EdgeDeclaration]:
-        """The edges in the order of their declaration, those of base stores first."""
+        """Returns the edges in the order of their declaration, those of base stores first."""
         edges = {}
         for base in reversed(cls.__mro__):
             for name, value in base.__dict__.items():

@@ -1,9 +1,8 @@
-"""Declaring view models: a store, view properties and aggregates."""
+"""View models: classes with a store, view properties and aggregates."""
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from boiler_beam.views.aggregate import AggregateDeclaration
@@ -15,7 +14,7 @@ MAX_PATHS = 10_000
 
 
 class _ViewProperty:
-    """A field of the row, computed by a getter from the store, aggregates and other properties; once for each row."""
+    """A field of the row, computed once for each row by a getter, from the store, aggregates and other properties."""
 
     def __init__(self, getter: Callable[[Any], Any], setter: Callable[[Any, Any], None] | None = None) -> None:
         self.getter, self.set_value = getter, setter
@@ -26,7 +25,7 @@ class _ViewProperty:
         self.name = name
 
     def setter(self, setter: Callable[[Any, Any], None]) -> _ViewProperty:
-        """Makes the property writable: the setter changes documents of the store."""
+        """Returns the property with a setter, which changes documents of the store."""
         return type(self)(self.getter, setter)
 
     def __get__(self, view: ViewModel | None, owner: type) -> Any:
@@ -35,27 +34,30 @@ class _ViewProperty:
         copy: CopyOfRow = view.__dict__["_copy"]
         reads = copy.reads
         value = self.getter(view)
-        if copy.reads == reads:  # it is the same in every copy
+        if copy.reads == reads:  # the value is the same in every copy
             view.__dict__[self.name] = value
         return value
 
 
 class CopyOfRow:
-    """The copy of a row that is rendered: its path, and how often a getter looked at it.
+    """The copy of a row that is being rendered.
 
     Attributes:
-        reads: Grows when `self.at`, `self.path` or `self.doc_id` is read: what was computed then holds for this copy.
+        path: Its path; empty while `paths()` runs.
+        placeholders: Returns the placeholders of a path.
+        reads: How often `self.at`, `self.path` or `self.doc_id` was read. A getter that reads them is called for each
+            copy; the value of another getter is used for all copies.
     """
 
     __slots__ = ("path", "placeholders", "reads")
 
     def __init__(self, placeholders: Callable[[str], dict[str, str]]) -> None:
-        """Args: the placeholders of a path."""
+        """Creates it; `placeholders` returns the placeholders of a path."""
         self.path, self.reads, self.placeholders = "", 0, placeholders
 
 
 class _OfCopy:
-    """An attribute of the copy of a row that is rendered."""
+    """An attribute of a view that depends on the copy that is being rendered."""
 
     def __init__(self, read: Callable[[CopyOfRow], Any]) -> None:
         self.read = read
@@ -80,7 +82,7 @@ else:
 
 
 class ViewOptions(NamedTuple):
-    """What a class statement said of a view."""
+    """The options in the class statement of a view."""
 
     collection: str | None
     path: str | None
@@ -90,23 +92,9 @@ class ViewOptions(NamedTuple):
 
 
 class ViewModel:
-    """Base of the classes for the rows of one view.
+    """The declaration of a view, as executors know it. Users subclass `boiler_beam.ViewModel`, which also has `get`."""
 
-    Class keywords: `collection` (rows lie at `collection/{root id or key}`) or `path`
-    (`"users/{user}/inbox/{id}"`), `case` (`"camel"` or `"snake"`: how names are stored), `revision` (another value
-    forces a rebuild), `max_paths` (how many copies a row may have, 10,000 by default).
-
-    A view may define `paths(self)`, which yields a dict of the path's placeholders for each copy of a row, and
-    `viewers(self)` and `editors(self)`, which yield who may see and change it.
-
-    Attributes:
-        store: What the row is made of.
-        key: The key of a grouped row: text, int, or a tuple of them; for rooted views the root's id.
-        path: The row's path, `meeting_sessions/m1`.
-        doc_id: Its last segment.
-        at: The placeholders of its path: `{"user": "u1", "id": "c1"}`.
-    """
-
+    __boiler_base__: ClassVar[bool] = True
     __boiler__: ClassVar[ViewOptions] = ViewOptions(None, None, None, None, MAX_PATHS)
 
     store: Any
@@ -133,7 +121,7 @@ class ViewModel:
         if unknown:
             name = next(iter(unknown))
             raise TypeError(
-                f"{cls.__name__}: {name}= is no class keyword of a view: "
+                f"{cls.__name__}: {name}= is not a class keyword of a view: "
                 "write collection, path, case, revision or max_paths"
             )
         inherited = cls.__boiler__
@@ -142,34 +130,8 @@ class ViewModel:
         super().__init_subclass__()
 
     @classmethod
-    def get(cls, row_id: str, *, source: Any, at: Mapping[str, str] | None = None) -> dict[str, Any] | None:
-        """Computes one row from the domain documents as they are now, whatever stands in a sink.
-
-        Reads what the row is made of and nothing else where the source finds documents by key (`firestore:`): one call
-        for each level of references, one query for each parent of `referrers` and for a group's members. Other sources
-        are read whole.
-
-        Args:
-            row_id: The root's id (its path where its collection is not flat), or the group's id.
-            source: A URI (`firestore:my-project`), or an opened source.
-            at: Placeholders of the path that tell the copies of the row apart, where `paths()` yields several.
-
-        Returns:
-            The fields that the row has, as Firestore values; None where there is no row.
-
-        Raises:
-            DeclarationError: The class can't be compiled.
-            UsageError: The source can't be read, or there are several copies.
-            BoilerBeamError: A document is invalid, or a getter raised.
-        """
-        found: dict[str, Any] | None = importlib.import_module("boiler_beam.engine.fresh").fresh_row(
-            cls, row_id, source, at or {}
-        )
-        return found
-
-    @classmethod
     def declared_properties(cls) -> dict[str, _ViewProperty | AggregateDeclaration]:
-        """View properties and aggregates in the order of their declaration, those of base views first."""
+        """Returns view properties and aggregates in the order of their declaration, those of base views first."""
         declared: dict[str, _ViewProperty | AggregateDeclaration] = {}
         for base in reversed(cls.__mro__):
             for name, value in base.__dict__.items():
@@ -181,12 +143,12 @@ class ViewModel:
 
     @classmethod
     def declared_method(cls, name: str) -> Callable[[Any], Any] | None:
-        """A method that a view may define: `paths`, `viewers` or `editors`."""
+        """Returns a method that a view may define (`paths`, `viewers` or `editors`), or None."""
         found = getattr(cls, name, None)
         return found if callable(found) else None
 
     @classmethod
     def declared_store(cls) -> type[Store] | None:
-        """The class `Store` in the view, or None."""
+        """Returns the class `Store` in the view, or None."""
         store = getattr(cls, "Store", None)
         return store if isinstance(store, type) and issubclass(store, Store) else None

@@ -1,7 +1,8 @@
-"""Who may see or change a row: what `viewers()` and `editors()` of a view yield.
+"""Who may see or change a row: the values that `viewers()` and `editors()` of a view yield.
 
-Rendered into the fields `_viewers` and `_editors`, sorted lists of texts, so that rules and servers can enforce them
-and clients query by them: `where("_viewers", "array-contains-any", ["u1", "signed in", "role:teacher@schools/s1"])`.
+They are stored in the fields `_viewers` and `_editors` as sorted lists of texts. Security rules and servers can enforce
+them, and clients can query by them:
+`where("_viewers", "array-contains-any", ["u1", "signed in", "role:teacher@schools/s1"])`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ MAX_NAMED = 1000
 
 
 def role(name: str, *, of: Ref[Any] | DomainModel) -> str:
-    """All who have a role in something, who are then not listed one by one.
+    """Names all users with a role in a document, without listing them one by one.
 
     >>> role("teacher", of=Ref("schools/s1"))
     'role:teacher@schools/s1'
@@ -28,10 +29,10 @@ def role(name: str, *, of: Ref[Any] | DomainModel) -> str:
 
 
 def named(yielded: Iterable[Any]) -> list[str]:
-    """What is stored of user ids, `"anyone"`, `"signed in"` and roles.
+    """Returns the stored form of user ids, `"anyone"`, `"signed in"` and roles: sorted, each once.
 
     Raises:
-        TypeError: One is no text.
+        TypeError: One is not text.
         ValueError: One is empty, or there are more than 1,000.
     """
     found: set[str] = set()

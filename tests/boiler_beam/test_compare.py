@@ -1,4 +1,4 @@
-"""How values are compared: what is stored, what counts as equal, what comes first; beside a naive comparison."""
+"""Comparing values: stored alike, equal in queries, and their order; checked with a naive comparison."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Proposed models: they fit the documents that they were proposed from."""
+"""Proposed models fit the documents from which they were proposed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def loaded(text: str) -> types.ModuleType:
 
 
 def invalid(documents: dict[str, dict[str, Any]], tell: Callable[[str], None] = print) -> set[str]:
-    """The documents that do not fit the models that were proposed for them."""
+    """Returns the documents that do not fit the proposed models."""
     plan, found = planned(documents, tell), set[str]()
     for path, fields in documents.items():
         for place in plan.families_of(path):
@@ -43,7 +43,7 @@ def invalid(documents: dict[str, dict[str, Any]], tell: Callable[[str], None] = 
 
 
 def planned(documents: dict[str, dict[str, Any]], tell: Callable[[str], None]) -> Plan:
-    """The plan of the view that is proposed."""
+    """Returns the plan of the proposed view."""
     proposal = propose(documents)
     tell(proposal.views)
     module = loaded(proposal.views)
@@ -56,7 +56,7 @@ def planned(documents: dict[str, dict[str, Any]], tell: Callable[[str], None]) -
 
 
 def problems(documents: dict[str, dict[str, Any]], tell: Callable[[str], None] = print) -> list[str]:
-    """What `check` finds in documents by the models that were proposed for them."""
+    """Returns the findings of `check` in documents, with the proposed models."""
     plan = planned(documents, tell)
     lines = [change(path, 1, encode_fields(fields).decode()) for path, fields in documents.items()]
     found = check(plan, lines)
@@ -157,7 +157,7 @@ def test_the_type_of_most_and_what_does_not_fit_it() -> None:
 
 @given(st.dictionaries(paths, st.one_of(values.fields(), st.dictionaries(st.sampled_from(["x", "firstName", "at", "a_b"]), st.one_of(values.values, paths))), min_size=1))  # fmt: skip
 def test_what_is_proposed_fits_what_it_was_proposed_from(documents: dict[str, dict[str, Any]]) -> None:
-    """All but documents with values that are not of the type that most have: these are noted, and how many."""
+    """All documents fit, except those with a value of another type than the majority, which a comment counts."""
     views: list[str] = []
     found = invalid(documents, views.append)
     note(views[0])

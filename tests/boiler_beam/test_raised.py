@@ -1,4 +1,4 @@
-"""Where a user's code raised: the last of its own lines, whatever was called from there."""
+"""The position of a user's error: the last line of the user's code, also if it called a library."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def _views(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 def only(view: type[Any], name: str) -> type[Any]:
-    """The view with one of its properties."""
+    """Returns the view with one of its properties."""
     kept = {key: value for key, value in vars(view).items() if key in ("Store", name)}
     return type(view.__name__, view.__bases__, {**kept, "__module__": view.__module__}, collection="made")
 
@@ -155,7 +155,7 @@ def test_an_aggregate_of_ones_own(views: Any) -> None:
 def test_a_package_that_is_installed_is_the_users_where_boiler_beam_called_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As on a worker, where the package with the views is installed beside the libraries."""
+    """On a worker the package with the views is installed like the libraries."""
     (tmp_path / "helping.py").write_text("def deep(x):\n    return x.nothing\n")
     (tmp_path / "viewing.py").write_text("import helping\n\n\ndef getter(x):\n    return helping.deep(x)\n")
     monkeypatch.syspath_prepend(str(tmp_path))

@@ -1,4 +1,4 @@
-"""The relay: each version is published, also when it is killed in between; what vanished while it was down is deleted."""
+"""The relay publishes each version, also if it is killed; documents that vanished while it was down are deleted."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def change(path: str, version: int, fields: bytes = b"{}") -> Change:
 
 
 class Script(Source):
-    """A source that tells what a test wrote down."""
+    """A source with the events of a test."""
 
     scheme: ClassVar[str] = "script"
     is_bounded: ClassVar[bool] = False
@@ -60,7 +60,7 @@ class Script(Source):
 
 
 class Topic:
-    """Takes what is published; fails when a test says so."""
+    """A topic that stores published messages, and fails when a test says so."""
 
     def __init__(self) -> None:
         self.messages: list[Message] = []
@@ -72,7 +72,7 @@ class Topic:
         self.messages += messages
 
     def told(self) -> list[tuple[str, int, bool]]:
-        """What they say: path, version, whether it is a deletion."""
+        """Returns the messages as (path, version, is a deletion)."""
         events = [decode(*message) for message in self.messages]
         return [(one.path, one.version, one.is_deleted) for one in events if isinstance(one, Change)]
 
@@ -183,7 +183,7 @@ def test_a_state_is_of_one_source_and_one_topic(tmp_path: Path) -> None:
 
 
 class Database:
-    """Documents that are written and deleted, and what a listener tells of them."""
+    """Writes and deletions of documents, and the events of a listener."""
 
     def __init__(self) -> None:
         self.documents: dict[str, int] = {}
@@ -219,7 +219,7 @@ steps = st.lists(
 def test_s1_readers_of_the_topic_know_what_is_there(
     tmp_path_factory: pytest.TempPathFactory, some: list[tuple[str, int]]
 ) -> None:
-    """Whatever happens while it is down, the newest version of each path among the messages is what stands."""
+    """The newest version of each path in the messages is the current document, whatever happened while it was down."""
     path, database, topic = tmp_path_factory.mktemp("relay"), Database(), Topic()
     failing = 0
 

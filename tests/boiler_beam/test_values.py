@@ -1,4 +1,4 @@
-"""Firestore values and their JSON: lossless both ways, and what is malformed is said."""
+"""Firestore values and their JSON: lossless in both directions, with an error for malformed values."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.helpers.values import fields, rest_of, timestamps, values
 
 
 def same(one: Any, other: Any) -> bool:
-    """Equal, of one type, NaN equal to NaN, and -0.0 not to 0.0."""
+    """Returns whether values are equal and of one type; NaN equals NaN, and -0.0 does not equal 0.0."""
     if type(one) is not type(other):
         return False
     if isinstance(one, float):
@@ -139,7 +139,7 @@ BAD = [
         '{"unknownValue": ""}',
         "unknownValue: expected a value of a type that this version knows, got another one; fix: ",
     ),
-    ("9223372036854775808", "9223372036854775808 is no int64"),
+    ("9223372036854775808", "9223372036854775808 is not an int64"),
 ]
 
 

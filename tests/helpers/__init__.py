@@ -1,1 +1,1 @@
-"""What tests share."""
+"""Helpers of several tests: executors, random histories, emulators, faulty servers."""

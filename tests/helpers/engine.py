@@ -12,7 +12,6 @@ from boiler_beam.connectors.base import Control, Sink, Source, StreamWriter
 from boiler_beam.engine.follow import Settings, StreamReport, follow
 from boiler_beam.engine.memory import MemorySink
 from boiler_beam.engine.state import MemoryState, SqliteState, State
-from boiler_beam.engine.state.base import Progress
 from boiler_beam.events import Change, DeadLetter, Row, View
 from boiler_beam.plan import Plan
 from tests.helpers.executors import Outcome
@@ -112,8 +111,8 @@ class DyingState(SqliteState):
 
     lives = NEVER
 
-    def _write(self, database: Any, progress: Progress) -> None:
-        super()._write(database, progress)
+    def _write(self, *what: Any) -> None:
+        super()._write(*what)
         self.lives -= 1
         if self.lives <= 0:
             raise Killed

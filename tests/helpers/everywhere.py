@@ -1,4 +1,4 @@
-"""Every executor as a program runs it: from the text of a document file to rows and dead letters."""
+"""Runs every executor as a program: from the text of a document file to rows and dead letters."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _stream(plan: Plan, text: bytes, folder: Path) -> Outcome:
 
 
 def _stream_on_disk(plan: Plan, text: bytes, folder: Path) -> Outcome:
-    """Two lives over one state: the second goes on from where the first one ended, and finds nothing new."""
+    """Runs twice over one state: the second run resumes where the first one ended, and finds nothing new."""
     source, sink, letters = f"file:{_file(text, folder)}", MemorySink(), Letters()
     for _ in range(2):
         with closing(SqliteState(str(folder / "state.db"))) as state:
@@ -89,14 +89,14 @@ everywhere = pytest.mark.parametrize(
         for name, run in EXECUTORS.items()
     ],
 )
-"""Runs a test with each executor, as `run`. The views are to be importable: at a module's level."""
+"""Runs a test with each executor, as `run`. The views must be importable, so defined at module level."""
 
 
 def fields_of(outcome: Outcome) -> dict[str, Any]:
-    """The rows' fields as JSON, by path."""
+    """Returns the rows' fields as JSON, by path."""
     return {path: msgspec.json.decode(fields) for path, fields in outcome.rows.items()}
 
 
 def letters_of(outcome: Outcome) -> set[tuple[str, str | None]]:
-    """Code and path of the dead letters, but for those in which a backfill names rows."""
+    """Returns code and path of the dead letters, except those of tainted rows in a backfill."""
     return {(letter.code, letter.path) for letter in outcome.letters if letter.code != "row_tainted"}

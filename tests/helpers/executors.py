@@ -7,41 +7,44 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
-from boiler_beam.engine.join import Join
+from boiler_beam.engine.computed import ComputedView
 from boiler_beam.events import Change, DeadLetter
 from boiler_beam.plan import Plan
-from boiler_beam.steps import messages
-from boiler_beam.steps.messages import Absent, Failure, Observed, Rendered, Unknown, encode_packs
-from boiler_beam.steps.missing import Absences
-from boiler_beam.steps.newest import NewestVersions
-from boiler_beam.steps.partition import (
+from boiler_beam.steps.hash_join import (
     CLAIMS,
+    OBSERVED,
     ROWS,
     WRITE,
-    PartitionedPlan,
-    ask_documents,
+    HashJoinPlan,
+    index_documents,
     join_level,
+    join_stage,
+    messages,
     render_rows,
     settle_claims,
 )
+from boiler_beam.steps.hash_join.messages import Absent, Failure, Observed, Rendered, Unknown, encode_packs
+from boiler_beam.steps.hash_join.spill import messages_within
+from boiler_beam.steps.missing import Absences
+from boiler_beam.steps.newest import NewestVersions
 from boiler_beam.steps.row import Copy
-from boiler_beam.steps.spill import messages_within
 from boiler_beam.steps.taint import MayBelong
 
 
 @dataclass
 class Outcome:
-    """What an executor gave.
+    """The result of an executor.
 
     Attributes:
         rows: The fields of each row by its path.
-        unknown: The paths, or masks of paths, of rows that are not known because a getter raised.
+        unknown: The paths, or masks of paths, of rows that are unknown because a getter raised.
         tainted: The invalid documents that may belong to a row, by the path of each, or by the mask of its copies.
-        may_belong: Those that may belong to any row of a view, with the view's place.
+        may_belong: The invalid documents that may belong to any row of a view, with the view's index.
         letters: The dead letters.
-        copies: All copies of rows as they came, each with its view's place.
-        absent: For each view how many rows are not there that something makes, and why.
+        copies: All copies of rows in the order of their output, each with its view's index.
+        absent: For each view the number of rows that should exist and do not, with the reasons.
     """
 
     rows: dict[str, bytes] = field(default_factory=dict)
@@ -53,7 +56,7 @@ class Outcome:
     absent: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     def add(self, place: int, copy: Copy) -> None:
-        """Takes a copy of a row."""
+        """Adds a copy of a row."""
         self.copies.append((place, copy))
         path, fields, tainted_by = copy
         assert path not in self.rows or fields is None, f"{path} came twice"
@@ -69,7 +72,7 @@ class Outcome:
         self.absent[view] = tuple(map(sum, zip(known, numbers, strict=True)))
 
     def is_tainted(self, plan: Plan, path: str) -> bool:
-        """Whether an invalid document may belong to the row at a path."""
+        """Returns whether an invalid document may belong to the row at a path."""
         for place, view in enumerate(plan.views):
             if view.target.matches(path):
                 suspects = [one for where, one in self.may_belong if where == place]
@@ -79,56 +82,56 @@ class Outcome:
 
 
 def embedded(plan: Plan, changes: Iterable[Change]) -> Outcome:
-    """The join in one process."""
+    """Runs the join in one process."""
     outcome = Outcome()
     versions = NewestVersions(plan, outcome.letters.append)
     versions.add_all(changes)
-    join = Join(plan, versions, outcome.letters.append)
-    for place, view in enumerate(plan.views):
+    for view in plan.planned_views:
         absences = Absences()
-        may_belong, copies = join.of_view(view, absences)
-        outcome.may_belong.update((place, one) for one in may_belong)
-        for copy in copies:
-            outcome.add(place, copy)
+        computed = ComputedView(view, versions, outcome.letters.append)
+        outcome.may_belong.update((view.index, one) for one in computed.may_belong)
+        for copy in computed.rows(absences):
+            outcome.add(view.index, copy)
         if absences != Absences():
-            outcome.count(view.name, absences.lacking, absences.absent, absences.failed)
+            outcome.count(view.view.name, absences.lacking, absences.absent, absences.failed)
     return outcome
 
 
 def partitioned(plan: Plan, changes: Sequence[Change], partitions: int = 3, limit_bytes: int = 1 << 40) -> Outcome:
     """The steps that Beam carries, without Beam: messages are packed, routed and unpacked all the same."""
-    numbered, outcome = PartitionedPlan(plan), Outcome()
-    inbox: dict[tuple[int, int], list[Any]] = {}
+    joined, outcome = HashJoinPlan(plan), Outcome()
+    inbox: dict[tuple[str, int], list[Any]] = {}
 
-    def send(place: int, message: Any) -> None:
-        parts = [(0, message)] if place == WRITE else message.parts(partitions)
+    def send(stage: str, message: Any) -> None:
+        parts = [(0, message)] if stage == WRITE else message.parts(partitions)
         for partition, part in parts:
-            inbox.setdefault((place, partition), []).append(part)
+            inbox.setdefault((stage, partition), []).append(part)
 
     for one in changes:
-        send(0, Observed(one.path, one.version, bytes(one.fields)))
-    for place in [*range(numbered.depth + 1), ROWS, CLAIMS]:
+        send(OBSERVED, Observed(one.path, one.version, bytes(one.fields)))
+    joins = {join_stage(level): level for level in range(1, joined.depth + 1)}
+    for stage in [OBSERVED, *joins, ROWS, CLAIMS]:
         for partition in range(partitions):
-            packs = list(encode_packs(inbox.pop((place, partition), [])))
+            packs = list(encode_packs(inbox.pop((stage, partition), [])))
             for some in messages_within(packs, limit_bytes):
-                if place == 0:
-                    ask_documents(numbered, some, send)
-                elif place == ROWS:
-                    render_rows(numbered, some, send)
-                elif place == CLAIMS:
-                    settle_claims(numbered, some, send)
+                if stage == OBSERVED:
+                    index_documents(joined, some, send)
+                elif stage == ROWS:
+                    render_rows(joined, some, send)
+                elif stage == CLAIMS:
+                    settle_claims(joined, some, send)
                 else:
-                    join_level(numbered, place, some, send)
+                    join_level(joined, joins[stage], some, send)
     for message in inbox.pop((WRITE, 0), []):
         match message:
             case Rendered():
-                outcome.add(message.view, Copy(message.path, message.fields, message.tainted_by))
+                outcome.add(message.view_index, Copy(message.path, message.fields, message.tainted_by))
             case Unknown():
-                outcome.add(message.view, Copy(message.path, None, message.tainted_by))
+                outcome.add(message.view_index, Copy(message.path, None, message.tainted_by))
             case Absent():
-                outcome.count(plan.views[message.view].name, message.lacking, message.absent, message.failed)
+                outcome.count(plan.views[message.view_index].name, message.lacking, message.absent, message.failed)
             case messages.MayBelong():
-                outcome.may_belong.add((message.view, MayBelong(message.document, message.known)))
+                outcome.may_belong.add((message.view_index, MayBelong(message.document, message.known)))
             case Failure():
                 outcome.letters.append(message.letter)
     assert not inbox, f"messages were left at {list(inbox)}"
@@ -136,14 +139,19 @@ def partitioned(plan: Plan, changes: Sequence[Change], partitions: int = 3, limi
 
 
 def on_beam(plan: Plan, text: str, folder: Path) -> Outcome:
-    """The pipeline on Beam's local runner, from a document file to a JSON-lines sink."""
+    """Runs the batch pipeline on Beam's local runner, from a document file to a JSON-lines sink."""
     from boiler_beam.connectors import open_sink, read_dead_letters
     from pipelines.beam import run_backfill
+    from tests.helpers.beam import remember_specs
     from transforms import Destination
 
+    remember_specs()
     (folder / "documents.jsonl").write_text(text)
     sink, dead = f"jsonl:{folder}/rows.jsonl", f"jsonl:{folder}/dead.jsonl"
-    report = run_backfill(plan, [f"file:{folder}/documents.jsonl"], Destination(sink, dead), runner="DirectRunner")
+    # Every other text in partitions: the hash join; the others in one: the embedded engine behind one grouping.
+    partition_bytes = len(text) // 3 + 1 if len(text) % 2 else 1 << 40
+    with mock.patch("pipelines.beam.PARTITION_BYTES", partition_bytes):
+        report = run_backfill(plan, [f"file:{folder}/documents.jsonl"], Destination(sink, dead), runner="DirectRunner")
     rows = {row.path: row.fields or b"" for view in plan.views for row in open_sink(sink).standing(view.target)}
     letters = list(read_dead_letters(dead)) if report.dead_letters else []
     left = sum(view.tainted + view.kept for view in report.views)
@@ -153,7 +161,7 @@ def on_beam(plan: Plan, text: str, folder: Path) -> Outcome:
 
 
 def run_options(**given: Any) -> Any:
-    """The options of a run, as the command line gives them where nothing else is said."""
+    """Returns the default options of a run."""
     from pipelines.options import RunOptions
 
     known: dict[str, Any] = {
@@ -168,10 +176,12 @@ def run_options(**given: Any) -> Any:
 def streamed_on_beam(
     plan: Plan, text: str, folder: Path, *options: str, runner: str = "DirectRunner", consistency: str = "eventual"
 ) -> Outcome:
-    """The streaming pipeline on a runner, from a document file to a JSON-lines sink."""
+    """Runs the streaming pipeline on a runner, from a document file to a JSON-lines sink."""
     from boiler_beam.connectors import open_sink, read_dead_letters
     from pipelines.streaming import run_streaming
+    from tests.helpers.beam import remember_specs
 
+    remember_specs()
     (folder / "documents.jsonl").write_text(text)
     sink, dead = f"jsonl:{folder}/rows.jsonl", f"jsonl:{folder}/dead.jsonl"
     source = (f"file:{folder}/documents.jsonl",)
@@ -185,7 +195,7 @@ def streamed_on_beam(
 
 
 def placeless(message: str) -> str:
-    """A message about a user's code without the place where it raised, which moves with each line above it."""
+    """Returns a message about a user's code without file and line, which depend on the lines above."""
     return re.sub(r" \([^()]*\.py:\d+: .*\)$", "", message)
 
 

@@ -1,4 +1,4 @@
-"""A Firestore database as an application uses it: writes, deletions, and what stands in it."""
+"""A Firestore database as an application uses it: writes, deletions and reads."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MOST = 500
 
 
 def put(client: Client, documents: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> list[int]:
-    """Writes documents (None deletes one); gives the versions that they have now."""
+    """Writes documents (None deletes one); returns their new versions."""
     left = list(documents.items() if isinstance(documents, Mapping) else documents)
     versions = []
     for begin in range(0, len(left), MOST):
@@ -41,7 +41,7 @@ def put(client: Client, documents: Mapping[str, Any] | Iterable[tuple[str, Any]]
 
 
 def _written(client: Client, request: Any) -> Any:
-    """Writes in spite of the emulator, which cancels a write that meets a listener who goes away."""
+    """Repeats a write that the emulator cancels because a listener disconnects."""
     return patiently(lambda: client.call("BatchWrite", request), 300.0, client.uri)
 
 
@@ -58,7 +58,7 @@ class Application:
         self.versions: dict[str, int] = {}
 
     def write(self, writes: Sequence[Write]) -> None:
-        """Each by itself; no path twice in one call."""
+        """Writes each document separately; no path twice in one call."""
         for begin in range(0, len(writes), MOST):
             some = writes[begin : begin + MOST]
             request = BatchWriteRequest(database=self.client.database)
@@ -68,7 +68,7 @@ class Application:
             self._remember(some, [micros_of_proto(one.update_time) for one in answer.write_results])
 
     def commit(self, writes: Sequence[Write]) -> None:
-        """All of them at once."""
+        """Writes all documents in one commit."""
         request = CommitRequest(database=self.client.database)
         self._put(request, writes)
         answer = self.client.call("Commit", request)
@@ -94,14 +94,14 @@ class Application:
             self.history.append(Change(path, version, msgspec.Raw(data), event_time))
 
     def documents(self, collection: str, *, is_group: bool = False) -> dict[str, dict[str, Any]]:
-        """What stands in a collection, as JSON has it."""
+        """Returns the documents of a collection, as JSON."""
         request = RunQueryRequest(parent=self.client.root[:-1])
         request.structured_query.from_.add(collection_id=collection, all_descendants=is_group)
         found = [one.document for one in self.client.call("RunQuery", request) if one.document.name]
         return {self.client.path_of(one.name): msgspec.json.decode(fields_of(one)) for one in found}
 
     def rows(self, collection: str) -> dict[str, dict[str, Any]]:
-        """The rows of a view, without their stamps."""
+        """Returns the rows of a view, without their stamps."""
         found = self.documents(collection)
         return {
             path: {name: value for name, value in fields.items() if name != "_boiler"} for path, fields in found.items()

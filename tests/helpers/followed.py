@@ -1,4 +1,4 @@
-"""A view's keyed stages, one change at a time, told as `docs/following_a_change.md` shows it."""
+"""A view's keyed steps, one change at a time, told as `docs/following_a_change_on_beam.md` shows it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from rich.pretty import pretty_repr
 
 from boiler_beam.events import Change
 from boiler_beam.plan import compile_plan
-from boiler_beam.steps.stream.messages import Message
+from boiler_beam.steps.keyed.messages import Message
+from boiler_beam.steps.keyed.routing import Key
 from boiler_beam.views import ViewModel
 from tests.helpers.histories import change
 from tests.helpers.network import ViewNetwork
@@ -19,44 +20,48 @@ _decode_message = msgspec.msgpack.Decoder(Message).decode
 
 
 class Followed(ViewNetwork):
-    """Delivers what a change sends in the order in which it is sent, and prints who takes what."""
+    """Delivers the messages of a change in the order in which they are sent, and prints them."""
 
     def __init__(self, view: type[ViewModel]) -> None:
         plan = compile_plan([view])
         super().__init__(plan.views[0], plan)
 
     def begin_with(self, *table: tuple[str, int, Any]) -> None:
-        """Takes some changes and writes the rows, silently."""
+        """Applies some changes and writes the rows, without printing."""
         for one in table:
             self.take(*one, is_told=False)
         self.render()
-        self.given.clear()
+        self.emitted.clear()
 
     def take(self, path: str, version: int, fields: Any, *, is_told: bool = True) -> None:
-        """Takes a change, and delivers all that it sends."""
+        """Applies a change, and delivers its messages."""
         self.observe(change(path, version, fields))
         while self.bag:
-            stage, key, message = self.bag.pop(0)
+            label, key, message = self.bag.pop(0)
             known = message if isinstance(message, Change) else _decode_message(message)
             is_change = isinstance(known, Change)
             if is_told:
                 told = f"Change({path!r}, {version}, ...)" if is_change else pretty_repr(known, max_width=_WIDTH)
-                print(f"{stage} at {key} takes {told}")
-            self.stages[stage].take(self.cell(stage, key), key, known)
+                print(f"{label} at {_shown(key)} takes {told}")
+            self.steps[label].take(self.cell(label, key), key, known)
 
-    def show(self, stage: str, key: str) -> None:
+    def show(self, label: str, name: str) -> None:
         """Prints what a cell keeps: its head, then the entries of its logs."""
-        cell = self.cell(stage, key)
-        print(pretty_repr(self.stages[stage]._codec.read(cell), max_width=_WIDTH))  # type: ignore[attr-defined]
+        cell = self.cell(label, Key(name))
+        print(pretty_repr(self.steps[label].heads.read(cell), max_width=_WIDTH))
         for place, log in enumerate(cell.logs):
             for entry in log.read():
                 print(f"log {place}: {msgspec.msgpack.decode(entry)}")
 
     def write(self) -> None:
-        """Renders the rows that are dirty; prints what goes to the sink."""
+        """Renders the dirty rows, and prints the emitted ones."""
         for row in self.render():
             print(f"{row} waits")
-        for one in self.given:
+        for one in self.emitted:
             print(one.path, one.stamp)
             print("deleted" if one.fields is None else one.fields.decode())
-        self.given.clear()
+        self.emitted.clear()
+
+
+def _shown(key: Key) -> str:
+    return key.name if key.part is None else f"{key.name}, {key.part!r}"

@@ -19,7 +19,7 @@ FUNCTION = ROOT / "dataflow" / "relay" / "function" / "main.py"
 
 @contextmanager
 def served(topic: str, log: Path) -> Iterator[str]:
-    """Serves the function; gives its address."""
+    """Serves the function, and yields its address."""
     port = free_port()
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "BOILER_BEAM_TOPIC": topic}
     command = [sys.executable, "-m", "functions_framework", f"--source={FUNCTION}", "--target=relay", f"--port={port}"]
@@ -35,7 +35,7 @@ def served(topic: str, log: Path) -> Iterator[str]:
 
 
 def post(address: str, body: bytes, headers: Mapping[str, str]) -> int:
-    """Sends an event; gives the status."""
+    """Sends an event, and returns the status."""
     request = urllib.request.Request(address, body, dict(headers), method="POST")
     try:
         with urllib.request.urlopen(request, timeout=60) as answer:

@@ -14,23 +14,23 @@ Event = tuple[str, int, Any]
 
 
 def change(path: str, version: int, fields: Any) -> Change:
-    """One line of a table."""
+    """Returns the change of one line of a table."""
     raw = fields.encode() if isinstance(fields, str) else msgspec.json.encode(fields)
     return Change(path, version, msgspec.Raw(raw))
 
 
 def changes(table: Iterable[Event]) -> list[Change]:
-    """All lines of a table."""
+    """Returns the changes of a table."""
     return [change(*line) for line in table]
 
 
 def table_of(history: Iterable[Change]) -> list[Event]:
-    """The table of some changes."""
+    """Returns the table of some changes."""
     return [(one.path, one.version, msgspec.json.decode(one.fields)) for one in history]
 
 
 def lines(table: Iterable[Event]) -> str:
-    """A table as the text of a document file."""
+    """Returns a table as the text of a document file."""
     texts = []
     for path, version, fields in table:
         raw = fields if isinstance(fields, str) else msgspec.json.encode(fields).decode()
@@ -39,7 +39,7 @@ def lines(table: Iterable[Event]) -> str:
 
 
 class ListSource(Source):
-    """Changes that are already here."""
+    """A source of given changes."""
 
     scheme: ClassVar[str] = "list"
 
@@ -48,9 +48,9 @@ class ListSource(Source):
         self.known = known
 
     def splits(self) -> Sequence[str]:
-        """One."""
+        """Returns one split."""
         return ["all"]
 
     def read(self, split: str) -> Iterator[Change]:
-        """All of them."""
+        """Yields all changes."""
         return iter(self.known)

@@ -1,4 +1,4 @@
-"""A simulator of a stream on many machines: keyed stages whose messages wait in one bag and are delivered in any order.
+"""A simulator of a stream on many workers: keyed steps whose messages wait in one bag and are delivered in any order.
 
 State is kept as bytes only, as a runner would; so it can be copied, and a simulation goes on from the copy.
 """
@@ -13,20 +13,18 @@ import msgspec
 
 from boiler_beam.events import Change, DeadLetter, Row
 from boiler_beam.plan import Plan, ViewPlan
-from boiler_beam.steps.keyed.logs import ListLog
-from boiler_beam.steps.keyed.posting import ROW, address, addresses_of_change
-from boiler_beam.steps.keyed.rows import RowStage
-from boiler_beam.steps.keyed.stage import Cell, Stage
-from boiler_beam.steps.keyed.stages import reporting, stages
-from boiler_beam.steps.stream.messages import Message
-from boiler_beam.steps.stream.plan import StreamPlan
+from boiler_beam.steps.keyed import Cell, KeyedView, Settings, Step, reporting_labels, steps_of
+from boiler_beam.steps.keyed.cells import ListLog
+from boiler_beam.steps.keyed.messages import Message
+from boiler_beam.steps.keyed.routing import ROW, Key, address, addresses_of_change
+from boiler_beam.steps.keyed.rows import RowStep
 from tests.helpers.executors import Outcome
 
 _encode, _decode = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(Message).decode
 
 
 class StoredCell:
-    """A cell as a runner keeps it, and what is read and written of it."""
+    """A cell as a runner stores it, with counts of read and written entries."""
 
     def __init__(self, number_of_logs: int) -> None:
         self.head: bytes | None = None
@@ -40,7 +38,7 @@ class StoredCell:
 
 
 class CountedLog(ListLog):
-    """Counts the entries that are read, and those that are written."""
+    """Counts the read entries and the written entries."""
 
     entries_read = entries_written = 0
 
@@ -58,7 +56,7 @@ class CountedLog(ListLog):
 
 
 class ViewNetwork:
-    """The stages of one view; it is what they send to (see `Output`)."""
+    """The steps of one view; it is the `Output` that they send to."""
 
     def __init__(
         self,
@@ -68,82 +66,83 @@ class ViewNetwork:
         generation: int = 1,
         clock: Callable[[], int] | None = None,
         horizon: Callable[[], int] = lambda: 0,
-        reports: frozenset[str] | None = None,
+        reporting: frozenset[str] | None = None,
     ) -> None:
-        self.plan = StreamPlan(Plan((view,), plan.families))
+        self.view = KeyedView(Plan((view,), plan.families))
         self.order = order
-        self.stages: dict[str, Stage] = stages(self.plan, self, generation, clock, horizon, reports)
-        self.left: set[str] = set()
-        self.cells: dict[tuple[str, str], StoredCell] = {}
-        self.bag: list[tuple[str, str, bytes | Change]] = []
+        settings = Settings(generation, clock, horizon, reporting)
+        self.steps: dict[str, Step] = steps_of(self.view, self, settings)
+        self.unchanged: set[str] = set()
+        self.cells: dict[tuple[str, Key], StoredCell] = {}
+        self.bag: list[tuple[str, Key, bytes | Change]] = []
         self.letters: list[DeadLetter] = []
-        self.given: list[Row] = []
+        self.emitted: list[Row] = []
         self.number_of_messages = 0
 
-    def post(self, message: Message) -> None:
-        stage, key = address(self.plan, message)
-        labels = list(self.stages)
-        assert self.current is None or labels.index(stage) > labels.index(self.current), "a message went back"
-        self.bag.append((stage, key, _encode(message)))
+    def send(self, message: Message) -> None:
+        label, key = address(self.view, message)
+        labels = list(self.steps)
+        assert self.current is None or labels.index(label) > labels.index(self.current), "a message went back"
+        self.bag.append((label, key, _encode(message)))
 
     current: str | None = None
 
-    def known(self, path: str, number: int) -> None:
+    def count_documents(self, path: str, number: int) -> None:
         pass
 
-    def leave(self, path: str) -> None:
-        self.left.add(path)
+    def leave_unchanged(self, path: str) -> None:
+        self.unchanged.add(path)
 
-    def give(self, row: Row) -> None:
-        self.given.append(row)
+    def emit(self, row: Row) -> None:
+        self.emitted.append(row)
 
     def refuse(self, letter: DeadLetter) -> None:
         self.letters.append(letter)
 
     def observe(self, change: Change) -> None:
-        self.bag += [(stage, key, change) for stage, key in addresses_of_change(self.plan, change.path)]
+        self.bag += [(label, key, change) for label, key in addresses_of_change(self.view, change.path)]
 
-    def cell(self, stage: str, key: str) -> Cell:
-        found = self.cells.get((stage, key))
+    def cell(self, label: str, key: Key) -> Cell:
+        found = self.cells.get((label, key))
         if found is None:
-            found = self.cells[stage, key] = StoredCell(self.stages[stage].number_of_logs)
+            found = self.cells[label, key] = StoredCell(self.steps[label].number_of_logs)
         return found
 
     def settle(self, most: int = 1 << 60) -> None:
-        """Delivers messages until none is left, or so many were."""
+        """Delivers messages until none is left, or a number of them was delivered."""
         while self.bag and most:
             most -= 1
             place = self.order.randrange(len(self.bag)) if self.order is not None else 0
             self.bag[place], self.bag[-1] = self.bag[-1], self.bag[place]
-            stage, key, message = self.bag.pop()
+            label, key, message = self.bag.pop()
             self.number_of_messages += 1
-            self.current = stage
+            self.current = label
             known = message if isinstance(message, Change) else _decode(message)
-            self.stages[stage].take(self.cell(stage, key), key, known)
+            self.steps[label].take(self.cell(label, key), key, known)
             self.current = None
 
     def rows(self) -> list[str]:
-        return [key for stage, key in self.cells if stage == ROW]
+        return [key.name for label, key in self.cells if label == ROW]
 
     def render(self, some: Iterable[str] | None = None) -> list[str]:
         """Renders dirty rows; gives those that wait."""
-        stage = self.stages[ROW]
-        assert isinstance(stage, RowStage)
+        step = self.steps[ROW]
+        assert isinstance(step, RowStep)
         waiting = []
-        for key in self.rows() if some is None else some:
+        for row_id in self.rows() if some is None else some:
             self.current = ROW
-            if not stage.render(self.cell(ROW, key), key):
-                waiting.append(key)
+            if not step.render(self.cell(ROW, Key(row_id)), row_id):
+                waiting.append(row_id)
         self.current = None
         return waiting
 
     def expire(self, horizon: int) -> None:
         """Drops the cells whose contents went before a time."""
-        for (stage, _), cell in self.cells.items():
-            self.stages[stage].expire(cell, horizon)
+        for (label, _), cell in self.cells.items():
+            self.steps[label].expire(cell, horizon)
 
     def snapshot(self) -> object:
-        """All that a checkpoint of a runner holds: cells, and messages that are on their way."""
+        """Returns the content of a runner's checkpoint: cells, and messages in transit."""
         return copy.deepcopy((self.cells, self.bag))
 
     def restore(self, snapshot: object) -> None:
@@ -151,12 +150,12 @@ class ViewNetwork:
 
 
 class Network:
-    """The stages of all views of a plan."""
+    """The steps of all views of a plan."""
 
     def __init__(self, plan: Plan, order: random.Random | None = None) -> None:
-        reports = reporting([StreamPlan(Plan((view,), plan.families)) for view in plan.views])
+        labels = reporting_labels([KeyedView(Plan((view,), plan.families)) for view in plan.views])
         self.views = [
-            ViewNetwork(view, plan, order, reports=labels) for view, labels in zip(plan.views, reports, strict=True)
+            ViewNetwork(view, plan, order, reporting=some) for view, some in zip(plan.views, labels, strict=True)
         ]
 
     def observe(self, change: Change) -> None:
@@ -168,7 +167,7 @@ class Network:
             view.settle(most)
 
     def outcome(self) -> Outcome:
-        """The rows when all is delivered: the newest stamp of each path stands."""
+        """Returns the rows after all messages were delivered: the newest stamp of each path."""
         outcome = Outcome()
         for view in self.views:
             view.settle()
@@ -176,7 +175,7 @@ class Network:
             assert not waiting, f"{waiting} wait for ever"
             view.settle()
             standing: dict[str, Row] = {}
-            for row in view.given:
+            for row in view.emitted:
                 if row.path not in standing or standing[row.path].stamp < row.stamp:
                     standing[row.path] = row
             outcome.rows |= {path: row.fields for path, row in standing.items() if row.fields is not None}
@@ -185,7 +184,7 @@ class Network:
 
 
 def streamed(plan: Plan, changes: Iterable[Change], order: random.Random | None = None) -> Outcome:
-    """A history through the stages: changes, deliveries and renderings in turns."""
+    """Sends a history through the stages: changes, deliveries and renderings in turns."""
     network = Network(plan, order)
     for change in changes:
         network.observe(change)

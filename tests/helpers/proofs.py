@@ -31,7 +31,7 @@ TORN = [
 
 
 def disturbed(table: Sequence[Event], order: random.Random) -> list[Change]:
-    """A history in another order, and some of it twice."""
+    """Returns a history in another order, with some changes repeated."""
     again = [*table, *order.sample(list(table), len(table) // 2)]
     if order.random() < 0.5:
         order.shuffle(again)
@@ -39,7 +39,7 @@ def disturbed(table: Sequence[Event], order: random.Random) -> list[Change]:
 
 
 def poisoned(table: Sequence[Event], order: random.Random) -> list[Change | DeadLetter]:
-    """The same with lines in between that can't be read."""
+    """Returns a history with malformed lines in between."""
     found: list[Change | DeadLetter] = [*disturbed(table, order)]
     for _ in range(order.randint(0, 2)):
         found.insert(order.randint(0, len(found)), order.choice(TORN))
@@ -47,7 +47,7 @@ def poisoned(table: Sequence[Event], order: random.Random) -> list[Change | Dead
 
 
 def batches(plan: Plan, table: list[Event], order: random.Random) -> Outcome:
-    """The embedded engine, with the history cut anywhere."""
+    """Runs the embedded engine, with batches of any size."""
     given = poisoned(table, order)
     letters = Letters()
     outcome, report = followed(plan, [Batches("all", cut(given, order))], letters=letters)
@@ -58,7 +58,7 @@ def batches(plan: Plan, table: list[Event], order: random.Random) -> Outcome:
 
 
 def kills(plan: Plan, table: list[Event], order: random.Random, settings: Settings | None = None) -> Outcome:
-    """The same, killed at any point over a state on a disk."""
+    """Runs the embedded engine with durable state, killed at any point."""
     with tempfile.TemporaryDirectory() as folder:
         source, deaths = Batches("all", cut(poisoned(table, order), order)), order.randint(0, 4)
         settings = settings or Settings(coalesce_seconds=0)
@@ -66,12 +66,12 @@ def kills(plan: Plan, table: list[Event], order: random.Random, settings: Settin
 
 
 def commits(plan: Plan, table: list[Event], order: random.Random) -> Outcome:
-    """The same in whole commits, some of which come later than allowed (S19)."""
+    """Runs the embedded engine with consistency `commit`, with late changes (S19)."""
     return kills(plan, table, order, Settings(coalesce_seconds=0, lateness_seconds=order.choice([0, 1e-6, 2e-6])))
 
 
 def snapshot(plan: Plan, table: list[Event], order: random.Random) -> Outcome:
-    """The same, with a snapshot and a stream behind it."""
+    """Runs the embedded engine with a snapshot and a stream."""
     given, place = poisoned(table, order), order.randint(0, len(table))
     first, stream = Batches("one", cut(given[:place], order)), Batches("two", cut(given[place:], order))
     stream.is_bounded = False  # type: ignore[misc]
@@ -80,12 +80,12 @@ def snapshot(plan: Plan, table: list[Event], order: random.Random) -> Outcome:
 
 
 def machines(plan: Plan, table: list[Event], order: random.Random) -> Outcome:
-    """The steps on many machines, whose messages come in any order."""
+    """Runs the keyed steps, with messages in any order."""
     return streamed(plan, disturbed(table, order), order)
 
 
 def on_beam(plan: Plan, table: list[Event], order: random.Random) -> Outcome:
-    """The streaming pipeline on Beam's local runner."""
+    """Runs the streaming pipeline on Beam's local runner."""
     text = lines((one.path, one.version, bytes(one.fields).decode()) for one in disturbed(table, order))
     text += "".join("{torn\n" for _ in range(order.randint(0, 1)))
     with tempfile.TemporaryDirectory() as folder:
@@ -108,11 +108,11 @@ def _beam_batch(plan: Plan, table: list[Event], order: random.Random) -> Outcome
 
 
 EVERYWHERE: dict[str, Executor] = {**EXECUTORS, "beam batch": _beam_batch}
-"""Backfills and streams, embedded (state in memory and in SQLite) and on Beam. The last two need importable views."""
+"""Runs all executors: embedded (state in memory and in SQLite) and on Beam. The last two need importable views."""
 
 
 def assert_right(plan: Plan, outcome: Outcome, table: Sequence[Event]) -> None:
-    """Rows equal the oracle's, but for those whose getters raised: there it depends on what stood before."""
+    """Checks that rows equal the oracle's, except those whose getters raised, which depend on earlier rows."""
     truth = compute(plan, changes(table))
     unknown = outcome.unknown | truth.unknown
     assert told(plan, unknown, outcome.rows) == told(plan, unknown, truth.rows)
@@ -121,7 +121,7 @@ def assert_right(plan: Plan, outcome: Outcome, table: Sequence[Event]) -> None:
 def prove(executor: str, source: str, table: list[Event], seed: int) -> None:
     """One case: a view (see `random_views.view_of`), a history, and the seed of all else."""
     view = view_of(source)
-    if executor == "beam":  # its workers import the view
+    if executor == "beam":  # Beam's workers import the view
         view = published(view)
         plan = load_plan(PlanName((f"{view.__module__}:{view.__qualname__}",)))
     else:

@@ -1,4 +1,4 @@
-"""Proxies that stand between a client and a server, and break what they carry.
+"""Proxies between a client and a server, which break connections and calls.
 
 with TcpProxy("127.0.0.1:8080") as proxy:      # any protocol
     ...                                        # clients connect to proxy.address
@@ -24,21 +24,21 @@ import grpc
 
 _BLOCK, _A_DAY = 1 << 16, 86_400
 _RESET = struct.pack("ii", 1, 0)
-"""Of SO_LINGER: closing resets the connection."""
+"""A value of SO_LINGER by which closing resets the connection."""
 
 
 class TcpProxy:
-    """Carries connections to a server, until they are cut.
+    """Forwards connections to a server until they are cut.
 
     Args:
         server: HOST:PORT.
 
     Attributes:
         address: HOST:PORT where it listens.
-        connections: How many were made so far.
-        carried: How many bytes came from the server so far.
-        cut_at: When so many bytes came from the server, all connections are cut: once for each number.
-        delay_seconds: How long each block is held back.
+        connections: The number of connections so far.
+        carried: The number of bytes from the server so far.
+        cut_at: Numbers of bytes from the server; at each one all connections are cut once.
+        delay_seconds: How long each block is delayed.
     """
 
     def __init__(self, server: str) -> None:
@@ -64,7 +64,7 @@ class TcpProxy:
         self.cut()
 
     def cut(self) -> None:
-        """Resets all connections, in the middle of whatever they carry."""
+        """Resets all connections."""
         with self._changing:
             some, self._open = self._open, set()
         for one in some:
@@ -74,12 +74,12 @@ class TcpProxy:
             one.close()
 
     def down(self) -> None:
-        """Cuts, and resets every new connection, too."""
+        """Resets all connections, and every new one."""
         self._is_up = False
         self.cut()
 
     def up(self) -> None:
-        """Carries new connections again."""
+        """Forwards new connections again."""
         self._is_up = True
 
     def _accept(self) -> None:
@@ -118,12 +118,12 @@ class TcpProxy:
 
 @dataclass
 class Call:
-    """One call that a `GrpcProxy` is asked to carry.
+    """One call to a `GrpcProxy`.
 
     Attributes:
         method: `RunQuery`, `Publish`, ...
-        number: How many calls of this method came before.
-        requests: Its messages, as bytes.
+        number: The number of earlier calls of this method.
+        requests: The request messages, as bytes.
     """
 
     method: str
@@ -132,16 +132,16 @@ class Call:
 
 
 class GrpcProxy:
-    """Carries gRPC calls to a server, but for those that a rule answers or refuses.
+    """Forwards gRPC calls to a server, except those that a rule answers or refuses.
 
     Args:
         server: HOST:PORT.
 
     Attributes:
         address: HOST:PORT where it listens.
-        rule: Asked for each call: None carries it; a status code refuses it; messages as bytes are its answer. To look
-            at the request it takes it out of `call.requests` and puts there what shall be sent on.
-        calls: How many calls of each method came.
+        rule: Called with each call: None forwards it; a status code refuses it; messages as bytes are its response. To read
+            a request, the rule takes it out of `call.requests` and puts the request to forward there.
+        calls: The number of calls of each method.
     """
 
     def __init__(self, server: str) -> None:

@@ -1,4 +1,4 @@
-"""Topics and subscriptions of tests, on the emulator."""
+"""Topics and subscriptions on the emulator, for tests."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Channel:
             publisher.close()
 
     def pulled(self, number: int) -> list[Any]:
-        """Pulls so many messages without this project's source, and acknowledges them."""
+        """Pulls a number of messages without this project's source, and acknowledges them."""
         found: list[Any] = []
         waiting = patience(f"{number} messages from {self.subscription}")
         while len(found) < number:
@@ -62,5 +62,5 @@ class Channel:
         return found
 
     def close(self) -> None:
-        """Ends the connection."""
+        """Closes the connection."""
         self._client.close()

@@ -1,4 +1,4 @@
-"""A Pub/Sub server whose every answer a test decides: for faults that the emulator does not have."""
+"""A Pub/Sub server whose responses a test decides, for faults that the emulator does not have."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import grpc
 from boiler_beam.connectors.pubsub.protos import METHODS
 
 Answer = Callable[[Any], Any]
-"""Takes a request; gives the answer, or a `grpc.StatusCode` to be refused with."""
+"""Called with a request; returns the response, or a `grpc.StatusCode` of refusal."""
 
 
 class FakePubsub:
@@ -50,6 +50,6 @@ class FakePubsub:
         return handle
 
     def close(self) -> None:
-        """Ends it; answers that wait for `ended` are given up."""
+        """Stops the server; responses that wait for `ended` are dropped."""
         self.ended.set()
         self._server.stop(None).wait()

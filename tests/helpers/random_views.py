@@ -1,4 +1,4 @@
-"""Random views of the town: a root or group, edges that hang on each other in any way, aggregates, and row paths."""
+"""Random views of the town: a root or group, chains of edges, aggregates, and row paths."""
 
 from __future__ import annotations
 

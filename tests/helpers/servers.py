@@ -1,4 +1,4 @@
-"""Servers that tests need: each is started once per run by the first test that asks, and ended with the run."""
+"""Servers for tests: each is started once per run, by the first test that needs it, and stopped at the end of the run."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).resolve().parents[2]
 FOLDER = "BOILER_BEAM_TEST_SERVERS"
 """The environment variable that names the folder in which the workers of one run find the servers."""
 READY_SECONDS = 90
@@ -24,6 +26,8 @@ EMULATORS = {
     "firestore": ["gcloud", "emulators", "firestore", "start", "--quiet"],
     "pubsub": ["gcloud", "beta", "emulators", "pubsub", "start", "--quiet", "--project=boiler-beam-tests"],
 }
+JAVA_OPTIONS = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+"""Of the emulators, which live for minutes: compiling their code well would cost more than it saves."""
 
 NO_PRISM = (
     "no prism on the PATH or in BOILER_BEAM_PRISM: go install github.com/apache/beam/sdks/v2/go/cmd/prism@v2.77.0"
@@ -43,7 +47,7 @@ def free_port() -> int:
 
 
 def wait_until(is_so: Callable[[], bool], what: str, seconds: float = READY_SECONDS) -> None:
-    """Looks again and again; fails when it takes too long."""
+    """Polls a condition; fails if it takes too long."""
     deadline = time.monotonic() + seconds
     while not is_so():
         assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
@@ -51,7 +55,7 @@ def wait_until(is_so: Callable[[], bool], what: str, seconds: float = READY_SECO
 
 
 def patience(what: str, seconds: float = READY_SECONDS) -> Iterator[None]:
-    """For a loop that waits for something: fails when it takes too long."""
+    """A deadline for a loop that waits for something: fails if it takes too long."""
     deadline = time.monotonic() + seconds
     while True:
         yield
@@ -65,41 +69,53 @@ def answers(port: int) -> bool:
 
 
 def emulator(name: str) -> str:
-    """The address of a running emulator, `127.0.0.1:PORT`; skips the test where there is no gcloud."""
+    """Returns the address of a running emulator, `127.0.0.1:PORT`; skips the test without gcloud."""
     if shutil.which("gcloud") is None:
         pytest.skip(f"needs the {name} emulator: install the Google Cloud SDK (gcloud) and Java")
+    port = free_port()
+    return _once(name, f"127.0.0.1:{port}", [*EMULATORS[name], f"--host-port=127.0.0.1:{port}"], lambda: answers(port))
+
+
+def program_server(name: str, modules: Sequence[str]) -> str:
+    """The socket of a running `tests.helpers.program_server` that has imported some modules."""
+    path = Path(os.environ[FOLDER], f"{name}.socket")
+    command = [sys.executable, "-m", "tests.helpers.program_server", str(path), *modules]
+    return _once(name, str(path), command, path.is_socket)
+
+
+def _once(name: str, address: str, command: Sequence[str], is_ready: Callable[[], bool]) -> str:
+    """The address of a server: the one given, if this starts it, else that of the one which another test started."""
     folder = Path(os.environ[FOLDER])
     with (folder / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        known = folder / f"{name}.json"
+        known, said = folder / f"{name}.json", folder / f"{name}.log"
         if not known.exists():
-            port = free_port()
-            with (folder / f"{name}.log").open("wb") as log:
-                command = [*EMULATORS[name], f"--host-port=127.0.0.1:{port}"]
+            options = f"{JAVA_OPTIONS} {os.environ.get('JAVA_TOOL_OPTIONS', '')}"
+            with said.open("wb") as log:
                 started = subprocess.Popen(
-                    command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
-                )
-            known.write_text(json.dumps({"port": port, "group": started.pid}))
-            said = folder / f"{name}.log"
-            wait_until(lambda: answers(port) or started.poll() is not None, f"{command} ({said})")
+                    command, cwd=ROOT, env={**os.environ, "JAVA_TOOL_OPTIONS": options.strip()},
+                    stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True,
+                )  # fmt: skip
+            known.write_text(json.dumps({"address": address, "group": started.pid}))
+            wait_until(lambda: is_ready() or started.poll() is not None, f"{command} ({said})")
             assert started.poll() is None, said.read_text()[-2000:]
             started.returncode = 0  # the end of the run waits for it: this object need not complain
-        port = json.loads(known.read_text())["port"]
-    return f"127.0.0.1:{port}"
+        found: str = json.loads(known.read_text())["address"]
+    return found
 
 
 def begin() -> None:
-    """The run begins: its workers find the folder by the environment."""
+    """Prepares a run: its workers find the folder by the environment."""
     if FOLDER not in os.environ:
         os.environ[FOLDER] = tempfile.mkdtemp(prefix="boiler_beam_tests_")
 
 
 def end() -> None:
-    """The run ends: with it every server that it started."""
+    """Ends a run: stops every server that it started."""
     folder = Path(os.environ.pop(FOLDER))
     for known in folder.glob("*.json"):
         group = json.loads(known.read_text())["group"]
-        with contextlib.suppress(ProcessLookupError):  # it died: the tests told
+        with contextlib.suppress(ProcessLookupError):  # it died, and tests have reported that
             os.killpg(group, signal.SIGTERM)
         wait_until(lambda group=group: not _lives(group), f"the end of process group {group}", 20)
     shutil.rmtree(folder)

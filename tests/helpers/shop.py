@@ -47,12 +47,12 @@ class Settings(bb.DomainModel, collection="config"):
 
 
 def labels(documents: dict[str, Any]) -> list[str]:
-    """The keys and labels of what an edge reached."""
+    """Returns the keys and labels of the documents of an edge."""
     return [f"{key}={one.label}" for key, one in documents.items()]
 
 
 class OrderCard(bb.ViewModel, collection="order_cards"):
-    """References of every shape, from a root that `where=` hides."""
+    """References of every kind, with `where=` on the root."""
 
     class Store(bb.Store):
         order: Order = root(Order, where=lambda order: order.status != "hidden")

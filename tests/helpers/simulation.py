@@ -13,8 +13,8 @@ from boiler_beam.events import Change, Row, Stamp
 from boiler_beam.oracle import compute
 from boiler_beam.plan import compile_plan
 from boiler_beam.samples.meeting import MeetingSession
-from boiler_beam.steps.keyed.rows import RowStage
-from boiler_beam.steps.stream.messages import Doubted
+from boiler_beam.steps.keyed.messages import StaleRow
+from boiler_beam.steps.keyed.routing import Key
 from tests.helpers import town
 from tests.helpers.executors import told
 from tests.helpers.histories import Event, changes, table_of
@@ -25,11 +25,11 @@ __all__ = ["WORLDS", "generations", "restarts"]
 PLAN = compile_plan(town.VIEWS)
 Table = list[Event]
 ROOTED = [1, 3]
-"""Views whose rows no change but a deletion ends."""
+"""Views whose rows disappear only by deletions."""
 
 
 def events(order: random.Random, number: int) -> Table:
-    """A history of the town: versions rise, with gaps, so that a clock has room."""
+    """Returns a history of the town; versions increase with gaps, so that event times fit in between."""
     found: Table = []
     for place in range(number):
         one, two, three = (order.choice("12") for _ in range(3))
@@ -50,7 +50,7 @@ def events(order: random.Random, number: int) -> Table:
 
 
 class Simulation:
-    """One view, the sink that it feeds, and what is on its way between them."""
+    """One view, its sink, and the writes in flight between them."""
 
     def __init__(self, view: int, seed: int, *, is_durable: bool = True, has_clock: bool = False) -> None:
         self.order = random.Random(seed)
@@ -69,7 +69,7 @@ class Simulation:
     horizon = 0
 
     def write(self, most: int = 1 << 60) -> None:
-        """Some of what was given lands in the sink, in any order: the newer stamp stands, of equals the later."""
+        """Applies some of the writes in flight to the sink, in any order: the newest stamp wins, at equal stamps the later."""
         if not self.is_durable:
             self.commit()
         while self.writes and most:
@@ -83,7 +83,7 @@ class Simulation:
         self.network.observe(change)
 
     def work(self) -> None:
-        """A little of everything."""
+        """Does a few random steps of each kind."""
         self.clock += 1
         self.network.settle(self.order.randrange(8))
         known = self.network.rows()
@@ -93,18 +93,18 @@ class Simulation:
 
     def commit(self) -> None:
         """What was given is on its way to the sink."""
-        self.writes += self.network.given
-        self.network.given.clear()
+        self.writes += self.network.emitted
+        self.network.emitted.clear()
 
     def save(self) -> None:
-        """A checkpoint: what was given up to it passes the durable shuffle."""
+        """Makes a checkpoint: rows emitted before it pass the durable shuffle."""
         self.commit()
         self.saved = len(self.history), self.network.snapshot()
 
     def restore(self) -> None:
-        """The runner goes back to its checkpoint; the source gives again what came since."""
+        """Rolls the runner back to its checkpoint; the source repeats the changes since."""
         self.write(0)
-        self.network.given.clear()
+        self.network.emitted.clear()
         self.clock += 1
         number, snapshot = self.saved
         self.network.restore(snapshot)
@@ -112,7 +112,7 @@ class Simulation:
             self.network.observe(change)
 
     def restart(self, step: int) -> None:
-        """Another program takes over with empty state; the old one's writes are still on their way."""
+        """Starts another program with empty state, while writes of the old one are in flight."""
         self.commit()
         self.generation += step
         self.network = self.start()
@@ -121,14 +121,14 @@ class Simulation:
         self.save()
 
     def end(self) -> None:
-        """All is delivered and written; then the complete generation prunes what it did not give (S13)."""
+        """Delivers and writes everything; then the complete generation prunes the rows that it did not emit (S13)."""
         self.clock += 1
         self.network.settle()
         assert not self.network.render(), "a row waits for ever"
         self.network.settle()
         self.commit()
         self.write()
-        left = self.network.left
+        left = self.network.unchanged
         for path, row in self.sink.items():
             if (
                 row.stamp.generation < self.generation
@@ -139,14 +139,13 @@ class Simulation:
 
     def newer(self) -> set[str]:
         """The paths of rows that are newer in the sink than where they were made: a run that was rolled back wrote them."""
-        stage = self.network.stages["Row"]
-        assert isinstance(stage, RowStage)
-        heads = [stage._codec.read(self.network.cell("Row", row_id)) for row_id in self.network.rows()]
-        given = {path: one.version for head in heads for path, one in head.emitted.items()}
+        heads = self.network.steps["Row"].heads
+        heads_of_rows = [heads.read(self.network.cell("Row", Key(row_id))) for row_id in self.network.rows()]
+        given = {path: one.version for head in heads_of_rows for path, one in head.emitted.items()}
         return {path for path, row in self.sink.items() if row.stamp.version > given.get(path, row.stamp.version)}
 
     def assert_right(self, remaining: Set[str] = frozenset()) -> None:
-        plan = self.network.plan.plan
+        plan = self.network.view.plan
         truth = compute(plan, self.history)
         unknown = truth.unknown | remaining
         held = {path: row.fields for path, row in self.sink.items() if row.fields is not None}
@@ -155,7 +154,7 @@ class Simulation:
 
 
 def any_order(seed: int) -> None:
-    """Messages, renderings and writes in any order; changes twice, and late."""
+    """Messages, renderings and writes in any order; repeated and late changes."""
     simulation = Simulation(seed % len(PLAN.views), seed)
     table = events(simulation.order, 14)
     again = [*table, *simulation.order.sample(table, 5)]
@@ -188,7 +187,7 @@ def restarts(seed: int, *, is_durable: bool = True, has_clock: bool = False) -> 
 
 
 def generations(seed: int, *, step: int = 1) -> None:
-    """Programs that begin anew, while the old ones' writes still land (S13)."""
+    """Programs that restart with empty state, while writes of the old ones still arrive (S13)."""
     simulation = Simulation(seed % len(PLAN.views), seed)
     for change in changes(events(simulation.order, 14)):
         simulation.observe(change)
@@ -200,7 +199,7 @@ def generations(seed: int, *, step: int = 1) -> None:
 
 
 def backfills(seed: int, *, is_live: bool = True) -> None:
-    """The sink was changed by somebody; a backfill fixes it: by touches, or itself where no stream is live (S16)."""
+    """Rows in the sink are changed; a backfill corrects them, by touches, or itself without a live stream (S16)."""
     simulation = Simulation(seed % len(PLAN.views), seed)
     for change in changes(events(simulation.order, 10)):
         simulation.observe(change)
@@ -214,11 +213,11 @@ def backfills(seed: int, *, is_live: bool = True) -> None:
     if extra:
         simulation.sink[extra] = Row(extra, Stamp(simulation.generation, 0, 0), b'{"wrong":2}')
     read_time = 10 * len(simulation.history) + 5
-    truth = compute(simulation.network.plan.plan, simulation.history)
+    truth = compute(simulation.network.view.plan, simulation.history)
     held = {path: row.fields for path, row in simulation.sink.items()}
     differ = {path for path in held if told(PLAN, truth.unknown, {path: b""}) and held[path] != truth.rows.get(path)}
     for path in differ if is_live else ():
-        simulation.network.post(Doubted(0, path, read_time))
+        simulation.network.send(StaleRow(path, read_time))
     for path in differ if not is_live else ():
         simulation.sink[path] = Row(path, Stamp(simulation.generation, read_time, 0), truth.rows.get(path))
     more = [(path, version + read_time, fields) for path, version, fields in events(simulation.order, 6)]
@@ -230,7 +229,7 @@ def backfills(seed: int, *, is_live: bool = True) -> None:
 
 
 def forgetting(seed: int) -> None:
-    """Cells whose contents are gone are dropped and made again; what is older than the horizon is refused (S3, S9)."""
+    """Empty cells are dropped and created again; changes older than the horizon are refused (S3)."""
     simulation = Simulation(seed % len(PLAN.views), seed)
     history = changes(events(simulation.order, 24))
     for place, change in enumerate(history):
@@ -251,7 +250,7 @@ MEETING = compile_plan([MeetingSession])
 
 
 def seen(seed: int) -> None:
-    """A row of references is never given with a document that is on its way: it is that before or after a change (S8)."""
+    """A row with references is never emitted without an expected document: it is the row before or after a change (S8)."""
     order = random.Random(seed)
     network = ViewNetwork(MEETING.views[0], MEETING, order)
     ids, before, table = "12", {}, []
@@ -270,9 +269,9 @@ def seen(seed: int) -> None:
         while network.bag:
             network.settle(1)
             network.render()
-        for row in network.given:
+        for row in network.emitted:
             assert row.fields in (before.get(row.path), after.get(row.path)), f"table = {table!r}"
-        network.given.clear()
+        network.emitted.clear()
         before = after
 
 

@@ -1,4 +1,4 @@
-"""Random histories of the shop: few documents, so that they meet; some versions are invalid, some equal."""
+"""Random histories of the shop: few documents, so that they refer to each other; some versions are invalid or equal."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from tests.helpers.values import LOOK_ALIKES, look_alikes, rest_of
 
 IDS = ("1", "2")
 marks = st.one_of(st.sampled_from(LOOK_ALIKES), look_alikes).map(to_wire)
-"""What a field of any type may hold, as JSON has it: often a value that looks like another."""
+"""Values of any type, as JSON, often values that look alike."""
 
 
 def ref(collection: str) -> st.SearchStrategy[Any]:
-    """A reference in one of its spellings, often to a document that is not there."""
+    """References in all their forms, often to missing documents."""
     paths = st.sampled_from(IDS).map(lambda one: f"{collection}/{one}")
     return st.one_of(paths, paths.map(lambda path: {"referenceValue": path}))
 
@@ -51,7 +51,7 @@ def valid_fields(collection: str) -> st.SearchStrategy[dict[str, Any]]:
 
 
 def invalid_fields(collection: str) -> st.SearchStrategy[dict[str, Any]]:
-    """Fields that fit no model: one that is needed is wrong, the others may tell whom the document reaches."""
+    """Fields that fit no model: a required one is wrong; the others may contain keys and references."""
     needed = {"tags": "name", "items": "label", "people": "name", "orders": "owner", "config": "factor"}[collection]
     wrong = st.sampled_from([None, 7.5, ["x"], {"referenceValue": "elsewhere/1"}])
     broken = st.tuples(valid_fields(collection), wrong).map(lambda parts: parts[0] | {needed: parts[1]})
@@ -145,7 +145,7 @@ TOWN = [
 
 
 def histories(*, is_invalid: bool = True, is_town: bool = False) -> st.SearchStrategy[list[tuple[str, int, Any]]]:
-    """Versions of documents, in any order; those of the town often come to one that has some."""
+    """Versions of documents, in any order; in the town several versions of one document are frequent."""
     if not is_town:
         return st.lists(events(is_invalid=is_invalid), max_size=25)
     there = st.sampled_from([[], TOWN, TOWN]).flatmap(lambda town: st.permutations(town))

@@ -77,7 +77,7 @@ class Spread(aggregate.Custom):
 
 
 class Inbox(bb.ViewModel, path="guests/{guest}/inbox/{id}", max_paths=3):
-    """A copy for each member, with the last messages of a room and what hangs on these."""
+    """A copy for each member, with the last messages of a room and their child edges."""
 
     class Store(bb.Store):
         room: Room = root(Room)
@@ -129,7 +129,7 @@ class Inbox(bb.ViewModel, path="guests/{guest}/inbox/{id}", max_paths=3):
 
 
 class MessageCard(bb.ViewModel, path="rooms/{room}/cards/{id}"):
-    """A root in a subcollection, its parent, and what lies below it."""
+    """A root in a subcollection, its parent, and its own subcollection."""
 
     class Store(bb.Store):
         message: Message = root(Message, where=lambda message: message.sent != 3)
@@ -160,7 +160,7 @@ class MessageCard(bb.ViewModel, path="rooms/{room}/cards/{id}"):
 
 
 class TagDay(bb.ViewModel, collection="tag_days"):
-    """A group by a tuple with a list in it; only the first members are shown, and what hangs on them."""
+    """A group by a tuple with a list in it; only the first members, with their child edges, are shown."""
 
     class Store(bb.Store):
         messages: dict[str, Message] = group(Message, by=("tags", "author"), order_by=("sent", "author"), limit=1)
@@ -180,7 +180,7 @@ class TagDay(bb.ViewModel, collection="tag_days"):
 
 
 class LatestComment(bb.ViewModel, path="latest/{id}"):
-    """Rows of documents from many places, two of which may want one path."""
+    """Rows of a collection group, two of which may have the same path."""
 
     class Store(bb.Store):
         comment: Comment = root(Comment)
@@ -198,7 +198,7 @@ class LatestComment(bb.ViewModel, path="latest/{id}"):
 
 
 class Profile(bb.ViewModel, path="nicks/{nick}/about/profile"):
-    """Rows at what a document says: contested, empty, or no id at all."""
+    """Rows whose path is a field of the document: contested, empty, or not a valid id."""
 
     class Store(bb.Store):
         guest: Guest = root(Guest)
@@ -222,7 +222,7 @@ class Profile(bb.ViewModel, path="nicks/{nick}/about/profile"):
 
 
 class LevelCard(bb.ViewModel, collection="level_cards"):
-    """A group by an Enum whose first members alone count."""
+    """A group by an Enum, of which only the first members are used."""
 
     class Store(bb.Store):
         guests: dict[str, Guest] = group(Guest, by="level", order_by="-initial", limit=2)

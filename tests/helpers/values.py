@@ -36,7 +36,7 @@ values: st.SearchStrategy[Any] = st.recursive(
 LOOK_ALIKES: list[Any] = [
     1, 1.0, True, "1", 0, 0.0, -0.0, False, float("nan"), 2**53, 2**53 + 1, float(2**53), "", None, {}, [],
 ]  # fmt: skip
-"""Values that Python, or a careless eye, takes for one another."""
+"""Values that Python considers equal or that look alike."""
 
 look_alikes: st.SearchStrategy[Any] = st.recursive(
     st.sampled_from(LOOK_ALIKES),
@@ -46,7 +46,7 @@ look_alikes: st.SearchStrategy[Any] = st.recursive(
 numeric_refs = st.sampled_from(["__id7__", "__id12__", "7", "a", "a-"]).map(lambda name: Ref(f"things/{name}"))
 vectors = st.lists(st.floats(-1, 1), max_size=2).map(lambda items: {"__type__": "__vector__", "value": items})
 firestore_values: st.SearchStrategy[Any] = st.one_of(look_alikes, values, numeric_refs, vectors)
-"""Any value, often one that looks like another."""
+"""Returns any value, often one that looks like another."""
 
 
 def fields() -> st.SearchStrategy[dict[str, Any]]:

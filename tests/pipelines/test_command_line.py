@@ -1,4 +1,4 @@
-"""The programs by their command lines: what they print, write and give as exit code."""
+"""The programs by command line: their output, their files and their exit codes."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 
+from tests.helpers import programs
 from tests.helpers.servers import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,6 +32,8 @@ CLI = [sys.executable, "-m", "pipelines.cli"]
 
 def run(folder: Path, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
     variables = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+    if command[1] == "-m" and command[2].startswith("pipelines."):
+        return programs.run(command, folder, variables)
     return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, check=False, timeout=120)
 
 
@@ -178,13 +181,11 @@ def test_views_whose_names_differ_by_case_do_not_share_a_table(notes: Path, mode
     given = ["--source", "file:notes.jsonl", "--sink", "sqlite:rows.db", "--mode", mode, *runner]
     done = run(notes, *MAIN, "--views", "mine", *given)
     assert done.returncode == 2
-    assert "mine:SHOUT: expected a class name of its own, which names its table, got 'SHOUT', which diff" in done.stderr
+    assert "mine:SHOUT: expected a unique class name, which names its table, got 'SHOUT', which diff" in done.stderr
     assert run(notes, *MAIN, "--views", "mine:Shout", *given).returncode == 0
     done = run(notes, *MAIN, "--views", "mine:SHOUT", *given)
     assert done.returncode == 2
-    said = (
-        "sqlite:rows.db: expected the table SHOUT to be told apart from what is there, got Shout, which differs by case"
-    )
+    said = "sqlite:rows.db: expected the table SHOUT to differ from existing names not only by case, got Shout, which holds"
     assert said in done.stderr
     with closing(sqlite3.connect(notes / "rows.db")) as database:
         assert database.execute("SELECT count(*) FROM Shout").fetchone() == (40,)
@@ -297,7 +298,7 @@ def test_a_snapshot_that_lost_half_is_not_pruned(notes: Path) -> None:
     assert run(notes, *MAIN, *NOTES, "--prune", "none").returncode == 0
     assert len(rows(notes / "rows.jsonl")) == 41
     older = run(notes, *MAIN, *NOTES, "--prune", "all")
-    assert "41 rows stand with a newer version than this backfill's" in older.stdout
+    assert "41 rows in the sink are newer than this backfill" in older.stdout
     assert len(rows(notes / "rows.jsonl")) == 41
     assert run(notes, *MAIN, *NOTES, "--prune", "all", "--read_time", "41").returncode == 0
     assert len(rows(notes / "rows.jsonl")) == 21
@@ -376,7 +377,7 @@ def test_check_and_explain_tell_optional_fields_that_may_not_be_missing(notes: P
     (notes / "mine.py").write_text(VIEWS.replace("text: str\n", "text: str | None\n", 1))
     done = run(notes, *CLI, "check", "--views", "mine", "--source", "file:notes.jsonl")
     said = (
-        "note: Note.text may be null, but a document without it is invalid, and the rows made of it stay as they were; "
+        "note: Note.text may be null, but a document without it is invalid, and its rows are no longer updated; "
         "fix: = None, or bb.field(default=None)\n"
     )
     assert (done.returncode, done.stdout) == (0, f"notes: 40 documents\n{said}no problems\n")
@@ -442,8 +443,8 @@ def test_init_of_nothing(notes: Path) -> None:
 
 def test_explain_counts_writes_over_documents(tmp_path: Path) -> None:
     done = run(tmp_path, *MEETING, "--explain")
-    assert "a change touches" in done.stdout
-    assert "rows written for a change" in done.stdout
+    assert "a change affects" in done.stdout
+    assert "rows written for one change" in done.stdout
     assert (
         "  locations: 4.7 rows, at most 7 (locations/l1); in Firestore 4.20 to 8.40 USD for a million changes\n"
         in done.stdout
@@ -574,7 +575,7 @@ def test_doctor_looks_at_the_state(notes: Path, state: str, said: str) -> None:
 
 def test_a_backfill_takes_no_notice_of_what_streams_are_told_and_says_so(notes: Path) -> None:
     done = run(notes, *MAIN, *NOTES, "--state", "sqlite:state.db", BOILER_BEAM_STATE="sqlite:other.db")
-    said = "--state: means nothing to a backfill; fix: add --mode stream, or leave it out"
+    said = "--state: has no effect on a backfill; fix: add --mode stream, or leave it out"
     assert (done.returncode, said in done.stderr, (notes / "state.db").exists()) == (0, True, False)
     assert "--state" not in run(notes, *MAIN, *NOTES, BOILER_BEAM_STATE="sqlite:other.db").stderr
 
@@ -601,7 +602,7 @@ def test_interrupted_the_sink_is_as_before(notes: Path) -> None:
         with contextlib.suppress(subprocess.TimeoutExpired):
             _, said = process.communicate(timeout=5)
     os.close(pipe)
-    assert (process.returncode, said.lstrip()) == (130, "error: interrupted; the sink holds what it held before\n")
+    assert (process.returncode, said.lstrip()) == (130, "error: interrupted; the sink is unchanged\n")
     assert (notes / "rows.jsonl").read_text() == before
     assert run(notes, *MAIN, *NOTES).returncode == 0
 

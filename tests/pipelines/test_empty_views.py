@@ -1,4 +1,4 @@
-"""A view none of whose rows could be made, by command line: a failure of a backfill, a warning of a stream."""
+"""A view without rows although there are roots, by command line: a failure of a backfill, a warning of a stream."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.helpers import programs
 from tests.pipelines.test_streams import environment
 
 VIEWS = """
@@ -132,10 +133,7 @@ def run(folder: Path, view: str, documents: list[tuple[str, Any]], *more: str) -
     lines = [{"path": path, "version": number, "fields": one} for number, (path, one) in enumerate(documents, start=1)]
     (folder / "documents.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     command = [sys.executable, "-m", "pipelines.main", "--views", f"lib:{view}", "--source", "file:documents.jsonl"]
-    return subprocess.run(
-        [*command, "--sink", "jsonl:rows.jsonl", *more],
-        cwd=folder, env=environment(), capture_output=True, text=True, check=False, timeout=120,
-    )  # fmt: skip
+    return programs.run([*command, "--sink", "jsonl:rows.jsonl", *more], folder, environment())
 
 
 def said(done: subprocess.CompletedProcess[str], word: str) -> list[str]:
@@ -223,8 +221,5 @@ def test_a_stream_that_goes_on_knows_it_still_and_when_it_is_over(tmp_path: Path
     text = (tmp_path / "documents.jsonl").read_text()
     command = [sys.executable, "-m", "pipelines.main", "--views", "lib:Titled", "--source", "file:documents.jsonl"]
     (tmp_path / "documents.jsonl").write_text(text)
-    done = subprocess.run(
-        [*command, "--sink", "jsonl:rows.jsonl", *more],
-        cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False, timeout=120,
-    )  # fmt: skip
+    done = programs.run([*command, "--sink", "jsonl:rows.jsonl", *more], tmp_path, environment())
     assert (done.returncode, said(done, "warning")) == (0, []), done.stderr

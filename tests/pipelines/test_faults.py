@@ -1,4 +1,4 @@
-"""Whole programs while something fails: nothing is lost, and no older row stands over a newer one.
+"""Whole programs with faults: nothing is lost, and no older row replaces a newer one.
 
 The programs run against the emulators, through a proxy where calls shall fail. What stands is compared with the oracle
 and by `boiler-beam diff`.
@@ -29,6 +29,7 @@ from boiler_beam.connectors.pubsub.envelope import Message, document_message
 from boiler_beam.connectors.pubsub.protos import AcknowledgeRequest
 from boiler_beam.events import Change
 from boiler_beam.values import format_timestamp
+from tests.helpers import programs
 from tests.helpers.faults import Call, Fault, Policy, Proxy, statuses
 from tests.helpers.firestore import Application, Write
 from tests.helpers.proxy import TcpProxy
@@ -41,33 +42,31 @@ __all__ = ["application"]
 
 
 class Program:
-    """`pipelines.main` in a process of its own, whose output goes to a file."""
+    """`pipelines.main` in its own process, with its output in a file."""
 
     def __init__(self, folder: Path, *arguments: str, **hosts: str) -> None:
         self.log = folder / "log"
         self._begins = self.log.stat().st_size if self.log.exists() else 0
         hosts = {f"{name.upper()}_EMULATOR_HOST": host for name, host in hosts.items()}
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [*MAIN, *arguments], cwd=folder, env={**environment(), **hosts}, stdout=log, stderr=log
-            )
+            self.process = programs.Program([*MAIN, *arguments], folder, {**environment(), **hosts}, log)
 
     @property
     def said(self) -> str:
-        """What it printed."""
+        """Returns its output."""
         return self.log.read_bytes()[self._begins :].decode()
 
     def ended(self, seconds: float = 60) -> int:
-        """Waits for its end; gives its exit code."""
+        """Waits for its end; returns the exit code."""
         return self.process.wait(seconds)
 
     def stop(self) -> None:
-        """Asks it to end, and waits until it did as asked."""
+        """Asks it to end, and waits for its end."""
         self.process.terminate()
         assert self.ended() == 0, self.said
 
     def kill(self) -> None:
-        """Ends it by kill -9."""
+        """Kills it by SIGKILL."""
         self.process.kill()
         self.process.wait()
 
@@ -97,7 +96,7 @@ DEAD_LETTERS = "jsonl:dead.jsonl"
 
 
 def wait_for(application: Application, one: Program, seconds: float = 90) -> None:
-    """Waits until all rows are there, and are what the oracle says; a program that ends fails the test."""
+    """Waits until the rows equal the oracle's; fails if the program ends."""
     expected = truth(application)
 
     def is_right() -> bool:
@@ -144,12 +143,12 @@ def write(application: Application, groups: Iterable[list[Write]]) -> None:
 
 
 def messages(application: Application, begin: int = 0) -> list[Message]:
-    """What a relay publishes of what was written."""
+    """Returns the messages that a relay publishes for some writes."""
     return [document_message(change) for change in application.history[begin:]]
 
 
 def killed(application: Application, channel: Channel, project: str, folder: Path, number: int, deaths: int) -> None:
-    """S20: kill -9 at random points while changes come."""
+    """State, positions and outbox commit together: kill -9 at random points loses nothing (S20)."""
     application.write(TEAMS)
     order, database = random.Random(number), f"firestore:{project}"
     groups = list(moves(number, seed=number, players=number // 10))
@@ -215,7 +214,7 @@ def time_of(micros: int) -> str:
 def test_s1_all_messages_twice_and_shuffled(
     application: Application, channel: Channel, project: str, tmp_path: Path
 ) -> None:
-    """Two relays publish each change; their clocks differ by minutes, and from change to change."""
+    """Two relays publish each change; their clocks differ by minutes, differently for each change."""
 
     def published() -> list[Message]:
         order, found = random.Random(6), []
@@ -230,7 +229,7 @@ def test_s1_all_messages_twice_and_shuffled(
 def test_a_poison_message_every_hundred(
     application: Application, channel: Channel, project: str, tmp_path: Path
 ) -> None:
-    """Each is a dead letter, with what it held, and holds nothing up."""
+    """Each malformed message is a dead letter with its content, and stops nothing."""
     path, newest = "players/p1", 2**62
     poison = [
         Message(b"\xff\x00", {"number": "1"}),
@@ -278,13 +277,13 @@ def test_connections_are_cut_in_mid_call(
 
 
 def refused(seconds: float) -> Policy:
-    """UNAVAILABLE to all for some time from now on."""
+    """All calls fail with UNAVAILABLE for some time."""
     until = time.monotonic() + seconds
     return lambda call: Fault(grpc.StatusCode.UNAVAILABLE) if time.monotonic() < until else None
 
 
 def aborted(seconds: float) -> Policy:
-    """ABORTED to every tenth write, by itself and as a whole call."""
+    """Every tenth write fails with ABORTED, alone and as a whole call."""
     chance = random.Random(3)
     some = statuses(*METHODS["BatchWrite"][1:], chance, 0.1, grpc.StatusCode.ABORTED)
     return lambda call: (
@@ -293,7 +292,7 @@ def aborted(seconds: float) -> Policy:
 
 
 def exhausted(seconds: float) -> Policy:
-    """RESOURCE_EXHAUSTED to bursts of calls."""
+    """Bursts of calls fail with RESOURCE_EXHAUSTED."""
     return lambda call: Fault(grpc.StatusCode.RESOURCE_EXHAUSTED) if call.number % 16 >= 12 else None
 
 
@@ -340,7 +339,7 @@ def test_firestore_refuses(
 def test_s17_a_zombie_writes_late(
     application: Application, firestore_emulator: str, project: str, tmp_path: Path
 ) -> None:
-    """A program is stopped in mid-call, another one goes on from its state, then the old call arrives after all."""
+    """A program is stopped during a call, another one resumes from its state, and then the old call arrives."""
     database, late = f"firestore:{project}", Late("cards/")
     application.write([*TEAMS, *((f"players/p{one}", {"team": "teams/t1", "points": one}) for one in range(20))])
     with (
@@ -362,7 +361,7 @@ def test_s17_a_zombie_writes_late(
             late.ended.set()
             zombie.process.send_signal(signal.SIGCONT)
             assert zombie.ended() == 1, zombie.said
-            assert "expected to go on as the writer of" in zombie.said
+            assert "expected to continue as the writer of" in zombie.said
             assert "of another program, which took over; fix: let one of the two run" in zombie.said
             assert "Traceback" not in zombie.said
             wait_for(application, follower)
@@ -371,7 +370,7 @@ def test_s17_a_zombie_writes_late(
 
 
 class Late:
-    """A policy that holds the first call that writes certain documents, and brings it to the server when asked.
+    """A policy that delays the first call that writes certain documents, and forwards it when asked.
 
     Attributes:
         came: It is held.
@@ -390,7 +389,7 @@ class Late:
         return Fault(grpc.StatusCode.UNAVAILABLE, before=self.ended.wait)
 
     def arrive(self, application: Application) -> None:
-        """The held call comes to the server; whether it is refused is the caller's business."""
+        """Forwards the delayed call to the server, which may refuse it."""
         assert self.held is not None
         with suppress(grpc.RpcError):
             request = METHODS[self.held.method][1].FromString(self.held.request)
@@ -401,7 +400,7 @@ class Late:
 def test_s18_a_zombie_whose_lease_lapsed(
     application: Application, firestore_emulator: str, project: str, tmp_path: Path
 ) -> None:
-    """As above, but the other program has a state of its own: it waits until the lease has lapsed."""
+    """The other program has another state, so it waits until the lease has expired."""
     database, late = f"firestore:{project}", Late("cards/")
     application.write([*TEAMS, *((f"players/p{one}", {"team": "teams/t1", "points": one}) for one in range(20))])
     with (
@@ -428,7 +427,7 @@ def test_s18_a_zombie_whose_lease_lapsed(
 
 
 def generations(application: Application) -> set[int]:
-    """Those of the rows that stand."""
+    """Returns the stamps of the current rows."""
     found = [*application.documents("cards").values(), *application.documents("tables").values()]
     return {fields["_boiler"]["generation"] for fields in found}
 
@@ -454,7 +453,7 @@ def test_s13_an_old_generation_comes_back(application: Application, project: str
 
 @pytest.mark.slow
 def test_s18_two_programs_on_one_sink(application: Application, project: str, tmp_path: Path) -> None:
-    """The second one is refused; the first one, killed and started again from its state, goes on at once."""
+    """The second program is refused; the first one, killed and restarted from its state, continues at once."""
     database = f"firestore:{project}"
     write(application, [TEAMS, *moves(60, seed=11, players=20)])
     given = stream(database, sink=database)
@@ -481,7 +480,7 @@ LAPSE_SECONDS = WriteOptions().lapse_seconds
 def test_s3_a_new_snapshot_after_deletions(
     application: Application, pubsub_emulator: str, channel: Channel, project: str, tmp_path: Path
 ) -> None:
-    """A job begins anew, from an empty state; what is still in the subscription brings nothing back."""
+    """A job restarts with an empty state; old messages in the subscription restore no deleted row."""
     database = f"firestore:{project}"
     write(application, [TEAMS, *moves(100, seed=8, players=30)])
     with program(tmp_path, *stream(database, channel.source, sink=database)) as one:
@@ -524,7 +523,7 @@ def test_s16_deletions_race_a_backfill(
     tmp_path: Path,
     first: str,
 ) -> None:
-    """Documents are deleted, and made again, while a backfill beside the stream reads them.
+    """Documents are deleted and created again, while a backfill beside the stream reads them.
 
     The stream hears of it while the backfill reads (it listens, or messages come: then the time of a deletion travels
     beside its version, S1), or when the backfill has ended.

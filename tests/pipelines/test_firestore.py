@@ -1,4 +1,4 @@
-"""Programs against running emulators: snapshot and stream, kills, restarts, backfills beside a stream, by command line."""
+"""Programs with emulators, by command line: snapshot and stream, kills, restarts, backfills beside a stream."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ def test_killed_at_any_time(application: Application, project: str, tmp_path: Pa
 
 
 def test_who_asks_twice_to_end_need_not_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The database does not answer: the program would try for minutes."""
+    """The database does not answer, and the program would try for minutes."""
     monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", f"127.0.0.1:{free_port()}")
     process = start(tmp_path, "--mode", "stream", "--source", "firestore:some-project", "--sink", "jsonl:rows.jsonl")
     try:
@@ -193,7 +193,7 @@ def test_who_asks_twice_to_end_need_not_wait(tmp_path: Path, monkeypatch: pytest
         process.kill()
     assert (process.returncode, said[-1]) == (
         1,
-        "error: interrupted; fix: run it again, it goes on from its last transaction",
+        "error: interrupted; fix: run it again, it resumes after its last transaction",
     )
 
 
@@ -220,7 +220,7 @@ def test_s16_a_backfill_beside_a_stream_asks_it_for_rows(
         del application.history[known:]
         done = run(tmp_path / "beside", "--source", database, "--sink", database, "--prune", "all", *runner)
         assert done.returncode == 0, done.stdout + done.stderr
-        assert "it was asked to write 2 of them again; drift: 0\n" in done.stdout
+        assert "it was asked to write 2 rows again; drift: 0\n" in done.stdout
         wait_for_right(application)
         assert application.documents("touches", is_group=True) == {}
     finally:
@@ -232,7 +232,7 @@ def test_s16_a_backfill_beside_a_stream_asks_it_for_rows(
 def test_s16_a_backfill_on_a_runner_hears_that_the_stream_ended(
     application: Application, project: str, tmp_path: Path
 ) -> None:
-    """With `--no_touches` nobody is asked by a topic: the rows are written."""
+    """With `--no_touches` no touches are sent, and the backfill writes the rows."""
     pytest.importorskip("apache_beam", reason="Beam is an extra: other Pythons run without it")
     application.write(TEAMS)
     one_by_one(application, moves(30, seed=9))
@@ -270,7 +270,7 @@ CLOUD = ("--project=project", "--region=r", "--temp_location=gs://bucket/temp", 
 
 
 def submit(project: str, channel: Channel, job: Callable[[Any], Any], *arguments: str) -> Any:
-    """Begins a stream on Dataflow; `job` is called in place of the service, with the pipeline."""
+    """Starts a stream on Dataflow; `job` is called with the pipeline instead of the service."""
     from pipelines.streaming import run_streaming
 
     database = f"firestore:{project}"
@@ -354,7 +354,7 @@ def test_s16_nobody_asks_a_job_that_could_not_be_sent(
 @pytest.mark.beam
 @pytest.mark.skipif(prism() is None, reason=NO_PRISM)
 def test_pubsub_on_prism(application: Application, pubsub_emulator: str, project: str, tmp_path: Path) -> None:
-    """A snapshot, and what comes through Pub/Sub, by the pipeline; beside it a backfill, which asks by the topic."""
+    """A pipeline with a snapshot and changes through Pub/Sub; a backfill beside it sends touches by the topic."""
     channel = Channel(project)
     application.write(TEAMS)
     one_by_one(application, moves(20, seed=8))
@@ -362,21 +362,22 @@ def test_pubsub_on_prism(application: Application, pubsub_emulator: str, project
     given = ("--source", database, "--source", channel.source, "--sink", database, "--allowed_lateness_seconds", "0.5")
     process = start(tmp_path, *given, "--runner", "PrismRunner", f"--prism_location={prism()}")
     try:
-        wait_for_right(application, 90)
+        wait_for_right(application, 180)
         one_by_one(application, moves(20, seed=9))
         channel.publish(document_message(change) for change in application.history[known:])
-        wait_for_right(application, 90)
+        wait_for_right(application, 180)
         known, path = len(application.history), min(application.rows("cards"))
         application.write([(path, {"label": "somebody wrote this"}), ("cards/nobody", {"label": "and this"})])
         del application.history[known:]
         (tmp_path / "beside").mkdir()
         done = run(tmp_path / "beside", "--source", database, "--sink", database, "--prune", "all")
         assert done.returncode == 0, done.stdout + done.stderr
-        assert "it was asked to write 2 of them again; drift: 0\n" in done.stdout
+        assert "it was asked to write 2 rows again; drift: 0\n" in done.stdout
         assert_right(application)
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=60)
     finally:
         process.kill()
+        process.communicate()
         channel.close()
     assert process.returncode == 0, err

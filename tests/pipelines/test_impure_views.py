@@ -1,4 +1,4 @@
-"""Views whose rows do not follow from documents, by command line and in `testing.render`: warned about, and found out."""
+"""Views whose rows depend on more than documents, by command line and in `testing.render`: warnings and findings."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from boiler_beam.engine import purity
 from boiler_beam.errors import BoilerBeamError
 from boiler_beam.plan import compile_plan
 from boiler_beam.testing import render
+from tests.helpers import programs
 from tests.pipelines.test_streams import environment
 
 VIEWS = """
@@ -94,9 +95,7 @@ def text_of(name: str, value: str, path: str = "self.key") -> str:
 def cli(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     (folder / "notes.jsonl").write_text("".join(json.dumps(one) + "\n" for one in DOCUMENTS))
     command = [sys.executable, "-m", "pipelines.cli", *arguments, "--views", "lib", "--source", "file:notes.jsonl"]
-    return subprocess.run(
-        command, cwd=folder, env=environment(), capture_output=True, text=True, check=False, timeout=120
-    )
+    return programs.run(command, folder, environment())
 
 
 @pytest.mark.parametrize(("name", "value"), IMPURE.items())
@@ -130,7 +129,7 @@ def test_paths_that_differ(tmp_path: Path) -> None:
 def test_a_clock_is_warned_about(tmp_path: Path) -> None:
     (tmp_path / "lib.py").write_text(text_of("clock", "datetime.date.today().isoformat()"))
     warning = (
-        "warning: Card.clock: expected what follows from documents, got date.today "
+        "warning: Card.clock: expected a value that depends only on documents, got date.today "
         "(lib.py:30: return datetime.date.today().isoformat()); fix: let the time come in as a document: "
         'today: Today = document(Today, "config/today")'
     )
@@ -205,7 +204,7 @@ def test_a_tainted_row_is_named_by_check(tmp_path: Path) -> None:
         DOCUMENTS.pop()
     assert done.stdout.splitlines()[1:] == [
         "  1 x invalid_document: Note: Expected `str`, got `int` - at `$.text` (e.g. notes/n9 at file:notes.jsonl:7)",
-        "Card: 1 row hangs on an invalid document: cards/n9 (notes/n9)",
-        "Kind: 1 row hangs on an invalid document: kinds/{kind}/of/k (notes/n9)",
+        "Card: an invalid document may belong to 1 row: cards/n9 (notes/n9)",
+        "Kind: an invalid document may belong to 1 row: kinds/{kind}/of/k (notes/n9)",
         "1 problems",
     ]

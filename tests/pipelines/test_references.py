@@ -1,9 +1,8 @@
-"""References into this and other databases, by programs against the emulator: read, joined, written, read again."""
+"""References into the local and other databases, with the emulator: read, joined, written and read again."""
 
 from __future__ import annotations
 
 import os
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from boiler_beam.connectors.firestore.protos import RunQueryRequest
 from boiler_beam.connectors.firestore.values import fields_of, put_fields
 from boiler_beam.values import Database
 from tests.helpers.firestore import put
+from tests.helpers.programs import Program
 from tests.helpers.servers import wait_until
 from tests.pipelines.reference_views import WriterRow
 from tests.pipelines.test_command_line import CLI, MAIN, ROOT, run
@@ -23,7 +23,7 @@ VIEWS = "tests.pipelines.reference_views"
 
 
 def documents(client: Client, collection: str) -> dict[str, Any]:
-    """The raw reference values and texts of the documents of a collection, by path."""
+    """Returns the raw reference values and texts of the documents of a collection, by path."""
     request = RunQueryRequest(parent=client.root[:-1])
     request.structured_query.from_.add(collection_id=collection)
     found = [answer.document for answer in client.call("RunQuery", request) if answer.HasField("document")]
@@ -57,9 +57,8 @@ def test_rows_in_another_database_refer_to_where_the_documents_are(client: Clien
         done = run(tmp_path, *command)
         assert done.returncode == 0, done.stderr
     else:
-        stream = subprocess.Popen(
-            [*command, "--mode", "stream"], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}
-        )
+        with (tmp_path / "log").open("wb") as log:
+            stream = Program([*command, "--mode", "stream"], tmp_path, {**os.environ, "PYTHONPATH": str(ROOT)}, log)
         wait_until(lambda: len(documents(rows, "post_rows")) == 5 and bool(documents(rows, "writer_rows")), "all rows")
         stream.terminate()
         assert stream.wait(60) == 0

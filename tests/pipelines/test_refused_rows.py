@@ -1,15 +1,15 @@
-"""Rows that Firestore will never take, by command line: counted as refused, and told which rule they break, and where."""
+"""Rows that Firestore refuses, by command line: counted as refused; messages name the broken rule and its position."""
 
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.helpers import programs
 from tests.helpers.firestore import Application
 from tests.pipelines.test_streams import environment
 
@@ -57,7 +57,7 @@ SAID = {
     "shapes/empty": "an empty key in v.w",
     "shapes/long": f"a key of 1,600 bytes at v.`{'k' * 40}...`, more than 1,500",
     "shapes/deep": "25 levels of maps and arrays in v, more than 20",
-    "shapes/reserved": "a key of the form __x__, which Firestore keeps for itself, at v.__x__",
+    "shapes/reserved": "a key of the form __x__, which Firestore reserves, at v.__x__",
 }
 
 
@@ -67,14 +67,12 @@ def write(folder: Path, version: int, **kinds: str) -> None:
 
 
 def run(folder: Path, sink: str, *more: str) -> tuple[dict[str, str], str, list[dict[str, Any]]]:
-    """What the table says of the view, the last line, and the dead letters."""
+    """Returns the view's counts in the table, the last line, and the dead letters."""
     (folder / "shapes.py").write_text(VIEWS)
     (folder / "letters.jsonl").unlink(missing_ok=True)
     command = [sys.executable, "-m", "pipelines.main", "--views", "shapes", "--source", "file:things.jsonl"]
     command += ["--sink", sink, "--dead_letter", "jsonl:letters.jsonl", "--row_seconds", "0", *more]
-    done = subprocess.run(
-        command, cwd=folder, env=environment(), capture_output=True, text=True, check=False, timeout=120
-    )
+    done = programs.run(command, folder, environment())
     assert done.returncode == 0, done.stdout + done.stderr
     lines = done.stdout.splitlines()
     (head,) = [line.split() for line in lines if line.split()[:1] == ["view"]]
@@ -95,7 +93,7 @@ def test_they_are_not_counted_as_written(executor: str, firestore_emulator: str,
     assert table["written" if "rows" in table else "inserted"] == "2"
     assert table.get("rows", "2") == "2"
     assert "7 documents, 7 changes, 2 rows, 5 dead letters" in last
-    begin, end = "expected a row that Firestore takes, got ", "; fix: change the view"
+    begin, end = "expected a row that Firestore accepts, got ", "; fix: change the view"
     assert {one["path"]: one["message"] for one in letters} == {path: begin + said + end for path, said in SAID.items()}
     assert {one["code"] for one in letters} == {"row_refused"}
     application = Application(project)
@@ -104,19 +102,19 @@ def test_they_are_not_counted_as_written(executor: str, firestore_emulator: str,
     table, last, letters = run(tmp_path, sink, *more)
     assert table["refused"] == "5"
     if "rows" in table:
-        stood = "3" if "Beam" in executor else "2"  # what the sink holds, or what this state gave
+        stood = "3" if "Beam" in executor else "2"  # the rows in the sink, or the last emissions of this state
         assert (table["rows"], table["written"], table["deleted"]) == (stood, "2", "0")
     else:
         assert [table[name] for name in ("inserted", "updated", "unchanged")] == ["1", "0", "1"]
     assert set(application.rows("shapes")) == {"shapes/good", "shapes/dots", "shapes/empty"}
-    assert application.rows("shapes")["shapes/good"] == {"v": "good"}, "the old row stands"
+    assert application.rows("shapes")["shapes/good"] == {"v": "good"}, "the old row stays"
     application.close()
 
 
 def test_a_stream_counts_a_row_that_was_refused_when_it_is_taken(
     firestore_emulator: str, project: str, tmp_path: Path
 ) -> None:
-    """Over one state: refused, as it was, taken, refused while the old one stands, deleted."""
+    """Over one state: refused, unchanged, accepted, refused while the old row stays, deleted."""
     sink, state = f"firestore:{project}", ["--mode", "stream", "--state", "sqlite:state.db"]
     counts = []
     for version, kind in enumerate(["arrays", "empty", "fine", "arrays", "fine"], start=1):

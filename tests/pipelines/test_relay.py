@@ -1,10 +1,8 @@
-"""`boiler-beam relay`: from documents that are there, and from what happens to them, to messages of a topic."""
+"""`boiler-beam relay`: publishes existing documents and their changes to a topic."""
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -20,6 +18,7 @@ from boiler_beam.errors import UsageError
 from boiler_beam.events import Change
 from pipelines.cli import _cli
 from pipelines.relay import run_relay
+from tests.helpers.programs import Program
 from tests.helpers.pubsub import Channel
 from tests.helpers.servers import patience
 
@@ -27,12 +26,12 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 @contextmanager
-def relaying(folder: Path, source: str, topic: str) -> Iterator[subprocess.Popen[bytes]]:
+def relaying(folder: Path, source: str, topic: str) -> Iterator[Program]:
     """A relay in its own process; killed at the end if it still runs."""
     command = [sys.executable, "-m", "pipelines.cli", "relay", "--source", source, "--topic", topic]
     more = ["--state", f"sqlite:{folder}/relay.db", "--collection", "users"]
     with (folder / "log").open("ab") as log:
-        process = subprocess.Popen([*command, *more], cwd=ROOT, stdout=log, stderr=log, env=dict(os.environ))
+        process = Program([*command, *more], ROOT, output=log)
     try:
         yield process
     finally:
@@ -41,7 +40,7 @@ def relaying(folder: Path, source: str, topic: str) -> Iterator[subprocess.Popen
 
 
 class Reader:
-    """What somebody knows who reads the topic: of each path the newest version, however often a message comes."""
+    """The knowledge of a reader of the topic: the newest version of each path, also if messages repeat."""
 
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
@@ -51,7 +50,7 @@ class Reader:
         return {path for path, change in self.newest.items() if not change.is_deleted}
 
     def waits_for(self, standing: set[str], changed: str = "") -> None:
-        """Reads on until these documents stand, and one of them has another version than when this began."""
+        """Reads until the reader knows these documents, and one of them has a new version."""
         before = self.newest.get(changed)
         waiting = patience(f"{standing} from {self.channel.subscription}")
         while self.standing() != standing or (changed and self.newest[changed] == before):
@@ -85,7 +84,7 @@ def test_a_file_is_published(channel: Channel, tmp_path: Path) -> None:
 
 
 def test_a_database_is_listened_to(firestore_emulator: str, channel: Channel, project: str, tmp_path: Path) -> None:
-    """What is written is published; what is written and deleted while the relay was killed is found afterwards."""
+    """Writes are published; writes and deletions during a kill of the relay are found afterwards."""
     reader = Reader(channel)
     with closing(Database(project)) as database:
         database.write("users/u1", "users/u2", "users/u3", "teams/t1")

@@ -1,4 +1,4 @@
-"""`boiler-beam why` of a row that is not there: every reason, by the command line; and its exit code."""
+"""`boiler-beam why` of a missing row, by command line: every reason, and the exit code."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.helpers import programs
 from tests.pipelines.test_streams import environment
 
 VIEWS = """
@@ -229,9 +230,7 @@ def why(folder: Path, row_path: str, documents: list[tuple[str, Any]]) -> subpro
     lines = [{"path": path, "version": number, "fields": one} for number, (path, one) in enumerate(documents, start=1)]
     (folder / "documents.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     command = [sys.executable, "-m", "pipelines.cli", "why", "--views", "lib", "--source", "file:documents.jsonl"]
-    return subprocess.run(
-        [*command, row_path], cwd=folder, env=environment(), capture_output=True, text=True, check=False, timeout=120
-    )
+    return programs.run([*command, row_path], folder, environment())
 
 
 @pytest.mark.parametrize(("row_path", "documents", "said"), CASES.values(), ids=CASES.keys())

@@ -1,4 +1,4 @@
-"""Internal consistency (S19): transfers between accounts, each one commit of two documents; the sum of all is always 0."""
+"""Consistency `commit` (S19): transfers between accounts, each a commit of two documents; the sum is always 0."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Total(bb.ViewModel, collection="totals"):
 
 
 def transfers(number: int) -> list[Event]:
-    """Ten accounts that are opened in one commit, and transfers between two of them, in order; over 100 seconds."""
+    """Ten accounts that are created in one commit, and 100 seconds of transfers between two of them, in order."""
     order, balances = random.Random(number), [0] * ACCOUNTS
     apart_micros = 100_000_000 // number
     versions = range(1, (number + 1) * apart_micros, apart_micros)
@@ -54,12 +54,12 @@ def transfers(number: int) -> list[Event]:
 
 
 def late(table: list[Event], order: random.Random) -> list[Event]:
-    """As they arrive: each up to ten seconds late."""
+    """Returns changes in the order of their arrival, each up to ten seconds late."""
     return sorted(table, key=lambda event: event[1] + order.random() * LATE_SECONDS * 1e6)
 
 
 def sums(rows: Iterable[Row]) -> list[int]:
-    """The sums that rows tell, by an aggregate and by a getter that reads every account."""
+    """Returns the sums in the rows, by an aggregate and by a getter that reads every account."""
     fields = [json.loads(row.fields or b"null") for row in rows]
     return [total for one in fields for total in (one["total"], sum(one["balances"]))]
 
@@ -93,7 +93,7 @@ def test_s19_nor_does_one_of_an_engine_that_was_killed(tmp_path: Path) -> None:
 
 @pytest.mark.beam
 def test_s19_no_row_of_a_pipeline_holds_half_a_transfer(tmp_path: Path) -> None:
-    """FnApiRunner brings the changes in any order, and moves its watermark when all are in."""
+    """FnApiRunner delivers changes in any order, and advances its watermark after all of them."""
     pytest.importorskip("apache_beam", reason="Beam is an extra: other Pythons run without it")
     plan, table = load_plan(PlanName((f"{__name__}:Total",))), transfers(50)
     arriving = late(table, random.Random(1))

@@ -1,4 +1,4 @@
-"""Dead letters: one for one cause, whichever executor meets it, and in all of them the same.
+"""Dead letters: each cause gives one, and every executor gives the same.
 
 A stream also sees rows in between, of some of the documents, and tells what is wrong with those.
 """
@@ -38,19 +38,19 @@ orders = st.integers(0, 99).map(random.Random)
 
 
 def told(letters: Sequence[DeadLetter], *stages: str) -> list[Letter]:
-    """What dead letters say, sorted; of some stages or all."""
+    """Returns the content of dead letters, sorted, for some stages or all."""
     some = [letter for letter in letters if not stages or letter.stage in stages]
     return sorted((one.code, one.path, one.version, one.message) for one in some)  # type: ignore[type-var]
 
 
 def once(letters: Sequence[DeadLetter]) -> None:
-    """No two say the same of the same input."""
+    """Checks that no two dead letters are equal."""
     found = [(one.code, one.path, one.version, one.message, one.input) for one in letters]
     assert len(set(found)) == len(found), f"{len(found) - len(set(found))} of {found} came twice"
 
 
 def each_once(table: Table) -> Table:
-    """The last version of each document alone: nothing is superseded, so nothing is told in between."""
+    """Returns only the last version of each document, so that there are no dead letters of superseded versions."""
     return list({event[0]: event for event in table}.values())
 
 
@@ -66,12 +66,12 @@ AT_ONCE: dict[str, Callable[[Plan, Table, random.Random], Sequence[DeadLetter]]]
     "partitions": lambda plan, table, order: partitioned(plan, changes(table), order.randint(1, 4)).letters,
     "stream": follow_at_once,
 }
-"""These compute each row once, of all documents."""
+"""Executors that compute each row once, from all documents."""
 STEP_BY_STEP: dict[str, Callable[[Plan, Table, random.Random], Sequence[DeadLetter]]] = {
     "stream": follow,
     "machines": lambda plan, table, order: streamed(plan, changes(table), order).letters,
 }
-"""These see rows in between, too: they tell what was wrong with them."""
+"""Executors that also compute intermediate rows, and report their problems."""
 OF_DOCUMENTS = ("read", "decode", "newest", "down")
 
 
@@ -112,7 +112,7 @@ def test_whatever_the_view(executor: str, data: st.DataObject, order: random.Ran
 
 
 def assert_told(letters: Sequence[DeadLetter], wanted: Sequence[DeadLetter]) -> None:
-    """The same of documents; of rows at least these."""
+    """The dead letters of documents are equal; those of rows contain at least these."""
     assert told(letters, *OF_DOCUMENTS) == told(wanted, *OF_DOCUMENTS)
     assert set(told(letters)) >= set(told(wanted))
 
@@ -130,7 +130,7 @@ def test_step_by_step(executor: str, world: str, data: st.DataObject, order: ran
 @both_worlds
 @given(data=st.data(), order=orders)
 def test_of_every_version_of_a_document(executor: str, world: str, data: st.DataObject, order: random.Random) -> None:
-    """Invalid and contradicting versions, twice each: what comes again says nothing new."""
+    """Invalid and contradicting versions, twice each: a repeated version gives no further dead letter."""
     plan, table = PLANS[world], data.draw(histories(is_town=world == "town"))
     table = [event for event in table for _ in range(2)]
     note(f"table = {table!r}")
@@ -143,7 +143,7 @@ def test_of_every_version_of_a_document(executor: str, world: str, data: st.Data
 
 @pytest.mark.beam
 @both_worlds
-@settings(max_examples=examples(3, 30))
+@settings(max_examples=examples(2, 30))
 @given(data=st.data())
 def test_on_beam(world: str, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
     plan, table = PLANS[world], each_once(data.draw(histories(is_invalid=False, is_town=world == "town")))
@@ -174,7 +174,7 @@ class Author(bb.DomainModel, collection="authors"):
 
 
 class Lean(bb.DomainModel, collection="authors"):
-    """Another model of the same documents: it judges for itself."""
+    """Another model of the same documents, which gives its own dead letters."""
 
     name: str
 
@@ -243,9 +243,9 @@ class ShelfCard(bb.ViewModel, collection="shelf_cards"):
 CAUSES = compile_plan([AuthorCard, LeanCard, ShelfCard])
 TABLE: Table = [
     ("config/flags", 1, {"limit": 0}),  # the where= of a fixed document raises
-    ("config/other", 1, {"shape": "another"}),  # nobody asks for it
+    ("config/other", 1, {"shape": "another"}),  # no view reads it
     ("authors/1", 1, {"name": "Ann", "friends": ["2"]}),
-    ("authors/2", 2, {"name": "Bo", "friends": ["x"]}),  # a property on the way to other documents raises
+    ("authors/2", 2, {"name": "Bo", "friends": ["x"]}),  # a property in the path to other documents raises
     ("authors/3", 3, {"name": "Ann"}),  # a contested path: of three, two lose it
     ("authors/4", 4, {"name": "Ann"}),
     ("authors/5", 5, {"name": "a/b"}),  # no path
@@ -254,16 +254,16 @@ TABLE: Table = [
     ("books/2", 8, {"title": "B", "pages": 2, "author": "authors/2"}),  # of= raises
     ("books/3", 9, {"title": "C", "pages": 3, "author": "authors/2", "shelf": "s1"}),  # of=, and the getter of its row
     ("books/4", 10, {"title": "D", "pages": 5, "author": "authors/2", "shelf": "t1"}),
-    ("books/5", 11, {"title": "E", "pages": 3, "shelf": ""}),  # by= raises, so its of= is not asked
+    ("books/5", 11, {"title": "E", "pages": 3, "shelf": ""}),  # by= raises, so of= is not called
     ("books/6", 12, {"title": "F", "pages": "many"}),  # invalid
 ]
 RAISED = ["AuthorCard: where= of flags", "AuthorCard: known of friends", "AuthorCard: where= of books"]
 RAISED += ["AuthorCard: aggregate length", "ShelfCard: aggregate length", "ShelfCard: by= of books"]
 RAISED += ["ShelfCard: known of friends"]
-"""That `known` raises is told of the author, once for each view, not of each row that reaches it."""
+"""A raising `known` is reported for the author, once for each view, not for each row that reaches it."""
 
 TAINTED = {"names/Ann", "names/Bo", "names/{name}", "lean_cards/6"}
-"""Rows that `authors/6` may belong to; only what writes rows tells them."""
+"""The rows that `authors/6` may belong to; only executors that write rows report them."""
 
 
 def test_a_cause_of_each_kind_is_told_once() -> None:
@@ -323,7 +323,7 @@ def test_a_row_that_fails_again_as_before_is_no_other_dead_letter(executor: str)
 
 
 class RenderAlways(random.Random):
-    """Delivers all in order, and renders each row then."""
+    """Delivers all messages in order, and renders each row then."""
 
     def randrange(self, start: int, stop: int | None = None, step: int = 1) -> int:
         return 0 if start != 6 else 1 << 60
@@ -333,7 +333,7 @@ class RenderAlways(random.Random):
 
 
 def test_what_was_told_is_remembered_over_a_restart(tmp_path: Path) -> None:
-    """The row, and the invalid version of a document that comes again."""
+    """A row that fails again, and a repeated invalid version of a document."""
     plan, letters = compile_plan([ShelfCard]), Letters()
     invalid = ("books/6", 1, {"title": "F", "pages": "many"})
     for number, events in enumerate([[AGAIN[1], invalid], [AGAIN[2], invalid]]):
@@ -346,7 +346,7 @@ def test_what_was_told_is_remembered_over_a_restart(tmp_path: Path) -> None:
 
 
 class Again(Batches):
-    """Somebody asked for another try."""
+    """A touch or a replay asks for another rendering."""
 
     is_replay = True
 

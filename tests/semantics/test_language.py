@@ -1,4 +1,4 @@
-"""Every construct of the language, a table of cases: documents, and the rows that every executor makes of them."""
+"""A table of cases for every construct: documents, and the rows that every executor computes from them."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class Rates(bb.DomainModel, collection="config"):
 
 
 class Longest(aggregate.Custom):
-    """The total length and the number of texts."""
+    """An aggregate of the total length and the number of texts."""
 
     def empty(self) -> Any:
         return [0, 0]
@@ -197,7 +197,7 @@ class Badges(bb.ViewModel, path="names/{name}/card/main"):
 
 
 class Unread(bb.ViewModel, path="unread/{chat}/of/{id}"):
-    """The documents that order a dict are read by no getter, or not in the field that does."""
+    """No getter reads the documents that order a dict, or the field by which they are ordered."""
 
     class Store(bb.Store):
         message: Message = root(Message)
@@ -273,7 +273,7 @@ class Team(bb.ViewModel, collection="teams"):
 
 
 def by(name: str, *keys: str) -> type[bb.ViewModel]:
-    """A view that groups users, where workers can import it."""
+    """A view that groups users, in a module that workers can import."""
     body = {
         "Store": type("Store", (bb.Store,), {"users": group(User, by=keys[0] if len(keys) == 1 else keys)}),
         "key_and_ids": view_property(_key_and_ids),

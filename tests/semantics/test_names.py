@@ -1,4 +1,4 @@
-"""Names as databases have them: of fields with any character, of collections that look like parts of resource names."""
+"""Unusual names: of fields with any characters, and of collections that look like parts of resource names."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_fields_of_any_name_from_firestore_and_back(firestore_emulator: str, pro
 
 
 def written(views: Sequence[type[bb.ViewModel]], database: str) -> dict[str, Any]:
-    """The rows that a backfill of a database writes into it."""
+    """Returns the rows that a backfill of a database writes into it."""
     plan, sink = compile_plan(views), open_sink(database)
     letters: list[DeadLetter] = []
     backfill(plan, [open_source(database)], sink, letters.append)
@@ -167,7 +167,7 @@ class Word(bb.ViewModel, collection="words"):
 
 @everywhere
 def test_a_group_key_that_is_too_long_for_an_id(run: Run, tmp_path: Path) -> None:
-    """Quoted as in URLs a letter that is not ASCII has six bytes, or more."""
+    """Quoted as in URLs, a letter that is not ASCII has at least six bytes."""
     longest, longer = "ж" * 250, "ж" * 251
     table = [
         ("songs/a", 1, {"title": longest}),
@@ -262,7 +262,7 @@ def test_collections_that_look_like_parts_of_resource_names(run: Run, tmp_path: 
 
 
 def test_such_collections_in_firestore(firestore_emulator: str, project: str, tmp_path: Path) -> None:
-    """Read, listened to, relayed, written, and one row by key."""
+    """Documents with such names are read, listened to, relayed and written, and a row is read by key."""
     database = f"firestore:{project}"
     with closing(Client(project)) as client:
         put(client, INVENTORY)

@@ -1,4 +1,4 @@
-"""Row paths: copies, contested paths, what can't be a path, and who may see a row (S11, S6)."""
+"""Row paths: copies, contested paths (the smallest id wins, S11), invalid paths, and who may see a row."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_copies_that_are_no_longer_yielded_are_pruned_and_those_that_cannot_be_t
 
 
 class Counted(bb.ViewModel, path="guests/{guest}/counted/{id}"):
-    """Says how often its getters ran."""
+    """A view that shows how often its getters ran."""
 
     ran: list[str] = []  # noqa: RUF012
 

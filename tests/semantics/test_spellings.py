@@ -1,4 +1,4 @@
-"""One document however it is spelled: times finer than a microsecond, values as the REST API writes them, odd files."""
+"""Equal documents in different forms: times finer than a microsecond, values of the REST API, unusual files."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Address(bb.Struct):
 
 
 class Thing(bb.DomainModel, collection="things"):
-    """Has fields that are read in each of the three ways (`boiler_beam.models.shapes`)."""
+    """A model with fields that are decoded in each of the three ways (`boiler_beam.models.shapes`)."""
 
     name: str
     number: int = 0
@@ -237,7 +237,7 @@ def test_s1_documents_whose_only_field_is_named_like_a_type_are_told_apart(run: 
 
 @everywhere
 def test_a_byte_order_mark(run: Run, tmp_path: Path) -> None:
-    """Windows programs write one; the second stands where a file was put behind another."""
+    """Windows programs write a byte order mark; concatenated files have a second one."""
     first, second = (lines([(f"shops/s{n}", 1, {"name": str(n)})]).encode() for n in range(2))
     text = codecs.BOM_UTF8 + first.replace(b"\n", b"\r\n") + codecs.BOM_UTF8 + second
     outcome = run(compile_plan([ShopCard]), text, tmp_path)
@@ -247,7 +247,7 @@ def test_a_byte_order_mark(run: Run, tmp_path: Path) -> None:
 
 @everywhere
 def test_a_value_of_a_type_that_this_version_does_not_know(run: Run, tmp_path: Path) -> None:
-    """As events and Firestore's documents give it: never null, and of no account where nobody reads it."""
+    """A value of an unknown type in events and documents is not null, and has no effect in a field that no model reads."""
     unknown = {"unknownValue": "yj4BeA=="}
     gadget = {"obj_type": "gadget", "name": "g"}
     table = [

@@ -1,4 +1,4 @@
-"""The steps of a stream on many machines: in whatever order messages come, rows are those of the oracle (S1-S12)."""
+"""The steps of a stream on many workers: in whatever order messages come, rows are those of the oracle (S1-S12)."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class View(bb.ViewModel, path='out/{id}'):
 
 
 def test_a_row_follows_what_says_what_it_reads() -> None:
-    """A host may come before the room that says that the row wants it: the room alone makes it part of the row."""
+    """A host may arrive before the room that refers to it; it is part of the row only after the room arrived."""
     table = [("guests/1", 1, {"name": "Ann"}), ("rooms/1", 1, {"members": ["guests/1"], "host": "guests/1"})]
     for seed in range(300):
         prove("machines", HOSTS, table, seed)
@@ -78,7 +78,7 @@ class View(bb.ViewModel, path='out/{id}'):
 
 
 def test_a_document_that_two_ways_lead_to_is_whole_until_both_are_gone() -> None:
-    """What takes a way away has no fields; the way that is left has them."""
+    """A message that removes one of two paths to a document has no fields; the row keeps them by the other path."""
     table = [
         ("guests/1", 1, {"name": "Ann"}),
         ("guests/2", 1, {"name": "Bo"}),
@@ -120,7 +120,7 @@ def test_s6_a_row_whose_getter_raised_is_tried_again_at_any_change(monkeypatch: 
         network.observe(changes([event])[0])
         network.settle()
         view.render()
-        given.append([row.fields for row in view.given])
+        given.append([row.fields for row in view.emitted])
     assert given == [[], [], [b'{"host":"Amy"}']]
 
 
@@ -132,13 +132,13 @@ MEETING = [
 
 
 def addresses(network: Network) -> list[str | None]:
-    """What was given of the only row, in order."""
+    """Returns the emitted versions of the only row, in order."""
     (view,) = network.views
-    return [None if row.fields is None else decode_fields(row.fields)["address"] for row in view.given]
+    return [None if row.fields is None else decode_fields(row.fields)["address"] for row in view.emitted]
 
 
 def test_s8_a_row_waits_until_what_it_wants_is_answered() -> None:
-    """Whatever the order, the row is never seen without its location, nor with the one that it left."""
+    """For any order of messages the row is never emitted without its location, or with its former location."""
     plan = compile_plan([MeetingSession])
     moved = {**MEETING[2][2], "location": "locations/l2"}  # type: ignore[dict-item]
     for seed in range(50):
@@ -158,7 +158,7 @@ def test_s8_a_row_waits_until_what_it_wants_is_answered() -> None:
 
 
 def meeting_events() -> st.SearchStrategy[tuple[str, Any]]:
-    """What becomes of one document of a small meeting room."""
+    """Changes of one document of a small meeting room."""
     ids = st.sampled_from(["1", "2"])
     some = st.lists(ids, max_size=2, unique=True)
 
@@ -192,7 +192,7 @@ def meeting_events() -> st.SearchStrategy[tuple[str, Any]]:
 def test_s8_what_is_given_meanwhile_is_the_row_before_or_after_a_change(
     events: list[tuple[str, Any]], order: random.Random
 ) -> None:
-    """A row of references is rendered at any time, and never seen with a document that is still on its way."""
+    """A row with references is rendered at any time, and never emitted while an expected document is in transit."""
     plan = compile_plan([MeetingSession])
     table = [(path, version, fields) for version, (path, fields) in enumerate(events, start=1)]
     note(f"table = {table!r}")
@@ -205,9 +205,9 @@ def test_s8_what_is_given_meanwhile_is_the_row_before_or_after_a_change(
         while view.bag:
             network.settle(1)
             view.render()
-        for row in view.given:
+        for row in view.emitted:
             assert row.fields in (before.get(row.path), after.get(row.path))
-        view.given.clear()
+        view.emitted.clear()
         before = after
 
 
@@ -227,4 +227,4 @@ def test_s7_a_row_is_as_new_as_what_left_it() -> None:
         network.observe(changes([event])[0])
         network.settle()
     network.outcome()
-    assert {row.path[-1]: row.stamp.version for row in network.views[0].given} == {"x": 9, "y": 9}
+    assert {row.path[-1]: row.stamp.version for row in network.views[0].emitted} == {"x": 9, "y": 9}

@@ -1,4 +1,4 @@
-"""S5: a backfill never makes a right row wrong, and names each row that it can't be sure of."""
+"""A backfill never replaces a tainted row in the sink, and names each tainted row (S5)."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def embedded(plan: Plan, table: list[Event], sink: MemorySink) -> list[DeadLette
 
 
 def in_partitions(plan: Plan, table: list[Event], sink: MemorySink) -> list[DeadLetter]:
-    """The steps that Beam carries, and what its last stage does with their rows."""
+    """Runs the batch steps without Beam, and the last stage, which writes their rows."""
     outcome = partitioned(plan, changes(table))
     letters = list(outcome.letters)
     with sink.backfill([view.target for view in plan.views]) as writer:
@@ -60,13 +60,13 @@ runs = pytest.mark.parametrize("run", RUNS.values(), ids=list(RUNS))
 
 
 def snapshot(table: list[Event]) -> list[Event]:
-    """What a database holds of a history: each document's newest version, be it invalid; no deletions."""
+    """Returns the documents that a database has after a history: the newest version of each, also if it is invalid."""
     newest = {path: (path, version, fields) for path, version, fields in sorted(table, key=lambda event: event[1])}
     return [event for event in newest.values() if event[2] is not None]
 
 
 def once(table: list[Event]) -> list[Event]:
-    """A history in which no two versions of a document have one number."""
+    """Returns a history in which the versions of a document are distinct."""
     return list({event[:2]: event for event in table}.values())
 
 
@@ -75,7 +75,7 @@ def stands(plan: Plan, sink: MemorySink) -> dict[str, bytes]:
 
 
 def assert_not_spoiled(plan: Plan, run: Run, before: list[Event], after: list[Event]) -> None:
-    """Backfills a snapshot of a history, and then one of a longer history, and looks at what became of each row."""
+    """Backfills a snapshot of a history, then one of a longer history, and checks each row."""
     sink = MemorySink()
     run(plan, snapshot(before), sink)
     old = stands(plan, sink)
@@ -110,12 +110,12 @@ WRONG: dict[str, list[dict[str, Any]]] = {
     "guests": [{"name": 7}, {"nick": 7}, {"level": "?"}], "rooms": [{"topic": 7}, {"members": 7}, {"host": 7}],
     "messages": [{"sent": "x"}, {"author": 7}, {"tags": ["x", 7]}], "notes": [{"text": None}], "comments": [{"stars": "x"}, {"by": 7}],
 }  # fmt: skip
-"""For each collection what makes a document invalid: a field that nothing hangs on, or one that says what it hangs on."""
+"""For each collection the invalid values: in a field that is no key or reference, and in one that is."""
 
 
 @st.composite
 def spoilt(draw: st.DrawFn, table: list[Event]) -> list[Event]:
-    """Later versions of some documents, in which a field has become wrong."""
+    """Returns later versions of some documents with an invalid field."""
     newest = {event[0]: event for event in sorted(table, key=lambda event: event[1])}
     there = [event for event in newest.values() if event[2] is not None]
     found = []
@@ -128,7 +128,7 @@ def spoilt(draw: st.DrawFn, table: list[Event]) -> list[Event]:
 
 @st.composite
 def stories(draw: st.DrawFn, *, is_town: bool) -> tuple[list[Event], list[Event]]:
-    """A history that a first backfill meets, and what comes until the second one; at both times some documents are invalid."""
+    """Histories for a first and a second backfill; in both some documents are invalid."""
     before = once(draw(histories(is_town=is_town, is_invalid=False)))
     before += draw(spoilt(before))
     more = once(draw(histories(is_town=is_town, is_invalid=False)))[-8:]
@@ -258,7 +258,7 @@ BAD_PRESCRIPTION: Event = ("prescriptions/2", 2, {"patient": "patients/p", "drug
 
 
 def both(plan: Plan, first: list[Event], second: list[Event], run: Run) -> tuple[dict[str, Any], dict[str, str]]:
-    """The rows after two backfills, and what the second one said of tainted rows."""
+    """Returns the rows after two backfills, and the tainted rows that the second one reported."""
     sink = MemorySink()
     if first:
         run(plan, first, sink)
@@ -322,7 +322,7 @@ class ByKey(bb.ViewModel, collection="by_keys"):
 
 
 def test_a_key_is_of_the_type_that_it_is_annotated_with() -> None:
-    """Else the rows of "7" and 7 were one, with either key."""
+    """Otherwise "7" and 7 would have the same row."""
     table = [("odd/a", 1, {"value": "7"}), ("odd/b", 1, {"value": 7}), ("odd/c", 1, {"value": True})]
     truth = compute(compile_plan([ByKey]), changes(table))
     assert {path: json.loads(row) for path, row in truth.rows.items()} == {"by_keys/7": {"itsKey": "7", "number": 1}}

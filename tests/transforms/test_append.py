@@ -59,7 +59,7 @@ def test_rule_4_a_path_that_a_worker_has_not_stops_nothing(tmp_path: Path, caplo
     (tmp_path / "file").touch()
     append(Outlet(f"jsonl:{tmp_path}/rows", f"jsonl:{tmp_path}/file/dead", is_remote=True), LETTER)
     assert logged(caplog) == [LETTER]
-    assert "the dead letter is in this log alone" in caplog.text
+    assert "the dead letter is only in this log" in caplog.text
 
 
 def test_a_long_dead_letter_is_cut_and_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -29,7 +29,7 @@ from boiler_beam.engine import backfill  # noqa: E402
 from boiler_beam.engine.memory import MemorySink  # noqa: E402
 from boiler_beam.events import Change, DeadLetter, Row, Stamp, View  # noqa: E402
 from boiler_beam.plan import PlanName, load_plan  # noqa: E402
-from boiler_beam.steps.messages import decode_pack, partition_of  # noqa: E402
+from boiler_beam.steps.hash_join.messages import decode_pack, partition_of  # noqa: E402
 from pipelines.beam import run_backfill  # noqa: E402
 from transforms import Backfill, Destination, ReadChanges  # noqa: E402
 
@@ -83,13 +83,25 @@ def rows_of(sink: Any) -> dict[str, bytes]:
     return {row.path: row.fields for view in load_plan(VIEWS).views for row in sink.standing(view.target)}
 
 
-@pytest.mark.parametrize(("partitions", "memory_bytes"), [(1, 1 << 20), (5, 1 << 20), (2, 500)])
-def test_partitions_and_memory_change_no_row(tmp_path: Path, partitions: int, memory_bytes: int) -> None:
+@pytest.mark.parametrize(
+    ("partitions", "memory_bytes", "is_whole"),
+    [(1, 1 << 20, False), (1, 1 << 20, True), (5, 1 << 20, False), (2, 500, False)],
+)
+def test_partitions_and_memory_change_no_row(
+    tmp_path: Path, partitions: int, memory_bytes: int, is_whole: bool
+) -> None:
     expected = MemorySink()
     backfill(load_plan(VIEWS), [open_source("sample:")], expected, pytest.fail)
     destination = Destination(f"sqlite:{tmp_path}/rows.db", f"jsonl:{tmp_path}/dead.jsonl")
     with beam.Pipeline(runner=FnApiRunner()) as pipeline:
-        pipeline | Backfill(VIEWS, splits("sample:"), destination, partitions=partitions, memory_bytes=memory_bytes)
+        pipeline | Backfill(
+            VIEWS,
+            splits("sample:"),
+            destination,
+            partitions=partitions,
+            memory_bytes=memory_bytes,
+            is_whole=is_whole,
+        )
     assert rows_of(open_sink(destination.sink)) == rows_of(expected)
     assert len(rows_of(expected)) == 13
     assert not (tmp_path / "dead.jsonl").exists()
@@ -106,7 +118,7 @@ def test_read_changes_packs_them_by_the_partition_of_their_document(tmp_path: Pa
 
     with beam.Pipeline(runner=FnApiRunner()) as pipeline:
         read = pipeline | ReadChanges(VIEWS, splits(f"file:{tmp_path}/x.jsonl"), 4)
-        changes = read["level0"] | "Changes" >> beam.FlatMap(unpacked)
+        changes = read["observed"] | "Changes" >> beam.FlatMap(unpacked)
         others = read["write"] | "Others" >> beam.FlatMap(unpacked)
         assert_that(changes, equal_to([(partition_of("users/u1", 4), "Observed")]), label="changes")
         assert_that(others, equal_to([(0, "Failure"), (0, "Statistics")]), label="others")

@@ -24,15 +24,14 @@ from boiler_beam import Ref, aggregate, group, root, view_property  # noqa: E402
 from boiler_beam.errors import UsageError  # noqa: E402
 from boiler_beam.events import Touch  # noqa: E402
 from boiler_beam.plan import PlanName, compile_plan, load_plan  # noqa: E402
-from boiler_beam.steps.keyed.stage import Stage  # noqa: E402
-from boiler_beam.steps.keyed.stages import stages  # noqa: E402
+from boiler_beam.steps.keyed import Step, steps_of  # noqa: E402
 from boiler_beam.steps.keyed.wire import decode_row, encode, encode_event  # noqa: E402
 from pipelines.streaming import refuse_at_least_once  # noqa: E402
 from tests.helpers.executors import streamed_on_beam  # noqa: E402
 from tests.helpers.histories import change, lines  # noqa: E402
 from tests.helpers.servers import NO_PRISM, prism  # noqa: E402
 from transforms import Behavior, FollowViews  # noqa: E402
-from transforms.stateful import Outputs, Roles, numbered, stateful  # noqa: E402
+from transforms.stateful import BeamOutput, Roles, keyed_view, stateful  # noqa: E402
 
 HERE = Path(__file__).parent
 MEETING = "boiler_beam.samples.meeting:MeetingSession"
@@ -104,7 +103,7 @@ OPENED = [("accounts/a1", 1_000, {"balance": 0}), ("accounts/a2", 1_000, {"balan
 
 
 def test_s19_no_row_holds_a_part_of_a_commit() -> None:
-    """A transfer whose second half comes late, after a later transfer: the total of every row is 0."""
+    """A transfer whose second half comes late, after a later transfer: the total of every row is 0, until a deposit."""
     steps = [
         [BANK, *OPENED],
         50_000,
@@ -113,21 +112,21 @@ def test_s19_no_row_holds_a_part_of_a_commit() -> None:
         55_000,
         [("accounts/a2", 60_000, {"balance": 5})],
         65_000,
+        [("accounts/a1", 80_000, {"balance": -7})],
         200_000,
     ]
     rows = [json.loads(row.fields) for row in follow(steps, Behavior(is_commit=True))]
-    assert rows
-    assert all((row["total"], row["shown"]) == (0, 0) for row in rows)
+    assert [(row["total"], row["shown"]) for row in rows] == [(0, 0), (1, 1)]
     halves = [json.loads(row.fields)["total"] for row in follow(steps, Behavior(coalesce_seconds=0))]
-    assert halves[-1] == 0
+    assert halves[-1] == 1
 
 
-def test_s19_later_stages_wait_longer() -> None:
-    """A stage's watermark is held at the time that the timers of the stage before fire, so it must be past that."""
-    plan, behavior = numbered(PlanName((MEETING,))), Behavior(is_commit=True)
-    known = list(stages(plan, Outputs(plan)).values())
+def test_s19_later_steps_wait_longer() -> None:
+    """A step's watermark is held at the time that the timers of the step before fire, so it must be past that."""
+    plan, behavior = keyed_view(PlanName((MEETING,))), Behavior(is_commit=True)
+    known = list(steps_of(plan, BeamOutput(plan)).values())
     ripe = [
-        stateful(stage, PlanName((MEETING,)), level, behavior, Roles(False, frozenset()))._ripe_at(1_234_567)
+        stateful(stage, PlanName((MEETING,)), level, behavior, Roles(False, frozenset())).ripe_at(1_234_567)
         for level, stage in enumerate(known)
     ]
     assert ripe == [1_235_000 + 1_000 * level for level in range(len(known))]
@@ -140,9 +139,15 @@ def test_s19_a_late_change_goes_on_as_an_eventual_one() -> None:
 
 
 def test_gating_no_row_before_the_watermark_is_past_the_snapshot() -> None:
-    snapshot = [BANK, *OPENED]
-    rows = follow([snapshot, [("accounts/a1", 40_000, {"balance": 3})], 90_000], Behavior(gate_micros=80_000))
-    assert [json.loads(row.fields)["total"] for row in rows] == [3], "each row once"
+    """Each row is rendered once at that time, and again when all input is in."""
+    steps = [
+        [BANK, *OPENED],
+        [("accounts/a1", 40_000, {"balance": 3})],
+        90_000,
+        [("accounts/a1", 95_000, {"balance": 4})],
+    ]
+    rows = follow(steps, Behavior(gate_micros=80_000))
+    assert [json.loads(row.fields)["total"] for row in rows] == [3, 4]
 
 
 def test_a_group_whose_members_all_left_is_deleted() -> None:
@@ -178,15 +183,15 @@ def test_s3_what_went_long_before_the_program_began_is_forgotten(
     is_commit: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its timer waits until the program may forget; where the clock is not so far yet, the cell is looked at again."""
-    seconds, found, expire = [1.1], [], Stage.expire
+    seconds, found, expire = [1.1], [], Step.expire
 
-    def watched(stage: Stage, cell: Any, horizon: int) -> int | None:
+    def watched(stage: Step, cell: Any, horizon: int) -> int | None:
         gone = expire(stage, cell, horizon)
         found.append((stage.label, horizon, cell.read() is None))
         seconds[0] = 70.0
         return gone
 
-    monkeypatch.setattr(Stage, "expire", watched)
+    monkeypatch.setattr(Step, "expire", watched)
     monkeypatch.setattr("transforms.stateful._now_micros", lambda: int(seconds[0] * 1e6))
     steps = [[("accounts/a1", 1_000, {"balance": 1}), ("accounts/a1", 10_000, None)], 600_000]
     behavior = Behavior(is_commit=is_commit, retention_micros=500_000, since_micros=1_000_000)
@@ -222,15 +227,15 @@ def graph(view: str, behavior: Behavior, monkeypatch: pytest.MonkeyPatch) -> dic
 
 @pytest.mark.parametrize("consistency", ["eventual", "commit"])
 def test_a_running_job_can_be_updated(consistency: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Labels, coders and state of the meeting view are what they were: a change of this file breaks running jobs."""
+    """Labels, coders and state of the meeting view are what they were: a change of `meeting.json` breaks running jobs."""
     found = graph(MEETING, Behavior(is_commit=consistency == "commit"), monkeypatch)
-    assert found == json.loads((HERE / f"meeting_{consistency}.json").read_text())
+    assert found == json.loads((HERE / "meeting.json").read_text())
     kinds = {kind for stage in found.values() for kind in stage["state"].values()}
     assert kinds <= {"bag_spec", "read_modify_write_spec"}, "state that every runner has (rule 7)"
 
 
 def test_at_least_once_is_refused() -> None:
     options = PipelineOptions(["--dataflow_service_options=streaming_mode_at_least_once"])
-    with pytest.raises(UsageError, match="expected exactly-once streaming, because what stages send adds up"):
+    with pytest.raises(UsageError, match="expected exactly-once streaming, because stages add up the messages"):
         refuse_at_least_once(options)
     refuse_at_least_once(PipelineOptions([]))

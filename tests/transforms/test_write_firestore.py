@@ -48,7 +48,7 @@ def written(project: str, some: list[Row], letters: list[str], options: WriteOpt
 
 
 def test_rows_stand_and_the_newest_wins(client: Client, project: str) -> None:
-    """S17: whatever the order of the elements."""
+    """An older row never replaces a newer one, for any order of the elements (S17)."""
     some = [row(f"ones/{number}", version, a=version) for number in range(50) for version in (1, 3, 2)]
     some += [row("ones/0", 4), row("ones/1", 2)]
     counts = written(project, some, [])

@@ -1,6 +1,6 @@
-"""A connection to one Firestore database, and what its errors mean.
+"""The connection to one Firestore database, and messages for its errors.
 
-`FIRESTORE_EMULATOR_HOST` (HOST:PORT) names an emulator; otherwise the cloud is asked, with the application's default
+`FIRESTORE_EMULATOR_HOST` (HOST:PORT) names an emulator; otherwise the cloud is used, with the application's default
 credentials.
 """
 
@@ -28,9 +28,9 @@ _OPTIONS = [
     ("grpc.max_receive_message_length", _LARGEST),
     ("grpc.max_send_message_length", _LARGEST),
     ("grpc.keepalive_time_ms", 60_000),
-    ("grpc.use_local_subchannel_pool", 1),  # else several clients of a process share one connection
-    ("SingleThreadedUnaryStream", 1),  # three times as many documents a second from a stream of answers
-    ("grpc.http2.lookahead_bytes", 4 << 20),  # the server goes on while documents are decoded
+    ("grpc.use_local_subchannel_pool", 1),  # otherwise several clients of a process share one connection
+    ("SingleThreadedUnaryStream", 1),  # three times as many documents a second from a streaming call
+    ("grpc.http2.lookahead_bytes", 4 << 20),  # the server continues to send while documents are decoded
 ]
 PASSING = frozenset(
     [
@@ -43,7 +43,7 @@ PASSING = frozenset(
         grpc.StatusCode.UNKNOWN,
     ]
 )
-"""Errors that pass: the same call may succeed later."""
+"""Transient errors: the same call may succeed later."""
 
 
 class Client:
@@ -55,17 +55,17 @@ class Client:
 
     Args:
         address: `PROJECT` or `PROJECT/DATABASE`.
-        environ: Where `FIRESTORE_EMULATOR_HOST` is looked up.
+        environ: The environment variables, with `FIRESTORE_EMULATOR_HOST`.
 
     Attributes:
-        uri: Names it in messages.
-        location: Its project and name.
+        uri: The URI, for messages.
+        location: The project and name of the database.
         database: Its resource name, `projects/p/databases/(default)`.
-        root: What stands before every document's path, `projects/p/databases/(default)/documents/`.
-        emulator: HOST:PORT of the emulator, or empty.
+        root: The prefix of every document's name, `projects/p/databases/(default)/documents/`.
+        emulator: HOST:PORT of the emulator, or empty text.
 
     Raises:
-        UsageError: The address is none.
+        UsageError: The address is malformed.
     """
 
     def __init__(self, address: str, environ: Any = os.environ) -> None:
@@ -86,26 +86,26 @@ class Client:
         self._stubs: dict[str, Callable[..., Any]] = {}
 
     def call(self, method: str, request: Any, timeout: float | None = None) -> Any:
-        """Calls a method once; gives its answer, or an iterator of answers.
+        """Calls a method once, and returns its response, or an iterator of responses.
 
         Args:
             method: `BatchWrite`, `RunQuery`, ...: see `boiler_beam.connectors.firestore.protos.METHODS`.
-            request: Its message; an iterator of them for `Listen`.
-            timeout: Seconds.
+            request: The request; an iterator of requests for `Listen`.
+            timeout: In seconds.
 
         Raises:
-            grpc.RpcError: As the server says.
+            grpc.RpcError: The server refused the call, or can't be reached.
             UsageError: There are no credentials.
         """
         return self.stub(method)(request, timeout=timeout, metadata=self._metadata)
 
     def future(self, method: str, request: Any, timeout: float | None = None) -> Any:
-        """Calls a method with one answer; gives a future of it."""
+        """Calls a unary method, and returns a future of its response."""
         stub: Any = self.stub(method)
         return stub.future(request, timeout=timeout, metadata=self._metadata)
 
     def stub(self, method: str) -> Callable[..., Any]:
-        """The method as gRPC calls it."""
+        """Returns gRPC's callable of a method."""
         if method not in self._stubs:
             if self._channel is None:
                 if self.emulator:
@@ -120,11 +120,11 @@ class Client:
         return self._stubs[method]
 
     def path_of(self, name: str) -> str:
-        """A document's path, from its resource name."""
+        """Returns the path of a document from its resource name."""
         return name[len(self.root) :]
 
     def close(self) -> None:
-        """Ends the connection."""
+        """Closes the connection."""
         if self._channel is not None:
             self._channel.close()
             self._channel = None
@@ -132,7 +132,7 @@ class Client:
 
 
 def emulator_hint(code: grpc.StatusCode, environ: Mapping[str, str] = os.environ) -> str:
-    """What a message that a call failed says of an emulator; empty without one, or where a server answered.
+    """Returns a hint for messages that the emulator may not run; empty without one, or if a server answered.
 
     >>> emulator_hint(grpc.StatusCode.UNAVAILABLE, {"FIRESTORE_EMULATOR_HOST": "127.0.0.1:8080"})
     ' (FIRESTORE_EMULATOR_HOST=127.0.0.1:8080: does the emulator run?)'
@@ -146,11 +146,11 @@ def open_channel(uri: str, emulator: str, variable: str, host: str, scopes: Sequ
     """Connects to one of Google's services.
 
     Args:
-        uri: Names what is asked for it in messages.
-        emulator: HOST:PORT of an emulator to be asked instead, or empty.
+        uri: The URI, for messages.
+        emulator: HOST:PORT of an emulator to use instead, or empty text.
         variable: The environment variable that names the emulator.
         host: HOST:PORT of the service.
-        scopes: What the credentials are for.
+        scopes: The OAuth scopes of the credentials.
 
     Raises:
         UsageError: There are no credentials.
@@ -180,7 +180,7 @@ _FIXES: Mapping[grpc.StatusCode, str] = {
     grpc.StatusCode.UNAUTHENTICATED: "gcloud auth application-default login",
     grpc.StatusCode.NOT_FOUND: "check the project's id and the database (gcloud firestore databases list)",
     grpc.StatusCode.UNAVAILABLE: "check the network, and FIRESTORE_EMULATOR_HOST if it is set; then run again",
-    grpc.StatusCode.RESOURCE_EXHAUSTED: "look at the project's quota; then run again",
+    grpc.StatusCode.RESOURCE_EXHAUSTED: "check the project's quota; then run again",
 }
 _WRONG_USE = frozenset([grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.NOT_FOUND])
 
@@ -188,21 +188,21 @@ _WRONG_USE = frozenset([grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUT
 def failure(
     uri: str, error: grpc.RpcError, expected: str, fixes: Mapping[grpc.StatusCode, str] = _FIXES
 ) -> BoilerBeamError:
-    """What a server's refusal means for the person who runs the program."""
+    """Returns the error, with a fix, for a call that the server refused."""
     code: Any = error.code() if isinstance(error, grpc.Call) else grpc.StatusCode.UNKNOWN
     details = error.details() if isinstance(error, grpc.Call) else str(error)
     kind = UsageError if code in _WRONG_USE else BoilerBeamError
-    fix = fixes.get(code, "see what it says, and run again")
+    fix = fixes.get(code, "read the server's message, and run it again")
     return kind(f"{uri}: expected {expected}, got {code.name}: {details}; fix: {fix}")
 
 
 @contextmanager
 def explained(uri: str, expected: str) -> Iterator[None]:
-    """Turns what a server refuses into an error for people.
+    """Converts a failed call into an error with a fix.
 
     Args:
-        uri: Where.
-        expected: What was asked of it: `to read users`.
+        uri: The URI, for the message.
+        expected: What was attempted: `to read users`.
 
     Raises:
         UsageError: No permission, no such database.

@@ -1,14 +1,17 @@
-"""What a Firestore sink remembers of its views, in documents `_boiler/{view}`; and the lease on them (S13, S18).
+"""The control documents `_boiler/{view}` of a Firestore sink, and the lease in them.
+
+A control document holds the generation of a view's rows (S13), and the lease of the one program that may write them
+(S18).
 
 | field | |
 | --- | --- |
 | `generation`, `fingerprint`, `holder`, `backfilled`, `topic` | `boiler_beam.connectors.Control` |
-| `leased` | `HOLDER/PROGRAM` while a program writes the view: the state that feeds it, and a random name; else empty |
+| `leased` | `HOLDER/PROGRAM` while a program writes the view: the id of its state, and a random name; else empty |
 | `renewed` | when the lease was renewed, for people to read |
 
-A lease lapses when its document was not written for a minute, by the server's clock: its update time beside the time of
-reading. Every write of a control document has the update time that was read last as its precondition, so that of two
-programs that want a lease one gets it, and one that lost its lease finds out.
+A lease expires when its document was not written for a minute by the server's clock, which is the difference between
+its update time and the time of the read. Every write of a control document has the update time of the last read as its
+precondition. So only one of two programs gets the lease, and a program that lost its lease notices.
 """
 
 from __future__ import annotations
@@ -35,21 +38,21 @@ CONTROLS = "_boiler"
 _log = logging.getLogger("boiler_beam")
 _UNMET = {grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.ALREADY_EXISTS, grpc.StatusCode.NOT_FOUND}
 _CALL_SECONDS, _START_SECONDS, _RENEW_SECONDS = 10.0, 60.0, 600.0
-"""How long one call is waited for, and how often it is repeated: at a start, and once rows were written."""
+"""The timeout of one call, and how long it is repeated: at the start, and after rows were written; in seconds."""
 _TOLD = (5, 15, 45, 135)
-"""The attempts after which it is said that there is no answer: after one second, and then ever more rarely."""
+"""The attempts after which a missing answer is logged: after one second, and then more and more rarely."""
 _LOOK_SECONDS = 5.0
-"""Between two looks at another program's lease."""
+"""The seconds between two reads of another program's lease."""
 
 
 class Standing(NamedTuple):
     """A control document.
 
     Attributes:
-        control: What it says.
-        leased: Who has the lease, `HOLDER/PROGRAM`.
-        updated: When it was written, in microseconds.
-        age: Seconds since then, by the server's clock.
+        control: The control data.
+        leased: The owner of the lease, `HOLDER/PROGRAM`.
+        updated: Its update time, in microseconds since the epoch.
+        age: The seconds since then, by the server's clock.
     """
 
     control: Control
@@ -59,19 +62,19 @@ class Standing(NamedTuple):
 
     @property
     def is_streamed(self) -> bool:
-        """Whether a stream has the lease, and no backfill."""
+        """Whether a stream, not a backfill, has the lease."""
         return bool(self.control.holder) and self.leased.partition("/")[0] == self.control.holder
 
 
 def read_controls(client: Client, seconds: float = _START_SECONDS) -> dict[str, Standing]:
-    """The control documents, by view name.
+    """Reads the control documents, by view name.
 
     Args:
         client: The database.
-        seconds: How long it is tried.
+        seconds: How long the read is repeated.
 
     Raises:
-        UsageError: No permission, no such database.
+        UsageError: The program has no permission, or the database does not exist.
         BoilerBeamError: They can't be read.
     """
     request = RunQueryRequest(parent=client.root.rstrip("/"))
@@ -96,12 +99,12 @@ def read_controls(client: Client, seconds: float = _START_SECONDS) -> dict[str, 
 
 
 def patiently(call: Callable[[], Any], seconds: float, uri: str) -> Any:
-    """Calls until it succeeds, or fails with what does not pass, or for so many seconds; says so now and then.
+    """Repeats a call until it succeeds, fails permanently, or the time is over; logs a message now and then.
 
     Args:
-        call: What is tried.
-        seconds: How long.
-        uri: Names the database in messages.
+        call: The call.
+        seconds: How long it is repeated.
+        uri: The URI of the database, for messages.
     """
     deadline, attempts = time.monotonic() + seconds, 0
     while True:
@@ -114,19 +117,19 @@ def patiently(call: Callable[[], Any], seconds: float, uri: str) -> Any:
         attempts += 1
         if attempts in _TOLD:
             left, hint = max(0.0, deadline - time.monotonic()), emulator_hint(code)
-            _log.warning("%s: expected an answer, got %s; tries for %.0f s more%s", uri, code.name, left, hint)
+            _log.warning("%s: expected an answer, got %s; trying for %.0f s more%s", uri, code.name, left, hint)
         time.sleep(back_off(attempts, 1.0, most_seconds=2.0))
 
 
 class Lease:
-    """The right to write some views of a sink.
+    """The exclusive right to write some views of a sink.
 
     Args:
         client: The database.
-        lapse_seconds: After which a lease that was not renewed is anybody's.
-        renew_seconds: Between two renewals.
-        clock: Seconds.
-        wait: Sleeps.
+        lapse_seconds: The seconds after which a lease that was not renewed expires.
+        renew_seconds: The seconds between two renewals.
+        clock: Returns the time in seconds.
+        wait: Sleeps for some seconds.
     """
 
     def __init__(
@@ -141,7 +144,7 @@ class Lease:
         self.client, self.lapse_seconds, self.renew_seconds = client, lapse_seconds, renew_seconds
         self.clock, self.wait = clock, wait
         self.program = uuid.uuid4().hex
-        self.name = ""  # HOLDER/PROGRAM once it is taken
+        self.name = ""  # HOLDER/PROGRAM once the lease is taken
         self._times: dict[str, int] = {}  # the update time of each control document when this program wrote it last
         self._renewed = 0.0
         self._lost: BoilerBeamError | None = None
@@ -150,14 +153,15 @@ class Lease:
         self._thread: threading.Thread | None = None
 
     def take(self, controls: Mapping[str, Control], holder: str = "") -> None:
-        """Takes it, puts control data, and renews it from now on, in a thread.
+        """Takes the lease, writes control data, and from then on renews the lease in a thread.
 
         Args:
-            controls: By view name.
-            holder: The identity of a state, whose own lease it takes over at once; that of another it lets lapse first.
+            controls: The control data, by view name.
+            holder: The id of the program's state. A lease of the same state is taken over at once; for that of another
+                state it waits until the lease expires.
 
         Raises:
-            UsageError: Another program writes these views, or began a newer generation.
+            UsageError: Another program writes these views, or started a newer generation.
         """
         seen: dict[str, int] = {}
         attempts = 0
@@ -172,7 +176,7 @@ class Lease:
                 if not seen:
                     names = ", ".join(others)
                     _log.warning(
-                        "%s: waits up to %.0f s for the lease of another program on %s to lapse",
+                        "%s: waits up to %.0f s for the lease of another program on %s to expire",
                         self.client.uri,
                         self.lapse_seconds,
                         names,
@@ -199,7 +203,7 @@ class Lease:
         for name, one in standing.items():
             if one.control.generation > controls[name].generation:
                 raise UsageError(
-                    f"{self.client.uri}: expected {name} of generation {controls[name].generation} at most, got "
+                    f"{self.client.uri}: expected {name} to be of generation {controls[name].generation} at most, got "
                     f"{one.control.generation}, which another program began; fix: run it again, or stop the older one"
                 )
 
@@ -211,7 +215,7 @@ class Lease:
         )
 
     def _put(self, controls: Mapping[str, Control], times: Mapping[str, int], holder: str) -> bool:
-        """Writes control documents; says whether they were as they were known."""
+        """Writes control documents; returns False if one of them was changed by another program."""
         name = f"{holder}/{self.program}"
         writes = []
         for view, control in controls.items():
@@ -231,11 +235,11 @@ class Lease:
             return True
 
     def _leased(self, view: str, name: str, micros: int | None) -> Any:
-        """The beginning of a write: who has the lease, and what the document must be."""
+        """Returns a write with the owner of the lease and the precondition."""
         write = Write()
         write.update.name = f"{self.client.root}{CONTROLS}/{view}"
         write.update.fields["leased"].string_value = name
-        # Without it a document that says the same as before keeps its update time.
+        # Without a changed field, a write would not change the update time.
         write.update_transforms.add(field_path="renewed", set_to_server_value=1)
         if micros is None:
             write.current_document.exists = False
@@ -261,7 +265,7 @@ class Lease:
     # While it is held -------------------------------------------------------------------------------------------------
 
     def renew(self) -> None:
-        """Makes it hold on; waits while the server does not answer.
+        """Renews the lease; waits while the server does not answer.
 
         Raises:
             BoilerBeamError: Another program took it, or the server does not answer.
@@ -277,7 +281,7 @@ class Lease:
             self.wait(back_off(attempts, 1.0, most_seconds=2.0))
 
     def _is_renewed(self) -> bool:
-        """Tries it once."""
+        """Tries once to renew the lease."""
         with self._lock:
             if self._lost is not None:
                 raise self._lost
@@ -295,7 +299,7 @@ class Lease:
         return writes
 
     def _adopt(self) -> None:
-        """After a failed renewal: it may have been done, or the lease may be another one's."""
+        """Finds out after a failed renewal whether it was applied, or another program has the lease."""
         try:
             standing = read_controls(self.client, 0.0)
         except BoilerBeamError:  # not now
@@ -309,16 +313,16 @@ class Lease:
     def _lose(self, view: str, one: Standing | None) -> BoilerBeamError:
         got = "no control document" if one is None else f"generation {one.control.generation} of another program"
         self._lost = BoilerBeamError(
-            f"{self.client.uri}: expected to go on as the writer of {view}, got {got}, which took over; "
+            f"{self.client.uri}: expected to continue as the writer of {view}, got {got}, which took over; "
             "fix: let one of the two run"
         )
         return self._lost
 
     def check(self) -> None:
-        """Makes sure that it holds.
+        """Checks that the lease is valid, and renews it if necessary.
 
         Raises:
-            BoilerBeamError: It does not.
+            BoilerBeamError: Another program took it, or the server does not answer.
         """
         if not self.name:
             return
@@ -328,7 +332,7 @@ class Lease:
             self.renew()
 
     def covers(self, micros: int) -> bool:
-        """Whether it surely held at a time of the server."""
+        """Returns whether the lease was certainly valid at a time of the server."""
         return not self._times or micros < min(self._times.values()) + self.lapse_seconds * 1e6
 
     def _keep(self) -> None:
@@ -341,13 +345,13 @@ class Lease:
                 return
 
     def release(self) -> None:
-        """Lets another program take it at once."""
+        """Releases the lease, so that another program can take it at once."""
         self.stop()
         if self.name and self._lost is None:
             self._commit(list(self._times), self._renewal(""))
 
     def stop(self) -> None:
-        """Renews it no longer."""
+        """Stops renewing the lease."""
         self._ended.set()
         if self._thread is not None:
             self._thread.join()

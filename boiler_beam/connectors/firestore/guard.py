@@ -1,16 +1,17 @@
-"""Rows in Firestore: an older one never replaces a newer one, and never brings a deleted one back (S13, S14, S17).
+"""Writes rows to Firestore so that an older row never replaces a newer one, or restores a deleted one (S13, S17).
 
-Of each path there stands a row, or a tombstone, or nothing; each with a stamp. Every write says what it follows:
+At each path there is a row, or a tombstone, or neither; row and tombstone have a stamp. The precondition of each write
+is the known update time of its document, or that there is no document:
 
-| there stands | to write a row | to delete it |
+| state of the path | to write a row | to delete it |
 | --- | --- | --- |
-| a row | a write, with the row's update time | a Commit: tombstone, deletion |
-| else | a Commit: row, the tombstone's deletion | a Commit: tombstone, likewise |
+| a row | a write | a Commit: write the tombstone, delete the row |
+| a tombstone or nothing | a Commit: write the row, delete the tombstone | a Commit: write the tombstone only |
 
-So a path moves from one state to the next in one step, or not at all, and what was read or written last is all that a
-writer must know: no read while it remembers the path. Where the step fails, somebody else moved it: it is read,
-compared, and tried again or dropped. The same holds for a call that broke and may have been done: it is sent again,
-fails because it was done, and the row that stands has its stamp and fields.
+So a path changes from one state to the next atomically, and a writer needs to know only the state that it read or wrote
+last: no read is needed while it remembers the path. If a precondition fails, another writer changed the path. Then it
+is read, stamps are compared, and the write is repeated or dropped. A broken call, which may have been applied, is also
+repeated: if it had been applied, its precondition fails, and the stored row has the same stamp and fields.
 """
 
 from __future__ import annotations
@@ -42,17 +43,17 @@ TOMBSTONES = "_boiler_tombstones"
 _LONGEST_ID = 1500
 _FORBIDDEN_ID = re.compile(r"__.*__")
 _READ = 250
-"""Paths of one call, a row and a tombstone each."""
+"""The most paths in one read, which reads a row and a tombstone for each."""
 _TOGETHER = 100
-"""Paths of one Commit where each could go alone: when one fails, all are read again."""
+"""The most paths in a Commit of independent writes; if one fails, all are read again."""
 _AT_ONCE = 250
-"""Paths of one Commit where they must be seen at once."""
+"""The most paths in a Commit of writes that must become visible together."""
 _ROUNDS = 50
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
 def tombstone_of(path: str) -> str:
-    """The path of a row's tombstone.
+    """Returns the path of a row's tombstone.
 
     >>> tombstone_of("users/u1/inbox/c1")
     '_boiler_tombstones/users%2Fu1%2Finbox%2Fc1'
@@ -66,7 +67,7 @@ def tombstone_of(path: str) -> str:
 
 
 def put_stamp(fields: Any, stamp: Stamp) -> None:
-    """Puts a stamp into the fields of a protobuf map."""
+    """Sets a stamp in the fields of a protobuf map."""
     for name, number in zip(Stamp._fields, stamp, strict=True):
         fields[name].integer_value = number
 
@@ -76,12 +77,12 @@ def _stamp_in(fields: Any) -> Stamp:
 
 
 def row_of(client: Client, document: Any, references: str = "") -> Row:
-    """The row that a protobuf document holds; one that nobody stamped is older than any.
+    """Returns the row in a protobuf document; a document without stamp is older than any row.
 
     Args:
-        client: The database that holds it.
+        client: The database of the document.
         document: The document.
-        references: What the names of local documents begin with (see `WriteOptions`).
+        references: The prefix of the names of local documents, as in `WriteOptions`.
     """
     fields = wire_of_fields(document.fields, references or client.root)
     stamp = fields.pop(STAMP, None)
@@ -90,34 +91,34 @@ def row_of(client: Client, document: Any, references: str = "") -> Row:
 
 
 def standing_of(client: Client, document: Any, references: str = "") -> Row:
-    """What stands: the row that a protobuf document holds (see `row_of`), or the deletion that a tombstone tells of."""
+    """Returns the row in a protobuf document, or the deleted row for a tombstone."""
     if not client.path_of(document.name).startswith(f"{TOMBSTONES}/"):
         return row_of(client, document, references)
     return Row(document.fields["path"].string_value, _stamp_in(document.fields), None)
 
 
 class Permit(Protocol):
-    """What says whether this program may write: a lease (S18)."""
+    """The permission of this program to write, such as a lease: one program feeds a sink in one generation (S18)."""
 
     def covers(self, micros: int) -> bool:
-        """Whether it surely held at a time of the server."""
+        """Returns whether the permission was certainly valid at a time of the server."""
 
     def renew(self) -> None:
-        """Makes it hold on.
+        """Extends the permission.
 
         Raises:
-            BoilerBeamError: It is another one's.
+            BoilerBeamError: Another program has it.
         """
 
 
 class _Known(NamedTuple):
-    """What stands at a path, as far as is known.
+    """The known state of a path.
 
     Attributes:
-        row: The update time of the row in microseconds; 0: there is none.
-        tombstone: That of the tombstone; 0: there is none.
-        stamp: The newer one of the two.
-        paced: When this program wrote it.
+        row: The update time of the row in microseconds; 0: there is no row.
+        tombstone: The update time of the tombstone; 0: there is none.
+        stamp: The stamp of the row or tombstone.
+        paced: When this program wrote the path.
     """
 
     row: int = 0
@@ -127,20 +128,20 @@ class _Known(NamedTuple):
 
 
 class Guard:
-    """Writes rows. It remembers what stands at the paths that it wrote or read last.
+    """Writes rows, and caches the state of the paths that it wrote or read last.
 
     Args:
         writer: Sends the writes.
-        cached: How many paths are remembered.
-        pace_seconds: The least time between two writes of one path; 0: none. The first goes at once, and of those that
-            wait the newest goes.
-        retention_seconds: How long tombstones stay, where the database has a TTL policy on `expireAt`.
-        now: Seconds since the epoch, for that.
-        references: What stands before the paths of references in rows; see `WriteOptions`.
-        permit: What says whether this program may write; None: it may.
+        cached: The size of the cache, in paths.
+        pace_seconds: The minimal time between two writes of one path; 0: none. The first write is sent at once; of the
+            waiting writes only the newest is sent.
+        retention_seconds: How long tombstones are kept, if the database has a TTL policy on `expireAt`.
+        now: Returns the seconds since the epoch, for `expireAt`.
+        references: The prefix for the paths of references in rows, as in `WriteOptions`.
+        permit: The permission of this program to write; None: it may always write.
 
     Attributes:
-        held: The rows that the last `write` did not write, because their paths must wait, by path.
+        held: The rows that the last `write` skipped, because their paths were written a moment ago, by path.
     """
 
     def __init__(
@@ -159,22 +160,22 @@ class Guard:
         self.now, self.references, self.permit = now, references or writer.client.root, permit
         self.held: dict[str, Row] = {}
         self._known: OrderedDict[str, _Known] = OrderedDict()
-        self._late: list[tuple[Row, int]] = []  # created after the permit may have lapsed
+        self._late: list[tuple[Row, int]] = []  # rows created after the permission may have expired
 
     def write(self, rows: Iterable[Row], *, is_together: bool = False, may_hold: bool = False) -> list[DeadLetter]:
-        """Makes rows stand, or be gone where their fields are None, unless what stands is newer.
+        """Writes rows, and deletes rows whose fields are None, unless the stored row or tombstone is newer.
 
         Args:
-            rows: Of several of one path the newest is taken.
-            is_together: In as few Commits as can be, so that they are seen at once.
-            may_hold: Does not wait for paths that are not due; their rows are `held`.
+            rows: The rows; of several rows of one path the newest is written.
+            is_together: Whether to use as few Commits as possible, so that the rows become visible together.
+            may_hold: Whether to skip paths that were written a moment ago, instead of waiting; their rows are `held`.
 
         Returns:
-            DeadLetters: Of rows that the server will never take.
+            Dead letters of the rows that the server will never accept.
 
         Raises:
-            UsageError: No permission, no such database.
-            BoilerBeamError: They can't be written; some may be.
+            UsageError: The program has no permission, or the database does not exist.
+            BoilerBeamError: They can't be written; some of them may have been.
         """
         letters: list[DeadLetter] = []
         waiting: dict[str, Row] = {}
@@ -196,7 +197,7 @@ class Guard:
                 if outcome.kind == "refused" and len(outcome.item.mark) == 1:
                     letters.append(_letter(outcome.item.mark[0][0], outcome.reason))
                     continue
-                is_together &= outcome.kind != "refused"  # one of them is bad: each goes alone
+                is_together &= outcome.kind != "refused"  # one of them is bad: send each separately
                 again += [row for row, _ in outcome.item.mark]
             waiting.update((row.path, row) for row in again)
             rounds += bool(again)
@@ -213,14 +214,14 @@ class Guard:
 
     def _never_stands(self, rows: Sequence[Row]) -> BoilerBeamError:
         return BoilerBeamError(
-            f"{self.client.uri}: expected {rows[0].path} to stand still while it is written, got a new version of it "
+            f"{self.client.uri}: expected {rows[0].path} not to change while it is written, got a new version of it "
             f"each of {_ROUNDS} times; fix: find out who else writes it"
         )
 
     # One attempt ------------------------------------------------------------------------------------------------------
 
     def _attempt(self, rows: Sequence[Row], *, is_together: bool, most: int) -> list[Outcome]:
-        """Writes what is newer than what stands; gives what did not come to stand, and must be looked at again."""
+        """Writes the rows that are newer than the known state; returns those whose precondition failed."""
         same = self._look(rows)
         single, double = [], []
         for row in rows:
@@ -249,7 +250,7 @@ class Guard:
             for row in rows[start : start + size]:
                 try:
                     some = self._writes(row, self._known[row.path])
-                except ValueError as error:  # a number beyond 64 bits, half a character
+                except ValueError as error:  # a number beyond 64 bits, an unpaired surrogate
                     failed.append(Outcome(Item(row.path, [], [(row, 0)]), "refused", (), str(error)))
                     continue
                 mark.append((row, len(some)))
@@ -258,7 +259,7 @@ class Guard:
                 yield Item(mark[0][0].path, writes, mark)
 
     def _writes(self, row: Row, known: _Known) -> list[Any]:
-        """What moves a path from its known state to this row: first the document that will stand."""
+        """Returns the writes that change a path from its known state to this row; the written document comes first."""
         written, tombstone = Write(), tombstone_of(row.path)
         if row.fields is None:
             written.update.name = self.client.root + tombstone
@@ -278,7 +279,7 @@ class Guard:
         return _following(Write(delete=self.client.root + path), micros)
 
     def _settle(self, outcome: Outcome, failed: list[Outcome]) -> None:
-        """Remembers what stands now."""
+        """Stores the new state of the paths in the cache."""
         place = 0
         for row, number in outcome.item.mark:
             if outcome.kind != "done":
@@ -297,9 +298,9 @@ class Guard:
             failed.append(outcome)
 
     def _confirm(self) -> None:
-        """Takes back rows that were made when another program might have ruled, if one does (S18).
+        """Deletes rows that it created after the lease may have expired, if another program has taken over (S18).
 
-        It compared what stood with its own rows before they were made, and would never look at them again.
+        The other program read the paths before these rows were created, and would not look at them again.
         """
         late, self._late = self._late, []
         if not late or self.permit is None:
@@ -314,7 +315,7 @@ class Guard:
     # Reading ----------------------------------------------------------------------------------------------------------
 
     def _look(self, rows: Sequence[Row]) -> set[str]:
-        """Gets to know what stands at the paths that are not known; gives those where it is these rows."""
+        """Reads unknown paths, and returns the rows that are already stored."""
         asked = {}
         for row in rows:
             known = self._known.get(row.path)
@@ -349,7 +350,7 @@ class Guard:
         return {path for path in same if self._known[path].stamp == asked[path].stamp}
 
     def documents(self, paths: Sequence[str]) -> Iterator[Any]:
-        """The rows and the tombstones of paths, as answers of `BatchGetDocuments`."""
+        """Reads the rows and tombstones of paths; yields responses of `BatchGetDocuments`."""
         requests = []
         for start in range(0, len(paths), _READ):
             request = BatchGetDocumentsRequest(database=self.client.database)
@@ -365,7 +366,7 @@ class Guard:
                     yield answer
 
     def _answers(self, request: Any, call: Iterator[Any]) -> Iterator[Any]:
-        """All answers to a request; it is sent again where it breaks."""
+        """Returns all responses to a request; a broken call is sent again."""
         since, attempts = self.writer.clock(), 0
         while True:
             try:
@@ -383,7 +384,7 @@ class Guard:
 
 
 def _following(write: Any, micros: int) -> Any:
-    """A write that is done only if its document is as it was at that time; 0: if there is none."""
+    """Returns a write with the precondition that its document has this update time; 0: that it does not exist."""
     if micros:
         put_micros(write.current_document.update_time, micros)
     else:
@@ -396,7 +397,7 @@ def _letter(row: Row, reason: str) -> DeadLetter:
     return DeadLetter(
         stage="write",
         code="row_refused",
-        message=f"expected a row that Firestore takes, got {reason}; fix: change the view",
+        message=f"expected a row that Firestore accepts, got {reason}; fix: change the view",
         path=row.path,
         version=row.stamp.version,
     )

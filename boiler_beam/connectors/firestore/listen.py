@@ -1,8 +1,8 @@
-"""Listening to collections: a snapshot by `Reader`, then a Listen stream from its time on, reconnected as it breaks.
+"""Listens to collections: reads a snapshot, then follows a Listen call from the snapshot's time on, and reconnects it.
 
-A position holds, for each collection, the server's resume token and a consistent time. A program that comes back
-within the server's memory (about half an hour) is told what happened meanwhile; later, or where the server can't tell
-which documents were deleted, the collections are read anew (a read for each document) and `Complete` says so.
+A position holds, for each collection, the server's resume token and a consistent time. A program that reconnects within
+about half an hour receives the changes since its position. Later, or if the server cannot say which documents were
+deleted, the collections are read again (a read for each document), and a `Complete` event follows.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import grpc
 from boiler_beam.connectors.firestore.client import PASSING, Client
 from boiler_beam.connectors.firestore.query import Query
 from boiler_beam.connectors.firestore.retry import Retry
-from boiler_beam.connectors.firestore.source import FirestoreSource, Part, batches
+from boiler_beam.connectors.firestore.snapshot import Part, SnapshotSource, batches
 from boiler_beam.connectors.firestore.watch import TargetLost, Watch
 from boiler_beam.errors import BoilerBeamError
 from boiler_beam.events import Event
@@ -27,9 +27,9 @@ from boiler_beam.events import Event
 __all__ = ["ListenSource"]
 
 _IDLE_SECONDS = 0.05
-"""Shorter than the coalescing window, whose end is noticed with the next batch."""
+"""The interval of empty batches: shorter than the coalescing window, whose end is noticed at the next batch."""
 _AHEAD = 1000
-"""Messages that wait to be taken; a server that is faster waits."""
+"""The most messages in the queue; when it is full, the server waits."""
 _MOST = 1000
 _PASSING = frozenset(code.value[0] for code in PASSING)
 _FORGOTTEN = (grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.INVALID_ARGUMENT)
@@ -38,13 +38,13 @@ _log = logging.getLogger("boiler_beam")
 Batch = tuple[Sequence[Event], str]
 
 
-class ListenSource(FirestoreSource):
-    """Follows collections: all documents first, then what happens to them.
+class ListenSource(SnapshotSource):
+    """Follows collections: yields all documents, and then their changes.
 
-    It keeps about 200 bytes for each document that is there.
+    It uses about 200 bytes of memory for each document.
 
     Attributes:
-        clock: Seconds.
+        clock: Returns the time in seconds.
     """
 
     is_bounded: ClassVar[bool] = False
@@ -52,19 +52,19 @@ class ListenSource(FirestoreSource):
     clock: Callable[[], float] = staticmethod(time.monotonic)
 
     def following(self) -> ListenSource:
-        """This one."""
+        """Returns this source."""
         return self
 
     def queries(self) -> list[Query]:
-        """Of whole documents, and all of them."""
+        """Queries without `select` and `where`, because whole documents are needed, and all of them."""
         self.select = self.where = ()
         return super().queries()
 
     def follow(self, position: str | None) -> Iterator[Batch]:
-        """Changes, in batches; an empty one now and then.
+        """Yields changes in batches, with an empty batch now and then.
 
-        Deletions have the time at which they were seen (S1). A position is given at consistent times alone: what came
-        since the last one comes again after a restart.
+        The version of a deletion is the time at which it was seen, because the server does not send the deleted version
+        (S1). A position changes only at consistent times; changes after it are repeated after a restart.
         """
         queries = self.queries()
         watch = Watch(queries, position, self.client.path_of, is_exact=not self.client.emulator)
@@ -84,12 +84,12 @@ class ListenSource(FirestoreSource):
                 yield from self._waited(self._after(lost, watch, retry, is_resumed=is_resumed), watch)
 
     def _snapshots(self, watch: Watch) -> Iterator[Batch]:
-        """Reads what can't be gone on with."""
+        """Reads a snapshot of the collections that can't be resumed."""
         targets = watch.needs_snapshot()
         if not targets:
             return
         read_time = self.time_of_reading()
-        self.read_time = None  # what needs a snapshot later has it at a later time
+        self.read_time = None  # a later snapshot has a later read time
         for target in targets:
             most = self.parts_of_a_query()
             parts = [Part(target.query, read_time, *span) for span in self.reader.ranges(target.query, most, read_time)]
@@ -100,7 +100,7 @@ class ListenSource(FirestoreSource):
             yield events, watch.position
 
     def _listened(self, watch: Watch, retry: Retry) -> Iterator[Batch]:
-        """What one stream tells, until it breaks or a target needs a snapshot."""
+        """Yields the changes of one Listen call, until it breaks or a target needs a snapshot."""
         stream = _Stream(self.client, watch.requests(self.client.database, self.client.root))
         told = self.clock()
         try:
@@ -112,7 +112,7 @@ class ListenSource(FirestoreSource):
                     for answer in stream.some(_IDLE_SECONDS):
                         events += watch.take(answer)
                 except (grpc.RpcError, TargetLost) as error:
-                    broken = error  # what came before it is known, and would not be told again
+                    broken = error  # changes before it are known and would not be sent again
                 if watch.position != before:
                     retry.progressed()
                 self.reader.count(watch.documents - number)
@@ -126,21 +126,21 @@ class ListenSource(FirestoreSource):
             stream.close()
 
     def _after(self, lost: TargetLost, watch: Watch, retry: Retry, *, is_resumed: bool) -> float:
-        """How long to wait after the server ended a target."""
+        """Returns how long to wait after the server ended a target."""
         if lost.code in _PASSING:
             return 1.0
         if is_resumed:
             self._start_over(watch, lost.message)
             return 0.0
-        raise BoilerBeamError(f"{self.uri}: expected {retry.expected}, got: {lost.message}; fix: see what it says")
+        raise BoilerBeamError(f"{self.uri}: expected {retry.expected}, got: {lost.message}; fix: read its message")
 
     def _start_over(self, watch: Watch, why: str) -> None:
-        _log.warning("%s: the server does not go on from where listening was (%s); reads all anew", self.uri, why)
+        _log.warning("%s: the server can't resume listening (%s); reading all documents again", self.uri, why)
         for target in watch.targets.values():
             target.start_over()
 
     def _waited(self, seconds: float, watch: Watch) -> Iterator[Batch]:
-        """Empty batches, for some time."""
+        """Yields empty batches for some time."""
         until = self.clock() + seconds
         while (left := until - self.clock()) > 0:
             yield [], watch.position
@@ -148,7 +148,7 @@ class ListenSource(FirestoreSource):
 
 
 class _Stream:
-    """A Listen call whose messages a thread fetches, so that waiting for one can end."""
+    """A Listen call whose messages are received by a thread, so that waiting for a message can time out."""
 
     def __init__(self, client: Client, requests: Sequence[Any]) -> None:
         self._ready: Queue[Any] = Queue(_AHEAD)
@@ -177,7 +177,7 @@ class _Stream:
                 continue
 
     def some(self, seconds: float) -> Iterator[Any]:
-        """The messages that are there; waits for the first one.
+        """Returns the received messages, and waits for the first one.
 
         Raises:
             grpc.RpcError: The stream broke.
@@ -196,7 +196,7 @@ class _Stream:
             return
 
     def close(self) -> None:
-        """Ends it."""
+        """Ends the call."""
         self._is_over = True
         self._call.cancel()
         self._asked.put(None)

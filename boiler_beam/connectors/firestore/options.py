@@ -1,4 +1,4 @@
-"""How rows are written to Firestore; needs no client library to be imported."""
+"""Options of writing to Firestore; this module does not import a client library."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from dataclasses import dataclass, field
 __all__ = ["RETENTION_SECONDS", "Limits", "WriteOptions"]
 
 RETENTION_SECONDS = 10 * 86_400.0
-"""How long a tombstone stays: longer than anything older can come back (S3)."""
+"""How long a tombstone is kept: longer than an older change can be redelivered (S3)."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Of a writer.
+    """Limits of a writer.
 
     Attributes:
         writes: The most writes in a call.
         size_bytes: The most bytes in a call. Firestore's limit is 10 MiB.
         calls: The most calls in flight.
-        call_seconds: How long an answer is waited for.
-        retry_seconds: How long what fails is tried again before the writer gives up.
+        call_seconds: The timeout of a call.
+        retry_seconds: How long a failed write is repeated before the writer gives up.
     """
 
     writes: int = 500
@@ -34,20 +34,21 @@ class WriteOptions:
     """How rows are written.
 
     Attributes:
-        ramp_up: Whether writes begin at 500 a second and grow by half every 5 minutes; never with an emulator.
-        writers: How many writers share that budget: the workers that a pipeline begins with. Each copy of a writer has
-            its share; where a worker runs several, or more workers are started later, their shares come on top.
-        pace_seconds: The least time between two writes of one row; 0: none.
-        is_together: Whether the rows of one `write` go in as few Commits as can be (consistency `commit`).
-        cached: How many rows' stamps a writer remembers.
-        retention_seconds: How long tombstones stay.
-        references: What stands before the paths of references in rows, which are relative to the database that the
-            documents are read from: `projects/p/databases/(default)/documents/`; empty for the sink's own database.
-        asks_topics: Whether a backfill asks a stream on many machines, which renews no lease, to write what differs;
-            else such a stream has ended, and the backfill writes.
-        lapse_seconds: After which a lease that was not renewed is anybody's.
-        renew_seconds: Between two renewals.
-        limits: See there.
+        ramp_up: Whether the rate starts at 500 writes a second and grows by half every 5 minutes; never with an
+            emulator.
+        writers: How many writers share that rate: the initial workers of a pipeline. Each copy of a writer has one
+            share; if a worker runs several copies, or workers are added later, their shares are added.
+        pace_seconds: The minimal time between two writes of one row; 0: none.
+        is_together: Whether the rows of one `write` are sent in as few Commits as possible (consistency `commit`).
+        cached: The number of paths whose state a writer caches.
+        retention_seconds: How long tombstones are kept.
+        references: The prefix for the paths of local references in rows, which names the database of the documents:
+            `projects/p/databases/(default)/documents/`; empty for the sink's own database.
+        asks_topics: Whether a backfill sends touches to a stream on many machines, which renews no lease. If not, the
+            stream counts as ended, and the backfill writes the rows.
+        lapse_seconds: The seconds after which a lease that was not renewed expires.
+        renew_seconds: The seconds between two renewals of a lease.
+        limits: The limits of a writer.
     """
 
     ramp_up: bool = True

@@ -1,4 +1,4 @@
-"""A set of paths on the disk: as many as a database has, and memory for none of them."""
+"""A set of document paths on the disk, for databases whose paths do not fit into memory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["Paths"]
 
 
 class Paths:
-    """Paths of documents, in a temporary file that goes with them.
+    """A set of document paths in a temporary file, which is deleted with the set.
 
     >>> paths = Paths()
     >>> paths.add(["users/u1", "users/u2", "users/u1"])
@@ -23,7 +23,7 @@ class Paths:
         self._database.execute("CREATE TABLE paths (path TEXT PRIMARY KEY) WITHOUT ROWID")
 
     def add(self, paths: Iterable[str]) -> None:
-        """Takes more."""
+        """Adds paths."""
         self._database.execute("BEGIN")
         self._database.executemany("INSERT OR IGNORE INTO paths VALUES (?)", ((path,) for path in paths))
         self._database.execute("COMMIT")

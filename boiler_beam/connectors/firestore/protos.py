@@ -1,4 +1,4 @@
-"""Firestore's messages as plain protobuf classes: several times as fast as the client library's wrappers of them."""
+"""Firestore's messages as plain protobuf classes, which are several times as fast as the client library's wrappers."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ METHODS: dict[str, tuple[str, Any, Any]] = {
     "PartitionQuery": ("unary_unary", PartitionQueryRequest, _plain("PartitionQueryResponse")),
     "RunQuery": ("unary_stream", RunQueryRequest, _plain("RunQueryResponse")),
 }
-"""How each method is called, what it takes and gives.
+"""For each method its kind of call, its request and its response.
 
 Source: https://firebase.google.com/docs/firestore/reference/rpc/google.firestore.v1
 """

@@ -1,4 +1,4 @@
-"""Which queries read some collections, in protobuf: pure.
+"""Builds the protobuf queries that read some collections.
 
 >>> for query in queries_of(["users", "orders", "orders/{order}/lines", "archive/{year}/lines"]):
 ...     print(query.collection_id, query.is_group, *query.patterns)
@@ -24,7 +24,7 @@ from boiler_beam.values import to_wire
 __all__ = ["Field", "Query", "field_path", "put_cursor", "put_order", "queries_of", "query_of"]
 
 Field = str | tuple[str, ...]
-"""A field by its stored name, exactly as it is written; one within maps by a tuple of names."""
+"""A field, by its exact stored name; a field within maps by a tuple of names."""
 
 _FIELD_OPERATORS = {
     "<": 1, "<=": 2, ">": 3, ">=": 4, "==": 5, "!=": 6, "array-contains": 7, "in": 8, "array-contains-any": 9,
@@ -36,16 +36,16 @@ _UNARY = {("==", "NaN"): 2, ("==", None): 3, ("!=", "NaN"): 4, ("!=", None): 5}
 
 
 class Query(msgspec.Struct, frozen=True, dict=True):
-    """All documents of collections that end in one segment.
+    """A query for the documents of all wanted collections that end in one segment.
 
     Attributes:
         collection_id: The last segment.
-        patterns: The collections: one top-level collection is read as such, all else as a collection group, of which
-            a server gives (and bills) the documents of other collections of that name, too.
-        select: The fields to read, as `field_path` writes them; empty for all.
-        where: Filters, all of which must hold: field, likewise, operator as Google's clients write it, value as parsed
+        patterns: The collections. A single top-level collection is queried directly. Otherwise the query is for a
+            collection group, and the server also returns (and bills) documents of other collections of that name.
+        select: The fields to read, in the form of `field_path`; empty for all.
+        where: Filters that must all hold: a field in that form, an operator as in Google's clients, a value as parsed
             JSON.
-        parent: The document that a single subcollection belongs to.
+        parent: The parent document of a single subcollection.
     """
 
     collection_id: str
@@ -60,32 +60,32 @@ class Query(msgspec.Struct, frozen=True, dict=True):
 
     @cached_property
     def is_group(self) -> bool:
-        """Whether it asks for a collection group."""
+        """Whether it queries a collection group."""
         return not self.parent and not all(pattern.is_flat for pattern in self._parsed)
 
     @cached_property
     def is_by_name(self) -> bool:
-        """Whether its documents come in the order of their names: a filter that compares demands another one."""
+        """Whether its documents are ordered by name; filters with comparisons need another order."""
         return _COMPARING.isdisjoint(operator for _, operator, _ in self.where)
 
     @cached_property
     def name(self) -> str:
-        """Its patterns, for messages and positions."""
+        """The patterns, for messages and positions."""
         return ",".join(sorted(self.patterns))
 
     def holds(self, path: str) -> bool:
-        """Whether a document that it gave, or whose name came from elsewhere, is of its collections."""
+        """Returns whether a document belongs to one of its collections."""
         return any(pattern.match(path) is not None for pattern in self._parsed)
 
     def put(self, structured: Any) -> None:
-        """Writes it into a `StructuredQuery`, without filters and order."""
+        """Sets the collection and fields of a `StructuredQuery`, without filters and order."""
         source = structured.from_.add()
         source.collection_id, source.all_descendants = self.collection_id, self.is_group
         for field in self.select:
             structured.select.fields.add().field_path = field
 
     def put_where(self, structured: Any, root: str) -> None:
-        """Writes its filters; `root` stands before the paths of references."""
+        """Sets the filters of a `StructuredQuery`; `root` is the prefix for the paths of references."""
         if self.where:
             every = structured.where.composite_filter
             every.op = _AND
@@ -97,12 +97,12 @@ _SIMPLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def field_path(field: Field) -> str:
-    r"""A field as Firestore's queries name it: a name that is not simple stands in backquotes.
+    r"""Returns a field in the form of Firestore's queries: names that are not simple are in backquotes.
 
     Source: https://firebase.google.com/docs/firestore/reference/rest/v1/StructuredQuery#fieldreference
 
     Raises:
-        UsageError: It is no name.
+        UsageError: The field is not a name or a tuple of names.
 
     >>> field_path("age"), field_path("a.b"), field_path(("address", "24h"))
     ('age', '`a.b`', 'address.`24h`')
@@ -119,10 +119,10 @@ def _escaped(name: str) -> str:
 
 
 def query_of(collection: str, where: Sequence[tuple[Field, str, Any]]) -> Query:
-    """The query for documents of one collection, given by its pattern, or by its path (`rooms/r1/messages`).
+    """Returns the query for documents of one collection, given by its pattern or its path (`rooms/r1/messages`).
 
     Raises:
-        UsageError: A pattern or an operator is none.
+        UsageError: A pattern or an operator is invalid.
     """
     parent, _, last = collection.rpartition("/")
     is_single = parent.count("/") % 2 == 1 and "{" not in parent
@@ -141,13 +141,13 @@ def _put_filter(one: Any, field: str, operator: str, value: Any, root: str) -> N
 
 
 def put_order(structured: Any) -> None:
-    """Orders a `StructuredQuery` by the documents' names."""
+    """Orders a `StructuredQuery` by document names."""
     order = structured.order_by.add()
     order.field.field_path, order.direction = "__name__", _ASCENDING
 
 
 def put_cursor(cursor: Any, name: str, *, is_before: bool) -> None:
-    """Sets a cursor to just before or just behind a document's full name."""
+    """Sets a cursor just before or just after a document's full name."""
     cursor.values.add().reference_value = name
     cursor.before = is_before
 
@@ -155,21 +155,21 @@ def put_cursor(cursor: Any, name: str, *, is_before: bool) -> None:
 def queries_of(
     patterns: Sequence[str], select: Sequence[Field] = (), where: Sequence[tuple[Field, str, Any]] = ()
 ) -> list[Query]:
-    """The queries that read some collections: as few as there are last segments.
+    """Returns the queries that read some collections: one for each last segment.
 
     Args:
         patterns: The collections, as models declare them.
         select: The fields to read; empty for all.
-        where: Filters: field, operator, value as Python has it.
+        where: Filters: field, operator, Python value.
 
     Raises:
-        UsageError: A pattern, a field or an operator is none.
+        UsageError: A pattern, a field or an operator is invalid.
     """
     for text in patterns:
         if problem := CollectionPattern(text).problem():
             raise UsageError(
                 f"{text!r}: expected a collection (users, rooms/{{room}}/messages, **/comments), got {problem}; "
-                "fix: write it as a model's collection= is written"
+                "fix: write it as in a model's collection="
             )
     for field, operator, _ in where:
         if operator not in _FIELD_OPERATORS:

@@ -1,9 +1,9 @@
-"""Reads documents: queries by ranges of names, at one time, whatever becomes of the connection.
+"""Reads documents as of one time, by ranges of their names, and resumes broken calls.
 
-    PartitionQuery -> names -> [a, b) [b, c) ... -> a RunQuery stream each, resumed after its last document
+    PartitionQuery -> names -> [a, b) [b, c) ... -> a RunQuery call for each range, resumed after its last document
 
-Reads are counted as Firestore bills them: a document that is given, or asked for and missing, is one; a query that
-gives nothing is one, too. Source: https://firebase.google.com/docs/firestore/pricing
+Reads are counted as Firestore bills them: a returned document, a requested document that is missing, and a query
+without result are one read each. Source: https://firebase.google.com/docs/firestore/pricing
 """
 
 from __future__ import annotations
@@ -37,29 +37,29 @@ from boiler_beam.events import Change
 __all__ = ["Reader", "check_read_time"]
 
 FIRST_RANGE = 10_000
-"""Documents of the first range where the server knows no partitions; each further one holds twice as many."""
+"""The documents in the first range if the server has no partitions; each further range has twice as many."""
 _GETS = 300
 _MINUTE, _HOUR, _WEEK = 60_000_000, 3600_000_000, 7 * 24 * 3600_000_000
 _CODES = (grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.INVALID_ARGUMENT)
 _OF_TIME = re.compile("read.?time|too old|snapshot", re.IGNORECASE)
-_TIMES = "a time within the last hour, or a whole minute of the last 7 days where point-in-time recovery is on"
+_TIMES = "a time within the last hour, or a whole minute of the last 7 days if point-in-time recovery is enabled"
 _GONE = msgspec.Raw(b"null")
 
 
 def check_read_time(uri: str, read_time: int, now: int) -> None:
-    """Refuses a time that no server can read at.
+    """Checks that documents can be read as of a time.
 
     Args:
-        uri: Names the database.
-        read_time: In microseconds since the epoch.
-        now: The same.
+        uri: The URI of the database, for messages.
+        read_time: The time, in microseconds since the epoch.
+        now: The current time, in microseconds since the epoch.
 
     Raises:
-        UsageError: It is in the future, more than 7 days ago, or more than an hour ago and no whole minute.
+        UsageError: The time is in the future, more than 7 days ago, or more than an hour ago and not a whole minute.
     """
     age = now - read_time
-    if age < -_MINUTE:  # a clock may be wrong by some seconds
-        _refuse(uri, f"one that is {-age / 1e6:,.0f} s in the future", "write a time that is past")
+    if age < -_MINUTE:  # clocks may differ by some seconds
+        _refuse(uri, f"one that is {-age / 1e6:,.0f} s in the future", "write a past time")
     if age > _WEEK + _MINUTE:
         _refuse(uri, f"one of {age / _WEEK * 7:,.1f} days ago", "write a later one, or read an export of that time")
     if age > _HOUR + _MINUTE and read_time % _MINUTE:
@@ -72,10 +72,10 @@ def _refuse(uri: str, got: str, fix: str) -> None:
 
 
 class Reader:
-    """Reads documents of one database; from any thread.
+    """Reads documents of one database. It may be used from any thread.
 
     Attributes:
-        billed: Counts what was read.
+        billed: Counts the billed reads.
     """
 
     def __init__(self, client: Client, sleep: Callable[[float], None] = time.sleep) -> None:
@@ -84,20 +84,23 @@ class Reader:
         self._counting = threading.Lock()
 
     def count(self, reads: int) -> None:
-        """Adds to what was read."""
+        """Adds to the billed reads."""
         with self._counting:
             self.billed.reads += reads
 
     def now(self) -> int:
-        """The server's time, in microseconds since the epoch: all that was written before can be read at it. A read."""
-        names = [f"{self.client.root}_boiler/now"]  # nobody looks whether there is one
+        """Returns the server's time, in microseconds since the epoch.
+
+        All earlier writes are visible at it. Costs a read.
+        """
+        names = [f"{self.client.root}_boiler/now"]  # the document need not exist
         request = BatchGetDocumentsRequest(database=self.client.database, documents=names)
         answers = self._all("BatchGetDocuments", request, "to read the time")
         self.count(1)
         return micros_of_proto(answers[0].read_time)
 
     def collections(self) -> list[str]:
-        """The names of the top-level collections. A read."""
+        """Returns the names of the top-level collections. Costs a read."""
         request = ListCollectionIdsRequest(parent=self.client.root[:-1], page_size=1000)
         found: list[str] = []
         while True:
@@ -111,20 +114,20 @@ class Reader:
     # Ranges -----------------------------------------------------------------------------------------------------------
 
     def ranges(self, query: Query, most: int, read_time: int) -> list[tuple[str, str]]:
-        """Ranges of paths that together hold all documents of a query, to be read side by side.
+        """Returns ranges of paths that together contain all documents of a query, to be read in parallel.
 
-        The server is asked for partitions, which costs a read. One that knows none (the emulator) is asked for single
-        names: the 10,000th from the beginning, the 20,000th from there, then the 40,000th: a query and a read each,
-        seven for a million documents. (Each skips what it counts, which a server that bills would bill: none of them
-        lacks partitions.)
+        The ranges are the server's partitions, which cost a read. The emulator has no partitions. There the limits are
+        found by queries: the 10,000th document from the beginning, the 20,000th from there, then the 40,000th, each for
+        one query and read; seven for a million documents. (Each query skips the documents in between. A server that
+        bills would bill them, but such servers have partitions.)
 
         Args:
-            query: What to read; one that is not in the order of names is one range.
-            most: At most so many ranges.
+            query: The query; one that is not ordered by names is one range.
+            most: The maximal number of ranges.
             read_time: In microseconds since the epoch.
 
         Returns:
-            First path, and the path before which it ends; empty for the beginning and the end of all.
+            For each range its first path, and the path before which it ends; empty text for the beginning and the end.
         """
         names = self._partitions(query, most, read_time)
         if names is None:
@@ -133,7 +136,10 @@ class Reader:
         return list(pairwise(bounds))
 
     def _partitions(self, query: Query, most: int, read_time: int) -> list[str] | None:
-        """Names between the partitions of the query's group that are of its collections; None where there are none."""
+        """Returns the limits of the query's partitions that are in its collections.
+
+        None if the server has no partitions.
+        """
         if most < 2 or not query.is_by_name:
             return []
         request = PartitionQueryRequest(parent=self.client.root[:-1], partition_count=most - 1, page_size=1000)
@@ -173,20 +179,20 @@ class Reader:
     def read(
         self, query: Query, read_time: int | None, begin: str = "", end: str = "", *, has_others: bool = False
     ) -> Iterator[Change]:
-        """The documents of a range, in the order of their names, or as filters that compare demand.
+        """Yields the documents of a range, ordered by name, or in the order that a filter with comparisons needs.
 
-        A broken stream is resumed after the last document that came, at the same time.
+        A broken call is resumed after the last received document, as of the same time.
 
         Args:
-            query: What to read.
+            query: The query.
             read_time: In microseconds since the epoch; None: now.
             begin: The first path of the range; empty for the beginning.
-            end: The path before which it ends; empty for the end.
-            has_others: Whether those of other collections of its group are given, too; they are billed anyway.
+            end: The path before which the range ends; empty for the end.
+            has_others: Whether documents of other collections of the group are yielded too; they are billed anyway.
 
         Raises:
-            UsageError: It can't be read, or not at that time.
-            BoilerBeamError: The connection did not come back.
+            UsageError: The documents can't be read, or not as of that time.
+            BoilerBeamError: The connection was not restored.
         """
         retry = Retry(self.client.uri, f"to read {query.name}", sleep=self._sleep)
         path_of, holds, has_all = self.client.path_of, query.holds, has_others or not query.is_group
@@ -218,15 +224,15 @@ class Reader:
                 answers.cancel()
 
     def get(self, paths: Iterable[str], read_time: int | None = None) -> Iterator[Change]:
-        """Some documents by their paths, in any order; a missing one is deleted at the time of reading.
+        """Yields some documents by their paths, in any order; a missing one as a deletion at the time of reading.
 
         Args:
-            paths: Their paths.
-            read_time: In microseconds since the epoch; by default now, for each 300 of them.
+            paths: The paths.
+            read_time: In microseconds since the epoch; by default the current time of each request for 300 documents.
 
         Raises:
-            UsageError: They can't be read, or not at that time.
-            BoilerBeamError: The connection did not come back.
+            UsageError: The documents can't be read, or not as of that time.
+            BoilerBeamError: The connection was not restored.
         """
         left = iter(dict.fromkeys(paths))
         while some := list(islice(left, _GETS)):
@@ -279,7 +285,7 @@ class Reader:
         return request
 
     def _all(self, method: str, request: Any, expected: str) -> list[Any]:
-        """All answers to a short call; none where the server knows no partitions."""
+        """Returns all responses to a short call; an empty list if the server has no partitions."""
         retry = Retry(self.client.uri, expected, sleep=self._sleep)
         while True:
             try:
@@ -292,7 +298,7 @@ class Reader:
                 retry.wait(error)
 
     def _explain_time(self, error: grpc.RpcError, read_time: int | None) -> None:
-        """Raises when it is the time that a server refuses to read at."""
+        """Raises an error if the server refused the read because of its time."""
         details = str(error.details() if isinstance(error, grpc.Call) else error)
         if read_time is not None and _code(error) in _CODES and _OF_TIME.search(details):
             fix = "write such a time; a read of more than an hour needs a whole minute, and point-in-time recovery"

@@ -1,4 +1,4 @@
-"""How long to wait before a call is made again, and when to give up."""
+"""Decides how long to wait before a failed call is repeated, and when to give up."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _log = logging.getLogger("boiler_beam")
 
 
 class Retry:
-    """Waits longer after each failure, and gives up five minutes after the last progress.
+    """Waits longer after each failure, and gives up five minutes after the last success.
 
     Args:
-        uri: Names the database in messages.
-        expected: What is asked of it: `to read users`.
-        clock: Seconds.
-        sleep: Waits so many seconds.
+        uri: The URI of the database, for messages.
+        expected: What is attempted: `to read users`.
+        clock: Returns the time in seconds.
+        sleep: Sleeps for some seconds.
     """
 
     def __init__(
@@ -40,15 +40,15 @@ class Retry:
         self.failures, self._since = 0, 0.0
 
     def progressed(self) -> None:
-        """Something came: the next failure is the first one again."""
+        """Records a success: the next failure counts as the first one."""
         self.failures = 0
 
     def seconds(self, error: grpc.RpcError) -> float:
-        """How long to wait after a failure.
+        """Returns how long to wait after a failure.
 
         Raises:
-            UsageError: It will not pass: no permission, no such database.
-            BoilerBeamError: It will not pass, or did not for five minutes.
+            UsageError: The error is permanent: no permission, no such database.
+            BoilerBeamError: The error is permanent for another reason, or has lasted for five minutes.
         """
         code: Any = error.code() if isinstance(error, grpc.Call) else None
         if self.failures == 0:
@@ -63,5 +63,5 @@ class Retry:
         return delay
 
     def wait(self, error: grpc.RpcError) -> None:
-        """Waits after a failure; raises as `seconds` does."""
+        """Sleeps after a failure; raises the errors of `seconds`."""
         self.sleep(self.seconds(error))

@@ -1,4 +1,4 @@
-"""Which of Firestore's rules a row breaks, and where: asked when the server refused it, whose words do not say that.
+"""Finds the rules of Firestore that a refused row breaks, and where, because the server's message does not say that.
 
 Sources: https://cloud.google.com/firestore/quotas#collections_documents_and_fields,
 https://cloud.google.com/firestore/docs/reference/rpc/google.firestore.v1#value
@@ -20,9 +20,9 @@ from boiler_beam.values import GeoPoint, Ref, from_wire
 __all__ = ["broken_rules"]
 
 MAX_NAME_BYTES = 6 << 10
-"""Of a document's name."""
+"""The most bytes of a document's name."""
 MAX_KEY_BYTES = MAX_PATH_BYTES = 1500
-"""Of a key, and of those that lead to a value, with points between them."""
+"""The most bytes of a key, and of the keys on the way to a value, joined by points."""
 MAX_VALUE_BYTES = (1 << 20) - 89
 MAX_DEPTH = 20
 MAX_DIMENSIONS = 2048
@@ -32,7 +32,7 @@ _SIMPLE = re.compile(r"[A-Za-z_][A-Za-z_0-9]*")
 
 
 def broken_rules(path: str, fields: bytes) -> list[str]:
-    """The first of the rules that a row breaks, for people; none where none is known.
+    """Yields the first rules that a row breaks, as text for people; nothing if no broken rule is found.
 
     Args:
         path: The row's path.
@@ -57,7 +57,7 @@ def broken_rules(path: str, fields: bytes) -> list[str]:
 
 
 def _broken(value: Any, where: str, size: int) -> Iterator[str]:
-    """What is wrong with a value, and in it; `size` bytes of keys lead there."""
+    """Yields the rules that a value breaks; the keys on the way to it have `size` bytes."""
     if isinstance(value, dict) and value.get("__type__") == "__vector__":
         yield from _of_vector(value, where)
     elif isinstance(value, dict):
@@ -78,7 +78,7 @@ def _broken(value: Any, where: str, size: int) -> Iterator[str]:
             yield f"a value of {number:,} bytes at {where}, more than {MAX_VALUE_BYTES:,}"
     elif isinstance(value, GeoPoint):
         if not (-90 <= value.latitude <= 90 and -180 <= value.longitude <= 180):
-            yield f"no point on the earth at {where}, {value.latitude}, {value.longitude}"
+            yield f"a latitude or longitude out of range at {where}, {value.latitude}, {value.longitude}"
     elif isinstance(value, Ref) and not _is_of_document(value.path):
         yield f"a reference to no document at {where}, {value.path[:_SHOWN]!r}"
 
@@ -89,13 +89,13 @@ def _of_key(holder: str, where: str, key: str) -> Iterator[str]:
     elif len(key.encode()) > MAX_KEY_BYTES:
         yield f"a key of {len(key.encode()):,} bytes at {_below(where, key)}, more than {MAX_KEY_BYTES:,}"
     elif _RESERVED.fullmatch(key):
-        yield f"a key of the form __x__, which Firestore keeps for itself, at {_below(where, key)}"
+        yield f"a key of the form __x__, which Firestore reserves, at {_below(where, key)}"
 
 
 def _of_vector(value: dict[str, Any], where: str) -> Iterator[str]:
     numbers = value.get("value")
     if not isinstance(numbers, list) or not all(type(one) is float for one in numbers):
-        yield f"a vector of something else than doubles at {where}"
+        yield f"a vector with items other than doubles at {where}"
     elif not 1 <= len(numbers) <= MAX_DIMENSIONS:
         yield f"a vector of {len(numbers):,} numbers at {where}, not 1 to {MAX_DIMENSIONS:,}"
 
@@ -106,7 +106,7 @@ def _is_of_document(path: str) -> bool:
 
 
 def _depth(value: Any) -> int:
-    """How many maps and arrays lie in each other."""
+    """Returns the depth of nested maps and arrays."""
     items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
     return 0 if items is None else 1 + max(map(_depth, items), default=0)
 

@@ -1,9 +1,9 @@
-"""Rows in Firestore, each a document at its own path, with its stamp in the field `_boiler`.
+"""The sink `firestore:PROJECT[/DATABASE]`: each row is a document at its path, with its stamp in the field `_boiler`.
 
-Control data, and the lease of the program that writes, lie in `_boiler/{view}`; tombstones of deleted rows in
-`_boiler_tombstones` (give it a TTL policy on `expireAt`). A backfill writes its rows one by one when it is committed;
-while a stream writes a view it writes none, but asks the stream, in `_boiler/{view}/touches` or by the topic that it
-follows, to write those that differ (S16).
+Control data, and the lease of the writing program, are in `_boiler/{view}`; tombstones of deleted rows are in
+`_boiler_tombstones` (give it a TTL policy on `expireAt`). A backfill writes its rows one by one at `commit`. If a
+stream writes the view, the backfill does not write: it sends the stream a touch for each row that differs, by a
+document in `_boiler/{view}/touches` or by the topic that the stream follows (S16).
 """
 
 from __future__ import annotations
@@ -34,23 +34,23 @@ from boiler_beam.events import DeadLetter, Row, Stamp, Touch, View
 __all__ = ["FirestoreSink", "guarded"]
 
 _PAGE = 1000
-"""Documents of one query: it ends before it is too long for a server."""
+"""The number of documents in one query, so that a query ends before the server's time limit."""
 _CHUNK_ROWS, _CHUNK_BYTES = 5_000, 32 << 20
-_ATTEMPTS = 64  # within about ten minutes
+_ATTEMPTS = 64  # in about ten minutes
 _PATIENCE_SECONDS = 600.0
-"""How long a call is repeated, as writes are."""
+"""How long a call is repeated, like writes."""
 _TOUCHED_SECONDS, _TOUCHED_ROWS_PER_SECOND, _TOUCHED_LOOK_SECONDS = 120.0, 100, 0.5
-"""How long a backfill waits for the stream to write what it asked for, how much longer for many rows, how soon it
-looks."""
+"""In seconds: how long a backfill waits for the stream to handle its touches, how much longer for many rows, how
+often it looks."""
 
 
 def guarded(client: Client, options: WriteOptions, lease: Lease | None = None) -> Guard:
-    """What writes rows to a database.
+    """Creates the writer of rows to a database.
 
     Args:
         client: The database.
-        options: See there.
-        lease: Must hold before each call, once it is taken; None: nothing must.
+        options: How rows are written.
+        lease: A lease that must be held at each call, once it was taken; None: no lease is needed.
     """
     ramp_up = RampUp(options.writers) if options.ramp_up and not client.emulator else None
     before = (lambda: None) if lease is None else lease.check
@@ -66,12 +66,12 @@ def guarded(client: Client, options: WriteOptions, lease: Lease | None = None) -
 
 
 class FirestoreSink(Sink):
-    """Writes rows to a database.
+    """Stores rows in a Firestore database.
 
     Attributes:
-        options: How; may be replaced before it is opened.
-        counts: What was done, in all backfills and streams of this sink.
-        wait: Sleeps.
+        options: How rows are written; may be replaced before the sink is opened.
+        counts: The counts of all backfills and streams of this sink.
+        wait: Sleeps for some seconds.
     """
 
     scheme: ClassVar[str] = "firestore"
@@ -84,15 +84,15 @@ class FirestoreSink(Sink):
         self.wait: Callable[[float], None] = time.sleep
 
     def figures(self) -> dict[str, float]:
-        """See `Counts`."""
+        """Returns the counts of writes, for metrics."""
         return asdict(self.counts)
 
     def controls(self) -> dict[str, Control]:
-        """See `Sink`."""
+        """Reads the control documents of all views."""
         return {name: one.control for name, one in read_controls(self.client).items()}
 
     def standing(self, view: View) -> Iterator[Row]:
-        """See `Sink`."""
+        """Reads the rows of a view."""
         request = _query(self.client, view.template)
         while True:
             last, number = None, 0
@@ -106,7 +106,7 @@ class FirestoreSink(Sink):
             _begin_behind(request, last)
 
     def _page(self, request: Any, view: View) -> Iterator[Any]:
-        """The documents of a query; where its stream breaks it goes on behind the last one."""
+        """Yields the documents of a query; a broken call is resumed after the last document."""
         attempts, number = 0, 0
         while True:
             try:
@@ -130,14 +130,14 @@ class FirestoreSink(Sink):
 
     @contextmanager
     def backfill(self, views: Sequence[View]) -> Iterator[BackfillWriter]:
-        """See `Sink`."""
+        """Opens a backfill, which keeps its rows in a file and writes them, or sends touches, at `commit`."""
         lease = self._lease()
         with tempfile.TemporaryFile() as spool:
             yield _Backfill(self, lease, spool)
 
     @contextmanager
     def stream(self, views: Sequence[View]) -> Iterator[StreamWriter]:
-        """See `Sink`."""
+        """Opens the sink for a stream, which takes the lease of its views with its first control data."""
         lease = self._lease()
         try:
             yield _Follower(self, lease)
@@ -152,7 +152,7 @@ class FirestoreSink(Sink):
         )
 
     def opened(self, lease: Lease) -> Guard:
-        """What writes the rows, with this sink's counts."""
+        """Creates the writer of rows, with the counts of this sink."""
         guard = guarded(self.client, self.options, lease)
         guard.counts = guard.writer.counts = self.counts
         return guard
@@ -180,7 +180,7 @@ class _Follower(StreamWriter):
         self.views = list(controls)
 
     def touches(self) -> list[Touch]:
-        self.lease.check()  # a program that has nothing to write shall end, too
+        self.lease.check()  # a program without writes must also notice that it lost the lease
         found = [(view, one) for view in self.views for one in _touches(self.client, view)]
         self.guard.counts.reads += max(len(self.views), len(found))
         self.taken = [document.name for _, document in found]
@@ -201,7 +201,7 @@ _decode = msgspec.msgpack.Decoder(tuple[str, str, tuple[int, int, int], bytes | 
 
 
 class _Backfill(BackfillWriter):
-    """Keeps rows in a file until they are committed: who writes them is decided then."""
+    """Keeps rows in a file until `commit`, which decides whether it or a stream writes them."""
 
     def __init__(self, sink: FirestoreSink, lease: Lease, spool: BinaryIO) -> None:
         self.sink, self.lease, self.spool, self.guard = sink, lease, spool, sink.opened(lease)
@@ -228,7 +228,7 @@ class _Backfill(BackfillWriter):
                 ended = "; --no_touches, if it ended for good" if topics[name] else ""
                 raise UsageError(
                     f"{self.sink.uri}: expected the stream that writes {name} to run the same view as this backfill, "
-                    f"got another version of it; fix: stop the stream, run this, start the stream anew{ended}"
+                    f"got another version of it; fix: stop the stream, run this, start the stream again{ended}"
                 )
         own = {name: control for name, control in controls.items() if name not in live}
         letters: list[DeadLetter] = []
@@ -249,7 +249,7 @@ class _Backfill(BackfillWriter):
         return letters
 
     def _asked(self, touches: Sequence[tuple[str, Touch]]) -> int:
-        """Asks streams to write rows, by topics or by documents; gives how many were asked for."""
+        """Sends touches to streams, by topics or by documents, and returns their number."""
         documents = (_touch(self.sink.client, touch) for topic, touch in touches if not topic)
         number = sum(outcome.kind == "done" for outcome in self.guard.writer.write(documents))
         for topic in {topic for topic, _ in touches if topic}:
@@ -259,12 +259,12 @@ class _Backfill(BackfillWriter):
         return number
 
     def _drift(self, topics: Mapping[str, str]) -> int:
-        """Waits until streams wrote what they were asked for; gives how many of these rows differ still (S16)."""
+        """Waits until the streams have handled all touches, and returns how many of these rows still differ (S16)."""
         patience, attempts = _TOUCHED_SECONDS + self.touched / _TOUCHED_ROWS_PER_SECOND, 0
         deadline = time.monotonic() + patience
         while not self._is_answered(topics):
             if time.monotonic() > deadline:
-                fix = "look whether it still runs"
+                fix = "check whether it still runs"
                 if any(topics.values()):
                     fix += "; --no_touches, if it ended for good"
                 raise BoilerBeamError(
@@ -276,7 +276,10 @@ class _Backfill(BackfillWriter):
         return sum(differs for some in self._compared(topics) for _, differs in some)
 
     def _is_answered(self, topics: Mapping[str, str]) -> bool:
-        """Whether nothing is asked of a stream that it did not do: it deletes documents that ask; a topic has none."""
+        """Returns whether streams have handled all touch documents, which they delete.
+
+        Touches by a topic leave none.
+        """
         if any(_touches(self.sink.client, view, limit=1) for view, topic in topics.items() if not topic):
             return False
         by_topic = [view for view, topic in topics.items() if topic]
@@ -287,11 +290,11 @@ class _Backfill(BackfillWriter):
         return True
 
     def _compared(self, views: Container[str], begin: int = 0) -> Iterator[list[tuple[bool, bool]]]:
-        """Of each row of these views: whether what stands is as new as what was computed, and whether it differs.
+        """Yields for each row of these views whether the stored row is as new as the computed one, and differs from it.
 
         Args:
-            views: Their names.
-            begin: How many chunks of rows are left out.
+            views: The names of the views.
+            begin: The number of chunks of rows to skip.
         """
         client = self.sink.client
         for chunk in islice(self._chunks(), begin, None):
@@ -327,18 +330,18 @@ class _Backfill(BackfillWriter):
 
 
 def _touches(client: Client, view: str, limit: int = 0) -> list[Any]:
-    """The documents of the touches of a view."""
+    """Yields the touch documents of a view."""
     request = RunQueryRequest(parent=f"{client.root}{CONTROLS}/{view}")
     request.structured_query.from_.add(collection_id="touches")
     if limit:
         request.structured_query.limit.value = limit
-    with explained(client.uri, f"to read what is asked of the stream of {view}"):
+    with explained(client.uri, f"to read the touches of {view}"):
         answers = patiently(lambda: list(client.call("RunQuery", request)), _PATIENCE_SECONDS, client.uri)
     return [answer.document for answer in answers if answer.HasField("document")]
 
 
 def _touch(client: Client, touch: Touch) -> Item:
-    """Asks the stream that writes a view to write a row as it is known (S16)."""
+    """Returns the write of a touch document, which asks the view's stream to write a row from its state (S16)."""
     path = f"{CONTROLS}/{touch.view}/touches/{uuid.uuid4().hex}"
     write = Write()
     write.update.name = client.root + path
@@ -348,7 +351,7 @@ def _touch(client: Client, touch: Touch) -> Item:
 
 
 def _query(client: Client, template: str) -> Any:
-    """The query for the rows at a template: of one collection, or of all of that name below what is fixed."""
+    """Returns the query for the rows of a template: of one collection, or of a collection group."""
     segments = template.split("/")
     fixed = next((place for place, one in enumerate(segments) if "{" in one), len(segments))
     depth = min(fixed - fixed % 2, len(segments) - 2)

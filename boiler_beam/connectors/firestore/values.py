@@ -1,4 +1,4 @@
-"""Firestore's protobuf values to and from the JSON of `boiler_beam.values`, without Python natives between."""
+"""Converts Firestore's protobuf values directly to and from the JSON of `boiler_beam.values`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 def micros_of_proto(moment: Any) -> int:
-    """Microseconds since the epoch of a protobuf timestamp."""
+    """Returns the microseconds since the epoch of a protobuf timestamp."""
     return int(moment.seconds * _MICROS + moment.nanos // 1000)
 
 
@@ -69,10 +69,10 @@ _DOCUMENT = re.compile(r"projects/[^/]+/databases/[^/]+/documents/(.+)", re.DOTA
 
 
 def path_of_name(name: str) -> str:
-    """A document's path, from its resource name, which has an odd number of segments; a path has an even one.
+    """Returns a document's path from its resource name, which has an odd number of segments; a path has an even number.
 
     Raises:
-        ValueError: It is the resource name of no document.
+        ValueError: The name is not the resource name of a document.
 
     >>> path_of_name("projects/p/databases/(default)/documents/projects/p1/databases/d1/documents/x")
     'projects/p1/databases/d1/documents/x'
@@ -92,7 +92,7 @@ def _unknown(value: Any) -> dict[str, str]:
 _KIND = "value_type"
 _Readers = dict[str | None, Callable[[Any], Any]]
 _SCALARS: _Readers = {
-    None: _unknown,  # null has a type of its own
+    None: _unknown,  # null is a separate type
     "null_value": lambda value: None,
     "boolean_value": attrgetter("boolean_value"),
     "integer_value": attrgetter("integer_value"),
@@ -106,7 +106,7 @@ _SCALARS: _Readers = {
 
 @lru_cache(maxsize=64)
 def _readers(root: str) -> _Readers:
-    """What reads each kind of value, where references to documents below a root are local."""
+    """Returns the function that converts each kind of value; references to documents below `root` are local."""
 
     def wire(value: Any) -> Any:
         return readers[value.WhichOneof(_KIND)](value)
@@ -126,24 +126,24 @@ def _readers(root: str) -> _Readers:
 
 
 def wire_of_fields(fields: Any, root: str) -> dict[str, Any]:
-    """What msgspec writes as the JSON of a protobuf map's fields.
+    """Converts the fields of a protobuf map to values that msgspec encodes as JSON.
 
     Args:
         fields: The map.
-        root: What the names of local documents begin with, `projects/p/databases/(default)/documents/`: references to
-            these are written by relative paths, others by full names.
+        root: The prefix of the names of local documents, `projects/p/databases/(default)/documents/`. References to
+            local documents are written by relative paths, others by full names.
     """
     readers = _readers(root)
     return {name: readers[value.WhichOneof(_KIND)](value) for name, value in fields.items()}
 
 
 def fields_of(document: Any) -> msgspec.Raw:
-    """The JSON bytes of a protobuf document's fields, as `Change.fields` has them; local is its own database.
+    """Returns the JSON bytes of a protobuf document's fields, as in `Change.fields`; its own database is the local one.
 
-    A value of a type that this version does not know is `UNKNOWN_VALUE`, which no field that a model reads takes.
+    A value of a type that this version does not know becomes `UNKNOWN_VALUE`, which is invalid in a field of a model.
 
     Raises:
-        ValueError: No server gives such a value; the message begins with the field's name.
+        ValueError: A value is malformed; the message begins with the field's name.
     """
     root = "/".join([*document.name.split("/", 5)[:5], ""])
     try:
@@ -158,12 +158,12 @@ def fields_of(document: Any) -> msgspec.Raw:
 
 
 def put_fields(fields: Any, data: bytes, root: str) -> None:
-    """Puts fields from JSON bytes into the `fields` of a protobuf document or map.
+    """Sets fields from JSON bytes in the `fields` of a protobuf document or map.
 
     Args:
-        fields: They are put beside those that are there.
-        data: An object as `boiler_beam.values.encode_fields` writes it.
-        root: What stands before the path of a local reference, `projects/p/databases/(default)/documents/`.
+        fields: The protobuf fields; other fields in it stay.
+        data: An object in the form of `boiler_beam.values.encode_fields`.
+        root: The prefix for the path of a local reference, `projects/p/databases/(default)/documents/`.
 
     Raises:
         ValueError: A typed value is malformed.
@@ -173,7 +173,7 @@ def put_fields(fields: Any, data: bytes, root: str) -> None:
 
 
 def put_value(value: Any, item: Any, root: str) -> None:
-    """Sets one protobuf value from parsed JSON; see `put_fields`."""
+    """Sets one protobuf value from parsed JSON; `root` is as in `put_fields`."""
     kind = type(item)
     if kind is str:
         value.string_value = item

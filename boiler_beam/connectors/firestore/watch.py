@@ -1,14 +1,14 @@
-"""What the messages of a Listen stream mean: a state per query, messages in, events out. Pure.
+"""Interprets the messages of a Listen call: a state machine for each query, without I/O.
 
     ADD -> [documents] -> CURRENT -> NO_CHANGE (a consistent time) -> document, delete, NO_CHANGE -> ...
-    RESET -> all documents again -> CURRENT -> NO_CHANGE: what was known and did not come is deleted
+    RESET -> all documents again -> CURRENT -> NO_CHANGE: known documents that were not sent are deleted
 
-It keeps the path and version of every document that it was told of (about 200 bytes each), which makes of an answer
-that repeats everything what changed. A watch that goes on from a position knows none at first: where it is told
-everything it gives `Complete` instead of deletions, so that the engine compares with what it knows (S22).
+It keeps the path and version of every document (about 200 bytes each), and by these finds the changes if the server
+sends all documents again. A watch that resumes from a position knows no documents at first. If the server then sends
+all documents, it yields `Complete` instead of deletions, and the engine compares with the documents in its state (S22).
 
-The emulator sends everything at each change, and now and then without a document that is written at that moment. So
-what it leaves out is `missed`, to be looked up; and who knows no documents takes a snapshot.
+The emulator sends all documents at each change, and sometimes omits a document that is being written at that moment. So
+an omitted document is `missed`, and has to be looked up; and a watch that knows no documents needs a snapshot.
 
 Source: https://firebase.google.com/docs/firestore/reference/rpc/google.firestore.v1#listenresponse
 """
@@ -37,7 +37,7 @@ class TargetLost(Exception):
 
     Attributes:
         code: gRPC's number of the cause.
-        message: What it says.
+        message: The server's message.
     """
 
     def __init__(self, code: int, message: str) -> None:
@@ -46,22 +46,22 @@ class TargetLost(Exception):
 
 
 class _Since(msgspec.Struct, omit_defaults=True):
-    """From where a target goes on: a token where there is one, else a time."""
+    """The position from which a target resumes: a token if there is one, else a time."""
 
     read_time: int
     token: str = ""
 
 
 class Target:
-    """One query that is listened to.
+    """The state of one query that is listened to.
 
     Attributes:
-        query: Which.
-        is_exact: Whether the server sends all documents as they were at one time.
-        since: From where it goes on when it is added; None: it needs a snapshot.
-        known: Path and version of the documents that are there, those of other collections of the group among them.
-        is_whole: Whether `known` holds all of them.
-        missed: The paths of those that the server left out, and may be there.
+        query: The query.
+        is_exact: Whether the server sends all documents as of one time, which the emulator does not.
+        since: The position from which it resumes when it is added; None: it needs a snapshot.
+        known: Path and version of the existing documents, including those of other collections of the group.
+        is_whole: Whether `known` contains all of them.
+        missed: The paths of known documents that the server did not send, and that may exist.
     """
 
     def __init__(self, query: Query, since: _Since | None, *, is_exact: bool = True) -> None:
@@ -73,16 +73,16 @@ class Target:
         self.begin()
 
     def begin(self) -> None:
-        """A stream begins."""
-        self.came: dict[str, int] | None = None  # what came since everything is sent
+        """Starts a new Listen call."""
+        self.came: dict[str, int] | None = None  # the paths that were sent since the server began to send all documents
         self.is_current = False
 
     def start_over(self) -> None:
-        """It needs a snapshot: what is known may lack a deletion."""
+        """Says that it needs a snapshot, because it may have missed a deletion."""
         self.since = None
 
     def observe(self, path: str, version: int) -> bool:
-        """A document is there in a version; tells whether that is news."""
+        """Stores the version of a document, and returns whether it is new."""
         is_new = version > self.known.get(path, -1)
         self.known[path] = version
         if self.came is not None:
@@ -90,7 +90,7 @@ class Target:
         return is_new
 
     def settle(self, read_time: int, *, is_exact: bool) -> list[Event]:
-        """All that is there has come, as it was at a time: what did not is deleted."""
+        """Handles the end of a complete set of documents as of one time: other known documents are deleted."""
         if self.came is None:
             return []
         gone = [path for path in self.known if path not in self.came and self.query.holds(path)]
@@ -109,18 +109,18 @@ class Target:
 
 
 class Watch:
-    """The targets of one Listen stream.
+    """The targets of one Listen call.
 
     Args:
-        queries: What is listened to.
-        position: From where it goes on; None: from snapshots.
-        path_of: A document's path, from its name.
-        is_exact: Whether the server sends all documents as they were at one time.
+        queries: The queries to listen to.
+        position: The position from which it resumes; None: from snapshots.
+        path_of: Returns a document's path from its name.
+        is_exact: Whether the server sends all documents as of one time, which the emulator does not.
 
     Attributes:
-        targets: One for each query, by its number in the stream, from 1.
-        position: Where it is at the last consistent time.
-        documents: How many documents came that were news: those are billed.
+        targets: The target of each query, by its number in the call, from 1.
+        position: The position at the last consistent time.
+        documents: The number of new document versions, which are billed.
     """
 
     def __init__(
@@ -140,26 +140,29 @@ class Watch:
         self.keep()
 
     def keep(self) -> None:
-        """The position is here."""
+        """Sets the position to the present state."""
         since = {one.query.name: one.since for one in self.targets.values() if one.since is not None}
         self.position = msgspec.json.encode(since).decode()
 
     def snapshot(self, target: Target, changes: Iterable[Change]) -> Iterable[Change]:
-        """Takes all documents of a target; gives on those that are news. `settled` tells its end."""
+        """Adds the documents of a target's snapshot, and yields the new ones.
+
+        `settled` marks the end of the snapshot.
+        """
         target.came = {}
         for change in changes:
             if target.observe(change.path, change.version) and target.query.holds(change.path):
                 yield change
 
     def settled(self, target: Target, read_time: int) -> list[Event]:
-        """The snapshot of a target is whole."""
+        """Says that the snapshot of a target is complete."""
         events = target.settle(read_time, is_exact=True)
         target.since = _Since(read_time)
         self.keep()
         return events
 
     def requests(self, database: str, root: str) -> list[Any]:
-        """What a new stream is asked for."""
+        """Returns the requests of a new Listen call."""
         found = []
         for number, target in self.targets.items():
             assert target.since is not None
@@ -177,7 +180,7 @@ class Watch:
         return found
 
     def take(self, answer: Any) -> list[Event]:
-        """What a message tells.
+        """Yields the events that follow from a message.
 
         Raises:
             TargetLost: The server ended a target.
@@ -214,7 +217,10 @@ class Watch:
         return [Change(path, read_time, _GONE)] if any(target.query.holds(path) for target in targets) else []
 
     def _counted(self, told: Any) -> None:
-        """The server says how many documents there are: where that is not what is known, deletions were missed."""
+        """Compares the number of documents that the server reports with the known ones.
+
+        A difference means missed deletions.
+        """
         target = self.targets[told.target_id]
         number = len(target.known if target.came is None else target.came)
         if number != told.count or not (target.is_whole or target.came is not None):
@@ -239,7 +245,7 @@ class Watch:
         return self._consistent(micros_of_proto(change.read_time))
 
     def _consistent(self, read_time: int) -> list[Event]:
-        """All that happened until a time has come; of targets that are not current yet, it has not."""
+        """Handles a consistent time: all earlier changes of the current targets were received."""
         targets = self.targets.values()
         if not all(target.is_current and target.since is not None for target in targets):
             return []
@@ -252,10 +258,10 @@ class Watch:
         return events
 
     def looked_up(self, get: Callable[[Iterable[str]], Iterable[Change]]) -> list[Event]:
-        """What became of the documents that the server left out.
+        """Looks up the documents that the server did not send, and yields their changes.
 
         Args:
-            get: Gives documents by their paths, those that are not there as deleted.
+            get: Returns documents by their paths, and deletions for missing documents.
         """
         events: list[Event] = []
         for target in self.targets.values():
@@ -265,5 +271,5 @@ class Watch:
         return events
 
     def needs_snapshot(self) -> list[Target]:
-        """The targets that can't go on from where they are."""
+        """Returns the targets that need a snapshot."""
         return [target for target in self.targets.values() if target.since is None]

@@ -1,10 +1,10 @@
-"""Many writes to Firestore, as fast as it takes them: calls of many writes, several in flight, each write answered for.
+"""Sends many writes to Firestore: calls with many writes, several calls in flight, and an outcome for each write.
 
     items -> [groups of at most 500 writes and 9.5 MiB] -> BatchWrite or Commit, 8 in flight -> outcomes, in any order
 
-What may succeed later is sent again; what never will is `refused`; a precondition that was not met is a `conflict`, for
-the caller to judge. A write whose call broke may have been done: it is sent again, too, so a write must be one that may
-be done twice, or have a precondition that tells (`boiler_beam.connectors.firestore.guard`).
+A write that may succeed later is sent again; one that never will is `refused`; a failed precondition is a `conflict`,
+which the caller has to handle. A write of a broken call may have been applied, and is sent again. So each write must be
+idempotent, or have a precondition (`boiler_beam.connectors.firestore.guard`).
 """
 
 from __future__ import annotations
@@ -39,20 +39,22 @@ _OVERLOADED = {
     grpc.StatusCode.UNAVAILABLE,
 }
 _EMULATED_BYTES = 3 << 20
-"""The emulator takes calls of at most 4 MiB."""
+"""The most bytes in a call to the emulator, which accepts 4 MiB."""
 
 
 @dataclass
 class Counts(Billed):
-    """What was done, for metrics; what is billed of it, tombstones among the writes. Control documents are too few.
+    """Counts of operations, for metrics and for the billed operations.
+
+    Writes include tombstones, not control documents.
 
     Attributes:
-        unchanged: Rows that stood as they are.
-        older: Rows that were dropped, because a newer one, or a newer tombstone, stands.
-        conflicts: Writes whose precondition was not met.
+        unchanged: Rows that were already stored.
+        older: Rows that were dropped because the stored row or tombstone is newer.
+        conflicts: Writes whose precondition failed.
         retries: Writes that were sent again.
-        bytes: Sent in writes.
-        throttled_seconds: For how long calls were held back.
+        bytes: The bytes of all sent writes.
+        throttled_seconds: How long calls were delayed.
     """
 
     unchanged: int = 0
@@ -65,12 +67,13 @@ class Counts(Billed):
 
 @dataclass(eq=False, slots=True)
 class Item:
-    """What is written together, or not at all: one write, or, in a Commit, several.
+    """An atomic unit: one write, or several writes in a Commit.
 
     Attributes:
-        key: Of items with the same key only one is in flight, and the newest one waits: a document's path.
+        key: A document's path. Of the items with one key only one is in flight, and only the newest of the others
+            waits.
         writes: Protobuf `Write` messages.
-        mark: The caller's own.
+        mark: Data of the caller.
     """
 
     key: str
@@ -85,13 +88,13 @@ class Item:
 
 
 class Outcome(NamedTuple):
-    """What became of an item.
+    """The outcome of an item.
 
     Attributes:
-        item: It.
-        kind: `done`; `conflict`: a precondition was not met; `refused`: it will never be taken; `superseded`: not sent,
-            because a newer one of the same key came.
-        times: When done: the update time of each write's document (a protobuf timestamp; zero after a deletion).
+        item: The item.
+        kind: `done`; `conflict`: a precondition failed; `refused`: it will never be accepted; `superseded`: it was not
+            sent, because a newer item with the same key was added.
+        times: If done, the update time of each write's document (a protobuf timestamp; zero after a deletion).
         reason: Why it was refused.
     """
 
@@ -106,16 +109,16 @@ class BatchWriter:
 
     Args:
         client: The database.
-        limits: See there.
-        ramp_up: The budget; None: none.
-        throttle: Holds back while the server is overloaded.
-        before: Called before each call, and may raise: whether this program may still write.
-        clock: Seconds.
-        wait: Sleeps.
-        chance: Gives random numbers from 0 to 1.
+        limits: The limits of the writer.
+        ramp_up: The limit of the rate; None: none.
+        throttle: Delays calls while the server is overloaded.
+        before: Called before each call; raises if this program may no longer write.
+        clock: Returns the time in seconds.
+        wait: Sleeps for some seconds.
+        chance: Returns random numbers from 0 to 1.
 
     Attributes:
-        counts: What was done.
+        counts: The counts of operations.
     """
 
     def __init__(
@@ -137,16 +140,16 @@ class BatchWriter:
         self.size_bytes = min(self.limits.size_bytes, _EMULATED_BYTES) if client.emulator else self.limits.size_bytes
 
     def write(self, items: Iterable[Item], *, is_atomic: bool = False, most: int = 500) -> Iterator[Outcome]:
-        """Sends items as they come, and gives the outcome of each.
+        """Sends items, and yields the outcome of each.
 
         Args:
-            items: Taken while there is room in flight.
-            is_atomic: By Commit, whose writes stand or fall together, instead of BatchWrite.
+            items: The items; they are read while more calls may be in flight.
+            is_atomic: Whether to use Commit, whose writes succeed or fail together, instead of BatchWrite.
             most: The most items in a call.
 
         Raises:
-            UsageError: No permission, no such database.
-            BoilerBeamError: The server did not take them for too long.
+            UsageError: The program has no permission, or the database does not exist.
+            BoilerBeamError: The server did not accept them for too long.
         """
         return _Run(self, iter(items), is_atomic, most).outcomes()
 
@@ -159,11 +162,11 @@ class _Run:
         self.method, self.request = ("Commit", CommitRequest) if is_atomic else ("BatchWrite", BatchWriteRequest)
         self.answers: queue.SimpleQueue[tuple[Sequence[Item], Any]] = queue.SimpleQueue()
         self.calls = 0
-        self.busy: dict[str, Item | None] = {}  # by key: what waits until the item that is on its way is answered
-        self.taken: deque[Item] = deque()  # taken from `items`, and not sent
-        self.again: list[tuple[float, int, Sequence[Item]]] = []  # a heap of groups, by when they go
+        self.busy: dict[str, Item | None] = {}  # by key: the item that waits until the one in flight has its outcome
+        self.taken: deque[Item] = deque()  # read from `items`, and not sent yet
+        self.again: list[tuple[float, int, Sequence[Item]]] = []  # a heap of groups, by the time at which they are sent
         self.number = 0
-        self.next: Sequence[Item] = ()  # a group that is held back
+        self.next: Sequence[Item] = ()  # a delayed group
         self.next_time = 0.0
         self.superseded: list[Outcome] = []
 
@@ -186,7 +189,7 @@ class _Run:
     # Sending ----------------------------------------------------------------------------------------------------------
 
     def _send_all(self) -> float | None:
-        """Sends what may be sent; gives the seconds until more may be, or None where an answer must come first."""
+        """Sends groups; returns the seconds until more may be sent, or None if a response must arrive first."""
         while self.calls < self.writer.limits.calls:
             now = self.writer.clock()
             if not self.next:
@@ -208,7 +211,7 @@ class _Run:
         self.writer.counts.throttled_seconds += seconds
 
     def _group(self, now: float) -> Sequence[Item]:
-        """The next items that go together."""
+        """Returns the next items to send in one call."""
         if self.again and self.again[0][0] <= now:
             return heapq.heappop(self.again)[2]
         group: list[Item] = []
@@ -245,7 +248,7 @@ class _Run:
         future = client.future(self.method, request, self.writer.limits.call_seconds)
         future.add_done_callback(lambda done: self.answers.put((group, done)))
 
-    # Answers ----------------------------------------------------------------------------------------------------------
+    # Responses --------------------------------------------------------------------------------------------------------
 
     def _answered(self, group: Sequence[Item], future: Any) -> Iterator[Outcome]:
         self.calls -= 1
@@ -281,9 +284,9 @@ class _Run:
         self.writer.throttle.told(self.writer.clock(), is_accepted=code not in _OVERLOADED)
 
     def _failed(self, group: Sequence[Item], code: Any, error: Any) -> Iterator[Outcome]:
-        """A call failed whole."""
+        """Handles a call that failed as a whole."""
         is_too_large = code is grpc.StatusCode.RESOURCE_EXHAUSTED and "maximum size" in error.details()
-        if (code in _NEVER or is_too_large) and len(group) > 1:  # one bad write is enough: those beside it are good
+        if (code in _NEVER or is_too_large) and len(group) > 1:  # one write is bad
             for half in (group[: len(group) // 2], group[len(group) // 2 :]):
                 self._push(0.0, half)
         elif code in _NEVER or is_too_large or (self.is_atomic and code in _UNMET):
@@ -292,14 +295,14 @@ class _Run:
         elif code in PASSING:
             self._retry(group, f"{code.name}: {error.details()}")
         else:
-            raise failure(self.writer.client.uri, error, "writes to be taken") from error
+            raise failure(self.writer.client.uri, error, "writes to be accepted") from error
 
     def _push(self, due: float, group: Sequence[Item]) -> None:
         self.number += 1
         heapq.heappush(self.again, (due, self.number, group))
 
     def _retry(self, group: Sequence[Item], said: str) -> None:
-        """Sends items again, but for those that newer ones wait to follow."""
+        """Sends items again, except those for which a newer item of the same key waits."""
         now, staying = self.writer.clock(), []
         for item in group:
             if self.busy[item.key] is not None:
@@ -317,8 +320,9 @@ class _Run:
 
     def _gave_up(self, said: str) -> BoilerBeamError:
         return BoilerBeamError(
-            f"{self.writer.client.uri}: expected writes to be taken within {self.writer.limits.retry_seconds:.0f} s, "
-            f"got {said}; fix: look at the project's quota and status, then run again"
+            f"{self.writer.client.uri}: expected writes to be accepted within "
+            f"{self.writer.limits.retry_seconds:.0f} s, got {said}; fix: check the project's quota and status, "
+            "then run again"
         )
 
     def _done(self, item: Item, times: Sequence[Any]) -> Outcome:
@@ -336,7 +340,7 @@ class _Run:
         return Outcome(item, "refused", (), f"{code.name}: {details}")
 
     def _release(self, item: Item) -> None:
-        """Lets go of the item's key; what waited for it goes next."""
+        """Releases the item's key; the item that waited for it is sent next."""
         following = self.busy.pop(item.key)
         if following is not None:
             self.taken.append(following)

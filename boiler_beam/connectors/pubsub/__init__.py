@@ -1,1 +1,1 @@
-"""Pub/Sub: a source that acknowledges what is durable, a sink of rows, and the messages that travel through it."""
+"""Pub/Sub: a source that acknowledges durable changes, a sink of rows, and the message formats (`envelope`)."""

@@ -1,6 +1,6 @@
-"""A connection to Pub/Sub, the addresses of topics and subscriptions, and what its errors mean.
+"""The connection to Pub/Sub, names of topics and subscriptions, and messages for its errors.
 
-`PUBSUB_EMULATOR_HOST` (HOST:PORT) names an emulator; otherwise the cloud is asked, with the application's default
+`PUBSUB_EMULATOR_HOST` (HOST:PORT) names an emulator; otherwise the cloud is used, with the application's default
 credentials.
 """
 
@@ -27,27 +27,27 @@ _NAME = re.compile(r"projects/[a-z0-9][a-z0-9.:-]+/(subscriptions|topics)/[A-Za-
 
 
 def resource_name(uri: str, rest: str, kind: str) -> str:
-    """Checks the name of a subscription or topic, and gives it back.
+    """Checks and returns the name of a subscription or topic.
 
     >>> resource_name("pubsub:projects/p/topics/rows", "projects/p/topics/rows", "topics")
     Traceback (most recent call last):
         ...
     boiler_beam.errors.UsageError: pubsub:projects/p/topics/rows: expected pubsub:projects/PROJECT/topics/NAME, \
-got 'projects/p/topics/rows'; fix: write the name as the list says it (gcloud pubsub topics list)
+got 'projects/p/topics/rows'; fix: write the name as listed by gcloud pubsub topics list
 
     Args:
-        uri: Names it in messages.
+        uri: The URI, for messages.
         rest: The name.
         kind: `subscriptions` or `topics`.
 
     Raises:
-        UsageError: It is none.
+        UsageError: It is not such a name.
     """
     found = _NAME.fullmatch(rest)
     if found is None or found[1] != kind:
         raise UsageError(
             f"{uri}: expected pubsub:projects/PROJECT/{kind}/NAME, got {rest!r}; "
-            f"fix: write the name as the list says it (gcloud pubsub {kind} list)"
+            f"fix: write the name as listed by gcloud pubsub {kind} list"
         )
     return rest
 
@@ -56,9 +56,9 @@ class Client:
     """Calls Pub/Sub's methods by name, from any thread, with plain protobuf messages.
 
     Args:
-        uri: Names what is asked for in messages.
+        uri: The URI, for messages.
         name: The subscription or topic.
-        environ: Where `PUBSUB_EMULATOR_HOST` is looked up.
+        environ: The environment variables, with `PUBSUB_EMULATOR_HOST`.
     """
 
     def __init__(self, uri: str, name: str, environ: Any = os.environ) -> None:
@@ -71,16 +71,16 @@ class Client:
         self._opening = threading.Lock()
 
     def call(self, method: str, request: Any, timeout: float = 60) -> Any:
-        """Calls a method once; gives its answer.
+        """Calls a method once, and returns its response.
 
         Raises:
-            grpc.RpcError: As the server says.
+            grpc.RpcError: The server refused the call, or can't be reached.
             UsageError: There are no credentials.
         """
         return self._stub(method)(request, timeout=timeout, metadata=self._metadata)
 
     def future(self, method: str, request: Any, timeout: float = 60) -> Any:
-        """Calls a method; gives a future of its answer."""
+        """Calls a method, and returns a future of its response."""
         stub: Any = self._stub(method)
         return stub.future(request, timeout=timeout, metadata=self._metadata)
 
@@ -100,7 +100,7 @@ class Client:
             return self._stubs[method]
 
     def close(self) -> None:
-        """Ends the connection."""
+        """Closes the connection."""
         with self._opening:
             if self._channel is not None:
                 self._channel.close()
@@ -109,7 +109,7 @@ class Client:
 
 
 def failure(client: Client, error: grpc.RpcError, expected: str) -> BoilerBeamError:
-    """What a server's refusal means for the person who runs the program."""
+    """Returns the error, with a fix, for a call that the server refused."""
     is_topic = "/topics/" in client.name
     role = "roles/pubsub.publisher" if is_topic else "roles/pubsub.subscriber and roles/pubsub.viewer"
     _, project, kind, short = client.name.split("/", 3)
@@ -121,6 +121,6 @@ def failure(client: Client, error: grpc.RpcError, expected: str) -> BoilerBeamEr
         grpc.StatusCode.UNAUTHENTICATED: "gcloud auth application-default login",
         grpc.StatusCode.NOT_FOUND: f"gcloud pubsub {create}",
         grpc.StatusCode.UNAVAILABLE: "check the network, and PUBSUB_EMULATOR_HOST if it is set; then run again",
-        grpc.StatusCode.RESOURCE_EXHAUSTED: "look at the project's quota; then run again",
+        grpc.StatusCode.RESOURCE_EXHAUSTED: "check the project's quota; then run again",
     }
     return firestore.failure(client.uri, error, expected, fixes)

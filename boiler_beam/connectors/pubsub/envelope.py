@@ -1,7 +1,7 @@
-"""Messages in, events out, and the other way round: what travels through Pub/Sub, from bytes and attributes.
+"""Decodes Pub/Sub messages to events, and encodes events as messages.
 
-Three kinds are understood (docs/events.md): ours, with documents, rows or touches; Firestore's CloudEvents in binary
-and in structured mode; all else is a dead letter.
+Decoded are boiler_beam's own format, with documents, rows and touches, and Firestore's CloudEvents in binary and
+structured mode (docs/events.md). Any other message becomes a dead letter.
 
 >>> decode(b'{"boiler_beam": 1, "path": "users/u1", "version": 7, "fields": {"name": "Ann"}}', {}).path
 'users/u1'
@@ -45,23 +45,23 @@ _Version = Annotated[int, msgspec.Meta(ge=0, le=INT64_MAX)]
 
 
 class Message(NamedTuple):
-    """What is published.
+    """A message to publish.
 
     Attributes:
         data: The body.
-        attributes: For filters of subscriptions (`collection`, `database`), and for readers that tell copies of one
-            message by its `event_id`, and its time by `event_time`.
+        attributes: `collection` and `database`, for filters of subscriptions; `event_id`, by which readers recognize
+            copies of a message; and `event_time`.
     """
 
     data: bytes
     attributes: dict[str, str]
 
 
-# Ours -----------------------------------------------------------------------------------------------------------------
+# Our format -----------------------------------------------------------------------------------------------------------
 
 
 class _Document(msgspec.Struct, omit_defaults=True, gc=False):
-    """A document's version, or a row's: then with its view and stamp."""
+    """A version of a document, or a row with its view and stamp."""
 
     boiler_beam: Literal[1]
     path: str
@@ -93,12 +93,12 @@ _NULL = msgspec.Raw(b"null")
 
 
 def document_message(change: Change, *, event_id: str = "", event_time: str = "", database: str = "") -> Message:
-    """A document's version as a message.
+    """Returns the message for a version of a document.
 
     Args:
         change: The version.
-        event_id: The same for each copy of the message; by default of path and version.
-        event_time: When it happened, in RFC 3339; by default that of the change, or its version.
+        event_id: Equal for all copies of the message; by default built from path and version.
+        event_time: The time of the event, in RFC 3339; by default the time of the change, or its version.
         database: Its database's resource name, `projects/p/databases/(default)`.
     """
     kind = "deleted" if change.is_deleted else "written"
@@ -111,7 +111,7 @@ def document_message(change: Change, *, event_id: str = "", event_time: str = ""
 
 
 def row_message(view: str, row: Row) -> Message:
-    """A row as a message; its `event_id` is of its path and stamp."""
+    """Returns the message for a row; its `event_id` is built from its path and stamp."""
     stamp = row.stamp
     event_id, event_time = _identity(row.path, *stamp), _time_of(stamp.version)
     fields = _NULL if row.fields is None else msgspec.Raw(row.fields)
@@ -121,7 +121,7 @@ def row_message(view: str, row: Row) -> Message:
 
 
 def touch_message(touch: Touch) -> Message:
-    """A touch as a message (S16)."""
+    """Returns the message for a touch, which asks a stream to write a row again (S16)."""
     event_id = _identity(f"{touch.view}/{touch.path}", touch.read_time, "touched")
     body = _Touched(1, _TouchBody(touch.view, touch.path, touch.read_time))
     return Message(_encode(body), _attributes(event_id, _time_of(touch.read_time)))
@@ -139,7 +139,10 @@ def _time_of(micros: int) -> str:
 
 
 def _micros_of(event_time: object) -> int:
-    """A deletion's time in microseconds since the epoch; 0 of what is none, because it decides nothing (S1)."""
+    """Returns a deletion's time in microseconds since the epoch.
+
+    0 if it is malformed, because it orders nothing (S1).
+    """
     try:
         return max(0, micros_of(parse_timestamp(event_time)))
     except ValueError:
@@ -147,7 +150,7 @@ def _micros_of(event_time: object) -> int:
 
 
 def collection_of(path: str) -> str:
-    """The id of the collection in which a document lies."""
+    """Returns the id of a document's collection."""
     return path.rpartition("/")[0].rpartition("/")[2]
 
 
@@ -156,7 +159,7 @@ def _attributes(event_id: str, event_time: str, collection: str = "", database: 
 
 
 def _allowed(attributes: Mapping[str, str]) -> dict[str, str]:
-    """Those that the server takes.
+    """Returns the attributes that the server accepts.
 
     Source: https://cloud.google.com/pubsub/quotas
     """
@@ -164,14 +167,15 @@ def _allowed(attributes: Mapping[str, str]) -> dict[str, str]:
 
 
 def event_message(data: bytes, attributes: Mapping[str, str], now_micros: int) -> Message:
-    """A CloudEvent in binary mode (attributes `ce-id`, ...) as a message of ours; as it is where it can't be decoded.
+    """Returns a CloudEvent in binary mode (attributes `ce-id`, ...) as a message of our format.
 
-    So the program that follows the topic makes a dead letter of it, and nobody delivers it again and again.
+    An event that can't be decoded is returned unchanged. It becomes a dead letter of the program that follows the
+    topic, and is not delivered to the function again and again.
 
     Args:
         data: The event's body.
         attributes: Its attributes.
-        now_micros: The time now, in microseconds since the epoch: that of an event that tells none.
+        now_micros: The current time in microseconds since the epoch, for events without a time.
     """
     change = decode(data, attributes)
     if not isinstance(change, Change):
@@ -186,10 +190,10 @@ def event_message(data: bytes, attributes: Mapping[str, str], now_micros: int) -
 
 
 def _passed_on(data: bytes, attributes: Mapping[str, str], now_micros: int) -> Message:
-    """A message that can't be decoded, as it is, but for `event_id` and `event_time`.
+    """Returns a message that can't be decoded unchanged, except for added `event_id` and `event_time`.
 
-    A Dataflow job that takes its times from `event_time` can't take one without it, and could never make a dead letter
-    of it: its watermark would stand still.
+    A Dataflow job that reads its event times from `event_time` never receives a message without it, so it could not
+    make a dead letter of the message, and its watermark would not advance.
     """
     digest = hashlib.blake2b(repr((data, sorted(attributes.items()))).encode(errors="backslashreplace"), digest_size=16)
     event_id = _first(attributes, ("event_id", "ce-id"), _fits) or digest.hexdigest()
@@ -198,7 +202,7 @@ def _passed_on(data: bytes, attributes: Mapping[str, str], now_micros: int) -> M
 
 
 def _first(attributes: Mapping[str, str], names: Sequence[str], is_right: Callable[[str], bool]) -> str:
-    """The first of some attributes that is right; else nothing."""
+    """Returns the first valid one of some attributes, or empty text."""
     return next((attributes[name] for name in names if is_right(attributes.get(name, ""))), "")
 
 
@@ -207,7 +211,7 @@ def _fits(value: str) -> bool:
 
 
 def _is_time(value: str) -> bool:
-    """Whether it is RFC 3339, with its zone: Dataflow takes nothing else."""
+    """Returns whether text is RFC 3339 with a time zone; Dataflow accepts nothing else."""
     try:
         parse_timestamp(value)
     except ValueError:
@@ -219,11 +223,11 @@ def _is_time(value: str) -> bool:
 
 
 class _UnknownMessageError(Exception):
-    """It is none of the kinds."""
+    """A message of none of the formats."""
 
 
 class _DocumentError(Exception):
-    """It is of a document, whose path is known, and can't be used."""
+    """A message about a document, with a known path, that can't be used."""
 
     def __init__(self, path: str, problem: Exception) -> None:
         super().__init__(str(problem))
@@ -231,15 +235,15 @@ class _DocumentError(Exception):
 
 
 def decode(data: bytes, attributes: Mapping[str, str], source: str | None = None) -> Change | Touch | DeadLetter:
-    """What a message says; one that says nothing comes as a dead letter.
+    """Decodes a message; a message that can't be decoded becomes a dead letter.
 
-    A row comes as a version of a document, ordered by the greater of its version and its seq: the latter grows with
-    each row of a path, and is never less than the former (S9).
+    A row is returned as a version of a document. Its version is the greater of the row's version and seq, because seq
+    grows with each row of a path.
 
     Args:
         data: The message's body.
         attributes: Its attributes.
-        source: Where it came from, for the dead letter.
+        source: The position of the message, for the dead letter.
     """
     try:
         found = _decode_document(data)
@@ -247,7 +251,7 @@ def decode(data: bytes, attributes: Mapping[str, str], source: str | None = None
         if fields[:1] != b"{" and fields != b"null":
             raise ValueError(f"expected fields as an object or null, got {fields[:20]!r}")
         if not data.isascii():
-            data.decode()  # msgspec reads over text that nobody asks for
+            data.decode()  # msgspec does not validate the text of unused keys
         event_time = _micros_of(found.event_time) if fields == b"null" else 0
         return _change(found.path, max(found.version, found.seq), found.fields, event_time)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
@@ -259,12 +263,12 @@ def decode(data: bytes, attributes: Mapping[str, str], source: str | None = None
         code, problem = UNKNOWN, error
     except _DocumentError as error:
         path, problem = error.path, error
-    except Exception as error:  # whatever a library says to bytes that anybody may have sent
+    except Exception as error:  # any error of a library for arbitrary bytes
         problem = error
     return DeadLetter(
         stage="decode",
         code=code,
-        message=f"{str(problem) or type(problem).__name__}; docs/events.md tells what is understood",
+        message=f"{str(problem) or type(problem).__name__}; docs/events.md describes the formats",
         path=path or _path_in(data, attributes),
         source=source,
         input=_input_of(data, attributes),
@@ -285,12 +289,12 @@ class _Head(msgspec.Struct):
 
 
 def _decode_other(data: bytes, attributes: Mapping[str, str], problem: Exception) -> Change | Touch:
-    """What a message says that is no document of ours.
+    """Decodes a message that is not a document in our format.
 
     Args:
-        data: See `decode`.
-        attributes: See `decode`.
-        problem: Why it is none.
+        data: The message's body.
+        attributes: Its attributes.
+        problem: Why it is not a document in our format.
     """
     known = {name.lower(): value for name, value in attributes.items()}
     if "ce-type" in known:
@@ -334,7 +338,7 @@ class _CloudEvent(msgspec.Struct):
 
 
 def _decode_event(kind: str, data: bytes, time: object, *, is_json: bool) -> Change:
-    """The document's version in one of Firestore's events. A deletion's is that of the old value (S1)."""
+    """Decodes an event of Firestore. The version of a deletion is that of the deleted document, the old value (S1)."""
     if _EVENT.fullmatch(kind) is None:
         raise _UnknownMessageError(f"expected an event of Firestore's documents, got {kind!r}")
     from google.protobuf import json_format
@@ -371,7 +375,7 @@ class _Input(msgspec.Struct, omit_defaults=True):
 
 
 def _input_of(data: bytes, attributes: Mapping[str, str]) -> str:
-    """A message as text: `{"attributes": {...}, "text": "..."}`, or with base64 `data` where it is no text."""
+    """Returns a message as text: `{"attributes": {...}, "text": "..."}`, or with base64 `data` if it is not text."""
     try:
         found = _Input(dict(attributes), text=data.decode())
     except UnicodeDecodeError:
@@ -380,24 +384,24 @@ def _input_of(data: bytes, attributes: Mapping[str, str]) -> str:
 
 
 def raw_message(letter_input: str) -> Message:
-    """The message that a dead letter was made of.
+    """Returns the message in a dead letter.
 
     Raises:
-        msgspec.MsgspecError: It was made of something else.
+        msgspec.MsgspecError: The dead letter has another input.
     """
     found = msgspec.json.decode(letter_input, type=_Input)
     return Message(found.data if found.text is None else found.text.encode(), found.attributes)
 
 
 def message_of(event: Change | Touch | DeadLetter, now_micros: int, database: str = "") -> Message | None:
-    """What a source gave, to be passed on; None for a dead letter that was made of nothing.
+    """Returns an event of a source as a message; None for a dead letter without input.
 
-    The input of a dead letter goes on as it came: who reads it makes a dead letter of it, too.
+    The input of a dead letter is passed on unchanged, and becomes a dead letter of the program that reads it.
 
     Args:
-        event: What a source gave.
-        now_micros: The time now, in microseconds since the epoch: that of an input that tells none.
-        database: See `document_message`.
+        event: The event.
+        now_micros: The current time in microseconds since the epoch, for inputs without a time.
+        database: The database's resource name, as in `document_message`.
     """
     if isinstance(event, Change):
         return document_message(event, database=database)
@@ -409,12 +413,12 @@ def message_of(event: Change | Touch | DeadLetter, now_micros: int, database: st
 
 
 def decode_again(letter: DeadLetter) -> Change | Touch | DeadLetter:
-    """What a dead letter's message says now."""
+    """Decodes the message in a dead letter again."""
     return decode(*raw_message(letter.input or "{}"), letter.source)
 
 
 def _path_in(data: bytes, attributes: Mapping[str, str]) -> str | None:
-    """The document that a message that can't be read was of, where that can be told."""
+    """Returns the path of the document in a message that can't be decoded, if it can be found."""
     known = {name.lower(): value for name, value in attributes.items()}
     message: Any = None
     with suppress(msgspec.MsgspecError, ValueError, RecursionError):
@@ -429,7 +433,7 @@ def _path_in(data: bytes, attributes: Mapping[str, str]) -> str | None:
 
 
 def _at(value: Any, *keys: str, kind: type = str) -> Any:
-    """What parsed JSON holds under keys; None where it is no such thing."""
+    """Returns the value under a sequence of keys in parsed JSON; None if there is none."""
     for key in keys:
         value = value.get(key) if isinstance(value, dict) else None
     return value if isinstance(value, kind) else None

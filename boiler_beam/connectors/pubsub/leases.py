@@ -1,4 +1,4 @@
-"""What was pulled and is not yet durable: held, extended, acknowledged or released, by a thread of its own."""
+"""Holds pulled messages until they are durable: a thread extends, acknowledges or releases them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Held", "Leases"]
 
 _log = logging.getLogger("boiler_beam")
 _IDS_OF_A_CALL = 1000
-"""A request may have 512 KiB; an id has up to 200 bytes."""
+"""The most ids in a request: a request may have 512 KiB, and an id up to 200 bytes."""
 _RETRY_SECONDS = 1.0
 _CLOSING_SECONDS = 10.0
 
@@ -29,11 +29,11 @@ class Held:
     """The messages of one pull.
 
     Attributes:
-        ack_ids: What the server calls them.
-        size_bytes: How much there is in them.
-        lapses: When the server takes them back.
-        given: When they came.
-        number: Of the batch in which the source gave them; 0 before.
+        ack_ids: The acknowledgement ids.
+        size_bytes: The size of the messages.
+        lapses: When their deadline ends, so that the server redelivers them.
+        given: When they were pulled.
+        number: The number of the batch in which the source yielded them; 0 before that.
     """
 
     ack_ids: Sequence[str]
@@ -46,16 +46,16 @@ class Held:
 class Leases:
     """Holds a bounded number of messages until they are acknowledged.
 
-    The server takes a message back after the subscription's deadline; half of it before that it is asked for the same
-    time again, until `most_seconds` are over. What it took back comes again, and is acknowledged then.
+    The server redelivers a message after the subscription's deadline. The deadline is extended when half of it is over,
+    until `most_seconds` are over. A redelivered message is acknowledged when it was processed again.
 
     Args:
-        client: Of the subscription.
-        deadline_seconds: The subscription's.
-        most_messages: No more are pulled while so many are held.
-        most_bytes: Likewise.
-        most_seconds: How long a message is held at the most.
-        clock: Seconds.
+        client: The client of the subscription.
+        deadline_seconds: The deadline of the subscription.
+        most_messages: Pulling pauses while so many messages are held.
+        most_bytes: Pulling pauses while so many bytes are held.
+        most_seconds: The longest time for which a message is held.
+        clock: Returns the time in seconds.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Leases:
         self._thread.start()
 
     def hold(self, ack_ids: Sequence[str], size_bytes: int) -> Held:
-        """Takes the messages of one pull."""
+        """Adds the messages of one pull."""
         now = self.clock()
         held = Held(ack_ids, size_bytes, now + self.deadline_seconds, now)
         with self._changed:
@@ -89,7 +89,7 @@ class Leases:
         return held
 
     def wait_for_room(self) -> bool:
-        """Waits until more may be pulled; False when it was closed."""
+        """Waits until more messages may be pulled; returns False when it was closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._is_closed or self._has_room())
             return not self._is_closed
@@ -98,7 +98,7 @@ class Leases:
         return self._messages < self.most_messages and self._bytes < self.most_bytes
 
     def acknowledge(self, number: int) -> None:
-        """All batches up to this one are durable."""
+        """Says that all batches up to this one are durable."""
         with self._changed:
             kept: deque[Held] = deque()
             for held in self._held:
@@ -111,13 +111,13 @@ class Leases:
             self._changed.notify_all()
 
     def stop(self) -> None:
-        """Nothing is pulled any more."""
+        """Says that no more messages are pulled."""
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Acknowledges what is durable, and gives the rest back to the server at once."""
+        """Acknowledges durable messages, and releases the others to the server at once."""
         self.stop()
         self._thread.join()
         deadline = self.clock() + _CLOSING_SECONDS
@@ -148,7 +148,7 @@ class Leases:
         return (held for held in self._held if now - held.given < self.most_seconds)
 
     def _rest(self) -> float | None:
-        """Seconds until the next message must be asked for again."""
+        """Returns the seconds until the next deadline has to be extended."""
         lapses = min((held.lapses for held in self._alive()), default=None)
         return None if lapses is None else max(0.0, lapses - self.deadline_seconds / 2 - self.clock())
 
@@ -161,11 +161,11 @@ class Leases:
             return
         began = self.clock()
         is_done = self._modify([one for held in due for one in held.ack_ids], round(self.deadline_seconds))
-        for held in due:  # where it failed it is tried again soon
+        for held in due:  # after a failure it is tried again soon
             held.lapses = began + (self.deadline_seconds if is_done else self.deadline_seconds / 2 + _RETRY_SECONDS)
 
     def _acknowledge(self, ack_ids: Sequence[str], deadline: float | None = None) -> Sequence[str]:
-        """Gives those that are to be tried again."""
+        """Sends the requests, and returns the ids to try again."""
         for begin in range(0, len(ack_ids), _IDS_OF_A_CALL):
             some = ack_ids[begin : begin + _IDS_OF_A_CALL]
             request = AcknowledgeRequest(subscription=self.client.name, ack_ids=some)
@@ -184,12 +184,15 @@ class Leases:
         return True
 
     def _called(self, method: str, request: Any, deadline: float | None) -> bool:
-        """Calls it; False where it is worth to be tried again. What is refused for good comes again by itself."""
+        """Calls a method; returns False if it should be tried again.
+
+        Messages of a refused call are redelivered anyway.
+        """
         try:
             self.client.call(method, request, 30 if deadline is None else max(0.1, deadline - self.clock()))
         except grpc.RpcError as error:
             code = error.code() if isinstance(error, grpc.Call) else None
             if code in PASSING:
                 return False
-            _log.warning("%s: %s: %s; the messages come again", self.client.uri, method, code)
+            _log.warning("%s: %s: %s; the messages will be redelivered", self.client.uri, method, code)
         return True

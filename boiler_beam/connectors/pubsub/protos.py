@@ -49,14 +49,14 @@ METHODS: dict[str, tuple[str, Any, Any]] = {
     "Publish": ("Publisher", PublishRequest, _plain("PublishResponse")),
     "Pull": ("Subscriber", PullRequest, _plain("PullResponse")),
 }
-"""Whose each method is, what it takes and gives; all have one answer.
+"""For each method its service, request and response. All methods are unary.
 
 Source: https://cloud.google.com/pubsub/docs/reference/rpc/google.pubsub.v1
 """
 
 
 def _document_event_data() -> Any:
-    """`google.events.cloud.firestore.v1.DocumentEventData`, of the documents that the client library has.
+    """Returns the class `google.events.cloud.firestore.v1.DocumentEventData`, with the client library's documents.
 
     The documents of events have the same field numbers and names as those of the database, so that the package
     `google-events` with another copy of them is not needed.

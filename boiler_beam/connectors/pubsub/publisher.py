@@ -1,4 +1,4 @@
-"""Publishing: many messages in few calls, several calls in flight; durable when it is back."""
+"""Publishes many messages in few calls, with several calls in flight; `publish` returns when they are durable."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from boiler_beam.events import Touch
 __all__ = ["Publisher", "publish_touches"]
 
 _MESSAGES_OF_A_CALL, _BYTES_OF_A_CALL = 1000, 9 << 20
-"""The server takes 1,000 messages and 10 MB. Source: https://cloud.google.com/pubsub/quotas"""
+"""The most messages in a call; the server accepts 1,000, and 10 MB. Source: https://cloud.google.com/pubsub/quotas"""
 _OVERHEAD_BYTES = 512
 _IN_FLIGHT = 4
 _CALL_SECONDS = 60.0
@@ -29,12 +29,12 @@ class Publisher:
 
     Args:
         topic: `projects/P/topics/T`.
-        uri: Names it in messages.
-        most_seconds: For so long a call is tried again when the server can't be reached, or is too busy.
-        sleep: Waits some seconds.
+        uri: The URI, for messages.
+        most_seconds: How long a call is repeated while the server can't be reached, or is too busy.
+        sleep: Sleeps for some seconds.
 
     Raises:
-        UsageError: The topic's name is none.
+        UsageError: The name is not one of a topic.
     """
 
     def __init__(
@@ -52,10 +52,10 @@ class Publisher:
         self.most_seconds, self.clock, self.sleep = most_seconds, clock, sleep
 
     def check(self) -> None:
-        """Looks whether the topic is there; who may publish to it alone may not look.
+        """Checks that the topic exists. A program that may only publish has no right to look, and does not fail.
 
         Raises:
-            UsageError: It is not, or there are no credentials.
+            UsageError: The topic does not exist, or there are no credentials.
             BoilerBeamError: The server can't be reached.
         """
         try:
@@ -66,11 +66,11 @@ class Publisher:
             raise failure(self.client, error, "to find the topic") from error
 
     def publish(self, messages: Iterable[Message]) -> int:
-        """Publishes messages, and waits until the server has them all; gives their number.
+        """Publishes messages, waits until the server has stored all of them, and returns their number.
 
         Raises:
-            UsageError: There is no such topic, or no right to publish to it.
-            BoilerBeamError: They can't be published; some of them may be.
+            UsageError: The topic does not exist, or the program may not publish to it.
+            BoilerBeamError: They can't be published; some of them may have been.
         """
         flying: deque[tuple[Any, Any]] = deque()
         number = 0
@@ -96,7 +96,7 @@ class Publisher:
             yield request
 
     def _land(self, request: Any, call: Any) -> None:
-        """Waits for a call; makes it again, later and later, while its error is one that passes."""
+        """Waits for a call, and repeats it, at growing intervals, while its error is transient."""
         deadline, pause = self.clock() + self.most_seconds, _FIRST_PAUSE_SECONDS
         while True:
             try:
@@ -111,12 +111,12 @@ class Publisher:
             call = self.client.future("Publish", request, _CALL_SECONDS)
 
     def close(self) -> None:
-        """Ends the connection."""
+        """Closes the connection."""
         self.client.close()
 
 
 def publish_touches(topic: str, touches: Iterable[Touch]) -> int:
-    """Tells the stream that is behind a topic which rows differ from a backfill's (S16); gives their number.
+    """Publishes touches to the topic that a stream follows, for the rows that a backfill found to differ (S16).
 
     Args:
         topic: `projects/P/topics/T`, as `PubsubSource.topic` has it.

@@ -1,4 +1,4 @@
-"""From a function that Firestore's events call to a topic: what `dataflow/relay/function` runs."""
+"""Publishes Firestore's events to a topic; the function in `dataflow/relay/function` calls it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from boiler_beam.connectors.pubsub.publisher import Publisher
 __all__ = ["forward"]
 
 _MOST_SECONDS = 20.0
-"""Functions have 60 s by default; an event whose function fails is given again by Eventarc."""
+"""The time limit: functions have 60 s by default, and Eventarc delivers an event again if its function fails."""
 
 
 @cache
@@ -23,14 +23,14 @@ def _publisher(topic: str) -> Publisher:
 
 
 def forward(event: Any, topic: str) -> None:
-    """Publishes an event; durable when it is back.
+    """Publishes an event, and returns when the message is durable.
 
     Args:
-        event: A `cloudevents.http.CloudEvent`, as functions-framework gives it.
+        event: A `cloudevents.http.CloudEvent`, as functions-framework passes it.
         topic: `projects/P/topics/T`.
 
     Raises:
-        UsageError: There is no such topic, or no right to publish to it.
+        UsageError: The topic does not exist, or the program may not publish to it.
         BoilerBeamError: It can't be published now.
     """
     attributes = {f"ce-{name}": str(value) for name, value in event.get_attributes().items()}

@@ -1,4 +1,4 @@
-"""Rows as messages: `pubsub:projects/P/topics/T`. A topic remembers nothing: it follows a stream, and keeps no rows."""
+"""The sink `pubsub:projects/P/topics/T`: publishes the rows of a stream as messages. A topic stores no rows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["PubsubSink"]
 
 
 class PubsubSink(Sink):
-    """Publishes each row that changed, with its stamp; see docs/events.md."""
+    """Publishes each changed row with its stamp; the format is in docs/events.md."""
 
     scheme: ClassVar[str] = "pubsub"
     keeps_controls: ClassVar[bool] = False
@@ -27,22 +27,22 @@ class PubsubSink(Sink):
         resource_name(self.uri, rest, "topics")
 
     def controls(self) -> dict[str, Control]:
-        """None: a topic keeps none."""
+        """Returns an empty dict: a topic stores no control data."""
         return {}
 
     def standing(self, view: View) -> Iterator[Row]:
-        """None: a topic keeps none."""
+        """Yields nothing: a topic stores no rows."""
         return iter(())
 
     def backfill(self, views: Sequence[View]) -> AbstractContextManager[BackfillWriter]:
-        """Refused: what stands, and what must go, can't be told from a topic."""
+        """Raises an error: a topic stores no rows, so a backfill could not compare or prune them."""
         raise UsageError(
-            f"{self.uri}: expected a sink that keeps rows, got a topic; fix: --mode stream, or another --sink"
+            f"{self.uri}: expected a sink that stores rows, got a topic; fix: --mode stream, or another --sink"
         )
 
     @contextmanager
     def stream(self, views: Sequence[View]) -> Iterator[StreamWriter]:
-        """See `Sink`. That it has one writer is not looked after."""
+        """Opens the topic for a stream. Another writer of the topic is not detected."""
         publisher = Publisher(self.rest, self.uri)
         try:
             publisher.check()
@@ -59,4 +59,4 @@ class _Writer(StreamWriter):
         self.publisher.publish(row_message(view.name, row) for view, row in rows)
 
     def control(self, controls: Mapping[str, Control]) -> None:
-        """Nothing keeps it; the stream's state has it."""
+        """Does nothing: the state of the stream keeps the control data."""

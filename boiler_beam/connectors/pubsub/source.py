@@ -1,4 +1,4 @@
-"""Changes from a subscription: `pubsub:projects/P/subscriptions/S`. Only what is durable is acknowledged."""
+"""The source `pubsub:projects/P/subscriptions/S`. A message is acknowledged when its change is durable."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ __all__ = ["PubsubSource"]
 
 _log = logging.getLogger("boiler_beam")
 _PULLS = 4
-"""At the same time, when there is much: over a network each waits for its round trip."""
+"""The number of concurrent pulls under load, because each pull waits for its round trip."""
 _MESSAGES_OF_A_PULL = 1000
 _MESSAGES_OF_A_BATCH = 2000
 _PULL_SECONDS = 2.0
-"""An idle pull is not broken off but ends by itself: to one that was, and to a killed program's, the emulator gives
-messages for as long as the pull might have taken, and they come again after the subscription's deadline only."""
+"""How long a pull waits, in seconds. A pull is never cancelled: until its time is over, the emulator delivers messages
+to a cancelled pull, and to that of a killed program, and redelivers them only after the subscription's deadline."""
 _IDLE_SECONDS = 0.2
 _PAUSE_SECONDS = 0.05
-"""After a pull that gave nothing: a server that does not wait for messages is not asked without a rest."""
+"""The pause after an empty pull, for servers that answer at once if there is no message."""
 _LONGEST_PAUSE_SECONDS = 10.0
 
 
 class PubsubSource(Source):
-    """Pulls from a subscription, whoever publishes to its topic; see docs/events.md."""
+    """Pulls messages from a subscription; the formats are in docs/events.md."""
 
     scheme: ClassVar[str] = "pubsub"
     is_bounded: ClassVar[bool] = False
@@ -50,7 +50,7 @@ class PubsubSource(Source):
         self._run = ""
 
     def prepare(self, collections: Sequence[str]) -> None:
-        """Looks at the subscription."""
+        """Checks the subscription, and reads its deadline, retention and topic."""
         request = GetSubscriptionRequest(subscription=self.rest)
         try:
             found = self.client.call("GetSubscription", request)
@@ -70,15 +70,18 @@ class PubsubSource(Source):
         self.retention_seconds = found.message_retention_duration.seconds or None
 
     def splits(self) -> Sequence[str]:
-        """None: it has no end."""
+        """Raises an error: a subscription has no end."""
         raise UsageError(f"{self.uri}: expected a source that ends, got a subscription; fix: --mode stream")
 
     def read(self, split: str) -> Iterator[Change | DeadLetter]:
-        """Nothing: it has no end."""
+        """Raises an error: a subscription has no end."""
         raise UsageError(f"{self.uri}: expected a source that ends, got a subscription; fix: --mode stream")
 
     def follow(self, position: str | None) -> Iterator[tuple[Sequence[Event], str]]:
-        """What is published, in any order, some of it twice. The server knows the position: that given is not read."""
+        """Yields published changes, in any order, some repeated.
+
+        The server keeps the position; the argument is ignored.
+        """
         if not self._is_prepared:
             self.prepare([])
         self._run, number = uuid.uuid4().hex[:12], 0
@@ -103,14 +106,17 @@ class PubsubSource(Source):
             self._leases = None
 
     def acknowledge(self, position: str) -> None:
-        """See `Source`. A position of an earlier run means nothing: what it did not acknowledge comes again."""
+        """Acknowledges the messages up to a position of this run.
+
+        The server redelivers what earlier runs did not acknowledge.
+        """
         run, _, number = position.rpartition(":")
         if self._leases is not None and run == self._run:
             self._leases.acknowledge(int(number))
 
 
 class _Pulls:
-    """Pulls in threads of their own while the leases have room; in one of them while nothing comes."""
+    """Pulls in several threads while the leases have room; in one thread while no messages arrive."""
 
     def __init__(self, client: Client, leases: Leases) -> None:
         self.client, self.leases = client, leases
@@ -120,14 +126,14 @@ class _Pulls:
         self._failed: Exception | None = None
         self._busy, self._closed = threading.Event(), threading.Event()
         self._threads = [
-            threading.Thread(target=self._pull, args=[place], name=f"boiler_beam pull {place}", daemon=True)
-            for place in range(_PULLS)
+            threading.Thread(target=self._pull, args=[index], name=f"boiler_beam pull {index}", daemon=True)
+            for index in range(_PULLS)
         ]
         for thread in self._threads:
             thread.start()
 
     def take(self, seconds: float) -> list[tuple[Held, Any]]:
-        """What came, some thousand messages at the most; nothing when nothing came for some time.
+        """Returns the pulled messages, at most some thousands; none if none arrived for some time.
 
         Raises:
             BoilerBeamError: The server refuses for good.
@@ -142,10 +148,10 @@ class _Pulls:
                 number += len(taken[-1][1])
         return taken
 
-    def _pull(self, place: int) -> None:
+    def _pull(self, index: int) -> None:
         pause = _PAUSE_SECONDS
         while self.leases.wait_for_room():
-            if place and not self._busy.is_set():
+            if index and not self._busy.is_set():
                 self._busy.wait()
                 continue
             try:
@@ -172,12 +178,12 @@ class _Pulls:
             self._busy.set()
 
     def _messages(self) -> Any:
-        """What one pull gives."""
+        """Returns the messages of one pull."""
         try:
             return self.client.call("Pull", self._request, _PULL_SECONDS).received_messages
         except grpc.RpcError as error:
             if isinstance(error, grpc.Call) and error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-                return []  # there was nothing for so long
+                return []  # no message arrived in that time
             raise
 
     def _fail(self, error: Exception) -> None:
@@ -186,7 +192,7 @@ class _Pulls:
             self._came.notify()
 
     def close(self) -> None:
-        """Ends when the pulls have ended."""
+        """Stops pulling, and waits for the pulls to end."""
         self.leases.stop()
         self._closed.set()
         while any(thread.is_alive() for thread in self._threads):

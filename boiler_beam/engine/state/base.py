@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 import msgspec
 
+from boiler_beam.engine.incremental import IncrementalEngine
 from boiler_beam.events import Change, DeadLetter, Row
-from boiler_beam.plan import Plan
-from boiler_beam.steps.stream.cells import Cells
 
-__all__ = ["Entry", "Progress", "Stage", "State", "ViewState"]
+__all__ = ["Entry", "Phase", "Progress", "State", "ViewState"]
 
-Stage = Literal["filling", "rebuilding", "giving", "pruning", "live"]
+Phase = Literal["loading", "emitting", "pruning", "live"]
 """How far a view is in its generation.
 
-* `filling`: its snapshot is not in; no row is given.
-* `rebuilding`: its cells are made again of the documents that the state knows; no row is given.
-* `giving`: its cells are right; each row is given once.
-* `pruning`: rows that change are given; those of an older generation are not pruned yet.
-* `live`: all is done but to follow.
+* `loading`: its snapshot is not read; no row is written.
+* `emitting`: its rows are right; each one is written once.
+* `pruning`: rows that change are written; those of an older generation are not pruned yet.
+* `live`: rows that change are written.
 """
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True):
-    """A row or a dead letter on its way out of a committed state."""
+    """A row or a dead letter that was committed, on its way to where it goes."""
 
     view: str
     row: Row | None
@@ -35,32 +33,32 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
 
 
 class ViewState(msgspec.Struct, array_like=True):
-    """What a state knows of a view beside its cells.
+    """What a state knows of a view beside its rows.
 
     Attributes:
-        fingerprint: Of the view that the cells were made by.
-        generation: The generation of its rows; 0 where none was given yet.
-        epoch: Grows when what was given so far no longer says what the sink holds (S13, S14).
-        stage: See there.
+        fingerprint: Of the view's declaration.
+        generation: The generation of its rows; 0 where none was written yet.
+        epoch: Grows when what was written so far no longer says what the sink holds (S13, S14).
+        phase: See there.
         floor: The read time of the last backfill of the sink that is known (S16), in microseconds.
-        rows: How many rows stand.
-        base: The number of its first edge when its cells were made; there they go by these numbers.
-        failing: How many rows could not be told when they were rendered last.
+        rows: How many rows are in the sink.
+        failing: How many rows could not be rendered the last time.
+        incarnation: Grows when the view was changed: what was kept of its rows before counts no longer.
     """
 
     fingerprint: str
     generation: int = 0
     epoch: int = 0
-    stage: Stage = "filling"
+    phase: Phase = "loading"
     floor: int = 0
     rows: int = 0
-    base: int = 0
     failing: int = 0
+    incarnation: int = 0
 
 
 @dataclass
 class Progress:
-    """What a transaction changes beside cells.
+    """What a transaction changes beside documents and rows.
 
     Attributes:
         entries: What goes out.
@@ -76,13 +74,14 @@ class Progress:
 
 
 class State(abc.ABC):
-    """An engine's memory.
+    """What an engine keeps.
 
     Attributes:
         identity: A random name that it keeps: sinks know by it who feeds them (S18).
         is_durable: Whether a restarted program finds it again.
         is_new: Whether no transaction was committed to it, in this run or an earlier one.
         views: What is known of the views, by name.
+        changed_views: The views that are new here, or were declared otherwise when it was open last.
         facts: Numbers that are few: `documents`, `newest`, `released`, `horizon`.
         dead_collections: The collections of which a document is, or may be, dead.
     """
@@ -91,24 +90,21 @@ class State(abc.ABC):
     is_durable: bool
     is_new: bool
     views: dict[str, ViewState]
+    changed_views: set[str]
     facts: dict[str, int]
     dead_collections: set[str]
 
     @abc.abstractmethod
-    def open(self, plan: Plan) -> Cells:
-        """The cells of a plan.
+    def open(self, engine: IncrementalEngine) -> None:
+        """Brings what is known into an empty engine.
 
-        Of a state that is not new, views that are new, changed, or were rebuilt when the program ended start with empty
-        cells, at the stage `rebuilding`; those that are gone are dropped.
+        Views that are new or changed are at the phase `loading`; those that are gone are dropped, and so are the
+        documents of collections that no view reads.
         """
 
     @abc.abstractmethod
     def collections(self) -> set[str]:
-        """The collections whose documents it watched so far."""
-
-    @abc.abstractmethod
-    def documents(self, collection: str) -> Iterator[str]:
-        """The paths of all known documents of a collection."""
+        """The collections whose documents it has."""
 
     @abc.abstractmethod
     def positions(self) -> Mapping[str, str]:
@@ -119,11 +115,11 @@ class State(abc.ABC):
         """The changes that wait for the others of their commit."""
 
     @abc.abstractmethod
-    def commit(self, progress: Progress) -> None:
-        """Makes what happened since the last one durable, all of it or nothing.
+    def commit(self, progress: Progress, engine: IncrementalEngine) -> None:
+        """Makes what happened since the last one durable, all of it or nothing, and ends the engine's batch.
 
         Raises:
-            BoilerBeamError: It can't be written: nothing of it stands.
+            BoilerBeamError: It can't be written: nothing of it was.
         """
 
     @abc.abstractmethod
@@ -133,10 +129,6 @@ class State(abc.ABC):
     @abc.abstractmethod
     def sent(self, left: Sequence[Entry] = ()) -> None:
         """All that `outbox` gave, but what is left, is durable where it went: it leaves with the next transaction."""
-
-    def roll_back(self) -> bool:
-        """Undoes what happened to the cells since the last transaction; gives whether it could."""
-        return False
 
     def close(self) -> None:  # noqa: B027
         """Lets go of it."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
+from typing_extensions import override
+
+from boiler_beam.engine.incremental import IncrementalEngine
 from boiler_beam.engine.state.base import Entry, Progress, State, ViewState
 from boiler_beam.events import Change
-from boiler_beam.plan import Plan
-from boiler_beam.steps.stream import MemoryCells, StreamPlan
 
 __all__ = ["MemoryState"]
 
@@ -22,40 +23,38 @@ class MemoryState(State):
         self.identity = uuid.uuid4().hex
         self.is_new = True
         self.views: dict[str, ViewState] = {}
+        self.changed_views: set[str] = set()
         self.facts: dict[str, int] = {}
         self.dead_collections: set[str] = set()
         self._outbox: list[Entry] = []
 
-    def open(self, plan: Plan) -> MemoryCells:
-        """See `State`."""
-        self.views = {view.name: ViewState(view.fingerprint) for view in plan.views}
-        return MemoryCells(StreamPlan(plan, is_local=True))
+    @override
+    def open(self, engine: IncrementalEngine) -> None:
+        self.views = {view.name: ViewState(view.fingerprint) for view in engine.plan.views}
+        self.changed_views = set(self.views)
 
+    @override
     def collections(self) -> set[str]:
-        """See `State`."""
         return set()
 
-    def documents(self, collection: str) -> Iterator[str]:
-        """See `State`."""
-        return iter(())
-
+    @override
     def positions(self) -> Mapping[str, str]:
-        """See `State`."""
         return {}
 
+    @override
     def waiting(self) -> Iterable[Change]:
-        """See `State`."""
         return ()
 
-    def commit(self, progress: Progress) -> None:
-        """See `State`."""
+    @override
+    def commit(self, progress: Progress, engine: IncrementalEngine) -> None:
+        engine.end_batch()
         self.is_new = False
         self._outbox += progress.entries
 
+    @override
     def outbox(self) -> Sequence[Entry]:
-        """See `State`."""
         return self._outbox
 
+    @override
     def sent(self, left: Sequence[Entry] = ()) -> None:
-        """See `State`."""
         self._outbox = list(left)

@@ -1,15 +1,31 @@
-"""The steps of a stream for many machines: stages, each with what it keeps at one key as bytes.
+"""The keyed delta join of a stream on many workers: steps, each with what it keeps at one key, that send deltas.
 
-| module | |
-| --- | --- |
-| `posting` | which stage and key a message goes to |
-| `stages` | the stages of a view in their order |
-| `stage`, `edges`, `rows` | a stage: takes a message, keeps a head and logs |
-| `logs`, `tiers` | collections that are added to without being read |
-| `wire` | changes, messages and rows as bytes |
+    change -> DocumentStep        at a document of a root, group or referrers: where rows find it, what it contributes
+           -> PathJoinStep, ReferrersJoinStep     at an edge and a path: rows that subscribe to it meet its documents
+           -> PathCountStep, LimitStep            at a row: several paths lead to a document; the first documents
+           -> DistinctStep, RankingStep           at an aggregate and a row: values that are counted once, or ordered
+           -> RowStep             at a row: gathers documents and aggregates; renders when no message is on its way
+           -> ClaimStep           at a row path that several rows may claim
+
+What steps send adds up, so it may arrive in any order, once each.
+
+How the modules hang together; each imports those of the lines above:
+
+    messages  cells                            what is sent; what is kept at a key: a head, and logs
+    plan  logs  wire                           the edges of a view; collections as logs; messages as bytes
+    routing  tiers  row_documents              where messages go; rankings; the documents of rows
+    step                                       the base of all steps
+    membership  aggregates  rows  claims       the base of the steps of edges; the other steps
+    documents                                  the step of documents
+    joins                                      the steps where documents and rows meet
+    dataflow                                   the steps of a view in their order, for `transforms`
+
+`docs/following_a_change_on_beam.md` shows the messages of one change.
 """
 
-from boiler_beam.steps.keyed.stage import Cell, Output, Stage
-from boiler_beam.steps.keyed.stages import stages
+from boiler_beam.steps.keyed.cells import Cell
+from boiler_beam.steps.keyed.dataflow import reporting_labels, steps_of
+from boiler_beam.steps.keyed.plan import KeyedView
+from boiler_beam.steps.keyed.step import Output, Settings, Step
 
-__all__ = ["Cell", "Output", "Stage", "stages"]
+__all__ = ["Cell", "KeyedView", "Output", "Settings", "Step", "reporting_labels", "steps_of"]

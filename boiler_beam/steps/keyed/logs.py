@@ -1,10 +1,10 @@
-"""Collections of cells as logs: where a cell is added to without being read, as Beam's bag state is.
+"""Collections that are kept as logs: a cell is appended to without being read, as Beam's bag state is.
 
-A log is read where a change goes to all that is in it, and rewritten only where it holds at least twice what is left of
-it (S12): so adding costs a constant, however large it is.
+A log is read where a change goes to all that is in it. It is rewritten only where it holds at least twice what is left
+of it (S12), so that adding costs a constant, however large it is.
 
 >>> log = ListLog()
->>> weights = LogWeights(log, Sizes())
+>>> weights = WeightLog(log, Sizes())
 >>> for row, weight in (("r1", 1), ("r2", 1), ("r1", -1)):
 ...     weights.add(row, weight)
 >>> list(weights.items()), len(log.entries)
@@ -14,51 +14,20 @@ it (S12): so adding costs a constant, however large it is.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
-from boiler_beam.steps.stream.messages import Held, State
+from boiler_beam.steps.keyed.cells import ListLog, Log
+from boiler_beam.steps.keyed.messages import DocumentState, RowDocument
 
-__all__ = ["ListLog", "Log", "LogDocuments", "LogHeld", "LogWeights", "OneDocument", "Sizes"]
+__all__ = ["DocumentLog", "FoldedLog", "ListLog", "RowDocumentLog", "RowEntry", "Sizes", "WeightLog"]
 
 K = TypeVar("K")
 V = TypeVar("V")
 _LEAST = 64
 """Entries that a log may hold before it is rewritten."""
 _encode = msgspec.msgpack.Encoder().encode
-
-
-class Log(Protocol):
-    """Entries in any order."""
-
-    def append(self, entry: bytes, /) -> None:
-        """One more."""
-
-    def read(self) -> Iterable[bytes]:
-        """All of them."""
-
-    def replace(self, entries: list[bytes], /) -> None:
-        """These stand in the place of all."""
-
-
-class ListLog:
-    """A log in this process's memory."""
-
-    def __init__(self, entries: Iterable[bytes] = ()) -> None:
-        self.entries = list(entries)
-
-    def append(self, entry: bytes, /) -> None:
-        """See `Log`."""
-        self.entries.append(entry)
-
-    def read(self) -> list[bytes]:
-        """See `Log`."""
-        return self.entries
-
-    def replace(self, entries: list[bytes], /) -> None:
-        """See `Log`."""
-        self.entries = entries
 
 
 class Sizes(msgspec.Struct, array_like=True):
@@ -68,15 +37,15 @@ class Sizes(msgspec.Struct, array_like=True):
     added: int = 0
 
 
-class Folded(Generic[K, V]):
+class FoldedLog(Generic[K, V]):
     """A log whose entries add up by key.
 
     Args:
         log: Where they are.
         sizes: Kept with the cell.
         decode: Reads an entry.
-        merge: Adds an entry to what the others came to; what is nothing any more leaves.
-        entries: What a rewritten log holds.
+        merge: Adds an entry to the sum of the others; what adds up to nothing is dropped.
+        entries: The entries of a rewritten log.
     """
 
     def __init__(
@@ -90,14 +59,14 @@ class Folded(Generic[K, V]):
         self._log, self._sizes, self._decode, self._merge, self._entries = log, sizes, decode, merge, entries
 
     def append(self, entry: Any) -> None:
-        """Adds without reading, but where the log is due to be rewritten."""
+        """Adds an entry without reading the log, unless it is due to be rewritten."""
         self._log.append(_encode(entry))
         self._sizes.added += 1
         if self._sizes.added > max(_LEAST, self._sizes.kept):
             self.fold()
 
     def fold(self) -> dict[K, V]:
-        """What the entries come to."""
+        """The sum of the entries."""
         found: dict[K, V] = {}
         for entry in self._log.read():
             self._merge(found, self._decode(entry))
@@ -105,28 +74,30 @@ class Folded(Generic[K, V]):
         if entries > _LEAST and entries >= 2 * len(found):
             self.rewrite(found)
         elif sizes.added > max(_LEAST, sizes.kept):
-            sizes.kept, sizes.added = entries, 0  # looked at again when it is twice as long
+            sizes.kept, sizes.added = entries, 0  # folded again when it is twice as long
         return found
 
     def rewrite(self, found: dict[K, V]) -> None:
-        """Nothing else is left of it."""
+        """Replaces all entries by those of their sum."""
         kept = [_encode(entry) for entry in self._entries(found)]
         self._log.replace(kept)
         self._sizes.kept, self._sizes.added = len(kept), 0
 
 
-class LogWeights:
-    """See `Weights`."""
+class WeightLog:
+    """How often each row subscribes to a key."""
 
     def __init__(self, log: Log, sizes: Sizes) -> None:
-        self._folded: Folded[str, int] = Folded(log, sizes, _decode_weight, _add_weight, lambda found: found.items())
+        self._folded: FoldedLog[str, int] = FoldedLog(
+            log, sizes, _decode_weight, _add_weight, lambda sums: sums.items()
+        )
 
-    def add(self, row: str, weight: int, /) -> None:
-        """See `Weights`."""
+    def add(self, row: str, weight: int) -> None:
+        """A row subscribes so many times more, or less."""
         self._folded.append((row, weight))
 
     def items(self) -> Iterable[tuple[str, int]]:
-        """See `Weights`."""
+        """The rows whose weights do not add up to 0."""
         return self._folded.fold().items()
 
 
@@ -142,11 +113,11 @@ def _add_weight(found: dict[str, int], entry: tuple[str, int]) -> None:
         found.pop(row, None)
 
 
-class LogDocuments:
-    """See `Documents`: states by document and sequence, and how often each."""
+class DocumentLog:
+    """The documents that refer to a key: how often each is there, in each of its states."""
 
     def __init__(self, log: Log, sizes: Sizes) -> None:
-        self._folded: Folded[tuple[str, int], tuple[State, int]] = Folded(
+        self._folded: FoldedLog[tuple[str, int], tuple[DocumentState, int]] = FoldedLog(
             log,
             sizes,
             _decode_document,
@@ -154,93 +125,91 @@ class LogDocuments:
             lambda found: ((path, state, weight) for (path, _), (state, weight) in found.items()),
         )
 
-    def get(self, path: str, /) -> State | None:
-        """See `Documents`."""
-        raise NotImplementedError("many documents may lie here")
-
-    def change(self, path: str, old: State | None, new: State | None, /) -> None:
-        """See `Documents`."""
+    def change(self, path: str, old: DocumentState | None, new: DocumentState | None) -> None:
+        """Takes one state of a document back, and adds another one."""
         for state, weight in ((old, -1), (new, 1)):
             if state is not None:
                 self._folded.append((path, state, weight))
 
-    def each(self) -> Iterable[tuple[str, State, int]]:
-        """See `Documents`."""
+    def items(self) -> Iterable[tuple[str, DocumentState, int]]:
+        """Path, state and weight, where the weight is not 0."""
         return [(path, state, weight) for (path, _), (state, weight) in self._folded.fold().items()]
 
 
-_decode_document = msgspec.msgpack.Decoder(tuple[str, State, int]).decode
+_decode_document = msgspec.msgpack.Decoder(tuple[str, DocumentState, int]).decode
 
 
-def _add_document(found: dict[tuple[str, int], tuple[State, int]], entry: tuple[str, State, int]) -> None:
+def _add_document(
+    found: dict[tuple[str, int], tuple[DocumentState, int]], entry: tuple[str, DocumentState, int]
+) -> None:
     path, state, weight = entry
     key = path, state.sequence
     known = found.get(key)
     after = weight + (known[1] if known is not None else 0)
-    if after:
+    if after:  # the state that is taken back has no fields
         found[key] = (known[0] if known is not None and weight < 0 else state), after
     else:
         found.pop(key, None)
 
 
-class OneDocument(msgspec.Struct, array_like=True):
-    """See `Documents`: the one that the key names."""
+class RowEntry(NamedTuple):
+    """A document of a row in one of its states.
 
-    state: State | None = None
+    Attributes:
+        edge_index: The edge over which the row has it.
+        path: Its path.
+        weight: How often the row has it; less than 0 where it was taken back before it came.
+        document: The document; None where it is still on its way.
+    """
 
-    def get(self, path: str, /) -> State | None:
-        """See `Documents`."""
-        return self.state
-
-    def change(self, path: str, old: State | None, new: State | None, /) -> None:
-        """See `Documents`."""
-        self.state = new
-
-    def each(self) -> Iterable[tuple[str, State, int]]:
-        """See `Documents`."""
-        raise NotImplementedError("one document lies here: get it")
+    edge_index: int
+    path: str
+    weight: int
+    document: RowDocument | None
 
 
-class LogHeld:
-    """The documents that a row holds: by edge, path and sequence, and how often each.
+class RowDocumentLog:
+    """The documents of a row, by edge, path and sequence.
 
-    In between there may be two states of one, or less than none of it: then something is still on its way.
+    Meanwhile there may be two states of a document, or a negative weight: then a message is still on its way.
     """
 
     def __init__(self, log: Log, sizes: Sizes) -> None:
-        self._folded: Folded[tuple[int, str, int], tuple[int, Held | None]] = Folded(
+        self._folded: FoldedLog[tuple[int, str, int], tuple[int, RowDocument | None]] = FoldedLog(
             log,
             sizes,
-            _decode_held,
-            _add_held,
-            lambda found: ((edge, path, one, *known) for (edge, path, one), known in found.items()),
+            _decode_row_document,
+            _add_row_document,
+            lambda found: ((*key, *known) for key, known in found.items()),
         )
 
-    def change(self, edge: int, path: str, weight: int, old: int | None, new: Held | None) -> None:
-        """Takes one state away, and puts another one, so many times."""
+    def change(self, edge_index: int, path: str, weight: int, old: int | None, new: RowDocument | None) -> None:
+        """Takes one state of a document back, by its sequence, and adds another one, so many times."""
         if old is not None:
-            self._folded.append((edge, path, old, -weight, None))
+            self._folded.append((edge_index, path, old, -weight, None))
         if new is not None:
-            self._folded.append((edge, path, new.sequence, weight, new))
+            self._folded.append((edge_index, path, new.sequence, weight, new))
 
-    def each(self) -> Iterable[tuple[int, str, int, Held | None]]:
-        """Edge, path, how often, and what it is: None where that is still on its way."""
-        return [(edge, path, weight, held) for (edge, path, _), (weight, held) in self._folded.fold().items()]
-
-
-_decode_held = msgspec.msgpack.Decoder(tuple[int, str, int, int, Held | None]).decode
+    def items(self) -> Iterable[RowEntry]:
+        """The entries whose weight is not 0."""
+        return [RowEntry(edge, path, *known) for (edge, path, _), known in self._folded.fold().items()]
 
 
-def _add_held(
-    found: dict[tuple[int, str, int], tuple[int, Held | None]], entry: tuple[int, str, int, int, Held | None]
+_decode_row_document = msgspec.msgpack.Decoder(tuple[int, str, int, int, RowDocument | None]).decode
+
+
+def _add_row_document(
+    found: dict[tuple[int, str, int], tuple[int, RowDocument | None]],
+    entry: tuple[int, str, int, int, RowDocument | None],
 ) -> None:
-    edge, path, sequence, weight, held = entry
-    key = edge, path, sequence
+    edge_index, path, sequence, weight, document = entry
+    key = edge_index, path, sequence
     known = found.get(key)
     if known is not None:
         weight += known[0]
-        held = held or known[1]
+        if document is None or (document.fields is None and known[1] is not None):
+            document = known[1]  # what was sent of a state that was taken back before it came has no fields
     if weight:
-        found[key] = weight, held
+        found[key] = weight, document
     else:
         found.pop(key, None)

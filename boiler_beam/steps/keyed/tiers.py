@@ -1,11 +1,11 @@
 """A ranking as logs: tiers of which each holds 64 times as much as the one before, refilled from the next (S12).
 
-Which tier a key belongs to is said by the tiers' bounds, which are kept with the cell; so an item is added, and taken
-away, without reading any of them, and whoever asks for the first ones reads the first tier. When that runs dry it is
-refilled from the next one, when it overflows the rest goes there: each item goes through each tier once.
+The bounds of the tiers, kept in the head, say which tier a key belongs to. So an item is added or taken away without
+reading a tier, and the first items are read from the first tier. A tier that runs dry is refilled from the next one;
+the rest of one that overflows goes to the next one: each item goes through each tier once.
 
->>> from boiler_beam.steps.keyed.logs import ListLog
->>> tiers = LogRanking([ListLog() for _ in range(TIERS)], Bounds(), tuple[str], least=2)
+>>> from boiler_beam.steps.keyed.cells import ListLog
+>>> tiers = Ranking([ListLog() for _ in range(TIERS)], Bounds(), tuple[str], least=2)
 >>> for number in range(9):
 ...     tiers.add(bytes([9 - number]), 1, (f"item {9 - number}",))
 >>> tiers.add(bytes([1]), -1, ("item 1",))
@@ -21,22 +21,23 @@ from typing import Any
 
 import msgspec
 
-from boiler_beam.steps.keyed.logs import Folded, Log, Sizes
+from boiler_beam.steps.keyed.cells import Log
+from boiler_beam.steps.keyed.logs import FoldedLog, Sizes
 
-__all__ = ["TIERS", "Bounds", "LogRanking"]
+__all__ = ["TIERS", "Bounds", "Ranking"]
 
 TIERS = 4
 _TIMES = 64
 
 Item = tuple[int, Any]
-"""How often, and what it is."""
+"""Weight and item."""
 
 
 class Bounds(msgspec.Struct, array_like=True):
-    """What is kept of the tiers.
+    """The bounds of the tiers.
 
     Attributes:
-        last: The last key that belongs to each tier but the last one; None where all others do.
+        last: The last key of each tier but the last one; None where the tier takes all keys that are left.
         sizes: Of each tier's log.
     """
 
@@ -44,21 +45,21 @@ class Bounds(msgspec.Struct, array_like=True):
     sizes: list[Sizes] = msgspec.field(default_factory=lambda: [Sizes() for _ in range(TIERS)])
 
 
-class LogRanking:
-    """See `Ranking`.
+class Ranking:
+    """Items in the order of their keys.
 
     Args:
         logs: One for each tier.
-        bounds: Kept with the cell.
-        type_: What an item is.
-        least: How many items the first tier holds when it is refilled: at least as many as are asked for.
+        bounds: Those of the tiers.
+        type_: The type of an item.
+        least: How many items the first tier holds when it is refilled, at least as many as are asked for.
     """
 
     def __init__(self, logs: Sequence[Log], bounds: Bounds, type_: Any, least: int = _TIMES) -> None:
         self._bounds, self._least = bounds, least
         decode = msgspec.msgpack.Decoder(tuple[bytes, int, type_]).decode
-        self._tiers: list[Folded[bytes, Item]] = [
-            Folded(log, sizes, decode, _merge, lambda found: ((key, *item) for key, item in found.items()))
+        self._tiers: list[FoldedLog[bytes, Item]] = [
+            FoldedLog(log, sizes, decode, _merge, lambda found: ((key, *item) for key, item in found.items()))
             for log, sizes in zip(logs, bounds.sizes, strict=True)
         ]
 
@@ -68,12 +69,12 @@ class LogRanking:
                 return tier
         return TIERS - 1
 
-    def add(self, key: bytes, weight: int, item: Any, /) -> None:
-        """See `Ranking`."""
+    def add(self, key: bytes, weight: int, item: Any) -> None:
+        """Adds an item so many times more, or less; no two items have one key."""
         self._tiers[self._tier_of(key)].append((key, weight, item))
 
-    def first(self, limit: int | None, /) -> Iterable[Any]:
-        """See `Ranking`."""
+    def first(self, limit: int | None) -> Iterable[Any]:
+        """The first items whose weights are positive; all where there is no limit."""
         if limit is None:
             found = [pair for tier in self._tiers for pair in tier.fold().items()]
         else:
@@ -81,13 +82,13 @@ class LogRanking:
         found.sort(key=lambda pair: pair[0])
         return islice((item for _, (weight, item) in found if weight > 0), limit)
 
-    def _filled(self, tier: int, wanted: int) -> dict[bytes, Item]:
-        """What a tier holds, refilled where it holds less than is wanted, and cut where it holds much more."""
+    def _filled(self, tier: int, least: int) -> dict[bytes, Item]:
+        """The items of a tier, which is refilled where it holds too few, and cut where it holds far too many."""
         found = self._tiers[tier].fold()
         if tier == TIERS - 1:
             return found
         last, capacity = self._bounds.last, self._least * _TIMES**tier
-        if last[tier] is not None and sum(weight > 0 for weight, _ in found.values()) < wanted:
+        if last[tier] is not None and sum(weight > 0 for weight, _ in found.values()) < least:
             below = self._filled(tier + 1, capacity)
             keys = sorted(below)
             moving = keys[:capacity]
@@ -105,7 +106,7 @@ class LogRanking:
         return found
 
     def _bound_below(self, tier: int) -> bytes | None:
-        """The bound of a tier that took all that the next one held: as far as that one reached."""
+        """The bound of a tier that took all items of the next one: that of the next one."""
         return self._bounds.last[tier + 1] if tier + 1 < TIERS - 1 else None
 
 
@@ -113,7 +114,7 @@ def _merge(found: dict[bytes, Item], entry: tuple[bytes, int, Any]) -> None:
     key, weight, item = entry
     known = found.get(key)
     after = weight + (known[0] if known is not None else 0)
-    if after:  # what takes an item away need not hold all of it: a document's fields travel with what puts it
+    if after:  # what takes an item away carries no fields
         found[key] = after, item if weight > 0 or known is None else known[1]
     else:
         found.pop(key, None)

@@ -1,4 +1,4 @@
-"""Changes, messages and rows as bytes between stages: MessagePack behind one byte that tells the form's version.
+"""Changes, messages and rows as bytes between stages: MessagePack after one byte, the version of the form.
 
 >>> change = decode(encode(Change("users/u1", 7, msgspec.Raw(b'{"a":1}'))))
 >>> change.path, change.version, bytes(change.fields)
@@ -10,12 +10,12 @@ from __future__ import annotations
 import msgspec
 
 from boiler_beam.events import Change, DeadLetter, Row, Stamp, Touch
-from boiler_beam.steps.stream.messages import Message
+from boiler_beam.steps.keyed.messages import Message
 
 __all__ = ["FORM", "decode", "decode_event", "decode_letter", "decode_row", "encode", "encode_event", "encode_letter"]
-__all__ += ["encode_row", "key_bytes"]
+__all__ += ["encode_row", "path_bytes"]
 
-FORM = 1
+FORM = 2
 _CHANGE, _MESSAGE, _TOUCH = bytes([FORM, 0]), bytes([FORM, 1]), bytes([FORM, 2])
 _encode = msgspec.msgpack.Encoder().encode
 _decode_change = msgspec.msgpack.Decoder(tuple[str, int, bytes, int]).decode
@@ -93,6 +93,6 @@ def decode_letter(data: bytes) -> DeadLetter:
     return _decode_letter(_checked(data)[1:])
 
 
-def key_bytes(key: str) -> bytes:
-    """A key as Beam groups by it."""
-    return key.encode("utf-8", "surrogatepass")
+def path_bytes(path: str) -> bytes:
+    """The path of a row, by which Beam groups what goes to the sink."""
+    return path.encode("utf-8", "surrogatepass")

@@ -1,4 +1,4 @@
-"""The worked example of a third party's connector, on SQLite."""
+"""The example of a third party's connector, on SQLite."""
 
 from __future__ import annotations
 

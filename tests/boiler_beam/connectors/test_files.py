@@ -1,4 +1,4 @@
-"""`file:`, `tail:` and `sample:`: what is read, in parts or whole, and that a bad line stops nothing (rule 4)."""
+"""`file:`, `tail:` and `sample:`: reading in parts or whole; a malformed line does not stop the read."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ MARK = codecs.BOM_UTF8
 def test_a_byte_order_mark_is_no_part_of_a_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, split_bytes: int, is_zipped: bool
 ) -> None:
-    """At the beginning, and where files were put one behind the other."""
+    """A byte order mark at the beginning, and in the middle of concatenated files."""
     monkeypatch.setattr(files, "SPLIT_BYTES", split_bytes)
     good = [GOOD.replace("7", str(number)).encode() for number in range(3)]
     text = MARK + good[0] + b"\r\n" + good[1] + b"\r\n" + MARK + b"\r\n" + MARK + b"{broken\r\n" + MARK + good[2]
@@ -144,7 +144,8 @@ def test_an_empty_file_holds_no_change(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rest", "said"), [("nothing.jsonl", "got nothing there"), ("*.jsonl", "got nothing there"), (".", "a folder with")]
+    ("rest", "said"),
+    [("nothing.jsonl", "got none; fix: check"), ("*.jsonl", "got none; fix: check"), (".", "a folder with")],
 )
 def test_no_file_is_wrong_use(tmp_path: Path, rest: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
@@ -155,7 +156,7 @@ def test_no_file_is_wrong_use(tmp_path: Path, rest: str, said: str) -> None:
 def test_a_torn_gzip_is_refused(tmp_path: Path, cut: int) -> None:
     data = gzip.compress((GOOD + "\n").encode() * 100)
     (tmp_path / "x.jsonl.gz").write_bytes(data[:cut])
-    with pytest.raises(UsageError, match="make the file whole again"):
+    with pytest.raises(UsageError, match="restore the file"):
         read(f"file:{tmp_path}/x.jsonl.gz")
 
 

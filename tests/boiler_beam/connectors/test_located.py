@@ -1,4 +1,4 @@
-"""Where the line of a refused document stands: whatever the parts, batches, blank lines and files."""
+"""The line number of a refused document, for all parts, batches, blank lines and files."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_each_line_is_found(
     split_bytes: int,
     order: random.Random,
 ) -> None:
-    """The expected number is the line's own: its document is named by it. Some are asked for, in any order."""
+    """Each document is named after its line number, which is expected; numbers are requested in any order."""
     path = tmp_path_factory.mktemp("lines") / f"x.{ending}"
     write(path, [text_of(kind, number) for number, kind in enumerate(some, start=1)])
     source, located = open_source(f"file:{path}"), Located()

@@ -1,4 +1,4 @@
-"""The registry: known schemes, those that are refused, and a third party's class."""
+"""The registry: known schemes, refused schemes, and a third party's class."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_one_class_makes_a_scheme() -> None:
 
     assert isinstance(open_source("nothing:at all"), Nothing)
     assert schemes(Source) == ["dead-letters", "file", "firestore", "nothing", "pubsub", "sample", "tail"]
-    with pytest.raises(UsageError, match="expected a scheme of its own, got 'nothing'"):
+    with pytest.raises(UsageError, match="expected an unused scheme, got 'nothing'"):
         register(type("Other", (Nothing,), {}))
     with pytest.raises(UsageError, match="which is taken"):
         register(type("Mine", (Nothing,), {"scheme": "file"}))

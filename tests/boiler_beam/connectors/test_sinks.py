@@ -1,4 +1,4 @@
-"""Every sink keeps rows the same way: all of a backfill or nothing, exact fields, the newest stamp."""
+"""Rules of every sink: a backfill is atomic, fields are unchanged, and the newest stamp wins."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ with open_sink(sys.argv[1]).backfill([ONE]) as writer:
 
 
 def test_a_full_disk_leaves_the_old_rows(uri: str) -> None:
-    """A limit on the size of files fails a write as a full disk does."""
+    """A limit on the size of files, which makes a write fail like a full disk."""
     put(open_sink(uri), [row("ones/1", a=1)])
     done = subprocess.run([sys.executable, "-c", FILL, uri], capture_output=True, text=True, check=False)
     assert "could not be written" in done.stderr.splitlines()[-1], done.stderr
@@ -232,7 +232,7 @@ def test_parquet_has_typed_columns(tmp_path: Path) -> None:
 
 
 def test_a_crash_between_control_and_rows_is_fixed_by_the_next_run(tmp_path: Path) -> None:
-    """The control data is written first: then the rows are of an older generation, and are written again."""
+    """Control data is written first; after a crash the rows have an older generation and are written again."""
     from boiler_beam.connectors import jsonl
 
     sink = open_sink(f"jsonl:{tmp_path}/rows.jsonl")
@@ -251,7 +251,7 @@ def test_a_view_whose_name_differs_by_case_from_one_that_is_there_is_refused(sch
     other = View("ONE", "others/{id}", ("a",))
     place = {"sqlite": "the table ONE", "parquet": r"ONE\.parquet"}[scheme]
     there = {"sqlite": "One", "parquet": r"One\.parquet"}[scheme]
-    said = rf"expected {place} to be told apart from what is there, got {there}, which differs by case alone and holds "
+    said = rf"expected {place} to differ from existing names not only by case, got {there}, which holds "
     with pytest.raises(UsageError, match=said):
         standing(open_sink(uri), other)
     with pytest.raises(UsageError, match=said), open_sink(uri).backfill([other]):

@@ -1,4 +1,4 @@
-"""What gives something else while no document changes is warned about: with the fix, the file and the line."""
+"""Warnings of functions that read a clock, random numbers or the environment, with fix, file and line."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ def _make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 @pytest.mark.parametrize(("text", "name", "fix"), [(text, *said) for text, said in GETTERS.items()], ids=GETTERS)
 def test_a_getter(make: Any, text: str, name: str, fix: str) -> None:
     (warning,) = make(text)
-    begin, end = f"Card.text: expected what follows from documents, got {name} (noted.py:", f"); fix: {fix}"
+    begin, end = f"Card.text: expected a value that depends only on documents, got {name} (noted.py:", f"); fix: {fix}"
     assert warning.startswith(begin)
     assert warning.endswith(end)
 
@@ -245,9 +245,9 @@ class Card(bb.ViewModel, collection="cards"):
     found = warnings_of(compile_plan([importlib.import_module("keyed").Card]))
     sys.modules.pop("keyed")
     assert [one.partition(", got ")[0] for one in found] == [
-        "Card.Store.notes: by=: expected what follows from documents",
-        "Card.Store.notes: order_by=: expected what follows from documents",
-        "Note.at: default_factory=: expected what follows from documents",
+        "Card.Store.notes: by=: expected a value that depends only on documents",
+        "Card.Store.notes: order_by=: expected a value that depends only on documents",
+        "Note.at: default_factory=: expected a value that depends only on documents",
     ]
 
 

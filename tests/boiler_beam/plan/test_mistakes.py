@@ -1,4 +1,4 @@
-"""Every kind of mistake in a declaration: told when the classes are compiled, all at once, each with its fix."""
+"""Every kind of mistake in a declaration: all are reported together when the classes are compiled, with a fix."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class Unclear(bb.DomainModel, collection="unclear"):
 
 
 def pathed(path: str | None, collection: str | None = None, **more: Any) -> type[bb.ViewModel]:
-    """A view of users with a row path."""
+    """Returns a view of users with a row path."""
     keywords: dict[str, Any] = {key: more.pop(key) for key in ("max_paths",) if key in more}
     body = {"Store": type("Store", (bb.Store,), {"user": root(User)}), "name": view_property(lambda self: ""), **more}
     made = type("View", (bb.ViewModel,), body, path=path, collection=collection, **keywords)
@@ -104,7 +104,7 @@ def pathed(path: str | None, collection: str | None = None, **more: Any) -> type
 
 
 def view(collection: str | None = "rows", **edges: Any) -> type[bb.ViewModel]:
-    """A view with these edges and one property, unless properties are given, too."""
+    """Returns a view with these edges, and with one property unless properties are given."""
     store = {name: value for name, value in edges.items() if not name.startswith("p_")}
     properties = {name[2:]: value for name, value in edges.items() if name.startswith("p_")}
     properties = properties or {"name": view_property(lambda self: "")}
@@ -142,9 +142,9 @@ class Alone(bb.ViewModel, collection="rows"):
 
 CASES: dict[str, tuple[Callable[[], Any], list[str]]] = {
     "no store": (lambda: Untold, ["Untold: expected a class Store(bb.Store) in it, got none; fix: declare which documents a row is made of"]),
-    "no root": (lambda: view(a=reference("a.b")), ["View.Store: expected one root(...) or group(...), got none; fix: say with one edge which documents make a row"]),
-    "two roots": (lambda: view(a=root(User), b=group(User, by="organization")), ["View.Store: expected one root(...) or group(...), got a, b; fix: say with one edge which documents make a row"]),
-    "a cycle": (lambda: view(**MEETING, a=reference("b.user"), b=reference("a.user")), ["View.Store.a: expected edges that lead away from the root, got a cycle: a -> b -> a; fix: let one of them hang on another edge"]),
+    "no root": (lambda: view(a=reference("a.b")), ["View.Store: expected one root(...) or group(...), got none; fix: declare with one edge which documents have a row"]),
+    "two roots": (lambda: view(a=root(User), b=group(User, by="organization")), ["View.Store: expected one root(...) or group(...), got a, b; fix: declare with one edge which documents have a row"]),
+    "a cycle": (lambda: view(**MEETING, a=reference("b.user"), b=reference("a.user")), ["View.Store.a: expected edges that lead away from the root, got a cycle: a -> b -> a; fix: make one of them a child of another edge"]),
     "where is no function": (lambda: view(a=root(User, where="x")), ["View.Store.a: expected where= to be a function of the document, got 'x'; fix: write where=lambda document: ..."]),  # type: ignore[arg-type]
     "no model": (lambda: view(a=root("User")), ["View.Store.a: expected a domain model, got 'User'; fix: pass a class that derives from bb.DomainModel"]),  # type: ignore[type-var]
     "no collection": (lambda: view(a=root(Homeless)), ['View.Store.a: expected Homeless to have a collection, got none; fix: write class Homeless(bb.DomainModel, collection="...")']),
@@ -157,18 +157,18 @@ CASES: dict[str, tuple[Callable[[], Any], list[str]]] = {
     "no reference": (lambda: view(**MEETING, a=reference("meeting.status")), ["View.Store.a: expected a field that holds references, got 'status', a "]),
     "a text without to=": (lambda: view(a=root(Fine), b=reference("a.meeting_id")), ["View.Store.b: expected a Ref, or an id with to=, got 'meeting_id', a str; fix: annotate the field Ref[Model], or pass to=Model"]),
     "a bare Ref": (lambda: view(a=root(Fine), b=reference("a.anyone")), ["View.Store.b: expected a Ref[Model], got 'anyone', a bare Ref; fix: annotate the field Ref[Model], or pass to=Model"]),
-    "to= of another family": (lambda: view(a=root(Fine), b=reference("a.user", to=Ticket)), ["View.Store.b: expected to= to be User or a subclass, got Ticket; fix: leave to= out"]),
+    "to= of another family": (lambda: view(a=root(Fine), b=reference("a.user", to=Ticket)), ["View.Store.b: expected to= to be User or a subclass, got Ticket; fix: remove to="]),
     "group by a float": (lambda: view(a=group(Fine, by="score")), ["View.Store.a: expected by= to name a text, an int, an Enum or a Ref, got 'score', a float; fix: group by another field, or by a property that returns text"]),
     "by= is no reference": (lambda: view(a=root(User), b=referrers(Fine, by="score")), ["View.Store.b: expected by= to name a Ref[...], got 'score', a float; fix: name the field of Fine that refers to User"]),
     "by= refers elsewhere": (lambda: view(**MEETING, b=referrers(Fine, by="user")), ["View.Store.b: expected by= to refer to Meeting, the model of 'meeting', got 'user', which refers to User; fix: name another field, or another edge with of="]),
     "of= is no edge": (lambda: view(**MEETING, b=referrers(Fine, by="user", of="people")), ["View.Store.b: expected an edge of the store, got 'people'; fix: begin with one of: meeting"]),
     "a fixed document elsewhere": (lambda: view(**MEETING, b=document(User, "config/rates")), ["View.Store.b: expected the path of a document in 'users', got 'config/rates'; fix: name one document of the model's collection"]),
-    "another annotation": (lambda: annotated(dict[str, Location], reference("meeting.location")), ["View.Store.edge: expected the annotation Location, got dict[str, Location]; fix: annotate it so, or leave the annotation out"]),
-    "an optional one": (lambda: annotated(Location, reference("meeting.location", optional=True)), ["View.Store.edge: expected the annotation Location | None, got Location; fix: annotate it so, or leave the annotation out"]),
+    "another annotation": (lambda: annotated(dict[str, Location], reference("meeting.location")), ["View.Store.edge: expected the annotation Location, got dict[str, Location]; fix: annotate it so, or remove the annotation"]),
+    "an optional one": (lambda: annotated(Location, reference("meeting.location", optional=True)), ["View.Store.edge: expected the annotation Location | None, got Location; fix: annotate it so, or remove the annotation"]),
     "an annotation alone": (lambda: Alone, ["Alone.Store.location: expected an edge, got an annotation alone; fix: write location: ... = reference(...)"]),
-    "a reserved name": (lambda: view(**MEETING, p_path=view_property(lambda self: "")), ["View.path: expected a name that is free, got 'path', which every view has; fix: rename the property"]),
-    "one stored name twice": (lambda: view(**MEETING, p_a_b=view_property(lambda self: ""), p_aB=view_property(lambda self: "")), ["View.aB: expected a stored name of its own, got 'aB', which a_b has; fix: rename one of them"]),
-    "a reserved edge": (lambda: view(get=root(Meeting)), ["View.Store.get: expected a name that is free, got 'get'; fix: rename the edge"]),
+    "a reserved name": (lambda: view(**MEETING, p_path=view_property(lambda self: "")), ["View.path: expected an unused name, got 'path', which every view has; fix: rename the property"]),
+    "one stored name twice": (lambda: view(**MEETING, p_a_b=view_property(lambda self: ""), p_aB=view_property(lambda self: "")), ["View.aB: expected a unique stored name, got 'aB', which a_b has; fix: rename one of them"]),
+    "a reserved edge": (lambda: view(get=root(Meeting)), ["View.Store.get: expected an unused name, got 'get'; fix: rename the edge"]),
     "nothing in a row": (lambda: type("View", (bb.ViewModel,), {"Store": type("Store", (bb.Store,), {"a": root(User)})}, collection="rows"), ["View: expected at least one @view_property or aggregate, got none; fix: declare what a row holds"]),
     "no collection of rows": (lambda: view(collection=None, **MEETING), ['View: expected collection= or path= on the class, got neither; fix: write class ...(bb.ViewModel, collection="rows")']),
     "rows at a collection's path": (lambda: view(collection="rows/more", **MEETING), ["View: expected rows at document paths, which have an even number of segments, got 'rows/more/{id}'; fix: name a collection with an odd number of segments"]),
@@ -178,14 +178,14 @@ CASES: dict[str, tuple[Callable[[], Any], list[str]]] = {
     "an aggregate of a list": (lambda: view(a=group(Fine, by="meeting_id"), p_n=aggregate.sum("a", of="tags")), ["View.n: expected a field with one value, got of='tags', a list or map; fix: write of=lambda document: ..."]),
     "of= is neither": (lambda: view(a=group(User, by="organization"), p_n=aggregate.sum("a", of=7)), ["View.n: expected of= to be a field's name or a function of the document, got 7; fix: write of='field'"]),  # type: ignore[arg-type]
     "a limit of nothing": (lambda: view(a=group(User, by="organization"), p_n=aggregate.collect("a", limit=0)), ["View.n: expected limit= to be an int from 1, got 0; fix: write a positive int"]),
-    "a placeholder that nobody tells": (lambda: pathed("users/{user}/inbox/{id}"), ["View: expected each placeholder of 'users/{user}/inbox/{id}' to be told, got no paths() for user; fix: write def paths(self): yield {\"user\": ...}"]),
-    "one path for all rows": (lambda: pathed("config/summary"), ["View: expected a path of its own for each row, got 'config/summary'; fix: put {id} into the path"]),
+    "a placeholder that nobody tells": (lambda: pathed("users/{user}/inbox/{id}"), ["View: expected a value for each placeholder of 'users/{user}/inbox/{id}', got no paths() for user; fix: write def paths(self): yield {\"user\": ...}"]),
+    "one path for all rows": (lambda: pathed("config/summary"), ["View: expected a different path for each row, got 'config/summary'; fix: put {id} into the path"]),
     "half a placeholder": (lambda: pathed("rows/x-{id}"), ["View: expected placeholders that are whole document ids, each once, got 'x-{id}'; fix: write path=\"users/{user}/inbox/{id}\""]),
     "a placeholder for a collection": (lambda: pathed("{kind}/{id}"), ["View: expected placeholders that are whole document ids, each once, got '{kind}'"]),
     "a placeholder twice": (lambda: pathed("a/{id}/b/{id}"), ["View: expected placeholders that are whole document ids, each once, got 'a/{id}/b/{id}', which has one twice"]),
     "path and collection": (lambda: pathed("rows/{id}", "rows"), ["View: expected collection= or path= on the class, got both; fix: "]),
     "no copies": (lambda: pathed("rows/{id}", max_paths=0), ["View: expected max_paths= to be an int from 1, got 0; fix: write how many copies a row may have"]),
-    "rows over documents": (lambda: pathed("users/{id}"), ["View: expected rows beside the documents, not over them, got 'users/{id}', where the documents of User are; fix: give the view a collection of its own"]),
+    "rows over documents": (lambda: pathed("users/{id}"), ["View: expected row paths that are not document paths, got 'users/{id}', where the documents of User are; fix: give the view a collection of its own"]),
     "path fields of other models": (
         lambda: view(a=group(Misplaced, by="colour")),
         [
@@ -194,7 +194,7 @@ CASES: dict[str, tuple[Callable[[], Any], list[str]]] = {
         ],
     ),
     "a path field with a default": (lambda: view(a=root(Given)), ["Given.room: expected no default: its value is read from the path, got 'here'; fix: leave it out"]),
-    "a reserved path field": (lambda: view(a=root(Taken)), ["Taken.path: expected a name that is free, got 'path', which every model has; fix: rename the placeholder"]),
+    "a reserved path field": (lambda: view(a=root(Taken)), ["Taken.path: expected an unused name, got 'path', which every model has; fix: rename the placeholder"]),
     "one path field twice": (lambda: view(a=root(Doubled)), ["Doubled: expected a collection, which has an odd number of segments: 'a' or 'a/{b}/c', got 'rooms/{room}/a/{room}/b': one placeholder twice"]),
     "a group by nothing": (lambda: view(a=group(User, by=())), ["View.Store.a: expected by= to name a field, got an empty tuple; fix: name what the documents share"]),
     "a group by a property without a type": (lambda: view(a=group(Unclear, by="untold")), ["View.Store.a: expected by= to name a text, an int, an Enum or a Ref, got 'untold', a property without a return annotation; fix: group by another field, or by a property that returns text (-> str)"]),
@@ -208,17 +208,17 @@ CASES: dict[str, tuple[Callable[[], Any], list[str]]] = {
     "an order by a list": (lambda: view(a=group(Fine, by="meeting_id", order_by="tags")), ["View.Store.a: expected a field with one value, got order_by='tags', a list or map; fix: name a field with one value"]),
     "only= of no field": (lambda: view(**MEETING, a=reference("meeting.users", only=("first_name", "age"))), ["View.Store.a: expected fields of User in only=, got 'age'; fix: name: first_name, last_name, organization, hearing_aid_requested"]),
     "no aggregate of one's own": (lambda: view(a=group(User, by="organization"), p_n=aggregate.custom(len, "a", of="first_name")), ["View.n: expected an aggregate of your own, got <built-in function len>; fix: pass an object of a class that derives from aggregate.Custom"]),  # type: ignore[arg-type]
-    "viewers as a property": (lambda: view(**MEETING, p_viewers=view_property(lambda self: "")), ["View.viewers: expected a name that is free, got 'viewers', which every view has; fix: rename the property"]),
+    "viewers as a property": (lambda: view(**MEETING, p_viewers=view_property(lambda self: "")), ["View.viewers: expected an unused name, got 'viewers', which every view has; fix: rename the property"]),
     "types that Firestore lacks": (
         lambda: view(a=root(Typed)),
         [
-            "Typed.version: expected a name that is free, got 'version', which every model has; fix: rename the field and write field(name='version')",
+            "Typed.version: expected an unused name, got 'version', which every model has; fix: rename the field and write field(name='version')",
             "Typed.money: expected a type that Firestore has, got Decimal, which Firestore has no type for (a double would lose digits); fix: store it as text: field(encode=str, decode=Decimal)",
             "Typed.names: expected a type that Firestore has, got set, which Firestore has no type for (an array keeps order and duplicates); fix: write list[...]",
             "Typed.by_number: expected a type that Firestore has, got a map with keys of ",
         ],
     ),
-    "an obj_type twice": (lambda: view(a=root(One)), ["Two: expected an obj_type of its own, got 'One', which is One's; fix: give one of them another obj_type="]),
+    "an obj_type twice": (lambda: view(a=root(One)), ["Two: expected a unique obj_type, got 'One', which is One's; fix: give one of them another obj_type="]),
     "case": (lambda: view(a=root(Four)), ["Four: expected case='camel' or 'snake', got case='kebab'; fix: write one of the two"]),
 }  # fmt: skip
 
@@ -281,7 +281,7 @@ def test_a_cycle_of_properties_is_told_once() -> None:
     with pytest.raises(DeclarationError) as caught:
         compile_plan([Around])
     assert [str(one) for one in caught.value.mistakes] == [
-        "Around.one: expected properties that do not need themselves, got a cycle: one -> two -> three -> one; fix: compute one of them from the store"
+        "Around.one: expected properties that do not depend on themselves, got a cycle: one -> two -> three -> one; fix: compute one of them from the store"
     ]
 
 
@@ -336,7 +336,7 @@ LINES: dict[str, tuple[Any, str | None, str, str]] = {
     "max": (aggregate.max("lines", of="day"), VALUE, "of='day', a field of date", "write of=lambda document: str(document.day)"),
     "distinct": (aggregate.count_distinct("lines", of="money.amount"), VALUE, "of='money.amount', a field of Decimal", f"write of={AMOUNT}"),
     "collect": (aggregate.collect("lines", of="tags"), VALUE, "of='tags', a field of set", "write of=lambda document: str(document.tags)"),
-    "collect in order": (aggregate.collect("lines", order_by="-price"), VALUE, "order_by='price', a field of Decimal", "name a property that makes text or a number of it"),
+    "collect in order": (aggregate.collect("lines", order_by="-price"), VALUE, "order_by='price', a field of Decimal", "name a property that returns text or a number"),
     "top by": (aggregate.top("lines", n=1, by="price"), VALUE, "by='price', a field of Decimal", f"write by={CENTS}"),
     "top of": (aggregate.top("lines", n=1, by="order_number", of="price"), VALUE, "of='price', a field of Decimal", f"write of={CENTS}"),
     "custom": (aggregate.custom(Spread(), "lines", of="price"), VALUE, "of='price', a field of Decimal", f"write of={CENTS}"),
@@ -388,8 +388,8 @@ NAMES = {
     "____": "'____', a name that Firestore reserves",
     "__path__": "'__path__', a name that Firestore reserves",
     "é" * 751: "a name of 1,502 bytes",
-    "\ud800": "a name that is no UTF-8",
-    7: "7, no text",
+    "\ud800": "a name that is not UTF-8",
+    7: "7, not text",
 }
 
 
@@ -404,7 +404,7 @@ def test_names_that_firestore_refuses(name: Any, got: str, word: str) -> None:
     assert mistake.expected == "stored names of 1 to 1,500 bytes, not __...__"
     assert mistake.got.endswith(got)
     fix = "write text: ... = bb.field(name=...), with the name as it is stored"
-    assert mistake.fix == (fix if word == "name" else "leave it out of was=")
+    assert mistake.fix == (fix if word == "name" else "remove it from was=")
 
 
 class Twice(bb.Struct):
@@ -455,7 +455,7 @@ def test_a_name_that_the_base_has() -> None:
         more: str = bb.field(name="someText")
 
     with pytest.raises(
-        DeclarationError, match=r"Sub\.more: expected a stored name of its own, got 'someText', which some_"
+        DeclarationError, match=r"Sub\.more: expected a unique stored name, got 'someText', which some_"
     ):
         compile_plan([view(base=root(Base))])
     assert Sub.__boiler__.mistakes
@@ -469,7 +469,7 @@ def test_two_views_on_one_path_and_of_one_name() -> None:
         path
         == "View: expected a row path of its own, got 'rows/{id}', where View writes; fix: give one of them another collection="
     )
-    assert "View: expected a class name of its own, which names its table, got 'View', which " in name
+    assert "View: expected a unique class name, which names its table, got 'View', which " in name
 
 
 @pytest.mark.parametrize(("one", "other"), [("Url", "URL"), ("Url", "url"), ("Größe", "GRÖSSE")])
@@ -478,9 +478,9 @@ def test_two_views_whose_names_differ_by_case(one: str, other: str) -> None:
     with pytest.raises(DeclarationError) as caught:
         compile_plan([type(name, (view(**MEETING),), {}, collection=place) for place, name in places])
     (name,) = map(str, caught.value.mistakes)
-    said = f"expected a class name of its own, which names its table, got {other!r}, which differs from "
+    said = f"expected a unique class name, which names its table, got {other!r}, which differs from "
     assert said in name
-    assert name.endswith(f":{one} by case alone; fix: rename one of them")
+    assert name.endswith(f":{one} only by case; fix: rename one of them")
 
 
 def test_two_views_whose_paths_may_meet() -> None:
@@ -489,7 +489,7 @@ def test_two_views_whose_paths_may_meet() -> None:
 
 
 def test_an_unknown_class_keyword() -> None:
-    with pytest.raises(TypeError, match="View: colection= is no class keyword of a view: write collection, path"):
+    with pytest.raises(TypeError, match="View: colection= is not a class keyword of a view: write collection, path"):
         type("View", (bb.ViewModel,), {}, colection="rows")
 
 

@@ -1,4 +1,4 @@
-"""What classes compile to: the tree, fingerprints, which edges getters read, typed stores."""
+"""Compiled plans: the tree of edges, fingerprints, the edges that getters read, typed stores."""
 
 from __future__ import annotations
 
@@ -213,10 +213,10 @@ def test_views_are_found_by_name() -> None:
 def test_explain_names_fixed_documents_and_unlimited_collects() -> None:
     text = explain(compile_plan([OrderCard, TeamCard]))
     assert "└─ settings: document config/shop (one document)" in text
-    assert "config: a change touches\n  OrderCard.settings: every row\n  TeamCard.settings: every row" in text
+    assert "config: a change affects\n  OrderCard.settings: every row\n  TeamCard.settings: every row" in text
     assert "warning: names collects without a limit" in text
     assert "├─ owner: reference order.owner, in people (one document; required: no row without it)" in text
-    assert "where= refuses some" in text
+    assert "where= filters" in text
 
 
 class Phone(bb.Struct):
@@ -256,8 +256,8 @@ def test_explain_says_that_optional_fields_without_default_may_not_be_missing() 
         names = ("Contact.phone", "Contact.money", "Phone.number", "Colleague.room")
         assert notes == [f"  note: {name}" for name in names]
     assert text.endswith(
-        "  note: Colleague.room may be null, but a document without it is invalid, and the rows made of it stay as they "
-        "were; fix: = None, or bb.field(default=None)"
+        "  note: Colleague.room may be null, but a document without it is invalid, and its rows are no longer "
+        "updated; fix: = None, or bb.field(default=None)"
     )
 
 
@@ -320,11 +320,21 @@ class Place(bb.ViewModel, collection="places"):
         ("locatoin.address", 'views.py:14: error: "Store" has no attribute "locatoin"'),
     ],
 )
-def test_a_type_checker_knows_what_getters_read(tmp_path: Path, typo: str, said: str | None) -> None:
+def test_a_type_checker_knows_what_getters_read(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, typo: str, said: str | None
+) -> None:
     pytest.importorskip("mypy", reason="mypy is a development tool: other Pythons run without it")
     source = USER.replace("location.address\n", f"{typo}\n", 1) if typo else USER
     (tmp_path / "views.py").write_text(textwrap.dedent(source))
-    command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), "views.py"]
+    command = [
+        sys.executable,
+        "-m",
+        "mypy",
+        "--strict",
+        "--cache-dir",
+        str(tmp_path_factory.getbasetemp() / "mypy"),
+        "views.py",
+    ]
     done = subprocess.run(
         command, cwd=tmp_path, env={**os.environ, "MYPYPATH": str(ROOT)}, capture_output=True, text=True, check=False
     )
@@ -353,7 +363,7 @@ def test_a_fingerprint_follows_an_aggregate_of_ones_own() -> None:
 
 
 def test_a_view_with_forty_edges_compiles_in_a_moment() -> None:
-    """Counted, not timed: each edge is compiled once, so that the work grows with the edges and not with their pairs."""
+    """Each edge is compiled once, so the work grows linearly with the edges; it is counted, not timed."""
     edges: dict[str, Any] = {"user": root(Chained)}
     for number in range(40):
         edges[f"edge{number}"] = reference(f"{'user' if not number else f'edge{number - 1}'}.next", optional=True)

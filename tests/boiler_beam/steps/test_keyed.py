@@ -1,4 +1,4 @@
-"""Stages of many machines, part by part: what rows hold, logs and tiers, bytes of another version."""
+"""Keyed steps, part by part: the documents of rows, logs and tiers, bytes of another version."""
 
 from __future__ import annotations
 
@@ -13,14 +13,27 @@ from hypothesis import strategies as st
 from boiler_beam.events import Change, DeadLetter, Row, Stamp
 from boiler_beam.plan import compile_plan
 from boiler_beam.samples.meeting import MeetingSession
-from boiler_beam.steps.keyed import logs, tiers
-from boiler_beam.steps.keyed.held import Holding
-from boiler_beam.steps.keyed.logs import ListLog, LogDocuments, LogHeld, LogWeights, Sizes
-from boiler_beam.steps.keyed.posting import SHARDS, address, addresses_of_change, is_going
-from boiler_beam.steps.keyed.rank import RankHead, rank
-from boiler_beam.steps.keyed.rows import RowStage
-from boiler_beam.steps.keyed.stage import HeadCodec
-from boiler_beam.steps.keyed.tiers import TIERS, Bounds, LogRanking
+from boiler_beam.steps.distributed import WireContribution
+from boiler_beam.steps.keyed import KeyedView, logs, tiers
+from boiler_beam.steps.keyed.cells import HeadCodec, ListLog
+from boiler_beam.steps.keyed.logs import DocumentLog, RowDocumentLog, RowEntry, Sizes, WeightLog
+from boiler_beam.steps.keyed.messages import (
+    CandidateDelta,
+    Claim,
+    DistinctDelta,
+    DocumentDelta,
+    DocumentState,
+    FirstValues,
+    MembershipDelta,
+    RankedValuesDelta,
+    RowDocument,
+    SubscriptionDelta,
+    ValueCountDelta,
+)
+from boiler_beam.steps.keyed.routing import SHARDS, Key, address, addresses_of_change, is_removal
+from boiler_beam.steps.keyed.row_documents import RowDocuments
+from boiler_beam.steps.keyed.rows import RowStep
+from boiler_beam.steps.keyed.tiers import TIERS, Bounds, Ranking
 from boiler_beam.steps.keyed.wire import (
     decode,
     decode_letter,
@@ -29,63 +42,49 @@ from boiler_beam.steps.keyed.wire import (
     encode_letter,
     encode_row,
 )
-from boiler_beam.steps.messages import Role
-from boiler_beam.steps.stream import StreamPlan
-from boiler_beam.steps.stream.memory import MemoryRanking
-from boiler_beam.steps.stream.messages import (
-    Added,
-    Candidate,
-    Claimed,
-    Counted,
-    Held,
-    Lies,
-    Ranked,
-    Shown,
-    State,
-    Wanted,
-)
 from tests.helpers import town
 from tests.helpers.histories import changes
 from tests.helpers.network import CountedLog, StoredCell, ViewNetwork
 from tests.helpers.random_views import view_of
 
-PLAN = StreamPlan(compile_plan([MeetingSession]))
-EDGES = {name: number for number, (_, name) in enumerate(PLAN.places)}
+VIEW = KeyedView(compile_plan([MeetingSession]))
+EDGES = {edge.edge.name: edge.index for edge in VIEW.edges}
 MEETING = b'{"location": "locations/l1", "users": [], "tickets": {}, "status": "closed"}'
 LOCATION = b'{"latitude": 0.0, "longitude": 0.0, "address": "one"}'
-Entry = tuple[int, str, int, Held | None]
 
 
-def held(edge: str, path: str, fields: bytes, *, weight: int = 1, sequence: int = 1, wants: Any = ()) -> Entry:
-    links = [(EDGES[name], list(paths)) for name, paths in wants]
-    return EDGES[edge], path, weight, Held(sequence, bool(fields), fields, sequence, links)
+def kept(
+    edge: str, path: str, fields: bytes | None, *, weight: int = 1, sequence: int = 1, wants: Any = ()
+) -> RowEntry:
+    subscriptions = tuple((EDGES[name], tuple(paths)) for name, paths in wants)
+    return RowEntry(EDGES[edge], path, weight, RowDocument(sequence, fields, sequence, subscriptions))
 
 
-ROOT = held("meeting", "meetings/m1", MEETING, wants=[("location", ["locations/l1"])])
-PLACE = held("location", "locations/l1", LOCATION)
+ROOT = kept("meeting", "meetings/m1", MEETING, wants=[("location", ["locations/l1"])])
+PLACE = kept("location", "locations/l1", LOCATION)
 
 
 def test_s8_a_row_holds_what_it_wants_and_no_more() -> None:
-    holding = Holding(PLAN, 0, [ROOT, PLACE, held("location", "locations/l2", LOCATION)])
-    assert not holding.is_waiting
-    assert [one.address for one in holding("location").values()] == ["one"]
-    assert list(holding("location")) == ["locations/l1"], "the other one is about to leave"
-    assert holding.read == 1 << EDGES["location"] | 1 << EDGES["meeting"], "what says that it is wanted"
+    documents = RowDocuments(VIEW, [ROOT, PLACE, kept("location", "locations/l2", LOCATION)])
+    assert not documents.is_waiting
+    assert [one.address for one in documents("location").values()] == ["one"]
+    assert list(documents("location")) == ["locations/l1"], "the other one is about to leave"
+    assert documents.read == 1 << EDGES["location"] | 1 << EDGES["meeting"], "what says that it is wanted"
 
 
 @pytest.mark.parametrize(
     ("what", "entries"),
     [
-        ("a document in two states", [ROOT, PLACE, held("location", "locations/l1", LOCATION, sequence=2)]),
-        ("less than once", [ROOT, held("location", "locations/l1", LOCATION, weight=-1)]),
-        ("taken away and not yet put", [ROOT, PLACE, (EDGES["users"], "users/u1", -1, None)]),
-        ("put so often, and not yet what", [ROOT, (EDGES["location"], "locations/l1", 1, None)]),
+        ("a document in two states", [ROOT, PLACE, kept("location", "locations/l1", LOCATION, sequence=2)]),
+        ("less than once", [ROOT, kept("location", "locations/l1", LOCATION, weight=-1)]),
+        ("taken away and not yet put", [ROOT, PLACE, RowEntry(EDGES["users"], "users/u1", -1, None)]),
+        ("put so often, and not yet what", [ROOT, RowEntry(EDGES["location"], "locations/l1", 1, None)]),
         ("wanted, and not answered", [ROOT]),
     ],
 )
-def test_s8_what_is_on_its_way_is_waited_for(what: str, entries: list[Entry]) -> None:
-    assert Holding(PLAN, 0, entries).is_waiting, what
-    assert Holding(PLAN, 0, entries[::-1]).is_waiting, what
+def test_s8_what_is_on_its_way_is_waited_for(what: str, entries: list[RowEntry]) -> None:
+    assert RowDocuments(VIEW, entries).is_waiting, what
+    assert RowDocuments(VIEW, entries[::-1]).is_waiting, what
 
 
 CHAIN = """
@@ -101,20 +100,20 @@ class View(bb.ViewModel, path='out/{room}/to/{id}'):
 def test_s8_what_is_about_to_leave_wants_nothing() -> None:
     message, (room, left) = "rooms/1/messages/1", ("rooms/1", "rooms/2")
     entries = [
-        (0, message, 1, Held(1, True, b'{"author":"guests/1"}', 1, [(1, [room])])),
-        (1, room, 1, Held(1, True, b"{}", 1, [(2, [])])),
-        (1, left, 1, Held(1, True, b"{}", 1, [(2, ["guests/9"])])),
+        RowEntry(0, message, 1, RowDocument(1, b'{"author":"guests/1"}', 1, ((1, (room,)),))),
+        RowEntry(1, room, 1, RowDocument(1, b"{}", 1, ((2, ()),))),
+        RowEntry(1, left, 1, RowDocument(1, b"{}", 1, ((2, ("guests/9",)),))),
     ]
-    plan = StreamPlan(compile_plan([view_of(CHAIN)]))
-    assert not Holding(plan, 0, entries).is_waiting
-    entries[0] = (0, message, 1, Held(1, True, b'{"author":"guests/1"}', 1, [(1, [left])]))
-    assert Holding(plan, 0, entries).is_waiting
+    view = KeyedView(compile_plan([view_of(CHAIN)]))
+    assert not RowDocuments(view, entries).is_waiting
+    entries[0] = RowEntry(0, message, 1, RowDocument(1, b'{"author":"guests/1"}', 1, ((1, (left,)),)))
+    assert RowDocuments(view, entries).is_waiting
 
 
 def test_s8_that_a_document_is_missing_is_an_answer() -> None:
-    holding = Holding(PLAN, 0, [ROOT, held("location", "locations/l1", b"")])
-    assert not holding.is_waiting
-    assert holding("location") == {}
+    documents = RowDocuments(VIEW, [ROOT, kept("location", "locations/l1", None)])
+    assert not documents.is_waiting
+    assert documents("location") == {}
 
 
 # Logs ---------------------------------------------------------------------------------------------------------------
@@ -139,7 +138,7 @@ def test_s12_tiers_are_a_sorted_list(operations: list[Any]) -> None:
         small.setattr(tiers, "_TIMES", 2)
         small.setattr(logs, "_LEAST", 3)
         for kind, one, other in operations:
-            ranking = LogRanking(entries, bounds, tuple[str], least=3)
+            ranking = Ranking(entries, bounds, tuple[str], least=3)
             if kind == "first":
                 expected = [(key.hex(),) for key in sorted(model) if model[key] > 0][:one]
                 found = list(ranking.first(one))
@@ -158,7 +157,7 @@ def test_s12_tiers_are_a_sorted_list(operations: list[Any]) -> None:
 
 def test_s12_the_first_ones_of_many_are_read_from_the_first_tier() -> None:
     entries, bounds = [ListLog() for _ in range(TIERS)], Bounds()
-    ranking = LogRanking(entries, bounds, int, least=4)
+    ranking = Ranking(entries, bounds, int, least=4)
     for number in range(2_000):
         ranking.add(number.to_bytes(2, "big"), 1, number)
     assert list(ranking.first(2)) == [0, 1]
@@ -176,16 +175,16 @@ def test_s12_a_log_of_weights_adds_up_and_stays_small(changes: list[tuple[str, i
     with pytest.MonkeyPatch.context() as small:
         small.setattr(logs, "_LEAST", 4)
         for row, weight in changes:
-            LogWeights(log, sizes).add(row, weight)
+            WeightLog(log, sizes).add(row, weight)
             model[row] = model.get(row, 0) + weight
             assert len(log.entries) == sizes.kept + sizes.added
             assert len(log.entries) <= 4 + 2 * 3
-    assert dict(LogWeights(log, sizes).items()) == {row: weight for row, weight in model.items() if weight}
+    assert dict(WeightLog(log, sizes).items()) == {row: weight for row, weight in model.items() if weight}
 
 
 def test_s12_a_log_is_read_and_rewritten_seldom() -> None:
     log, sizes = CountedLog(), Sizes()
-    weights = LogWeights(log, sizes)
+    weights = WeightLog(log, sizes)
     for number in range(4_000):
         weights.add(f"r{number}", 1)
     assert log.entries_read <= 2 * 4_000, "it is looked at again when it is twice as long"
@@ -197,60 +196,64 @@ def test_s12_a_log_is_read_and_rewritten_seldom() -> None:
     assert log.entries_written <= 7_000 + 2 * 1_000
 
 
-def test_s12_rows_that_want_one_document_are_spread() -> None:
-    plan = StreamPlan(compile_plan([town.MessageCard]))
-    (edge,) = [number for number, (_, name) in enumerate(plan.places) if name == "config"]
-    wanted = {address(plan, Wanted(edge, "config/board", f"r{number}", 1, 1)) for number in range(200)}
-    assert len(wanted) == SHARDS
-    assert wanted == set(addresses_of_change(plan, "config/board"))
+def test_s12_rows_that_subscribe_to_one_document_are_spread() -> None:
+    view = KeyedView(compile_plan([town.MessageCard]))
+    edge = view.by_name["config"].index
+    found = {address(view, SubscriptionDelta(edge, "config/board", f"r{number}", 1, 1)) for number in range(200)}
+    assert len(found) == SHARDS
+    assert found == set(addresses_of_change(view, "config/board"))
 
 
-def test_documents_and_held_ones_may_leave_before_they_come() -> None:
-    old, new = (State(sequence, Role(0, [], [], []), b"{}", sequence) for sequence in (1, 2))
-    documents = LogDocuments(ListLog(), Sizes())
+def test_keys_are_told_apart_by_their_parts() -> None:
+    keys = [Key("a"), Key("a", "b"), Key("a", b"b"), Key("a", 0), Key("a\0b"), Key("a", "\0b"), Key("a\0", "b")]
+    assert len({key.encode() for key in keys}) == len(keys)
+    assert [Key.decode(key.encode()) for key in keys] == keys
+
+
+def test_documents_may_leave_before_they_come() -> None:
+    old, new = (DocumentState(sequence, WireContribution(), b"{}", sequence) for sequence in (1, 2))
+    documents = DocumentLog(ListLog(), Sizes())
     documents.change("a/1", old, new)
-    assert {(path, state.sequence, times) for path, state, times in documents.each()} == {("a/1", 1, -1), ("a/1", 2, 1)}
+    assert {(path, state.sequence, times) for path, state, times in documents.items()} == {
+        ("a/1", 1, -1),
+        ("a/1", 2, 1),
+    }
     documents.change("a/1", None, old)
-    assert [(path, state.sequence, times) for path, state, times in documents.each()] == [("a/1", 2, 1)]
-    rows = LogHeld(ListLog(), Sizes())
-    one = Held(1, True, b"{}", 1, [])
+    assert [(path, state.sequence, times) for path, state, times in documents.items()] == [("a/1", 2, 1)]
+    rows = RowDocumentLog(ListLog(), Sizes())
+    one = RowDocument(1, b"{}", 1)
     rows.change(0, "a/1", 1, 1, None)
-    assert list(rows.each()) == [(0, "a/1", -1, None)]
+    assert list(rows.items()) == [(0, "a/1", -1, None)]
     rows.change(0, "a/1", 2, None, one)
-    assert list(rows.each()) == [(0, "a/1", 1, one)]
+    assert list(rows.items()) == [(0, "a/1", 1, one)]
     rows.change(0, "a/1", 1, None, one)
     rows.change(0, "a/1", 1, 1, None)
-    assert list(rows.each()) == [(0, "a/1", 1, one)], "one way of two is left"
+    assert list(rows.items()) == [(0, "a/1", 1, one)], "one path of two is left"
     rows.change(0, "a/1", 1, 1, None)
-    assert list(rows.each()) == []
-
-
-def test_rank_tells_what_changed() -> None:
-    head, ranking, told = RankHead(), MemoryRanking(), []
-    for value, weight, version in ((3, 1, 10), (7, 1, 4), (5, 1, 5), (7, -1, 30)):
-        ranking.add(bytes([99 - value]), weight, value)
-        if rank(head, ranking, 1, version):
-            told.append((head.values, head.sequence))
-    assert told == [([3], 10), ([7], 11), ([5], 30)]
+    assert list(rows.items()) == []
+    for first, second in ((one, RowDocument(1, None, 1)), (RowDocument(1, None, 1), one)):
+        rows.change(0, "a/2", 1, None, first)
+        rows.change(0, "a/2", 1, None, second)
+        assert list(rows.items()) == [(0, "a/2", 2, one)], "one was sent without fields, before they came"
+        rows.change(0, "a/2", 2, 1, None)
 
 
 def test_a_row_gets_dirty_once_and_documents_are_counted() -> None:
     """Who renders it is told once: each change of a busy row would put it off for ever."""
     network, known = ViewNetwork(compile_plan([MeetingSession]).views[0], compile_plan([MeetingSession])), []
-    network.known = lambda path, number: known.append((path, number))  # type: ignore[method-assign]
+    network.count_documents = lambda path, number: known.append((path, number))  # type: ignore[method-assign]
     meeting = {"location": "locations/l1", "users": [], "tickets": {}, "status": "closed"}
     place = {"latitude": 0.0, "longitude": 0.0, "address": "one"}
     history = [("meetings/m", 1, meeting), ("locations/l1", 2, place), ("locations/l1", 3, {**place, "address": "two"})]
-    stage, cell = network.stages["Row"], network.cell("Row", "m")
-    assert isinstance(stage, RowStage)
-    told = []
-    real = stage.receive
-    stage.take = lambda cell, key, message: told.append(real(cell, key, message))  # type: ignore[method-assign]
+    step, cell = network.steps["Row"], network.cell("Row", Key("m"))
+    assert isinstance(step, RowStep)
+    told, real = [], step.receive
+    step.take = lambda cell, key, message: told.append(real(cell, message))  # type: ignore[method-assign]
     for change in changes(history):
         network.observe(change)
         network.settle()
     assert (told[0], any(told[1:]), len(told) > 3) == (True, False, True)
-    assert stage.render(cell, "m")
+    assert step.render(cell, "m")
     network.observe(changes([("locations/l1", 4, None)])[0])
     network.settle()
     assert told[-1] is True
@@ -259,10 +262,10 @@ def test_a_row_gets_dirty_once_and_documents_are_counted() -> None:
 
 def test_s11_of_two_claims_of_a_row_the_later_one_stands_in_whatever_order_they_come() -> None:
     network = ViewNetwork(compile_plan([town.Profile]).views[0], compile_plan([town.Profile]))
-    stage, path = network.stages["Claim"], "nicks/a/about/profile"
+    step, path = network.steps["Claim"], "nicks/a/about/profile"
     for sequence, fields in ((7, b'{"new":1}'), (5, b'{"old":1}'), (9, None), (8, b'{"gone":1}')):
-        stage.take(network.cell("Claim", path), path, Claimed(0, path, "1", sequence, fields, sequence))
-    assert [(row.fields, row.stamp.version) for row in network.given] == [(b'{"new":1}', 7), (None, 9)]
+        step.take(network.cell("Claim", Key(path)), Key(path), Claim(path, "1", sequence, fields, sequence))
+    assert [(row.fields, row.stamp.version) for row in network.emitted] == [(b'{"new":1}', 7), (None, 9)]
 
 
 def test_s2_s3_what_is_gone_is_forgotten_and_an_invalid_version_is_not() -> None:
@@ -277,43 +280,44 @@ def test_s2_s3_what_is_gone_is_forgotten_and_an_invalid_version_is_not() -> None
         network.settle()
     network.render()
 
-    def kept(horizon: int) -> set[str]:
+    def left(horizon: int) -> set[str]:
         network.expire(horizon)
         assert all(not any(log.entries for log in cell.logs) for cell in network.cells.values() if cell.head is None)
-        return {key for cell_key, cell in network.cells.items() if cell.head is not None for key in [cell_key[1]]}
+        return {key.name for (_, key), cell in network.cells.items() if cell.head is not None}
 
-    assert kept(4) == {"meetings/m", "m", "locations/l1", "locations/l2"}
-    assert kept(5) == {"locations/l1", "locations/l2"}, "a change of the time itself is not too old"
-    assert kept(6) == {"locations/l2"}
+    assert left(4) == {"meetings/m", "m", "locations/l1", "locations/l2"}
+    assert left(5) == {"locations/l1", "locations/l2"}, "a change of the time itself is not too old"
+    assert left(6) == {"locations/l2"}
 
 
-def test_s3_what_goes_is_looked_at_again() -> None:
-    there, gone = State(1, Role(0, [], [], []), b"", 1), State(1, None, b"", 1)
-    held_ = Held(1, True, b"{}", 1, [])
-    going = [
+def test_s3_where_something_is_removed_the_cell_is_looked_at_again() -> None:
+    there, gone = DocumentState(1, WireContribution(), None, 1), DocumentState(1, None, None, 1)
+    removing = [
         changes([("a/1", 1, None)])[0],
-        Wanted(0, "k", "r", -1, 1),
-        Candidate(0, "r", "a/1", -1, there, 1),
-        Counted(0, 0, "r", b"1", -2, 1),
-        Added(0, 0, "r", "a/1", [(1, 1), (2, -1)], 1),
-        Shown(0, "r", "a/1", 1, 1, None, [], None, 1),
-        Claimed(0, "p/1", "r", 1, None, 1),
-        Lies(0, "k", "a/1", there, gone, 1),
-        Ranked(0, "r", [], 1, 1),
+        SubscriptionDelta(0, "k", "r", -1, 1),
+        CandidateDelta(0, "r", "a/1", -1, there, 1),
+        ValueCountDelta(0, "r", b"1", -2, 1),
+        DistinctDelta(0, "r", -1, 1),
+        RankedValuesDelta(0, "r", "a/1", [(1, 1), (2, -1)], 1),
+        MembershipDelta(0, "r", "a/1", 1, 1, None, [], None, 1),
+        Claim("p/1", "r", 1, None, 1),
+        DocumentDelta(0, "k", "a/1", there, gone, 1),
+        FirstValues(0, "r", [], 1, 1),
     ]
-    coming = [
+    adding = [
         changes([("a/1", 1, {})])[0],
-        Wanted(0, "k", "r", 1, 1),
-        Candidate(0, "r", "a/1", 1, there, 1),
-        Counted(0, 0, "r", b"1", 2, 1),
-        Added(0, 0, "r", "a/1", [(1, 1)], 1),
-        Shown(0, "r", "a/1", 1, None, held_, [], None, 1),
-        Claimed(0, "p/1", "r", 1, b"{}", 1),
-        Lies(0, "k", "a/1", None, there, 1),
-        Ranked(0, "r", [7], 1, 1),
+        SubscriptionDelta(0, "k", "r", 1, 1),
+        CandidateDelta(0, "r", "a/1", 1, there, 1),
+        ValueCountDelta(0, "r", b"1", 2, 1),
+        DistinctDelta(0, "r", 1, 1),
+        RankedValuesDelta(0, "r", "a/1", [(1, 1)], 1),
+        MembershipDelta(0, "r", "a/1", 1, None, RowDocument(1, b"{}", 1), [], None, 1),
+        Claim("p/1", "r", 1, b"{}", 1),
+        DocumentDelta(0, "k", "a/1", None, there, 1),
+        FirstValues(0, "r", [7], 1, 1),
     ]
-    assert [is_going(message) for message in going] == [True] * len(going)
-    assert [is_going(message) for message in coming] == [False] * len(coming)
+    assert [is_removal(message) for message in removing] == [True] * len(removing)
+    assert [is_removal(message) for message in adding] == [False] * len(adding)
 
 
 # Bytes --------------------------------------------------------------------------------------------------------------
@@ -325,13 +329,13 @@ def test_state_of_another_version_is_refused() -> None:
     codec.write(cell, Sizes(3, 1))
     assert codec.read(cell) == Sizes(3, 1)
     assert cell.head is not None
-    cell.head = b"\x02" + cell.head[1:]
-    with pytest.raises(ValueError, match="expected state of form 1, got 2: it was made by another version"):
+    cell.head = b"\x09" + cell.head[1:]
+    with pytest.raises(ValueError, match="expected state of form 2, got 9: it was made by another version"):
         codec.read(cell)
 
 
 def test_messages_of_another_version_are_refused() -> None:
-    change, message = Change("a/1", 7, msgspec.Raw(b'{"a":1}')), Wanted(0, "k", "r", 1, 3)
+    change, message = Change("a/1", 7, msgspec.Raw(b'{"a":1}')), SubscriptionDelta(0, "k", "r", 1, 3)
     row, letter = Row("rows/1", Stamp(1, 2, 3), b"{}"), DeadLetter(stage="s", code="c", message="m")
     cases: list[tuple[Any, bytes, Any]] = [
         (decode, encode(change), change),
@@ -342,5 +346,5 @@ def test_messages_of_another_version_are_refused() -> None:
     ]
     for read, data, expected in cases:
         assert read(data) == expected
-        with pytest.raises(ValueError, match="expected a message of form 1, got 9: another version sent it"):
+        with pytest.raises(ValueError, match="expected a message of form 2, got 9: another version sent it"):
             read(b"\x09" + data[1:])

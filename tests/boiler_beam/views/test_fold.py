@@ -1,4 +1,4 @@
-"""Accumulators: the same value whatever the order, the grouping and the way through a wire; floats to the last bit."""
+"""Accumulators: the result is exact, and independent of order, grouping and encoding."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def fold(one: Fold, contributions: list[tuple[str, Any]]) -> Any:
 
 
 def in_parts(one: Fold, contributions: list[tuple[str, Any]], shuffler: random.Random) -> Any:
-    """Shuffled, folded in three parts that travel, and merged."""
+    """Folds the shuffled values in three parts that are encoded, decoded and merged."""
     shuffled = shuffler.sample(contributions, len(contributions))
     total = one.empty()
     for part in range(3):
@@ -118,7 +118,7 @@ def test_a_limited_collect_holds_a_bounded_state() -> None:
 
 
 class Longest(Custom):
-    """The longest text; it can't take one back that it never saw."""
+    """An aggregate of the longest text, which can't retract a text that was not added."""
 
     def empty(self) -> Any:
         return []

@@ -1,4 +1,4 @@
-"""Control documents and the lease on them: S13, S18."""
+"""Control documents keep generations (S13), and the lease in them admits one writer (S18)."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def never(seconds: float) -> None:
 
 
 def test_control_data_comes_back(client: Client, lease: Callable[..., Lease]) -> None:
-    """S13."""
+    """The control document keeps generation and fingerprint (S13)."""
     assert read_controls(client) == {}
     lease().take(FIRST, "s1")
     assert {name: one.control for name, one in read_controls(client).items()} == FIRST
@@ -63,11 +63,13 @@ def test_control_data_comes_back(client: Client, lease: Callable[..., Lease]) ->
 
 
 def test_the_same_state_takes_over_at_once(client: Client, lease: Callable[..., Lease]) -> None:
-    """S18."""
+    """A lease belongs to a state: a restart from that state does not wait (S18)."""
     killed = lease()
     killed.take(FIRST, "s1")
     lease(wait=never).take(FIRST, "s1")
-    with pytest.raises(BoilerBeamError, match=r"expected to go on as the writer of One, got generation 1 of another"):
+    with pytest.raises(
+        BoilerBeamError, match=r"expected to continue as the writer of One, got generation 1 of another"
+    ):
         killed.renew()
 
 
@@ -83,7 +85,7 @@ def test_a_released_lease_is_taken_at_once(client: Client, lease: Callable[..., 
 def test_another_program_waits_and_is_refused_when_the_lease_is_renewed(
     client: Client, lease: Callable[..., Lease]
 ) -> None:
-    """S18."""
+    """Of two programs that feed one sink the second refuses, by the lease (S18)."""
     first = lease()
     first.take(FIRST, "s1")
     waited = []
@@ -101,7 +103,7 @@ def test_another_program_waits_and_is_refused_when_the_lease_is_renewed(
 
 
 def test_a_lease_that_lapsed_is_anybodys(client: Client, lease: Callable[..., Lease]) -> None:
-    """S18."""
+    """A lease that was not renewed for a minute expires (S18)."""
     killed = lease()
     killed.take(FIRST, "s1")
     killed.stop()
@@ -138,16 +140,18 @@ def test_it_is_renewed_in_the_background(client: Client, lease: Callable[..., Le
 
 
 def test_a_program_of_an_older_generation_stops(client: Client, lease: Callable[..., Lease]) -> None:
-    """S13."""
+    """A program that finds a newer generation in the sink stops (S13)."""
     first = lease()
     first.take({"One": Control(generation=7, fingerprint="f", holder="s1")}, "s1")
     first.release()
-    with pytest.raises(UsageError, match=r"expected One of generation 2 at most, got 7, which another program began"):
+    with pytest.raises(
+        UsageError, match=r"expected One to be of generation 2 at most, got 7, which another program began"
+    ):
         lease().take(SECOND, "s2")
 
 
 def test_two_that_take_it_at_once(client: Client, lease: Callable[..., Lease]) -> None:
-    """S18: one gets it; the other finds out."""
+    """Of two programs that take the lease at the same time, one gets it, and the other notices (S18)."""
     rival = lease()
     both = dict.fromkeys(("One", "Two"), SECOND["One"])
 

@@ -1,4 +1,4 @@
-"""Rows in Firestore: S13, S14, S17."""
+"""Guarded rows in Firestore: newer stamps win (S13), equal rows are not written (S14), no read while cached (S17)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ A = "rows/a"
 
 
 class Clock:
-    """Stands still but for what is waited."""
+    """A clock that advances only by the waiting times."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -59,7 +59,7 @@ def guard(client: Client, clock: Clock | None = None, **more: Any) -> Guard:
 
 
 def test_a_row_lives_and_is_read_once(client: Client, proxy: Proxy) -> None:
-    """S17: what was written or read last is all that a writer must know."""
+    """A writer needs only the state that it wrote or read last: no read (S17)."""
     one = guard(client)
     for version, fields in enumerate([{"x": 1}, {"x": 2}, {}, {"x": 3}, {"x": 4}, {}, {"x": 5}], start=1):
         assert one.write([row(A, version, **fields)]) == []
@@ -72,7 +72,7 @@ def test_a_row_lives_and_is_read_once(client: Client, proxy: Proxy) -> None:
 
 
 def test_steady_state_reads_nothing_and_writes_once(client: Client, proxy: Proxy) -> None:
-    """S17, rule 2."""
+    """No read while the cache holds the path, and one write for a changed row (S17)."""
     one = guard(client)
     one.write(row(f"rows/{place}", 1, x=0) for place in range(600))
     before = one.counts.reads, one.counts.writes, one.counts.deletes
@@ -83,7 +83,7 @@ def test_steady_state_reads_nothing_and_writes_once(client: Client, proxy: Proxy
 
 
 def test_what_is_forgotten_is_read_again(client: Client, proxy: Proxy) -> None:
-    """S17: the cache is bounded, by what was used last."""
+    """The cache is bounded, and drops the least recently used path (S17)."""
     one = guard(client, cached=2)
     for path in ("rows/a", "rows/b", "rows/a", "rows/c"):
         one.write([row(path, len(path) + one.counts.writes, x=1)])
@@ -108,7 +108,7 @@ def test_what_is_forgotten_is_read_again(client: Client, proxy: Proxy) -> None:
     ],
 )
 def test_an_older_one_is_dropped(client: Client, proxy: Proxy, is_known: bool, standing: Row, old: Row) -> None:
-    """S13, S17."""
+    """Stamps are compared (S13), and an older row never replaces a newer row or tombstone (S17)."""
     one = guard(client)
     one.write([standing])
     other = one if is_known else guard(client)
@@ -119,7 +119,7 @@ def test_an_older_one_is_dropped(client: Client, proxy: Proxy, is_known: bool, s
 
 
 def test_a_zombie_with_an_old_batch_changes_nothing(client: Client, proxy: Proxy) -> None:
-    """S17: what it remembers stands no longer, or never stood."""
+    """The remembered state of a path is outdated: the write fails, is compared, and repeated or dropped (S17)."""
     paths = [f"rows/{place}" for place in range(30)]
     zombie, successor = guard(client), guard(client)
     zombie.write(row(path, 1, x=1) for path in paths[:20])
@@ -132,7 +132,7 @@ def test_a_zombie_with_an_old_batch_changes_nothing(client: Client, proxy: Proxy
 
 
 def test_equal_stamps(client: Client, proxy: Proxy) -> None:
-    """S14: equal fields are no write, others are."""
+    """A row whose fields are equal to the stored ones is not written (S14)."""
     guard(client).write([row(A, 5, x=1.5), row("rows/b", 5)])
     again = guard(client)
     for times in (1, 2):
@@ -162,7 +162,7 @@ def test_documents_that_nobody_stamped_are_replaced(client: Client, proxy: Proxy
 
 
 def test_a_tombstone_tells_what_it_is_of(client: Client, proxy: Proxy) -> None:
-    """S17."""
+    """A deletion writes a tombstone with the stamp of the deleted row (S17)."""
     path = "users/u 1/inbox/c1"
     guard(client, retention_seconds=60.0).write([row(path, 7, generation=3, seq=2)])
     assert tombstones(client, path)[path] == {
@@ -190,7 +190,7 @@ def test_a_tombstone_has_a_name_that_firestore_takes(client: Client, proxy: Prox
 @pytest.mark.parametrize("is_done", [True, False])
 @pytest.mark.parametrize("is_together", [True, False])
 def test_an_unknown_outcome_is_found_out(client: Client, proxy: Proxy, is_done: bool, is_together: bool) -> None:
-    """S17: by the row's own stamp."""
+    """An unknown outcome is resolved by reading the row's own stamp (S17)."""
     one = guard(client)
     one.write([row("rows/old", 1, x=1), row("rows/gone", 1, x=1)])
     seen: dict[str, int] = {}
@@ -230,9 +230,9 @@ def test_rows_that_firestore_never_takes_are_dead_letters(client: Client, proxy:
         assert isinstance(letter, DeadLetter)
         assert (letter.stage, letter.code, letter.version) == ("write", "row_refused", 7)
     said = {letter.path: letter.message for letter in letters}
-    begin, end = "expected a row that Firestore takes, got ", "; fix: change the view"
+    begin, end = "expected a row that Firestore accepts, got ", "; fix: change the view"
     assert said["rows/3"] == f"{begin}a value of 1,048,576 bytes at text, more than 1,048,487{end}"
-    assert said["rows/5"] == f"{begin}1180591620717411303424 is no int64 in x{end}"
+    assert said["rows/5"] == f"{begin}1180591620717411303424 is not an int64 in x{end}"
     assert said["rows/9"] == f"{begin}an empty key in the row{end}"
     assert len(rows(client, *[one.path for one in batch])) == 17
 
@@ -248,7 +248,7 @@ def test_rows_of_a_mebibyte(client: Client, proxy: Proxy) -> None:
 
 
 def test_together_they_are_seen_at_once(client: Client, proxy: Proxy) -> None:
-    """S19: one Commit holds creations, updates and deletions."""
+    """Rows of one commit become visible together: one Commit has creations, updates and deletions (S19)."""
     one = guard(client)
     one.write([row("rows/0", 1, x=1), row("rows/1", 1, x=1)])
     calls = proxy.calls["Commit"]
@@ -271,7 +271,7 @@ def test_a_bad_one_does_not_keep_the_others_that_were_together(client: Client, p
 
 
 def test_a_path_is_written_once_a_second_and_the_first_goes_at_once(client: Client, proxy: Proxy) -> None:
-    """S17."""
+    """Each path is paced: one write a second, the newest waits, and the first is sent at once (S17)."""
     clock = Clock()
     one = guard(client, clock, pace_seconds=1.0)
     one.write([row(A, 1, x=1)])
@@ -308,7 +308,7 @@ def test_what_may_be_held_is_told_and_not_waited_for(client: Client, proxy: Prox
 
 @pytest.mark.parametrize("seed", range(4))
 def test_rivals_leave_the_newest(client: Client, proxy: Proxy, seed: int) -> None:
-    """S17: a deletion racing a creation, at 40 paths, by two writers that share nothing, over a bad line."""
+    """A deletion races a creation, at 40 paths, by two independent writers over a bad connection: the newest wins (S17)."""
     chance = random.Random(seed)
     paths = [f"rows/{place}" for place in range(40)]
     emitted: dict[str, list[Row]] = {path: [] for path in paths}
@@ -360,7 +360,7 @@ def test_rivals_leave_the_newest(client: Client, proxy: Proxy, seed: int) -> Non
 def test_a_rival_comes_between_any_two_steps(
     client: Client, proxy: Proxy, firestore_emulator: str, standing: list[Row], method: str, is_known: bool
 ) -> None:
-    """S17: whatever stands, and whatever the two do, the newest is left."""
+    """Whatever is stored, and whatever the two writers do, the newest row or tombstone remains (S17)."""
     direct = Client(client.database.split("/")[1], {"FIRESTORE_EMULATOR_HOST": firestore_emulator})
     emitted = [(row(A, 2, x=2), row(A, 2)), (row(A, 4, x=4), row(A, 4))]
     cases = itertools.product(itertools.chain(*emitted), (row(A, 3, x=3), row(A, 3)))
@@ -382,7 +382,7 @@ def test_a_rival_comes_between_any_two_steps(
 
 
 def once(proxy: Proxy, method: str, rival: Guard, other: Row) -> list[Call]:
-    """The rival writes before the next call of that method is done; which is told."""
+    """The rival writes before the next call of that method; returns the calls."""
     came: list[Call] = []
 
     def policy(call: Call) -> Fault | None:
@@ -396,7 +396,7 @@ def once(proxy: Proxy, method: str, rival: Guard, other: Row) -> list[Call]:
 
 
 def test_a_row_beside_its_tombstone(client: Client, proxy: Proxy) -> None:
-    """S17: no writer leaves it so; the newer one of the two counts, whichever came first."""
+    """Row and tombstone at one path, which no writer leaves: the one with the newer stamp counts (S17)."""
     for number, (of_row, of_tombstone, written) in enumerate([(3, 5, 4), (5, 3, 4), (3, 5, 6), (5, 3, 6)]):
         path = f"rows/{number}"
         guard(client).write([row(path, of_row, x=of_row)])
@@ -417,13 +417,13 @@ def test_a_row_that_never_stands_still(client: Client, proxy: Proxy) -> None:
     fault = Fault(grpc.StatusCode.FAILED_PRECONDITION)
     proxy.policy = lambda call: fault if call.method == "Commit" else None
     one = guard(client)
-    with pytest.raises(BoilerBeamError, match=r"expected rows/a to stand still .* fix: find out who else writes it"):
+    with pytest.raises(BoilerBeamError, match=r"expected rows/a not to change .* fix: find out who else writes it"):
         one.write([row(A, 1, x=1)])
     assert one.counts.conflicts == 51
 
 
 class Lapsed:
-    """A permit that another program has taken."""
+    """A permission that another program has taken."""
 
     def covers(self, micros: int) -> bool:
         return False
@@ -433,7 +433,7 @@ class Lapsed:
 
 
 def test_rows_made_after_another_program_took_over_are_taken_back(client: Client, proxy: Proxy) -> None:
-    """S18: it does not know them, and would never prune them."""
+    """A program that lost its lease deletes rows that it just created, because its successor does not know them (S18)."""
     before = guard(client)
     before.write([row("rows/old", 1, x=1)])
     zombie = guard(client, permit=Lapsed())

@@ -1,4 +1,4 @@
-"""Listening to the emulator: it repeats everything at each change, and what is given is what changed."""
+"""Listening to the emulator, which sends all documents at each change: only changes are yielded."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.helpers.firestore import put
 from tests.helpers.proxy import Call, GrpcProxy, TcpProxy
 
 MANY = 3000
-"""Batches, empty ones among them: minutes."""
+"""The most batches to read, with empty ones: some minutes."""
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ class Listener:
         self.batches = self.source.follow(position)
 
     def until(self, is_so: Callable[[list[Any]], bool]) -> list[Any]:
-        """What comes until that is so, as (path, deleted or not) and (pattern, "complete")."""
+        """Returns the events until a condition holds, as (path, is deleted) and (pattern, "complete")."""
         begin = len(self.events)
         for events, position in itertools.islice(self.batches, MANY):
             self.position = position
@@ -61,12 +61,12 @@ class Listener:
         assert self.until(lambda events: len(events) >= len(expected)) == sorted(expected)
 
     def until_consistent(self) -> None:
-        """All that was there came."""
+        """Whether all existing documents were yielded."""
         before = self.position
         assert self.until(lambda events: self.position != before) == []
 
     def end(self) -> str:
-        """Ends it; gives the last position."""
+        """Ends the listener; returns the last position."""
         self.batches.close()  # type: ignore[attr-defined]
         self.source.client.close()  # type: ignore[attr-defined]
         assert self.position is not None
@@ -103,7 +103,7 @@ def test_changes_and_deletions(client: Client) -> None:
 
 
 def test_a_deletion_has_the_time_at_which_it_was_seen(client: Client) -> None:
-    """S1: newer than what was deleted, older than what is made again."""
+    """A deletion's version is newer than the deleted document, and older than a document created later (S1)."""
     (first,) = put(client, {"users/a": {}})
     source = open_source(client.uri).following()
     source.prepare(["users"])
@@ -127,7 +127,7 @@ def test_a_deletion_has_the_time_at_which_it_was_seen(client: Client) -> None:
 
 
 def test_who_comes_back_finds_what_was_deleted_meanwhile(client: Client) -> None:
-    """S22: everything comes, then that it is complete."""
+    """After a long interruption all documents are yielded, and then `Complete`, for the engine to find deletions (S22)."""
     put(client, {f"users/{name}": {} for name in "abc"})
     with listening(client.uri, None, "users") as listener:
         listener.until(lambda events: ("users", "complete") in events)
@@ -146,7 +146,7 @@ def test_who_comes_back_finds_what_was_deleted_meanwhile(client: Client) -> None
 
 
 def test_a_connection_that_is_cut_is_made_again(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What happened meanwhile is told, and nothing else."""
+    """Only the changes during the interruption are yielded."""
     put(client, {f"users/{name}": {} for name in "abc"})
     with TcpProxy(client.emulator) as proxy:
         monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", proxy.address)
@@ -167,7 +167,7 @@ def test_a_connection_that_is_cut_is_made_again(client: Client, monkeypatch: pyt
 
 
 def answering(client: Client, *of_each_call: Iterable[Any] | grpc.StatusCode) -> GrpcProxy:
-    """A server that says something else in the first Listen calls than the emulator would."""
+    """A server whose first Listen calls answer otherwise than the emulator."""
     proxy = GrpcProxy(client.emulator)
 
     def rule(call: Call) -> Iterable[bytes] | grpc.StatusCode | None:
@@ -216,7 +216,7 @@ def test_who_can_not_go_on_from_its_position_reads_anew(
 
 
 def test_what_comes_just_before_a_break_is_not_lost(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is known from then on, and would not be told again."""
+    """A known document is not sent again."""
     (version,) = put(client, {"users/a": {}})
     real = listen._Stream
 
@@ -237,7 +237,7 @@ def test_what_comes_just_before_a_break_is_not_lost(client: Client, monkeypatch:
 
 
 def test_a_server_that_forgot_deletions_is_read_anew(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Within one life it is known which they were."""
+    """Within one run the watch knows which documents were deleted."""
     put(client, {"users/a": {}, "users/b": {}})
 
     def forgetful() -> Iterator[ListenResponse]:
@@ -271,7 +271,7 @@ def test_what_does_not_pass_is_told(
 
 
 def test_it_asks_for_what_came_after_the_snapshot(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reads: each document once, in the snapshot, and then what the stream tells."""
+    """Billed reads: each document once in the snapshot, and then each change."""
     put(client, {"users/a": {}, "users/b": {}})
     asked: list[Any] = []
     with GrpcProxy(client.emulator) as proxy:

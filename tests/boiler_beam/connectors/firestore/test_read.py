@@ -1,4 +1,4 @@
-"""Reading Firestore: what is asked for and no more, all at one time, whatever becomes of the connection."""
+"""Reading Firestore: exactly the requested documents, as of one time, also over broken connections."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def paths(source: FirestoreSource) -> list[str]:
 
 
 def test_collections_subcollections_and_groups(client: Client) -> None:
-    """A missing ancestor (orgs/x, a/b) hides nothing."""
+    """Documents below a missing ancestor (orgs/x, a/b) are read."""
     some = ["users/u1", "orgs/x/users/u2", "rooms/r/messages/m1", "a/b/rooms/r/messages/m2", "old/o/messages/m3"]
     versions = dict(zip(some, put(client, {path: {"at": path} for path in some}), strict=True))
     assert paths(source_of(client, "users")) == ["users/u1"]
@@ -89,7 +89,7 @@ def test_a_flat_collection_is_read_alone_and_its_documents_are_billed_once(
 
 
 def partitioned(cursors: list[str], client: Client, asked: list[PartitionQueryRequest]) -> GrpcProxy:
-    """A server that knows partitions, two a page."""
+    """A server with partitions, two in each page."""
     proxy = GrpcProxy(client.emulator)
 
     def rule(call: Call) -> list[bytes] | None:
@@ -222,7 +222,7 @@ def test_documents_by_their_paths(client: Client) -> None:
 
 
 def test_all_parts_are_one_snapshot(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Documents that are written, made and deleted while it reads are as they were."""
+    """Documents that are changed, created and deleted during the read are read as of its time."""
     monkeypatch.setattr(read, "FIRST_RANGE", 10)
     put(client, {f"users/u{number:02}": {"round": 0} for number in range(80)})
     source = source_of(client, "users")
@@ -289,7 +289,7 @@ def test_what_does_not_pass_is_told(client: Client, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     ("age", "said"),
     [
-        (-120 * 10**6, r"got one that is 120 s in the future; fix: write a time that is past"),
+        (-120 * 10**6, r"got one that is 120 s in the future; fix: write a past time"),
         (8 * 24 * HOUR, r"got one of 8\.0 days ago; fix: write a later one"),
         (2 * HOUR + 1, r"2\.0 hours ago; fix: write a whole minute, such as 1799992740000000"),
     ],
@@ -325,7 +325,7 @@ def test_documents_of_a_mebibyte(client: Client) -> None:
 
 
 def _resident() -> int:
-    """MiB of this process."""
+    """Returns the memory of this process in MiB."""
     (line,) = [one for one in Path("/proc/self/status").read_text().splitlines() if one.startswith("VmRSS:")]
     return int(line.split()[1]) >> 10
 

@@ -1,4 +1,4 @@
-"""What is said while an emulator does not run."""
+"""The log lines while an emulator does not run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Firestore's rules for a row: what breaks one is named, and the emulator refuses it; what breaks none it takes."""
+"""Firestore's rules for a row: a broken rule is named, and the emulator refuses the row; it accepts other rows."""
 
 from __future__ import annotations
 
@@ -53,23 +53,23 @@ BROKEN: dict[str, tuple[dict[str, Any], list[str]]] = {
         [f"keys of 1,501 bytes that lead to v.`{'k' * 40}...`.`{'l' * 40}...`, more than 1,500"],
     ),
     "a reserved key": (
-        {"v": {"__a.b__": 1}}, ["a key of the form __x__, which Firestore keeps for itself, at v.`__a.b__`"]
+        {"v": {"__a.b__": 1}}, ["a key of the form __x__, which Firestore reserves, at v.`__a.b__`"]
     ),
-    "a reserved name": ({"__x__": 1}, ["a key of the form __x__, which Firestore keeps for itself, at __x__"]),
+    "a reserved name": ({"__x__": 1}, ["a key of the form __x__, which Firestore reserves, at __x__"]),
     "a long text": ({"v": {"w": "x" * 1_048_488}}, ["a value of 1,048,488 bytes at v.w, more than 1,048,487"]),
-    "off the earth": ({"v": [point(91.0, 0.0)]}, ["no point on the earth at v[0], 91.0, 0.0"]),
+    "off the earth": ({"v": [point(91.0, 0.0)]}, ["a latitude or longitude out of range at v[0], 91.0, 0.0"]),
     "a reference to a collection": ({"v": {"referenceValue": "users"}}, ["a reference to no document at v, 'users'"]),
     "a reference to a reserved id": (
         {"v": {"referenceValue": "users/__x__"}}, ["a reference to no document at v, 'users/__x__'"]
     ),
-    "a vector of ints": ({"v": vector(1, 2)}, ["a vector of something else than doubles at v"]),
+    "a vector of ints": ({"v": vector(1, 2)}, ["a vector with items other than doubles at v"]),
     "a vector of nothing": ({"v": {"w": vector()}}, ["a vector of 0 numbers at v.w, not 1 to 2,048"]),
     "several": (
         {"a": [[1]], "b": {"": 1}, "c": {"__x__": [[1]]}},
         [
             "an array in an array at a[0]",
             "an empty key in b",
-            "a key of the form __x__, which Firestore keeps for itself, at c.__x__",
+            "a key of the form __x__, which Firestore reserves, at c.__x__",
         ],
     ),
 }  # fmt: skip
@@ -115,5 +115,5 @@ def test_what_breaks_none_is_taken(client: Client, fields: dict[str, Any]) -> No
 def test_a_name_and_a_number() -> None:
     path = "/".join(["rows", "r" * 1500] * 5)
     assert broken_rules(path, b'{"v":{"w":118059162071741130342}}') == [
-        "a path of 7,529 bytes, more than 6,144", "118059162071741130342 is no int64 in v",
+        "a path of 7,529 bytes, more than 6,144", "118059162071741130342 is not an int64 in v",
     ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Firestore as a sink: rows come back as they were; backfills, streams, and both beside each other (S13, S16, S18)."""
+"""Firestore as a sink: rows are read as they were written; generations (S13), touches (S16) and the lease (S18)."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_a_new_sink_is_empty(proxy: Proxy, project: str) -> None:
 
 
 def test_a_backfill_stands_after_its_commit(proxy: Proxy, project: str) -> None:
-    """S13, S17."""
+    """Rows carry their stamps (S13), and each write has a precondition (S17)."""
     sink = opened(project)
     put(sink, [row("ones/1", 1, a=1), row("ones/2", 1, a=None, b=[1.5])])
     with sink.backfill([ONE]) as writer:
@@ -172,7 +172,7 @@ def test_a_row_that_is_refused_is_a_dead_letter(proxy: Proxy, project: str) -> N
 
 
 def test_a_stream_holds_the_lease_until_its_end(proxy: Proxy, project: str) -> None:
-    """S18."""
+    """One program feeds a sink in one generation, by a lease (S18)."""
     first, second = opened(project), opened(project)
     first.options = replace(first.options, renew_seconds=0.05)
     second.options = replace(second.options, lapse_seconds=600)
@@ -205,7 +205,7 @@ def fed_by(holder: str, generation: int) -> Control:
 
 
 def test_what_a_stream_holds_back_is_told(proxy: Proxy, project: str) -> None:
-    """S17."""
+    """A path is written at most once a second; the skipped rows are in `held` (S17)."""
     sink = opened(project)
     sink.options = replace(sink.options, pace_seconds=3600.0)
     with sink.stream([ONE]) as writer:
@@ -218,7 +218,7 @@ def test_what_a_stream_holds_back_is_told(proxy: Proxy, project: str) -> None:
 
 
 def test_a_backfill_beside_a_stream_touches(proxy: Proxy, project: str) -> None:
-    """S16: the stream writes one of the rows as the backfill computed it, and does nothing about the other: drift."""
+    """The stream writes one of the rows as the backfill computed it, and not the other one, which is drift (S16)."""
     sink = opened(project)
     two = View("Two", "twos/{id}", ("a",))
     with opened(project).stream([ONE]) as writer:
@@ -253,7 +253,7 @@ def test_a_backfill_beside_a_stream_touches(proxy: Proxy, project: str) -> None:
 def test_s16_a_backfill_beside_a_stream_on_many_machines_asks_by_its_topic(
     proxy: Proxy, pubsub_emulator: str, channel: Channel, project: str
 ) -> None:
-    """Such a stream renews no lease. It writes one row as it was computed, newer ones as they are, and none of the last."""
+    """A stream on Beam renews no lease. It writes one row as computed, newer rows from its state, and not the last one."""
     sink, stream = opened(project), guarded(opened(project).client, replace(WriteOptions(), pace_seconds=0.0))
     fed = replace_control(STREAMED, topic=channel.topic)
     with sink.stream([ONE]) as writer:  # a job's start: it leaves at once
@@ -302,7 +302,7 @@ def test_a_backfill_of_another_version_of_the_view_is_refused_beside_a_stream(pr
 
 
 def test_a_stream_beside_a_backfill_is_refused(proxy: Proxy, project: str) -> None:
-    """S18."""
+    """Of two programs that feed one sink the second refuses, by the lease (S18)."""
     sink = opened(project)
     stream = opened(project)
     refused = []
@@ -342,7 +342,7 @@ def meeting(sink: FirestoreSink) -> dict[str, Any]:
 
 
 def test_backfills_and_streams_of_the_meeting_room(proxy: Proxy, project: str, tmp_path: Any) -> None:
-    """S13, S14, S16: the same rows from every executor; the second time nothing is written."""
+    """Every executor writes the same rows; the second time, in the same generation (S13), nothing is written (S14)."""
     plan, letters = compile_plan([MeetingSession, OrganizationSummary]), []
     source = [open_source("sample:")]
     sink = opened(project)

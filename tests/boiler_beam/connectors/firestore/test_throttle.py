@@ -1,4 +1,4 @@
-"""How much a writer may ask of a server."""
+"""The limits of the rate of calls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every Firestore value survives the way to the server and back; the server itself says so."""
+"""Every Firestore value is unchanged after it was written to the server and read back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the messages of a Listen stream mean, as a table of messages: the cloud's, which the emulator does not send."""
+"""The messages of a Listen call, as tables: the cloud's messages, which the emulator does not send."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def told_as(events: list[Any]) -> list[Any]:
 
 
 class Town:
-    """A watch of some collections, of which snapshots were taken."""
+    """Returns a watch of some collections whose snapshots were read."""
 
     def __init__(self, *collections: str, position: str | None = None, is_exact: bool = True, **documents: int) -> None:
         self.watch = Watch(queries_of(collections), position, lambda name: name[len(ROOT) :], is_exact=is_exact)
@@ -120,7 +120,7 @@ def test_no_position_until_all_targets_are_current() -> None:
 
 
 def test_after_a_reset_what_did_not_come_is_deleted() -> None:
-    """S1: at the consistent time."""
+    """The version of a deletion is the consistent time (S1)."""
     town = Town("users", a=10, b=20, c=30)
     town.is_current(110)
     assert town.take(told(RESET, 1, token=b"r"), there("users/a", 10, 1), there("users/b", 120, 1)) == [
@@ -132,7 +132,7 @@ def test_after_a_reset_what_did_not_come_is_deleted() -> None:
 
 
 def test_who_comes_back_knows_nothing_and_tells_what_is_complete() -> None:
-    """S22: the engine compares with what it knows."""
+    """Without known documents the watch yields `Complete`, and the engine compares with its state (S22)."""
     first = Town("users", a=10)
     first.is_current(110, b"t")
     town = Town("users", position=first.watch.position)
@@ -145,7 +145,7 @@ def test_who_comes_back_knows_nothing_and_tells_what_is_complete() -> None:
 
 
 def test_what_an_emulator_leaves_out_is_looked_up() -> None:
-    """S1: it may be written at that moment."""
+    """An omitted document may be written at that moment, so it is not a deletion (S1)."""
     town = Town("users", is_exact=False, a=10, b=20, c=30)
     town.is_current(110)
     told_so = (told(RESET, 1), there("users/a", 10, 1), told(CURRENT, 1), told(NO_CHANGE, at=122))
@@ -163,7 +163,7 @@ def test_what_an_emulator_leaves_out_is_looked_up() -> None:
 
 
 def test_who_comes_back_to_an_emulator_takes_a_snapshot() -> None:
-    """S22: what it sends may lack a document, and would not be known to."""
+    """The emulator may omit a document, so a watch without known documents takes a snapshot (S22)."""
     position = Town("users", a=10).watch.position
     town = Town("users", position=position, is_exact=False)
     town.take(told(ADD, 1), told(RESET, 1), there("users/a", 10, 1), told(CURRENT, 1), told(NO_CHANGE, at=130))

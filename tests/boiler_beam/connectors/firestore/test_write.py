@@ -1,4 +1,4 @@
-"""Writes in full calls: what fails for a while is sent again, what never will be taken is told, the rest stands."""
+"""Writes in full calls: transient failures are repeated, refused writes are reported, the others are applied."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def writer(client: Client, **more: object) -> BatchWriter:
 
 
 class Clock:
-    """Every look takes a tenth of a second, so that back-offs end."""
+    """A clock that advances by 0.1 s at each call, so that waiting times end."""
 
     def __init__(self) -> None:
         self.now = 0.0

@@ -1,4 +1,4 @@
-"""Messages: ours and Firestore's come through whole; whatever else comes is a dead letter, and raises nothing."""
+"""Messages: our format and Firestore's events are decoded; any other message is a dead letter and raises nothing."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def raw(value: bytes) -> msgspec.Raw:
 
 
 def told(data: bytes, attributes: dict[str, str] | None = None) -> tuple[str, int, bytes]:
-    """What a message says, as a plain tuple."""
+    """Returns a decoded message as a tuple."""
     change = decode(data, attributes or {})
     assert isinstance(change, Change), change
     return change.path, change.version, bytes(change.fields)
@@ -98,7 +98,7 @@ def test_attributes_are_what_the_server_takes() -> None:
 
 
 def event_of(path: str, version: int, data: bytes | None) -> Any:
-    """The data of one of Firestore's events; of a deletion where there is no data."""
+    """Returns the data of an event of Firestore; of a deletion if there is no document."""
     event = DocumentEventData()
     event.old_value.name = ROOT + path
     put_micros(event.old_value.update_time, version if data is None else version - 1)
@@ -110,7 +110,7 @@ def event_of(path: str, version: int, data: bytes | None) -> Any:
 
 
 def spellings(kind: str, event: Any) -> list[tuple[bytes, dict[str, str]]]:
-    """One event in every mode and format."""
+    """Returns one event in every mode and format."""
     kind = f"google.cloud.firestore.document.v1.{kind}"
     proto, text = event.SerializeToString(), json_format.MessageToJson(event, indent=None).encode()
     structured = {"specversion": "1.0", "id": "1", "source": "//firestore.googleapis.com/projects/p", "type": kind}
@@ -229,7 +229,7 @@ NAMED = b'{"value": {"name": "projects/p/databases/d/documents/users/u1"%s}}'
 
 
 def far_event() -> bytes:
-    """An event in which a timestamp is far beyond what is allowed."""
+    """An event with a timestamp far out of range."""
     event = event_of("users/u1", 7, b"{}")
     event.value.fields["a"].timestamp_value.seconds = 10**15
     return bytes(event.SerializeToString())
@@ -263,7 +263,7 @@ def test_a_bad_message_is_a_dead_letter(data: bytes, attributes: dict[str, str],
     letter = decode(data, attributes, "pubsub:here:17")
     assert isinstance(letter, DeadLetter)
     assert (letter.stage, letter.code, letter.version, letter.source) == ("decode", code, None, "pubsub:here:17")
-    assert re.search(f"({said}).*; docs/events.md tells what is understood", letter.message), letter.message
+    assert re.search(f"({said}).*; docs/events.md describes the formats", letter.message), letter.message
     assert decode_again(letter) == letter
 
 
@@ -281,7 +281,7 @@ def test_a_reference_that_is_no_resource_name(name: str) -> None:
 
 @pytest.mark.parametrize("is_json", [True, False])
 def test_a_value_of_a_type_that_this_version_does_not_know_is_no_null(is_json: bool) -> None:
-    """Where a model reads it the document is invalid, with its path; elsewhere it concerns nobody."""
+    """If a model reads the field, the document is invalid; otherwise the value has no effect."""
     event, kind = event_of("users/u1", 7, b'{"old": null}'), "google.cloud.firestore.document.v1.updated"
     event.value.fields["new"].MergeFromString(b"\xca\x3e\x01x")  # field 1001, text
     event.value.fields["deep"].map_value.fields["x"].array_value.values.add()
@@ -408,7 +408,7 @@ NOW, NOW_TEXT = 1_767_225_600_123_456, "2026-01-01T00:00:00.123456Z"
 def test_what_cannot_be_decoded_is_passed_on_with_an_id_and_a_time(
     attributes: dict[str, str], event_id: str | None, event_time: str
 ) -> None:
-    """Without them it would hold the watermark of a Dataflow job, and never be a dead letter (docs/events.md)."""
+    """Without these attributes the message would hold back a Dataflow job's watermark, and never be a dead letter."""
     message = event_message(b"broken", attributes, NOW)
     assert message.data == b"broken"
     assert message.attributes["event_time"] == event_time

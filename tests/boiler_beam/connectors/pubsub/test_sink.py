@@ -1,4 +1,4 @@
-"""A topic as a sink: the rows of a stream as messages, of which other programs, and other views, are made."""
+"""A topic as a sink: the rows of a stream as messages, which other programs and other views can read."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_s16_touches_come_to_the_source(channel: Channel) -> None:
 
 
 def test_a_backfill_is_refused(channel: Channel) -> None:
-    with pytest.raises(UsageError, match="expected a sink that keeps rows, got a topic; fix: --mode stream"):
+    with pytest.raises(UsageError, match="expected a sink that stores rows, got a topic; fix: --mode stream"):
         open_sink(channel.sink).backfill([VIEW])
 
 

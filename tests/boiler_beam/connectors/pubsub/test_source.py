@@ -1,4 +1,4 @@
-"""A subscription as a source: all comes at least once, only what is durable is acknowledged, faults pass."""
+"""A subscription as a source: at least once, acknowledged when durable, and resumed after faults."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def paths_of(events: Sequence[Event]) -> list[str]:
 
 
 def taken(opened: Source, number: int, *, is_durable: bool) -> list[Event]:
-    """The first events that a source gives; then it is closed."""
+    """Returns the first events of a source, and closes it."""
     found: list[Event] = []
     with closing(opened.follow(None)) as following:  # type: ignore[type-var]
         for (events, position), _ in zip(following, patience(f"{number} events"), strict=False):

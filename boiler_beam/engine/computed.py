@@ -1,0 +1,168 @@
+"""The rows of one view over all documents that are known: one big batch into empty indexes.
+
+For backfills, and for questions: why a row is as it is, what a change costs, what a row would be now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from typing_extensions import assert_never
+
+from boiler_beam.engine.incremental import ViewEngine
+from boiler_beam.engine.lookup import RowDocuments
+from boiler_beam.events import DeadLetter
+from boiler_beam.models import DomainModel
+from boiler_beam.plan import Aggregate, Fixed, Group, PlannedEdge, PlannedView, Reference, Referrers, Root
+from boiler_beam.steps.claims import Claims
+from boiler_beam.steps.functions import NOTHING, known_references
+from boiler_beam.steps.missing import Absences, Unmade, unmade
+from boiler_beam.steps.newest import NewestVersions
+from boiler_beam.steps.row import Copy
+from boiler_beam.steps.taint import MayBelong, marked, suspicion
+
+__all__ = ["ComputedView"]
+
+
+class ComputedView:
+    """The rows of one view.
+
+    Args:
+        planned: The view.
+        versions: The documents.
+        refuse: Takes the dead letters of users' functions and getters.
+
+    Attributes:
+        may_belong: The invalid documents that may belong to any row of the view.
+    """
+
+    def __init__(self, planned: PlannedView, versions: NewestVersions, refuse: Callable[[DeadLetter], None]) -> None:
+        self.planned, self.view, self.types = planned, planned.view, versions.types
+        self._refuse, self._number_of_letters = refuse, 0
+        self._engine = ViewEngine(planned, versions.types, refuse)
+        self._engine.build(is_last=True)
+        self._rows = self._engine.rows
+        self.may_belong: list[MayBelong] = []
+        self._taints: dict[str, dict[str, None]] = {}
+        self._tainted_roots: dict[str, None] = {}
+        for edge in planned.edges:
+            if self.types[edge.edge.family].invalid:
+                self._taint(edge)
+
+    # Taints -----------------------------------------------------------------------------------------------------------
+
+    def _taint(self, planned: PlannedEdge) -> None:
+        """Marks the rows that invalid documents may belong to over an edge (S5)."""
+        edge, documents = planned.edge, self.types[planned.edge.family]
+        shared_keys = set(self._shared_keys(planned)) if planned.is_shared else ()
+        for path in documents.invalid:
+            keys, unknown = suspicion(edge, path, documents.documents.get(path), documents.partial(path))
+            if unknown is not None:
+                self.may_belong.append(MayBelong(path, unknown))
+            if planned.is_shared:
+                self.may_belong += [MayBelong(path)] * any(key in shared_keys for key in keys)
+                continue
+            for row_id in [row_id for key in keys for row_id in self._rows_at(planned, key)]:
+                self._taints.setdefault(row_id, {})[path] = None
+                if edge.makes_rows:
+                    self._tainted_roots[row_id] = None
+
+    def _rows_at(self, planned: PlannedEdge, key: str) -> Iterable[str]:
+        match planned.edge:
+            case Root():
+                return (self.view.row_id(key),)
+            case Group():
+                return (key,)
+            case Reference() | Referrers() | Fixed():
+                return self._engine.joins[planned.position].rows_of.of(key)
+            case _:
+                assert_never(planned.edge)
+
+    def _shared_keys(self, planned: PlannedEdge) -> Iterable[str]:
+        """The keys that all rows of the view subscribe to over an edge that is shared, be there rows or not."""
+        edge, parent = planned.edge, planned.parent
+        if isinstance(edge, Fixed):
+            return (edge.path,)
+        assert parent is not None
+        parents = self._shared_documents(parent)
+        if isinstance(edge, Reference):
+            return [path for one in parents for _, path in known_references(edge, one)]
+        return [one.path for one in parents]
+
+    def _shared_documents(self, planned: PlannedEdge) -> Iterable[DomainModel]:
+        """The documents that all rows have over a shared edge."""
+        edge, join, keys = planned.edge, self._engine.joins[planned.position], self._shared_keys(planned)
+        paths = [path for key in keys for path in (join.documents_at.get(key, ()) if edge.has_many_at_key else (key,))]
+        found = {path: one for path in paths if (one := join.shown(path)) is not None}
+        return found.values() if edge.order is None else edge.order.first(found.values(), edge.limit)
+
+    def tainted_by(self, row_id: str) -> tuple[str, ...]:
+        """The invalid documents that may belong to a row, for all that is known of their keys."""
+        return tuple(sorted(self._taints.get(row_id, ())))
+
+    # Rows -------------------------------------------------------------------------------------------------------------
+
+    def row_ids(self) -> Iterator[str]:
+        """The rows that something makes, and those that an invalid document may make."""
+        for row_id in self._rows.records:
+            if row_id in self._tainted_roots or self._rows.is_made(row_id, self.documents(row_id)):
+                yield row_id
+        for row_id in self._tainted_roots:
+            if row_id not in self._rows.records:
+                yield row_id
+
+    def is_made(self, row_id: str) -> bool:
+        """Whether a document makes the row."""
+        return row_id in self._rows.records and self._rows.is_made(row_id, self.documents(row_id))
+
+    def documents(self, row_id: str) -> RowDocuments:
+        """What a row has over each edge."""
+        return self._rows.documents(row_id)
+
+    def added(self, planned: PlannedEdge, path: str) -> Iterator[tuple[Aggregate, Any]]:
+        """What a document adds to the aggregates over an edge."""
+        said = self._engine.joins[planned.position].contribution(path)
+        for (_, aggregate), value in zip(planned.aggregates, said.values if said is not None else (), strict=False):
+            if value is not NOTHING:
+                yield aggregate, value
+
+    def unmade(self, row_id: str) -> Unmade:
+        """Why a row is not there that something makes."""
+        return unmade(self.view, self.documents(row_id))
+
+    def copies(self, row_id: str) -> Sequence[Copy]:
+        """The copies of a row; of one that an invalid document may belong to also the mask of copies not known."""
+        copies = self._rows.copies(row_id, self.documents(row_id), self._count)
+        tainted_by = self.tainted_by(row_id) if self._taints else ()
+        return marked(self.view, row_id, copies, tainted_by) if tainted_by else copies
+
+    def _count(self, letter: DeadLetter) -> None:
+        self._number_of_letters += 1
+        self._refuse(letter)
+
+    def rows(self, absences: Absences | None = None) -> Iterator[Copy]:
+        """All copies of all rows.
+
+        They have no fields where they can't be known: a getter raised, or an invalid document may make them.
+
+        Args:
+            absences: Takes why rows are not there that something makes.
+        """
+        absences = absences or Absences()
+        claims = Claims(self.view.name)
+        for row_id in self.row_ids():
+            number = self._number_of_letters
+            copies = self.copies(row_id)
+            if self._number_of_letters > number:
+                absences.failed += all(copy.fields is None for copy in copies)
+            elif not copies and self.is_made(row_id):
+                absences.add(self.unmade(row_id))
+            if self.view.paths.is_unique:
+                yield from copies
+            else:
+                for copy in copies:
+                    claims.add(row_id, copy)
+        for letter in claims.refused():
+            self._refuse(letter)
+        yield from claims.settled()

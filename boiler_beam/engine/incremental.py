@@ -1,0 +1,167 @@
+"""The embedded engine: newest versions, incremental joins and rows of a plan, a batch of changes at a time.
+
+>>> import msgspec
+>>> from boiler_beam.events import Change
+>>> from boiler_beam.plan import compile_plan
+>>> from boiler_beam.samples.meeting import OrganizationSummary
+>>> engine = IncrementalEngine(compile_plan([OrganizationSummary]), print)
+>>> user = Change("users/u1", 7, msgspec.Raw(b'{"firstName": "Ann", "lastName": "Gray", "organization": "org1"}'))
+>>> for row in engine.take([user]):
+...     print(row.path, row.stamp, row.fields.decode())
+organization_summaries/org1 Stamp(generation=1, version=7, seq=7) {"numAttending":0,"numHearingAid":0,"numUsers":1}
+>>> list(engine.take([user]))
+[]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from boiler_beam.engine.joins import EdgeJoin, joins_of
+from boiler_beam.engine.lookup import RowLookup
+from boiler_beam.engine.rows import ViewRows
+from boiler_beam.events import Change, DeadLetter, Row
+from boiler_beam.plan import Plan, PlannedEdge, PlannedView
+from boiler_beam.steps.functions import FunctionRaised
+from boiler_beam.steps.newest import Delta, DocumentVersions, NewestVersions, dead_letter_of
+
+__all__ = ["IncrementalEngine", "ViewEngine"]
+
+
+class ViewEngine:
+    """The joins and the rows of one view.
+
+    Args:
+        planned: The view.
+        types: The documents of each type that the plan reads.
+        refuse: Takes the dead letters.
+
+    Attributes:
+        rows: Its rows.
+        joins: The joins of its edges, parents first.
+        is_held_back: Whether its rows are not written yet: they do not get dirty.
+    """
+
+    def __init__(
+        self, planned: PlannedView, types: Sequence[DocumentVersions], refuse: Callable[[DeadLetter], None]
+    ) -> None:
+        self.planned, self.view, self.types, self.refuse = planned, planned.view, types, refuse
+        self.rows = ViewRows(planned, refuse)
+        self.is_held_back = False
+        self._reports = True
+        self._build(lambda edge: True)
+
+    def _build(self, is_followed: Callable[[PlannedEdge], bool]) -> None:
+        self.joins: list[EdgeJoin] = joins_of(self.planned, self.types, self.rows, self._raised, is_followed)
+        collection = self.types[self.view.root.family].codec.pattern.text
+        self.rows.lookup = RowLookup(self.planned, self.joins, collection)
+
+    def _raised(self, planned: PlannedEdge, path: str, error: FunctionRaised) -> None:
+        if self._reports:
+            change = self.types[planned.edge.family].change_of(path)
+            self.refuse(dead_letter_of("down", error.code, f"{self.view.name}: {error}", change))
+
+    def _depends(self, planned: PlannedEdge) -> bool:
+        """Whether it must be known which rows have the documents of an edge, or of one below."""
+        edge = planned.edge
+        is_tainted = bool(self.types[edge.family].invalid)
+        return edge.limit is not None or is_tainted or any(map(self._depends, planned.children))
+
+    def take(self, deltas: Sequence[Sequence[Delta]]) -> None:
+        """Takes what a batch made of the documents of each type."""
+        for join in self.joins:
+            join.run(deltas[join.edge.family])
+        if self.is_held_back:
+            self.rows.dirty.clear()
+
+    def build(self, *, reports: bool = True, is_last: bool = False) -> None:
+        """Joins all documents that are there, into empty indexes; no row gets dirty by it.
+
+        Args:
+            reports: Whether users' functions that raise are dead letters: not where they were reported before.
+            is_last: Whether no change comes after: then documents that rows can look up are not joined.
+        """
+        followed = {planned: not is_last or self._depends(planned) for planned in self.planned.edges}
+        for record in self.rows.records.values():
+            record.forget_documents()
+        self._build(followed.__getitem__)
+        self._reports = reports
+        if is_last:
+            for join in self.joins:
+                join.keep_everything()
+            self.rows.fold_documents([join for join in self.joins if join.planned.aggregates])
+        used = {join.edge.family for join in self.joins}
+        deltas = [
+            [Delta(path, None, one, one.version) for path, one in documents.documents.items()] if index in used else []
+            for index, documents in enumerate(self.types)
+        ]
+        for join in self.joins:
+            (join.run if followed[join.planned] else join.look_up)(deltas[join.edge.family])
+        self._reports = True
+        self.rows.dirty.clear()
+
+
+class IncrementalEngine:
+    """Keeps the rows of a plan up to date with the changes that it takes.
+
+    Args:
+        plan: The views.
+        refuse: Takes the dead letters.
+
+    Attributes:
+        versions: The documents.
+        views: Their joins and rows.
+    """
+
+    def __init__(self, plan: Plan, refuse: Callable[[DeadLetter], None]) -> None:
+        self.plan = plan
+        self.versions = NewestVersions(plan, refuse, gives_deltas=True)
+        self.views = [ViewEngine(one, self.versions.types, refuse) for one in plan.planned_views]
+        self._deltas: list[list[Delta]] = []
+
+    def take(self, batch: Iterable[Change]) -> Iterator[Row]:
+        """Takes changes; gives each row that they changed once, with fields None where it is gone."""
+        self.observe(batch)
+        self.end_batch()
+        return (row for view in self.views for row in view.rows.take_dirty())
+
+    def observe(self, batch: Iterable[Change]) -> None:
+        """Takes the changes of a batch; `undo_batch` takes them back until `end_batch`."""
+        self.versions.add_all(batch)
+        self._deltas = [documents.deltas() for documents in self.versions.types]
+        for view in self.views:
+            view.take(self._deltas)
+
+    @property
+    def number_of_documents(self) -> int:
+        """How many documents are there; one that is of several types counts once."""
+        families_of = self.plan.families_of
+        return sum(
+            sum(families_of(path)[0] == index for path in one.documents)
+            for index, one in enumerate(self.versions.types)
+        )
+
+    def new_documents(self) -> int:
+        """How many more documents there are by the batch that was observed."""
+        number = 0
+        for index, deltas in enumerate(self._deltas):
+            for path, old, new, _ in deltas:
+                if (old is None) is not (new is None) and self.plan.families_of(path)[0] == index:
+                    number += -1 if new is None else 1
+        return number
+
+    def end_batch(self) -> None:
+        """What was observed stays."""
+        self._deltas = []
+        for documents in self.versions.types:
+            documents.end_batch()
+        for view in self.views:
+            view.rows.end_batch()
+
+    def undo_batch(self) -> None:
+        """Nothing of the batch happened: documents are as they were, and joined anew (S21)."""
+        self._deltas = []
+        for documents in self.versions.types:
+            documents.undo_batch()
+        for view in self.views:
+            view.build(reports=False)

@@ -1,0 +1,41 @@
+"""The rows of a plan where all documents are in one partition of a pipeline: the embedded engine as its only join."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict
+
+from boiler_beam.engine.computed import ComputedView
+from boiler_beam.events import DeadLetter
+from boiler_beam.plan import Plan
+from boiler_beam.steps.hash_join import WRITE, Send
+from boiler_beam.steps.hash_join.documents import newest_of, statistics_of
+from boiler_beam.steps.hash_join.messages import Absent, Failure, MayBelong, Observed, Unreadable
+from boiler_beam.steps.hash_join.rows import send_copy
+from boiler_beam.steps.missing import Absences
+
+__all__ = ["compute_rows"]
+
+
+def compute_rows(plan: Plan, observed: Iterable[Observed | Unreadable], send: Send) -> None:
+    """Computes all rows from all observed versions.
+
+    Args:
+        plan: The plan.
+        observed: The versions of all documents, in any order.
+        send: Takes the messages, all of them to the stage `write`.
+    """
+
+    def refuse(letter: DeadLetter) -> None:
+        send(WRITE, Failure(letter))
+
+    versions = newest_of(plan, observed, refuse)
+    for view in plan.planned_views:
+        absences, computed = Absences(), ComputedView(view, versions, refuse)
+        for document, known in computed.may_belong:
+            send(WRITE, MayBelong(view.index, document, known))
+        for copy in computed.rows(absences):
+            send_copy(view.index, copy, send)
+        if absences != Absences():
+            send(WRITE, Absent(view.index, **asdict(absences)))
+    send(WRITE, statistics_of(versions))

@@ -1,0 +1,94 @@
+"""From a state's outbox to the sink and the dead letters, at least once each: sinks take the same stamp twice (S20)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from boiler_beam.connectors.base import StreamWriter
+from boiler_beam.connectors.dead_letters import DeadLetterWriter
+from boiler_beam.engine.incremental import IncrementalEngine
+from boiler_beam.engine.report import StreamReport
+from boiler_beam.engine.state.base import State
+from boiler_beam.events import DeadLetter, Row, View
+
+__all__ = ["Sender"]
+
+
+class Sender:
+    """Sends what was committed.
+
+    Args:
+        engine: Takes back the rows that the sink refuses.
+        state: Has the outbox.
+        writer: The sink's open stream.
+        dead_letters: Where unusable inputs go; None: nowhere.
+        report: Takes what was done.
+
+    Attributes:
+        is_uncertain: Whether a row was refused that the next transaction must write down.
+    """
+
+    def __init__(
+        self,
+        engine: IncrementalEngine,
+        state: State,
+        writer: StreamWriter,
+        dead_letters: DeadLetterWriter | None,
+        report: StreamReport,
+    ) -> None:
+        self.engine, self.state, self.writer = engine, state, writer
+        self.dead_letters, self.report = dead_letters, report
+        self.is_uncertain = False
+        self._targets = {view.name: view.target for view in engine.plan.views}
+        self._rows = {view.view.name: view.rows for view in engine.views}
+
+    def send(self, *, is_last: bool = False) -> None:
+        """Brings what was committed to where it goes; it leaves the outbox with the next transaction.
+
+        Args:
+            is_last: Whether rows may no longer wait that were written a moment ago (S17).
+        """
+        entries, targets = self.state.outbox(), self._targets
+        if not entries:
+            return
+        rows = [
+            (targets[entry.view], entry.row) for entry in entries if entry.row is not None and entry.view in targets
+        ]
+        self.writer.may_hold = not is_last
+        refused = (self.writer.write(rows) if rows else None) or ()
+        held = self.writer.held if rows else frozenset()
+        unwritten = held.union(letter.path for letter in refused if letter.path is not None)
+        for view, row in rows:
+            if row.path not in unwritten:
+                counts = self.report.deleted if row.fields is None else self.report.written
+                counts[view.name] = counts.get(view.name, 0) + 1
+        self._refuse([*(entry.letter for entry in entries if entry.letter is not None), *refused])
+        if refused:
+            self._take_back(refused, rows)
+        newest = {entry.row.path: entry for entry in entries if entry.row is not None and entry.row.path in held}
+        self.state.sent(list(newest.values()))
+
+    def _refuse(self, letters: Sequence[DeadLetter]) -> None:
+        if letters and self.dead_letters is not None:
+            for letter in letters:
+                self.dead_letters.write(letter)
+            self.dead_letters.flush()
+
+    def count(self, letters: Sequence[DeadLetter]) -> None:
+        """Counts dead letters in the report."""
+        self.report.dead_letters += len(letters)
+        for letter in letters:
+            self.report.examples.setdefault(letter.code, letter)
+
+    def _take_back(self, refused: Sequence[DeadLetter], rows: Sequence[tuple[View, Row]]) -> None:
+        """Of rows that the sink refused it is not known what is there (S14)."""
+        self.count(refused)
+        names = {row.path: view.name for view, row in rows}
+        for letter in refused:
+            name = names.get(letter.path or "")
+            if name is not None and letter.path is not None:
+                known = self.state.views[name]
+                known.rows -= self._rows[name].refused_by_sink(letter.path)
+                self.report.rows[name] = known.rows
+                self.report.refused[name] = self.report.refused.get(name, 0) + 1
+                self.is_uncertain = True

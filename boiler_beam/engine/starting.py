@@ -1,0 +1,98 @@
+"""What a stream needs to begin: a snapshot, sources that still have what is missing, a state of its own (S22)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from boiler_beam.connectors.base import Sink, Source
+from boiler_beam.engine.report import Settings
+from boiler_beam.engine.state.base import State
+from boiler_beam.errors import UsageError
+from boiler_beam.plan import Plan
+
+__all__ = ["has_snapshot", "positions_to_follow_from"]
+
+
+def has_snapshot(sources: Sequence[Source]) -> bool:
+    """Whether some source gives all documents as they are."""
+    return any(source.is_bounded or source.has_snapshot for source in sources)
+
+
+def positions_to_follow_from(
+    plan: Plan, sources: Sequence[Source], sink: Sink, state: State, settings: Settings, now: float
+) -> dict[str, str]:
+    """How far each source was read, by URI; a bounded one that must be read again has no position.
+
+    Args:
+        plan: The views.
+        sources: The sources.
+        sink: Where rows go.
+        state: What was kept by earlier runs.
+        settings: How the stream is followed.
+        now: Seconds since the epoch.
+
+    Raises:
+        UsageError: Something is missing; nothing was touched.
+    """
+    bounded = [source for source in sources if source.is_bounded]
+    unbounded = [source for source in sources if not source.is_bounded]
+    positions = dict(state.positions())
+    if _is_too_late(unbounded, bounded, positions, now - state.facts.get("alive", 0) / 1e6):
+        _read_again(bounded, positions)
+    if any(source.is_replay for source in bounded):
+        _check_replay(plan, sink, state)
+    known = state.collections()
+    missing = [] if state.is_new else [pattern for pattern in plan.collections if pattern not in known]
+    if missing:
+        _read_again([source for source in bounded if source.is_snapshot], positions)
+    if state.is_new and unbounded and not (has_snapshot(sources) or settings.from_empty):
+        raise UsageError(
+            f"{unbounded[0].uri}: expected a snapshot to begin with, got an empty state and no bounded "
+            "source; fix: add --source with the documents, or --from_empty if there are none yet"
+        )
+    is_read = any(source.uri not in positions and not source.is_replay for source in bounded)
+    if missing and not is_read and not has_snapshot(unbounded):
+        raise UsageError(
+            f"--state: expected one that watched {', '.join(missing)}, got one whose views did not read them; "
+            "fix: add --source with a snapshot that has them and was not read yet, or start with another --state"
+        )
+    return positions
+
+
+def _is_too_late(
+    unbounded: Sequence[Source], bounded: Sequence[Source], positions: dict[str, str], down_seconds: float
+) -> bool:
+    """Whether a source no longer has all that came while the program was down: then a snapshot is read again."""
+    found = False
+    for source in unbounded:
+        kept = source.retention_seconds
+        if source.uri not in positions or kept is None or down_seconds <= kept:
+            continue
+        if not bounded:
+            raise UsageError(
+                f"{source.uri}: expected a program that was down for at most {kept / 3600:,.0f} h, which is how "
+                f"long changes are kept there, got {down_seconds / 3600:,.0f} h; fix: add --source with a snapshot"
+            )
+        found = True
+    return found
+
+
+def _read_again(sources: Sequence[Source], positions: dict[str, str]) -> None:
+    for source in sources:
+        positions.pop(source.uri, None)
+
+
+def _check_replay(plan: Plan, sink: Sink, state: State) -> None:
+    """What was refused once goes to the stream that refused it: it brings no documents that others were made of."""
+    known, asked = sorted(state.views), sorted(view.name for view in plan.views)
+    if known != asked:
+        raise UsageError(
+            f"--views: expected those of the stream whose state this is, {', '.join(known) or 'none yet'}, got "
+            f"{', '.join(asked)}; fix: --state, --views and --sink as the stream has them"
+        )
+    for name, one in (sink.controls() if sink.keeps_controls else {}).items():
+        if name in asked and one.holder != state.identity:
+            raise UsageError(
+                f"{sink.uri}: expected the rows of {name} that this state feeds, got those of another; "
+                "fix: --state, --views and --sink as the stream has them"
+            )

@@ -1,0 +1,209 @@
+"""A plan: the views of one run, their edges numbered, and what executors ask of an edge beside its declaration.
+
+index  view            edge       parent
+0      MeetingSession  meeting
+1      MeetingSession  location   0
+2      MeetingSession  tickets    0
+3      Organizations   users
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import NamedTuple
+
+from boiler_beam.models import FamilyCodec
+from boiler_beam.plan.tree import Aggregate, Edge, Fixed, Reference, Referrers, Root, ViewPlan
+from boiler_beam.values import Database
+
+__all__ = ["Plan", "PlanName", "PlannedEdge", "PlannedView"]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class PlannedEdge:
+    """An edge with its place in a plan.
+
+    Attributes:
+        index: Its place in `Plan.planned_edges`.
+        position: Its place in its view.
+        view_index: The place of its view in `Plan.views`.
+        view: That view.
+        edge: What was declared.
+        parent: The edge whose documents it is attached to; None of a root or group.
+        children: The edges that are attached to it.
+        shows_all: Whether it shows every document of its type: no `where=`, no subclass, no order that may fail.
+    """
+
+    index: int
+    position: int
+    view_index: int
+    view: ViewPlan
+    edge: Edge
+    parent: PlannedEdge | None
+    shows_all: bool
+    children: list[PlannedEdge] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        return f"{self.view.name}.{self.edge.name}"
+
+    @cached_property
+    def aggregates(self) -> tuple[tuple[int, Aggregate], ...]:
+        """The aggregates over it, with their places in the view's."""
+        return self.view.aggregates_of[self.edge.name]
+
+    @cached_property
+    def references(self) -> tuple[PlannedEdge, ...]:
+        """The children whose keys are read from fields of its documents."""
+        return tuple(child for child in self.children if isinstance(child.edge, Reference))
+
+    @cached_property
+    def keyed_by_path(self) -> tuple[PlannedEdge, ...]:
+        """The children whose key is its documents' own path, or one fixed path."""
+        return tuple(child for child in self.children if not isinstance(child.edge, Reference))
+
+    @cached_property
+    def has_dependents(self) -> bool:
+        """Whether aggregates or children depend on its documents."""
+        return bool(self.aggregates or self.children)
+
+    @cached_property
+    def bits(self) -> int:
+        """Itself and those above, as a set of bits by position."""
+        return 1 << self.position | (0 if self.parent is None else self.parent.bits)
+
+    @cached_property
+    def is_shared(self) -> bool:
+        """Whether all rows of the view have the same documents over it: a fixed document, and what is below it."""
+        return isinstance(self.edge, Fixed) or (self.parent is not None and self.parent.is_shared)
+
+    @cached_property
+    def carries_fields(self) -> bool:
+        """Whether rows need its documents: they are read, required, or give a dict its order."""
+        if self.edge.is_read or self.edge.is_required or isinstance(self.edge, Root):
+            return True
+        return any(child.edge.is_read and child.edge.order is None and child._is_list for child in self.children)
+
+    @property
+    def _is_list(self) -> bool:
+        return isinstance(self.edge, Reference) and self.edge.field.is_many
+
+    @cached_property
+    def counts_paths(self) -> bool:
+        """Whether a row can reach one document by several paths, and what depends on it must count it once."""
+        if self.parent is None or not self.parent.edge.is_many or self.edge.limit is not None:
+            return False
+        is_repeated = not (isinstance(self.edge, Referrers) and not self.edge.by.is_many)
+        return is_repeated and self.has_dependents
+
+
+@dataclass(frozen=True, eq=False)
+class PlannedView:
+    """A view with its place in a plan, and its edges: parents first; the first one makes the rows."""
+
+    index: int
+    view: ViewPlan
+    edges: tuple[PlannedEdge, ...]
+
+
+class PlanName(NamedTuple):
+    """What another process makes a plan of.
+
+    Attributes:
+        views: The views as `module:Class`.
+        database: The database whose documents are read.
+    """
+
+    views: tuple[str, ...]
+    database: Database = Database()
+
+
+@dataclass(frozen=True, repr=False)
+class Plan:
+    """The views of one run, and the collections that they read, each document of which is decoded once.
+
+    Attributes:
+        views: The views.
+        families: The models of each collection that they read.
+        database: The database whose documents are read: references into it are joined, others are kept as they are.
+    """
+
+    views: tuple[ViewPlan, ...]
+    families: tuple[FamilyCodec, ...] = field(compare=False)
+    database: Database = field(default_factory=Database)
+
+    @property
+    def name(self) -> PlanName:
+        """What another process makes this plan of."""
+        return PlanName(tuple(view.reference_name for view in self.views), self.database)
+
+    def __repr__(self) -> str:
+        return f"Plan({', '.join(view.name for view in self.views)})"
+
+    @cached_property
+    def _found(self) -> dict[str, tuple[tuple[int, ...], bool]]:
+        return {}
+
+    @cached_property
+    def _fixed(self) -> dict[int, frozenset[str]]:
+        """Of each family that `document()` alone reads, the paths that it names."""
+        read: dict[int, list[Edge]] = {place: [] for place in range(len(self.families))}
+        for _, edge in self.edges():
+            read[edge.family].append(edge)
+        return {
+            place: frozenset(edge.path for edge in edges if isinstance(edge, Fixed))
+            for place, edges in read.items()
+            if all(isinstance(edge, Fixed) for edge in edges)
+        }
+
+    @property
+    def collections(self) -> list[str]:
+        """The patterns of the collections whose documents it reads."""
+        return [family.pattern.text for family in self.families]
+
+    def families_of(self, path: str) -> tuple[int, ...]:
+        """The families (places in `families`) that a document at this path belongs to.
+
+        A family of which views read single documents alone has no others: what lies beside them in `config` may be
+        of any shape.
+        """
+        collection = path[: path.rfind("/")]
+        if "/" in collection:
+            collection = "/".join(path.split("/")[::2])  # without the ids of its parents
+        found = self._found.get(collection)
+        if found is None:
+            some = tuple(i for i, family in enumerate(self.families) if family.pattern.match(path) is not None)
+            found = self._found[collection] = some, not self._fixed.keys().isdisjoint(some)
+        places, has_fixed = found
+        if not has_fixed:
+            return places
+        return tuple(place for place in places if path in self._fixed.get(place, (path,)))
+
+    def edges(self) -> Iterator[tuple[int, Edge]]:
+        """All edges, each with its view's place."""
+        for place, view in enumerate(self.views):
+            for edge in view.edges:
+                yield place, edge
+
+    @cached_property
+    def planned_views(self) -> tuple[PlannedView, ...]:
+        """The views with their edges numbered."""
+        found, index = [], 0
+        for view_index, view in enumerate(self.views):
+            by_name: dict[str, PlannedEdge] = {}
+            for position, edge in enumerate(view.edges):
+                parent = by_name[edge.parent] if edge.parent else None
+                base = self.families[edge.family].base
+                shows_all = edge.where is None and edge.order is None and edge.model is base
+                one = by_name[edge.name] = PlannedEdge(index, position, view_index, view, edge, parent, shows_all)
+                if parent is not None:
+                    parent.children.append(one)
+                index += 1
+            found.append(PlannedView(view_index, view, tuple(by_name.values())))
+        return tuple(found)
+
+    @cached_property
+    def planned_edges(self) -> tuple[PlannedEdge, ...]:
+        """All edges, by their numbers."""
+        return tuple(edge for view in self.planned_views for edge in view.edges)

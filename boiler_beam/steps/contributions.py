@@ -1,0 +1,170 @@
+"""What a document contributes at an edge: where rows find it, what it refers to, what it adds to aggregates.
+
+It is a function of the document alone, made once for each edge of a plan. All executors but the oracle take it from
+here, so that it is decided once. What a user wrote runs in here (`where=`, `of=`, `by=`, properties): where it raises,
+the document is absent from that edge, aggregate or reference (S10a).
+
+>>> from boiler_beam.plan import compile_plan
+>>> from boiler_beam.samples.meeting import OrganizationSummary, User
+>>> users, tickets = compile_plan([OrganizationSummary]).planned_edges
+>>> user = User(path="users/u1", version=7, first_name="Ann", last_name="Gray", organization="org1")
+>>> contributions_of(users).ask(user, print).keys
+{'org1': 'org1'}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, NamedTuple, TypeVar, get_origin
+
+from typing_extensions import assert_never
+
+from boiler_beam.compare import sort_key
+from boiler_beam.models import DomainModel
+from boiler_beam.plan import Aggregate, Fixed, Group, PlannedEdge, Reference, Referrers, Root
+from boiler_beam.plan.fieldpath import FieldPath
+from boiler_beam.plan.tree import Edge
+from boiler_beam.steps.functions import NOTHING, FunctionRaised, contribution, group_ids, is_shown, references, targets
+from boiler_beam.values import Ref
+
+__all__ = ["Contribution", "Contributions", "Refuse", "contributions_of"]
+
+T = TypeVar("T")
+Refuse = Callable[[FunctionRaised], None]
+"""Takes what a user's function raised."""
+Paths = tuple[str, ...]
+Ask = Callable[[DomainModel, Refuse], T]
+
+
+class Contribution(NamedTuple):
+    """What one document says at an edge that shows it.
+
+    Attributes:
+        keys: Where rows find it, each once: the paths of parents, or its own path; of a root or group the rows' ids, of
+            a group each with the key that it is made of.
+        links: For each of `PlannedEdge.references`, the paths that it refers to, each once.
+        values: What it adds to each of `PlannedEdge.aggregates`; `NOTHING` where it does not count.
+        sort_key: Its place in the edge's order, which no other document has; empty where the edge has no limit.
+    """
+
+    keys: Collection[str]
+    links: tuple[Paths, ...]
+    values: tuple[Any, ...]
+    sort_key: bytes
+
+
+class Contributions(NamedTuple):
+    """What the documents of one edge are asked.
+
+    Attributes:
+        ask: What a document contributes; None where the edge does not show it, or no row can find it.
+        shows: Whether the edge shows a document.
+        may_raise: Whether a user's code takes part. Then the answer may be another one the next time: who must know an
+            earlier answer keeps it.
+    """
+
+    ask: Ask[Contribution | None]
+    shows: Ask[bool]
+    may_raise: bool
+
+
+def contributions_of(planned: PlannedEdge) -> Contributions:
+    """What the documents of an edge are asked.
+
+    Args:
+        planned: The edge.
+    """
+    edge, shows_all = planned.edge, planned.shows_all
+    shows = _tried(is_shown, edge, False)
+    keys_of = _keys(planned)
+    children = [child.edge for child in planned.references if isinstance(child.edge, Reference)]
+    links_of = [_links(child) for child in children]
+    values_of = [_tried(contribution, aggregate, NOTHING) for _, aggregate in planned.aggregates]
+    order_of = _tried(_sort_key, edge, b"") if edge.limit is not None else None
+    only_path = edge.path if isinstance(edge, Fixed) else None
+
+    def ask(document: DomainModel, refuse: Refuse) -> Contribution | None:
+        if only_path is not None and document.path != only_path:
+            return None
+        if not (shows_all or shows(document, refuse)):
+            return None
+        keys = keys_of(document, refuse)
+        if not keys:
+            return None
+        return Contribution(
+            keys,
+            tuple([link_of(document, refuse) for link_of in links_of]) if links_of else (),
+            tuple([value_of(document, refuse) for value_of in values_of]) if values_of else (),
+            b"" if order_of is None else order_of(document, refuse),
+        )
+
+    aggregates = [aggregate for _, aggregate in planned.aggregates]
+    return Contributions(ask, shows, _may_raise(edge, children, aggregates))
+
+
+def _may_raise(edge: Edge, children: Sequence[Reference], aggregates: Sequence[Aggregate]) -> bool:
+    """Whether a user's code says what documents contribute."""
+    keys = edge.by if isinstance(edge, Group) else (edge.by,) if isinstance(edge, Referrers) else ()
+    fields = [*keys, *(child.field for child in children)]
+    return edge.may_raise or any(one.may_raise for one in fields) or any(one.may_raise for one in aggregates)
+
+
+def _tried(function: Callable[[Any, Any], T], what: Any, absent: T) -> Ask[T]:
+    """A function of a document that gives `absent`, and reports why, where it raises."""
+
+    def ask(document: DomainModel, refuse: Refuse) -> T:
+        try:
+            return function(what, document)
+        except FunctionRaised as error:
+            refuse(error)
+            return absent
+
+    return ask
+
+
+def _sort_key(edge: Edge, document: Any) -> bytes:
+    return b"" if edge.order is None else sort_key(edge.order.ranks(document), edge.order.descending, document.path)
+
+
+def _keys(planned: PlannedEdge) -> Ask[Any]:
+    edge = planned.edge
+    match edge:
+        case Root():
+            row_id = planned.view.row_id
+            return lambda document, refuse: (row_id(document.path),)
+        case Group():
+            return _tried(lambda group, document: dict(group_ids(group, document)), edge, {})
+        case Reference() | Fixed():
+            return lambda document, refuse: (document.path,)
+        case Referrers():
+            return _paths(edge.by) or _tried(lambda referrers, document: tuple(targets(referrers, document)), edge, ())
+        case _:
+            assert_never(edge)
+
+
+def _links(edge: Reference) -> Ask[Paths]:
+    return _paths(edge.field) or _tried(_references, edge, ())
+
+
+def _references(edge: Reference, document: Any) -> Paths:
+    return tuple(dict.fromkeys([path for _, path in references(edge, document)]))
+
+
+def _paths(field: FieldPath) -> Ask[Paths] | None:
+    """The paths in a plain field of references; None where it is another one."""
+    name, is_ref = field.text, field.annotation is Ref or get_origin(field.annotation) is Ref
+    if field.may_raise or not field.is_plain or not is_ref:
+        return None
+
+    def one(document: DomainModel, refuse: Refuse) -> Paths:
+        ref = getattr(document, name)
+        return () if ref is None else (ref.path,)
+
+    def several(document: DomainModel, refuse: Refuse) -> Paths:
+        refs = getattr(document, name)
+        if not refs:
+            return ()
+        return tuple(dict.fromkeys([ref.path for ref in (refs.values() if is_map else refs) if ref is not None]))
+
+    is_map = field.is_map
+    return several if field.is_many else one

@@ -1,0 +1,123 @@
+"""What is written of a row path, and when: only what the sink does not hold already (S9, S13, S14).
+
+>>> first = emit(None, 7, b"{}", epoch=1)
+>>> first.version, first.seq, emit(first, 9, b"{}", epoch=1), emit(first, 9, b"{}", epoch=2).seq
+(7, 7, None, 9)
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from boiler_beam.plan.rowpath import RowPath
+from boiler_beam.steps.row import Copy
+
+__all__ = ["Emitted", "digest_of_fields", "emissions", "emit", "is_deleted", "is_in_sink", "uncertain"]
+
+
+class Emitted(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What was written last at a path.
+
+    Attributes:
+        version, seq: Of its stamp.
+        digest: Of its fields; None of a deletion.
+        epoch: What was written in another epoch no longer says what the sink holds (S13, S14).
+        is_new: Whether nothing of that epoch was there before.
+        is_certain: Whether the sink holds it; not where it was seen to hold something else, or refused it (S14, S16).
+    """
+
+    version: int
+    seq: int
+    digest: bytes | None
+    epoch: int
+    is_new: bool = False
+    is_certain: bool = True
+
+
+def digest_of_fields(fields: bytes) -> bytes:
+    """What two versions of a row are compared by."""
+    return hashlib.blake2b(fields, digest_size=16).digest()
+
+
+def emit(
+    last: Emitted | None, version: int, fields: bytes | None, epoch: int, now: int | None = None
+) -> Emitted | None:
+    """The stamp under which a path is written; None where the sink holds what it shall hold.
+
+    Args:
+        last: What was written last.
+        version: The row's version in microseconds.
+        fields: What the path shall hold; None: nothing.
+        epoch: The present one.
+        now: The time in microseconds, where what was written last may have been forgotten by a rollback after it was
+            written (S15): then the sink must decide whether something changed, and the clock tells which is newer.
+    """
+    digest = None if fields is None else digest_of_fields(fields)
+    if last is None:
+        return None if fields is None else Emitted(version, max(version, now or 0), digest, epoch, True)
+    if now is None and last.is_certain and last.epoch == epoch and last.digest == digest:
+        return None
+    seq = max(version, last.seq + 1, now or 0)
+    return Emitted(max(version, last.version), seq, digest, epoch, not is_in_sink(last, epoch))
+
+
+def uncertain(last: Emitted | None, *, is_refused: bool = False) -> Emitted:
+    """What was written last, where it is not known whether the sink holds it (S14, S16).
+
+    Args:
+        last: What was written last.
+        is_refused: Whether the sink refused it: nothing is there now where nothing was there before.
+    """
+    if last is None:
+        return Emitted(0, 0, None, 0, is_certain=False)
+    digest = None if is_refused and last.is_new else last.digest
+    return msgspec.structs.replace(last, digest=digest, is_new=False, is_certain=False)
+
+
+def is_in_sink(last: Emitted | None, epoch: int) -> bool:
+    """Whether a row of this epoch is where that was written last."""
+    return last is not None and last.digest is not None and (last.epoch == epoch or not last.is_certain)
+
+
+def is_deleted(last: Emitted) -> bool:
+    """Whether the sink holds nothing there."""
+    return last.digest is None and last.is_certain
+
+
+def emissions(
+    emitted: dict[str, Emitted],
+    paths: RowPath,
+    copies: Sequence[Copy],
+    version: int,
+    epoch: int,
+    now: int | None = None,
+) -> Iterator[tuple[str, Emitted | None, Emitted, bytes | None]]:
+    """The emissions that a row needs: path, what was written last, what is written now, and its fields or None.
+
+    Args:
+        emitted: What was emitted last for each path of the row; it is brought up to date.
+        paths: The view's row paths.
+        copies: The row's copies. Where one is unknown, what the sink holds at its path stays (S6).
+        version: The row's version.
+        epoch: The present one.
+        now: The time in microseconds, or None, as `emit` takes it.
+    """
+    unknown = {path for path, fields, _ in copies if fields is None}
+    for path in unknown - emitted.keys():
+        emitted[path] = uncertain(None)
+    current = {path: fields for path, fields, _ in copies if fields is not None}
+    removed: dict[str, None] = {}
+    for path in [path for path in emitted if path not in current and path not in unknown]:
+        if Copy(path, None).is_mask:  # it stood for copies that were unknown
+            del emitted[path]
+        elif paths.mask_of(path) not in unknown:
+            removed[path] = None
+    for path, fields in (current | removed).items():
+        last = emitted.get(path)
+        new = emit(last, version, fields, epoch, now)
+        if new is not None:
+            emitted[path] = new
+            yield path, last, new, fields

@@ -1,0 +1,107 @@
+"""The joins of a hash join: rows that request a document, and the document, meet in the partition of its path."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from boiler_beam.plan import Reference, Referrers
+from boiler_beam.steps.hash_join.limits import FirstDocuments
+from boiler_beam.steps.hash_join.matches import Matches, Requests, RowIds
+from boiler_beam.steps.hash_join.messages import (
+    Candidate,
+    ChildDocument,
+    Document,
+    Invalid,
+    LookupRequest,
+    MayBelong,
+    Taint,
+)
+from boiler_beam.steps.hash_join.plan import ROWS, WRITE, HashJoinPlan, JoinedEdge, Send
+
+__all__ = ["join_level"]
+
+
+def join_level(plan: HashJoinPlan, level: int, messages: Iterable[Any], send: Send) -> None:
+    """Joins, in one partition, the documents that came to it with the rows that request them.
+
+    Args:
+        plan: The plan.
+        level: Which join it is, from 1.
+        messages: What came to the partition.
+        send: Takes the messages to rows and to the next join.
+    """
+    inputs = [_Inputs() for _ in plan.edges]
+    for message in messages:
+        match message:
+            case Candidate():
+                first = inputs[message.edge_index].first
+                if first is None:
+                    limit = plan.edges[message.edge_index].edge.limit or 0
+                    first = inputs[message.edge_index].first = FirstDocuments(limit)
+                first.add(message)
+            case LookupRequest():
+                inputs[message.edge_index].requests.add(message.path, message.rows)
+            case Document():
+                for index in message.contributions:
+                    inputs[index].documents[message.path] = message
+            case ChildDocument():
+                inputs[message.edge_index].children.append(message)
+            case Invalid():
+                for index in message.edge_indexes:
+                    inputs[index].invalid.add(message.path)
+    matches = Matches(plan, level, send)
+    for edge, found in zip(plan.edges, inputs, strict=True):
+        if found.first is not None:
+            for one, rows in found.first.settled():
+                matches.show(edge, one.contribution, one.path, one.version, one.fields, rows)
+        if isinstance(edge.edge, Reference) and edge.match_level == level:
+            _join_references(edge, found, matches, send)
+        elif isinstance(edge.edge, Referrers) and found.children:
+            assert edge.parent is not None
+            _join_referrers(edge, found, inputs[edge.parent.index], matches, send)
+    matches.finish()
+
+
+class _Inputs:
+    """What came of one edge to one partition."""
+
+    def __init__(self) -> None:
+        self.documents: dict[str, Document] = {}
+        self.invalid: set[str] = set()
+        self.requests = Requests()
+        self.children: list[ChildDocument] = []
+        self.first: FirstDocuments | None = None
+
+
+def _join_references(edge: JoinedEdge, inputs: _Inputs, matches: Matches, send: Send) -> None:
+    """Documents with the rows that request their paths."""
+    for path, rows in inputs.requests.rows.items():
+        if path in inputs.invalid:
+            _taint(edge, path, rows, send)
+        document = inputs.documents.get(path)
+        if document is not None:
+            contribution = document.contributions[edge.index]
+            matches.add(edge, contribution, path, document.version, document.fields, rows)
+
+
+def _join_referrers(edge: JoinedEdge, inputs: _Inputs, parents: _Inputs, matches: Matches, send: Send) -> None:
+    """Documents with the rows of the parents that they name; a parent that is missing or hidden has none."""
+    assert edge.parent is not None
+    rows_of, shown = parents.requests.rows, parents.documents if edge.parent.meets_children else None
+    for child in inputs.children:
+        if child.parent not in rows_of or (shown is not None and child.parent not in shown):
+            continue
+        rows = rows_of[child.parent]
+        if child.contribution is None:
+            _taint(edge, child.path, rows, send)
+        else:
+            matches.add(edge, child.contribution, child.path, child.version, child.fields, rows)
+
+
+def _taint(edge: JoinedEdge, document: str, rows: RowIds, send: Send) -> None:
+    view_index = edge.planned.view_index
+    if rows is None:
+        send(WRITE, MayBelong(view_index, document, ()))
+    else:
+        send(ROWS, Taint(view_index, False, document, list(rows)))

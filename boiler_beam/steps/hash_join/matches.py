@@ -1,0 +1,134 @@
+"""What is sent once it is known which rows match a document: to the rows, and to the next join."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import msgspec
+
+from boiler_beam.steps.distributed import WireContribution
+from boiler_beam.steps.hash_join.limits import FirstDocuments
+from boiler_beam.steps.hash_join.messages import Accumulators, AggregateValue, Candidate, LookupRequest, RowDocument
+from boiler_beam.steps.hash_join.plan import ROWS, HashJoinPlan, JoinedEdge, Send, join_stage
+from boiler_beam.values import from_wire, to_wire
+
+__all__ = ["Matches", "Requests", "RowIds"]
+
+RowIds = Collection[str] | None
+"""Ids of rows, each once; None for every row of the view."""
+
+
+class Requests:
+    """The rows that request the document at each path, over one edge.
+
+    >>> requests = Requests()
+    >>> requests.add("users/u1", ["m1", "m2"])
+    >>> requests.add("users/u1", ["m2", "m3"])
+    >>> requests.add("users/u2", None)
+    >>> {path: rows and list(rows) for path, rows in requests.rows.items()}
+    {'users/u1': ['m1', 'm2', 'm3'], 'users/u2': None}
+    """
+
+    def __init__(self) -> None:
+        self.rows: dict[str, dict[str, None] | None] = {}
+
+    def add(self, path: str, rows: RowIds) -> None:
+        """Some more rows request the document at a path."""
+        if rows is None:
+            self.rows[path] = None
+            return
+        known = self.rows.setdefault(path, {})
+        if known is not None:
+            known.update(dict.fromkeys(rows))
+
+
+class Matches:
+    """The matches of one partition at one level; what is folded or merged is sent by `finish`.
+
+    Args:
+        plan: The plan.
+        level: The level; 0 where documents know their rows themselves.
+        send: Takes the messages.
+    """
+
+    def __init__(self, plan: HashJoinPlan, level: int, send: Send) -> None:
+        self._plan, self._next_join, self._send = plan, join_stage(level + 1), send
+        self._requests: dict[int, Requests] = {}
+        self._accumulators: dict[tuple[int, int], dict[str, Any]] = {}
+        self._first: dict[int, FirstDocuments] = {}
+
+    def add(
+        self,
+        edge: JoinedEdge,
+        contribution: WireContribution,
+        path: str,
+        version: int,
+        fields: bytes | None,
+        rows: RowIds,
+    ) -> None:
+        """Rows match a document: they have it, or it is a candidate where the edge has a limit."""
+        limit = edge.edge.limit
+        if limit is None:
+            self.show(edge, contribution, path, version, fields, rows)
+            return
+        if edge.index not in self._first:
+            self._first[edge.index] = FirstDocuments(limit)
+        kept = fields if edge.planned.carries_fields else None
+        candidate = Candidate(edge.index, contribution, path, version, kept, None if rows is None else list(rows))
+        self._first[edge.index].add(candidate)
+
+    def show(
+        self,
+        edge: JoinedEdge,
+        contribution: WireContribution,
+        path: str,
+        version: int,
+        fields: bytes | None,
+        rows: RowIds,
+    ) -> None:
+        """Rows have a document over an edge."""
+        if edge.planned.carries_fields:
+            assert fields is not None, f"{edge}: rows need the fields of {path}"
+            sent = edge.row_fields(fields)
+            self._send(ROWS, RowDocument(edge.index, path, version, sent, None if rows is None else list(rows)))
+        if contribution.values:
+            self._aggregate(edge, contribution, path, rows)
+        for child, links in zip(edge.planned.references, contribution.links, strict=True):
+            for link in links:
+                self._request(child.index, link, rows)
+        if edge.announces_rows:
+            self._request(edge.index, path, rows)
+
+    def _request(self, edge_index: int, path: str, rows: RowIds) -> None:
+        self._requests.setdefault(edge_index, Requests()).add(path, rows)
+
+    def _aggregate(self, edge: JoinedEdge, contribution: WireContribution, path: str, rows: RowIds) -> None:
+        view, view_index = edge.planned.view, edge.planned.view_index
+        for index, value in contribution.values:
+            if rows is None or edge.repeats:
+                some = None if rows is None else list(rows)
+                self._send(ROWS, AggregateValue(view_index, index, path, value, some))
+                continue
+            fold = view.aggregates[index].fold
+            states = self._accumulators.setdefault((view_index, index), {})
+            known = from_wire(value)
+            for row in rows:
+                state = states.get(row)
+                if state is None:
+                    state = states[row] = fold.empty()
+                fold.add(state, path, known)
+
+    def finish(self) -> None:
+        """Sends what was gathered."""
+        for first in self._first.values():
+            for candidate, some in first.settled():
+                self._send(self._next_join, msgspec.structs.replace(candidate, rows=some))
+        for edge_index, requests in self._requests.items():
+            for path, rows in requests.rows.items():
+                request = LookupRequest(path, edge_index, None if rows is None else list(rows))
+                self._send(self._next_join, request)
+        for (view_index, index), states in self._accumulators.items():
+            fold = self._plan.plan.views[view_index].aggregates[index].fold
+            packed = {row: to_wire(fold.pack(state)) for row, state in states.items()}
+            self._send(ROWS, Accumulators(view_index, index, packed))

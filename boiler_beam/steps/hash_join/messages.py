@@ -1,0 +1,309 @@
+"""The messages of a hash join, and the packs that carry many of them as bytes.
+
+`edge_index` and `view_index` are places in `Plan.planned_edges` and `Plan.views`, `aggregate_index` one in the view.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import msgspec
+
+from boiler_beam.events import DeadLetter
+from boiler_beam.steps.distributed import WireContribution
+
+__all__ = [
+    "Absent",
+    "Accumulators",
+    "AggregateValue",
+    "Candidate",
+    "ChildDocument",
+    "Claim",
+    "Document",
+    "Failure",
+    "GroupKeys",
+    "Invalid",
+    "LookupRequest",
+    "MayBelong",
+    "Message",
+    "Observed",
+    "Rendered",
+    "RowDocument",
+    "Rows",
+    "Statistics",
+    "Taint",
+    "Unknown",
+    "Unreadable",
+    "decode_pack",
+    "encode_packs",
+    "partition_of",
+]
+
+Rows = list[str] | None
+"""Ids of rows; None for every row of the view."""
+
+
+def partition_of(key: str, partitions: int, salt: int = 0) -> int:
+    """The partition that a path or row id belongs to: the same in every process."""
+    return zlib.crc32(key.encode("utf-8", "surrogatepass"), salt) % partitions
+
+
+def _by_row(items: dict[str, Any], partitions: int, salt: int) -> Iterable[tuple[int, dict[str, Any]]]:
+    found: dict[int, dict[str, Any]] = {}
+    for row, item in items.items():
+        found.setdefault(partition_of(row, partitions, salt), {})[row] = item
+    return found.items()
+
+
+class _Message(msgspec.Struct, array_like=True, gc=False):
+    """Base: an array on the wire, its kind first."""
+
+    def parts(self, partitions: int, salt: int = 0) -> Iterable[tuple[int, _Message]]:
+        """The partitions that the message goes to, and what of it goes to each."""
+        raise TypeError(f"{type(self).__name__} goes to no partition")
+
+
+class _AtPath(_Message):
+    """Base: goes to the partition of a document."""
+
+    path: str
+
+    def parts(self, partitions: int, salt: int = 0) -> Iterable[tuple[int, _Message]]:
+        return ((partition_of(self.path, partitions, salt), self),)
+
+
+class _ToRows(_Message):
+    """Base: goes to the partitions of its rows; to all of them where it is for every row."""
+
+    def parts(self, partitions: int, salt: int = 0) -> Iterable[tuple[int, _Message]]:
+        ids: Rows = self.rows  # type: ignore[attr-defined]
+        if ids is None:
+            return [(partition, self) for partition in range(partitions)]
+        if len(ids) == 1:
+            return ((partition_of(ids[0], partitions, salt), self),)
+        found: dict[int, list[str]] = {}
+        for row in ids:
+            found.setdefault(partition_of(row, partitions, salt), []).append(row)
+        return [(partition, msgspec.structs.replace(self, rows=some)) for partition, some in found.items()]
+
+
+class Observed(_AtPath, tag="c"):
+    """A change that was read, on its way to its document's partition."""
+
+    version: int
+    fields: bytes
+
+
+class Unreadable(_AtPath, tag="u"):
+    """Some version of a document that could not be read."""
+
+
+class Document(_AtPath, tag="d"):
+    """A document, in the partition of its path, where rows request it over some edges.
+
+    Attributes:
+        contributions: What it contributes at each of these edges, by `edge_index`.
+    """
+
+    version: int
+    fields: bytes
+    contributions: dict[int, WireContribution]
+
+
+class Invalid(_AtPath, tag="i"):
+    """A document whose newest version is invalid: rows that request it over these edges are tainted."""
+
+    edge_indexes: list[int]
+
+
+class LookupRequest(_AtPath, tag="w"):
+    """Rows that request the document at a path over an edge."""
+
+    edge_index: int
+    rows: Rows
+
+
+class ChildDocument(_Message, tag="h"):
+    """A document that refers to a parent.
+
+    Attributes:
+        fields: Its fields; None where rows do not need them.
+        contribution: What it contributes; None of an invalid document, which taints the parent's rows.
+    """
+
+    edge_index: int
+    parent: str
+    path: str
+    version: int
+    fields: bytes | None
+    contribution: WireContribution | None
+
+    def parts(self, partitions: int, salt: int = 0) -> Iterable[tuple[int, _Message]]:
+        """The partition of the parent."""
+        return ((partition_of(self.parent, partitions, salt), self),)
+
+
+class RowDocument(_ToRows, tag="v"):
+    """A document that rows have over an edge."""
+
+    edge_index: int
+    path: str
+    version: int
+    fields: bytes
+    rows: Rows
+
+
+class Candidate(_ToRows, tag="k"):
+    """A document that rows match over an edge with a limit: one of their first ones, perhaps."""
+
+    edge_index: int
+    contribution: WireContribution
+    path: str
+    version: int
+    fields: bytes | None
+    rows: Rows
+
+    def parts(self, partitions: int, salt: int = 0) -> Iterable[tuple[int, _Message]]:
+        """The partitions of its rows; one where it is for every row, for they all have the same first ones."""
+        if self.rows is None:
+            return ((partition_of("", partitions, salt), self),)
+        return super().parts(partitions, salt)
+
+
+class Claim(_AtPath, tag="p"):
+    """A `Copy` of a row, on its way to where all rows that want its path meet."""
+
+    view_index: int
+    row: str
+    fields: bytes | None
+    tainted_by: tuple[str, ...]
+
+
+class Accumulators(_Message, tag="s", eq=False):
+    """Accumulators of one aggregate, folded over the documents of a partition, by row."""
+
+    view_index: int
+    aggregate_index: int
+    states: dict[str, Any]
+
+    def parts(self, partitions: int, salt: int = 0) -> Iterable[tuple[int, _Message]]:
+        """The partitions of its rows."""
+        found = _by_row(self.states, partitions, salt)
+        return [(partition, Accumulators(self.view_index, self.aggregate_index, some)) for partition, some in found]
+
+
+class AggregateValue(_ToRows, tag="a", eq=False):
+    """What one document adds to an aggregate of rows that may get it from several partitions: it is added once."""
+
+    view_index: int
+    aggregate_index: int
+    path: str
+    value: Any
+    rows: Rows
+
+
+class GroupKeys(_Message, tag="o", eq=False):
+    """Rows of groups that have a member: their keys by id."""
+
+    view_index: int
+    keys: dict[str, Any]
+
+    def parts(self, partitions: int, salt: int = 0) -> Iterable[tuple[int, _Message]]:
+        """The partitions of its rows."""
+        return [(p, GroupKeys(self.view_index, some)) for p, some in _by_row(self.keys, partitions, salt)]
+
+
+class Taint(_ToRows, tag="t"):
+    """Rows that an invalid document may belong to; those of `is_root` whether or not they have a root."""
+
+    view_index: int
+    is_root: bool
+    document: str
+    rows: list[str]
+
+
+class MayBelong(_Message, tag="m"):
+    """An invalid document that may belong to any row of a view whose id fits what is `known` of it (S5)."""
+
+    view_index: int
+    document: str
+    known: tuple[tuple[str, ...] | None, ...]
+
+
+class Rendered(_Message, tag="R"):
+    """A computed row, on its way to the sink."""
+
+    view_index: int
+    path: str
+    fields: bytes
+    tainted_by: tuple[str, ...] = ()
+
+
+class Unknown(_Message, tag="U"):
+    """The path of a row that is unknown, on its way to the sink: the current row stays."""
+
+    view_index: int
+    path: str
+    tainted_by: tuple[str, ...] = ()
+
+
+class Absent(_Message, tag="n"):
+    """Why rows of a view are missing in one partition: the numbers of `Absences`."""
+
+    view_index: int
+    lacking: int
+    absent: int
+    failed: int
+    example: str
+
+
+class Failure(_Message, tag="F"):
+    """A dead letter."""
+
+    letter: DeadLetter
+
+
+class Statistics(_Message, tag="S"):
+    """What one partition counted.
+
+    Attributes:
+        changes: Changes read.
+        documents: Documents that are there.
+        newest_version: The newest version of all.
+        invalid_families: The families that have an invalid document, or may have lost one.
+        known: Of each family, how many documents are there, and how many have a newer version that is invalid.
+    """
+
+    changes: int
+    documents: int
+    newest_version: int
+    invalid_families: list[int]
+    known: list[tuple[int, int]] = []
+
+
+Message = (
+    Observed | Unreadable | Document | Invalid | LookupRequest | ChildDocument | RowDocument | Candidate | Accumulators
+    | AggregateValue | GroupKeys | Taint | Claim | MayBelong | Rendered | Unknown | Absent | Failure | Statistics
+)  # fmt: skip
+
+MAX_PACK_BYTES = 4 << 20
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(list[Message]).decode
+
+
+def encode_packs(messages: list[Any]) -> Iterator[bytes]:
+    """Many messages as bytes, in packs of at most `MAX_PACK_BYTES` where no single message is larger."""
+    pack = _encode(messages)
+    if len(pack) <= MAX_PACK_BYTES or len(messages) == 1:
+        yield pack
+    else:
+        middle = len(messages) // 2
+        yield from encode_packs(messages[:middle])
+        yield from encode_packs(messages[middle:])
+
+
+def decode_pack(pack: bytes) -> list[Any]:
+    """The messages of a pack."""
+    return _decode(pack)

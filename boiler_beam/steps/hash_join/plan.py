@@ -1,0 +1,84 @@
+"""The levels of joins that the edges of a plan go through."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from typing_extensions import assert_never
+
+from boiler_beam.plan import Fixed, Group, Plan, PlannedEdge, Reference, Referrers, Root
+from boiler_beam.steps.distributed import DistributedEdge
+
+__all__ = ["CLAIMS", "OBSERVED", "ROWS", "WRITE", "HashJoinPlan", "JoinedEdge", "Send", "join_stage"]
+
+OBSERVED, ROWS, CLAIMS, WRITE = "observed", "rows", "claims", "write"
+"""The stages beside the joins: of observed versions, of rows, of row paths, and of the sink."""
+
+Send = Callable[[str, Any], None]
+"""Takes the stage that a message goes to, and the message."""
+
+
+def join_stage(level: int) -> str:
+    """The stage of a join, from level 1."""
+    return f"level{level}"
+
+
+class JoinedEdge(DistributedEdge):
+    """An edge with its levels.
+
+    Attributes:
+        parent: The edge that it is attached to; None of a root or group.
+        match_level: The join that knows which rows match its documents; 0 where each document tells it itself.
+        level: The join that knows which rows have them: the next one where the edge has a limit.
+        meets_children: Whether the rows of its documents are known at the documents' paths, where referrers come, too.
+        announces_rows: Whether its rows must be sent to its documents' paths, for its referrers to meet them.
+        repeats: Whether a document can come to one row from several partitions.
+    """
+
+    def __init__(self, plan: Plan, planned: PlannedEdge, parent: JoinedEdge | None) -> None:
+        super().__init__(plan, planned)
+        edge, self.parent = planned.edge, parent
+        self.match_level = self._match_level()
+        self.level = self.match_level + (edge.limit is not None)
+        self.meets_children = isinstance(edge, Reference) and edge.limit is None
+        has_referrers = any(isinstance(child.edge, Referrers) for child in planned.children)
+        self.announces_rows = has_referrers and not (self.meets_children or isinstance(edge, Root))
+        self.repeats = isinstance(edge, Referrers) and edge.by.is_many and self.level > 0 and edge.limit is None
+
+    def _match_level(self) -> int:
+        match self.edge:
+            case Root() | Group() | Fixed():
+                return 0
+            case Reference():
+                assert self.parent is not None
+                return self.parent.level + 1
+            case Referrers():
+                assert self.parent is not None
+                if isinstance(self.parent.edge, Root):
+                    return 0  # a root's path says which row it makes
+                return self.parent.level + (0 if self.parent.meets_children else 1)
+            case _:
+                assert_never(self.edge)
+
+
+class HashJoinPlan:
+    """A plan with the levels of its edges.
+
+    Attributes:
+        plan: The plan.
+        edges: The edges, by `PlannedEdge.index`.
+        of_family: For each family of documents, the edges that show some of them.
+        depth: How many joins there are.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.edges: list[JoinedEdge] = []
+        self.of_family: list[list[JoinedEdge]] = [[] for _ in plan.families]
+        for planned in plan.planned_edges:  # parents first
+            parent = None if planned.parent is None else self.edges[planned.parent.index]
+            edge = JoinedEdge(plan, planned, parent)
+            self.edges.append(edge)
+            self.of_family[edge.edge.family].append(edge)
+        self.depth = max(edge.level for edge in self.edges)

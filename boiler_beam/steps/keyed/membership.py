@@ -1,0 +1,120 @@
+"""Base of the steps that know which documents a row has over an edge."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from boiler_beam.events import DeadLetter
+from boiler_beam.steps.distributed import WireContribution
+from boiler_beam.steps.keyed.messages import (
+    DocumentState,
+    MemberDelta,
+    MembershipDelta,
+    RankedValuesDelta,
+    SubscriptionDelta,
+    ValueCountDelta,
+    ValueDelta,
+)
+from boiler_beam.steps.keyed.plan import KeyedEdge, KeyedView
+from boiler_beam.steps.keyed.step import Output, Settings, Step
+from boiler_beam.values import from_wire
+
+__all__ = ["EdgeStep"]
+
+
+class EdgeStep(Step):
+    """Base of the steps of one edge.
+
+    Args:
+        edge: The edge.
+    """
+
+    def __init__(self, view: KeyedView, label: str, output: Output, settings: Settings, edge: KeyedEdge) -> None:
+        super().__init__(view, label, output, settings)
+        self.edge = edge
+        self._reports = settings.reporting is None or label in settings.reporting
+
+    def report(self, letter: DeadLetter) -> None:
+        """Refuses a document; of all steps that read it one reports what is wrong with it, each what it raised here."""
+        if self._reports or letter.stage == "down":
+            self.output.refuse(letter)
+
+    def count_documents(self, path: str, number: int) -> None:
+        """The number of known documents changed."""
+        if number:
+            self.output.count_documents(path, number)
+
+    def change_row(
+        self,
+        row: str,
+        path: str,
+        old: DocumentState | None,
+        new: DocumentState | None,
+        weight: int,
+        version: int,
+        member: MemberDelta | None = None,
+    ) -> None:
+        """A row had a document in one state and has it in another one; None: it did not have it.
+
+        Sends the difference, so many times: to the row the document and what its aggregates get, to the edges below the
+        keys to which the row now subscribes, and those to which it no longer does.
+
+        Args:
+            row: The row.
+            path: The document's path.
+            old: What the row had.
+            new: What it has.
+            weight: How many times.
+            version: The version that caused it.
+            member: Of a group, how many members its row has more, or less.
+        """
+        edge, values = self.edge, list[ValueDelta]()
+        if edge.planned.has_dependents:
+            was = None if old is None else old.contribution
+            now = None if new is None else new.contribution
+            is_same = was is now or (was is not None and was.is_same_as(now))
+            if not is_same:
+                values = self._send_values(row, path, was, now, weight, version)
+                self._send_subscriptions(row, path, was, now, weight, version)
+        sequence, document = None, None
+        if edge.planned.carries_fields:
+            sequence = None if old is None else old.sequence
+            document = None if new is None else self.view.row_document(edge, path, new)
+        elif not values and member is None:
+            return
+        delta = MembershipDelta(edge.index, row, path, weight, sequence, document, values, member, version)
+        self.output.send(delta)
+
+    def _send_values(
+        self, row: str, path: str, was: WireContribution | None, now: WireContribution | None, weight: int, version: int
+    ) -> list[ValueDelta]:
+        """Sends values that are counted or ordered to their own steps; gives the others, which go to the row."""
+        values: list[ValueDelta] = []
+        ranked: dict[int, list[tuple[Any, int]]] = {}
+        for contribution, times in ((was, -weight), (now, weight)):
+            for index, value in contribution.values if contribution is not None else ():
+                fold = self.view.view.aggregates[index].fold
+                if fold.keeps == "distinct":
+                    counted = fold.rank(path, from_wire(value))
+                    self.output.send(ValueCountDelta(index, row, counted, times, version))
+                elif fold.keeps == "ranking":
+                    ranked.setdefault(index, []).append((value, times))
+                else:
+                    values.append(ValueDelta(index, value, times))
+        for index, some in ranked.items():
+            self.output.send(RankedValuesDelta(index, row, path, some, version))
+        return values
+
+    def _send_subscriptions(
+        self, row: str, path: str, was: WireContribution | None, now: WireContribution | None, weight: int, version: int
+    ) -> None:
+        if was is not None and now is not None and was.links == now.links:
+            return
+        weights: dict[tuple[int, str], int] = {}
+        for contribution, times in ((was, -weight), (now, weight)):
+            for child, keys in self.edge.subscriptions(contribution, path) if contribution is not None else ():
+                for key in keys:
+                    weights[child, key] = weights.get((child, key), 0) + times
+        for (child, key), change in weights.items():
+            if change:
+                self.output.send(SubscriptionDelta(child, key, row, change, version))

@@ -1,0 +1,200 @@
+"""The messages between the steps of a stream. Each goes to one key and carries the version that caused it (S7).
+
+They add up: a sender remembers what it sent, and takes back exactly that (`old`, a negative weight) when it sends
+something else. So messages may arrive in any order, but each must arrive once (S10).
+
+Messages are of one view. `edge_index` and `aggregate_index` are places in `PlannedView.edges` and
+`ViewPlan.aggregates`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import msgspec
+
+from boiler_beam.steps.distributed import WireContribution
+
+__all__ = ["CandidateDelta", "Claim", "DistinctDelta", "DocumentDelta", "DocumentState", "FirstValues", "MemberDelta"]
+__all__ += ["MembershipDelta", "Message", "RankedValuesDelta", "RowDocument", "StaleRow", "SubscriptionDelta"]
+__all__ += ["ValueCountDelta", "ValueDelta"]
+
+
+class DocumentState(msgspec.Struct, frozen=True, array_like=True, gc=False, eq=False):
+    """A document at an edge.
+
+    Attributes:
+        sequence: Which of the document's states it is: the one with the larger sequence is current (S9).
+        contribution: What it contributes; None where the document is missing or not shown.
+        fields: Its fields as JSON; None where rows do not need them, and where the state is taken back.
+        version: Its version in microseconds.
+    """
+
+    sequence: int
+    contribution: WireContribution | None
+    fields: bytes | None
+    version: int
+
+
+class RowDocument(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A document as a row keeps it.
+
+    Attributes:
+        sequence: That of the `DocumentState`.
+        fields: Its fields as JSON, those that rows need; None: it is missing, which is an answer, too (S8).
+        version: Its version in microseconds.
+        subscriptions: For edges below, the keys to which it subscribes the row: the row waits for their answers.
+    """
+
+    sequence: int
+    fields: bytes | None
+    version: int
+    subscriptions: tuple[tuple[int, tuple[str, ...]], ...] = ()
+
+
+class ValueDelta(NamedTuple):
+    """An aggregate gets a value so many times more, or less."""
+
+    aggregate_index: int
+    value: Any
+    weight: int
+
+
+class MemberDelta(NamedTuple):
+    """A group's row has so many members more, or less; with the group's key."""
+
+    weight: int
+    key: Any
+
+
+class _Message(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """Base: an array on the wire, its kind first."""
+
+
+class DocumentDelta(_Message, tag="d", frozen=True):
+    """A document joined, left or changed at a key of an edge: at the path of a parent that it refers to.
+
+    Attributes:
+        edge_index: The edge.
+        key: The parent's path, to which rows subscribe.
+        path: The document's path.
+        old: The state that was sent before, without fields; None where it was not at this key.
+        new: The state now.
+        version: The version that caused it, in microseconds since the epoch.
+    """
+
+    edge_index: int
+    key: str
+    path: str
+    old: DocumentState | None
+    new: DocumentState
+    version: int
+
+
+class SubscriptionDelta(_Message, tag="s", frozen=True):
+    """A row subscribes to a key of an edge so many times more, or less."""
+
+    edge_index: int
+    key: str
+    row: str
+    weight: int
+    version: int
+
+
+class CandidateDelta(_Message, tag="c", frozen=True):
+    """So many paths more, or less, lead from a row to a document in some state."""
+
+    edge_index: int
+    row: str
+    path: str
+    weight: int
+    state: DocumentState
+    version: int
+
+
+class MembershipDelta(_Message, tag="m", frozen=True, eq=False):
+    """A document enters, changes in, or leaves a row over an edge.
+
+    Attributes:
+        edge_index: The edge.
+        row: The row.
+        path: The document's path.
+        weight: How many times.
+        old: The sequence of the state that the row had; None where it did not have the document or does not keep it.
+        new: What it has now; None where it no longer has the document or does not keep it.
+        values: What its aggregates get.
+        member: How many members a group's row has more, or less; None where that does not change.
+        version: That of what caused the message; the document's own is in `new`.
+    """
+
+    edge_index: int
+    row: str
+    path: str
+    weight: int
+    old: int | None
+    new: RowDocument | None
+    values: list[ValueDelta]
+    member: MemberDelta | None
+    version: int
+
+
+class ValueCountDelta(_Message, tag="v", frozen=True):
+    """So many documents of a row more, or less, have a value that an aggregate counts once."""
+
+    aggregate_index: int
+    row: str
+    value: bytes
+    weight: int
+    version: int
+
+
+class DistinctDelta(_Message, tag="u", frozen=True):
+    """An aggregate of a row counts so many distinct values more, or less."""
+
+    aggregate_index: int
+    row: str
+    weight: int
+    version: int
+
+
+class RankedValuesDelta(_Message, tag="r", frozen=True, eq=False):
+    """What a document adds to an aggregate that keeps its values in order: each value so many times more, or less."""
+
+    aggregate_index: int
+    row: str
+    path: str
+    values: list[tuple[Any, int]]
+    version: int
+
+
+class FirstValues(_Message, tag="f", frozen=True, eq=False):
+    """The first values of an aggregate that keeps them in order; the message with the larger sequence is current."""
+
+    aggregate_index: int
+    row: str
+    values: list[Any]
+    sequence: int
+    version: int
+
+
+class Claim(_Message, tag="p", frozen=True):
+    """A row claims a row path for these fields, None: no longer; its claim with the larger sequence is current."""
+
+    path: str
+    row: str
+    sequence: int
+    fields: bytes | None
+    version: int
+
+
+class StaleRow(_Message, tag="t", frozen=True):
+    """The sink holds something else at a row path than what was emitted: emit it again (S16)."""
+
+    path: str
+    version: int
+
+
+Message = (
+    DocumentDelta | SubscriptionDelta | CandidateDelta | MembershipDelta | ValueCountDelta | DistinctDelta
+    | RankedValuesDelta | FirstValues | Claim | StaleRow
+)  # fmt: skip

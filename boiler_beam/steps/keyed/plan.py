@@ -1,0 +1,81 @@
+"""A view of a stream on many workers: its edges, and the labels of the steps that changes and messages go to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+
+from boiler_beam.plan import Fixed, Plan, PlannedEdge, Reference
+from boiler_beam.steps.distributed import DistributedEdge, WireContribution
+from boiler_beam.steps.keyed.messages import DocumentState, RowDocument
+
+__all__ = ["EPOCH", "KeyedEdge", "KeyedView"]
+
+EPOCH = 0
+"""A stream on Beam begins a new generation instead of an epoch (S13)."""
+
+
+class KeyedEdge(DistributedEdge):
+    """An edge whose documents and rows are joined by key.
+
+    Attributes:
+        parent: The edge that it is attached to; None of a root or group.
+        is_by_path: Whether its documents are joined at their own paths: one document at a key, which knows its version.
+        is_awaited: Whether a row waits for the answers to its subscriptions (S8): it knows to which keys it subscribes.
+        documents, join, path_count, limit: The labels of its steps.
+    """
+
+    def __init__(self, plan: Plan, planned: PlannedEdge, parent: KeyedEdge | None) -> None:
+        super().__init__(plan, planned)
+        edge, self.parent = planned.edge, parent
+        self.is_by_path = isinstance(edge, (Reference, Fixed))
+        is_answered = planned.carries_fields and edge.limit is None and not edge.has_many_at_key
+        self.is_awaited = parent is not None and parent.planned.carries_fields and is_answered
+        self.documents, self.join = f"{edge.name}/Documents", f"{edge.name}/Join"
+        self.path_count, self.limit = f"{edge.name}/PathCount", f"{edge.name}/Limit"
+
+    @property
+    def input(self) -> str:
+        """The label of the step that changes of its documents go to."""
+        return self.join if self.is_by_path else self.documents
+
+    def subscriptions(self, contribution: WireContribution, path: str) -> Iterator[tuple[int, tuple[str, ...]]]:
+        """For each edge below, the keys to which one of its documents subscribes a row."""
+        for child, links in zip(self.planned.references, contribution.links, strict=True):
+            yield child.index, links
+        for child in self.planned.keyed_by_path:
+            yield child.index, (child.edge.path if isinstance(child.edge, Fixed) else path,)
+
+
+class KeyedView:
+    """The one view of a plan.
+
+    Attributes:
+        plan: The plan.
+        view: The view.
+        edges: Its edges, by `PlannedEdge.index`.
+        of_family: For each family of documents, the edges that may show some of them.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        (planned,) = plan.planned_views
+        self.plan, self.view = plan, planned.view
+        self.edges: list[KeyedEdge] = []
+        self.of_family: list[list[KeyedEdge]] = [[] for _ in plan.families]
+        for one in planned.edges:  # parents first
+            edge = KeyedEdge(plan, one, None if one.parent is None else self.edges[one.parent.index])
+            self.edges.append(edge)
+            self.of_family[edge.edge.family].append(edge)
+
+    @cached_property
+    def by_name(self) -> dict[str, KeyedEdge]:
+        """The edges by name."""
+        return {edge.edge.name: edge for edge in self.edges}
+
+    def row_document(self, edge: KeyedEdge, path: str, state: DocumentState) -> RowDocument:
+        """A document as rows keep it."""
+        if state.contribution is None or state.fields is None:
+            return RowDocument(state.sequence, None, state.version)
+        wanted = edge.subscriptions(state.contribution, path)
+        awaited = tuple((index, keys) for index, keys in wanted if self.edges[index].is_awaited)
+        return RowDocument(state.sequence, edge.row_fields(state.fields), state.version, awaited)

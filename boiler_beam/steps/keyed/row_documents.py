@@ -1,0 +1,69 @@
+"""The documents that a row keeps, since it can't look them up elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from boiler_beam.steps.keyed.logs import RowEntry
+from boiler_beam.steps.keyed.messages import RowDocument
+from boiler_beam.steps.keyed.plan import KeyedEdge, KeyedView
+
+__all__ = ["RowDocuments"]
+
+
+class RowDocuments:
+    """The documents of one row, by edge.
+
+    Args:
+        view: The view.
+        entries: What the row's log holds.
+
+    Attributes:
+        is_waiting: Whether a message is still on its way (S8): there is a document in two states, or with a negative
+            weight, or a subscription without an answer.
+        read: The edges that were read, and those that say to which keys the row subscribes over them, as bits by index.
+    """
+
+    def __init__(self, view: KeyedView, entries: Iterable[RowEntry]) -> None:
+        self._view, self.read = view, 0
+        self._kept: list[dict[str, RowDocument]] = [{} for _ in view.edges]
+        self._decoded: dict[str, dict[str, Any]] = {}
+        is_settled = True
+        for entry in entries:
+            kept = self._kept[entry.edge_index]
+            if entry.weight < 0 or entry.document is None or entry.path in kept:
+                is_settled = False
+            else:
+                kept[entry.path] = entry.document
+        self._subscribed: dict[int, set[str]] = {edge.index: set() for edge in view.edges if edge.is_awaited}
+        for edge, kept in zip(view.edges, self._kept, strict=True):  # parents first
+            for path, one in kept.items():
+                if one.fields is not None and self._belongs(edge, path):
+                    for child, keys in one.subscriptions:
+                        self._subscribed[child].update(keys)
+        is_answered = all(keys <= self._kept[index].keys() for index, keys in self._subscribed.items())
+        self.is_waiting = not (is_settled and is_answered)
+
+    def _belongs(self, edge: KeyedEdge, path: str) -> bool:
+        """Whether the row subscribes to a document that it keeps; else the document is about to leave."""
+        return not edge.is_awaited or path in self._subscribed[edge.index]
+
+    def __call__(self, name: str) -> dict[str, Any]:
+        """The documents that the row has over an edge, by path."""
+        found = self._decoded.get(name)
+        if found is None:
+            edge = self._view.by_name[name]
+            self.read |= _bits(edge)
+            found = self._decoded[name] = {
+                path: edge.decode(path, one.version, one.fields)
+                for path, one in self._kept[edge.index].items()
+                if one.fields is not None and self._belongs(edge, path)
+            }
+        return found
+
+
+def _bits(edge: KeyedEdge) -> int:
+    """An edge, and those above that say to which keys the row subscribes over it."""
+    is_above_read = edge.is_awaited and edge.parent is not None
+    return 1 << edge.index | (_bits(edge.parent) if is_above_read and edge.parent is not None else 0)

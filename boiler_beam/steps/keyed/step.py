@@ -1,0 +1,106 @@
+"""A step of a stream: it takes what comes to one key, changes what is kept there, and sends messages to other steps."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+from boiler_beam.events import Change, DeadLetter, Row
+from boiler_beam.steps.keyed.cells import Cell, HeadCodec
+from boiler_beam.steps.keyed.messages import Message
+from boiler_beam.steps.keyed.plan import KeyedView
+from boiler_beam.steps.keyed.routing import Key
+
+__all__ = ["Output", "Settings", "Step"]
+
+
+class Output(Protocol):
+    """What comes out of a step."""
+
+    def count_documents(self, path: str, number: int, /) -> None:
+        """A document more (1) or less (-1) is known at an edge."""
+
+    def send(self, message: Message, /) -> None:
+        """A message to another step; `routing.address` says to which."""
+
+    def emit(self, row: Row, /) -> None:
+        """A row to the sink."""
+
+    def leave_unchanged(self, path: str, /) -> None:
+        """The path of an unknown row, or the mask of its copies: what the sink holds stays (S6)."""
+
+    def refuse(self, letter: DeadLetter, /) -> None:
+        """A dead letter."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the steps of a view run.
+
+    Attributes:
+        generation: That of the rows (S13).
+        clock: The time in microseconds, where the runner may roll back what was already written (S15); None where only
+            what is committed reaches the sink.
+        horizon: The time before which deletions are forgotten (S3), in microseconds: an older change of an unknown
+            document is refused.
+        reporting: The labels of the steps that report what is wrong with a document; None: all.
+    """
+
+    generation: int = 1
+    clock: Callable[[], int] | None = None
+    horizon: Callable[[], int] = lambda: 0
+    reporting: frozenset[str] | None = None
+
+    def now(self) -> int | None:
+        """The time, where stamps need it."""
+        return None if self.clock is None else self.clock()
+
+
+class Step(abc.ABC):
+    """Base of all steps.
+
+    Args:
+        view: The view.
+        label: Its name in the view, which never changes while the view does not.
+        output: Where it sends.
+        settings: How it runs.
+
+    Attributes:
+        head_type: The type of the heads that it keeps.
+        number_of_logs: How many logs it keeps at each key.
+    """
+
+    head_type: ClassVar[type[Any]]
+    number_of_logs: ClassVar[int] = 0
+
+    def __init__(self, view: KeyedView, label: str, output: Output, settings: Settings) -> None:
+        self.view, self.label, self.output, self.settings = view, label, output, settings
+        self.heads: HeadCodec[Any] = HeadCodec(self.head_type)
+
+    @abc.abstractmethod
+    def take(self, cell: Cell, key: Key, message: Change | Message) -> None:
+        """Takes what came to a key."""
+
+    def unexpected(self, message: Change | Message) -> AssertionError:
+        """The error of a message that went to the wrong step."""
+        return AssertionError(f"{self.label} takes no {type(message).__name__}")
+
+    def empty_since(self, cell: Cell) -> int | None:
+        """The version since which the cell keeps only that something is gone (S3); None where it keeps more."""
+        return None
+
+    def expire(self, cell: Cell, horizon: int) -> int | None:
+        """Drops a cell that is empty since a time before the horizon: its key then refuses what is older.
+
+        Returns:
+            Since when it is empty, where that is too late: the cell must be looked at again.
+        """
+        since = self.empty_since(cell)
+        if since is None or since >= horizon:
+            return since
+        cell.write(None)
+        for log in cell.logs:
+            log.replace([])
+        return None
