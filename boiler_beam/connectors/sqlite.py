@@ -10,11 +10,12 @@ SQLite ignores the case of table names, so a view whose name differs only by cas
 is one transaction; readers see the old rows until it is committed (write-ahead log).
 
 Each transaction that changes rows has a number, and the log says which rows it changed: see `CommitLog`. Properties
-that are declared `indexed=True` have an index each.
+named by `indexed=` have an index each.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import time
@@ -28,7 +29,7 @@ from boiler_beam.connectors.locks import Lock
 from boiler_beam.errors import BoilerBeamError, UsageError
 from boiler_beam.events import Row, Stamp, Touch, View
 
-__all__ = ["SqliteSink", "quote_name"]
+__all__ = ["SqliteSink", "indexed_value", "quote_name"]
 
 _CONTROL = (
     "CREATE TABLE IF NOT EXISTS _boiler_control (view TEXT PRIMARY KEY, generation INTEGER, fingerprint TEXT, "
@@ -185,6 +186,15 @@ def quote_name(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+def indexed_value(name: str) -> str:
+    """Returns the SQL expression by which rows are found and ordered: the value of a field without its type."""
+    field = "$." + json.dumps(name)
+    plain = field.replace("'", "''")
+    typed = [f"json_extract(fields, '{plain}.{kind}')" for kind in ("timestampValue", "referenceValue", "doubleValue")]
+    typed[0] = f"rtrim({typed[0]}, 'Z')"  # 10:00:00 is before 10:00:00.5
+    return f"coalesce({', '.join(typed)}, json_extract(fields, '{plain}'))"
+
+
 def _columns(database: sqlite3.Connection, table: str) -> list[str]:
     return [name for _, name, *_ in database.execute(f'PRAGMA table_info("{table}")')]
 
@@ -198,13 +208,13 @@ def _now() -> int:
 
 
 def _put_indexes(database: sqlite3.Connection, view: View) -> None:
-    """Makes the indexes of a view's `indexed=` properties; those of others are dropped."""
+    """Creates the indexes of a view's `indexed=` properties, and drops those of others."""
     prefix = f"_boiler_index {view.name} "
     query = "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND tbl_name = ?"
     there = dict(database.execute(query, (view.name,)))
     wanted = {
-        f"{prefix}{name}": f"CREATE INDEX {quote_name(prefix + name)} ON {quote_name(view.name)} ({value}, path)"
-        for name, value in view.indexed
+        f"{prefix}{name}": f"CREATE INDEX {quote_name(prefix + name)} ON {quote_name(view.name)} ({indexed_value(name)}, path)"
+        for name in view.indexed
     }
     for name, statement in there.items():
         if name.startswith(prefix) and wanted.get(name) != statement:
