@@ -24,7 +24,7 @@ ORDER = [
     "boiler_beam.steps.claims", "boiler_beam.steps.distributed", "boiler_beam.steps.hash_join",
     "boiler_beam.steps.keyed", "boiler_beam.steps",
     "boiler_beam.engine", "boiler_beam.view_model", "boiler_beam.oracle", "boiler_beam",
-    "boiler_beam.testing", "boiler_beam.samples", "boiler_beam.propose", "boiler_beam.relay", "transforms", "pipelines",
+    "boiler_beam.serving", "boiler_beam.testing", "boiler_beam.samples", "boiler_beam.propose", "boiler_beam.relay", "transforms", "pipelines",
 ]  # fmt: skip
 
 CLIENTS = ("firestore", "pubsub")

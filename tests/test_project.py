@@ -22,6 +22,7 @@ EXPORTS = {
     "boiler_beam.connectors": "BackfillWriter Control DeadLetterWriter KeyedSource Sink Source StreamWriter database_of dead_letters_beside open_dead_letters open_sink "
     "open_source open_sources read_dead_letters read_sources register schemes",
     "boiler_beam.engine": "Report backfill",
+    "boiler_beam.serving": "Access Created Problem Refused User Verifier Writer Written asgi_app running signed_in",
     "boiler_beam.views.aggregate": "AggregateDeclaration Custom collect count count_distinct custom max mean min sum top",
 }
 

@@ -212,10 +212,10 @@ def _put_indexes(database: sqlite3.Connection, view: View) -> None:
     prefix = f"_boiler_index {view.name} "
     query = "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND tbl_name = ?"
     there = dict(database.execute(query, (view.name,)))
-    wanted = {
-        f"{prefix}{name}": f"CREATE INDEX {quote_name(prefix + name)} ON {quote_name(view.name)} ({indexed_value(name)}, path)"
-        for name in view.indexed
-    }
+    table, wanted = quote_name(view.name), {}
+    for name in view.indexed:
+        index = quote_name(prefix + name)
+        wanted[prefix + name] = f"CREATE INDEX {index} ON {table} ({indexed_value(name)}, path)"
     for name, statement in there.items():
         if name.startswith(prefix) and wanted.get(name) != statement:
             database.execute(f"DROP INDEX {quote_name(name)}")
