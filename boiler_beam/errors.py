@@ -10,11 +10,14 @@ from dataclasses import dataclass
 
 __all__ = [
     "BoilerBeamError",
+    "Conflict",
     "DeclarationError",
     "InvalidDocument",
     "Mistake",
+    "Rejected",
     "RenderError",
     "UsageError",
+    "WriteRefused",
 ]
 
 
@@ -83,3 +86,39 @@ class RenderError(BoilerBeamError):
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+class Conflict(BoilerBeamError):
+    """A document that a transaction read was changed before its commit; nothing was written."""
+
+
+_STATUSES = {
+    "forbidden": 403, "not_found": 404, "not_creatable": 405, "not_writable": 405, "exists": 409,
+    "stale": 412,
+}  # fmt: skip
+
+
+class WriteRefused(BoilerBeamError):
+    """A write that is not made, because of what was asked for.
+
+    Attributes:
+        code: The reason, for programs: `not_found`, `exists`, `unknown_field`, `not_writable`, `invalid_value`,
+            `forbidden`, `stale`, `not_creatable`, `rejected`.
+        field: The field that it is about, by its name in the request; None if it is about the whole.
+    """
+
+    def __init__(self, code: str, message: str, field: str | None = None) -> None:
+        super().__init__(message)
+        self.code, self.field = code, field
+
+    @property
+    def status(self) -> int:
+        """The status of HTTP that says this: 403, 404, 405, 409, 412 or 422."""
+        return _STATUSES.get(self.code, 422)
+
+
+class Rejected(WriteRefused):
+    """What a setter, `new` or a form's `apply` raises to refuse a write with a message for the user."""
+
+    def __init__(self, message: str, field: str | None = None) -> None:
+        super().__init__("rejected", message, field)

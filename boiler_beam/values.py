@@ -41,6 +41,7 @@ __all__ = [
     "encode_fields",
     "encode_wire",
     "from_wire",
+    "is_typed",
     "localized",
     "parse_timestamp",
     "to_wire",
@@ -357,6 +358,11 @@ def to_wire(value: Any) -> Any:
     return _to_wire_typed(value)
 
 
+def is_typed(value: dict[str, Any]) -> bool:
+    """Returns whether an object of JSON is a typed value: its only key names a type."""
+    return len(value) == 1 and next(iter(value)) in _TYPED
+
+
 def to_wire_map(value: dict[Any, Any], encode: Callable[[Any], Any]) -> dict[str, Any]:
     """Returns the wire form of a map; `encode` converts its items."""
     fields = {}
@@ -364,7 +370,7 @@ def to_wire_map(value: dict[Any, Any], encode: Callable[[Any], Any]) -> dict[str
         if type(key) is not str:
             raise TypeError(f"a map's keys are strings, got {key!r}")
         fields[key] = encode(item)
-    if len(fields) == 1 and next(iter(fields)) in _TYPED:
+    if is_typed(fields):
         return {"mapValue": {"fields": fields}}
     return fields
 

@@ -33,7 +33,7 @@ __all__ = [
     "write_options",
 ]
 
-KEYS = ("views", "project", "database", "sink", "state")
+KEYS = ("views", "project", "database", "sink", "state", "store")
 
 
 @dataclass(frozen=True)

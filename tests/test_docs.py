@@ -22,10 +22,8 @@ def blocks(page: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / "docs" / page).read_text(), re.DOTALL | re.MULTILINE)
 
 
-@pytest.mark.parametrize("page", ["following_a_change.md", "following_a_change_on_beam.md"])
-def test_following_a_change_prints_what_the_page_says(
-    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("page", ["following_a_change.md", "following_a_change_on_beam.md", "writing.md"])
+def test_a_page_prints_what_it_says(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)  # the page makes a state file
     runner = doctest.DocTestRunner(optionflags=OPTIONS)
     text = "".join(blocks(page, "pycon"))

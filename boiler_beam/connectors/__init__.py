@@ -1,8 +1,9 @@
 """Connectors: sources and sinks, opened by URIs such as `file:data.jsonl` and `sqlite:rows.db`.
 
 `base` has the protocols `Source` and `Sink`; a new connector is one class, registered in `registry`. The other modules
-are connectors (`files`, `jsonl`, `sqlite`, `parquet`, `firestore`, `pubsub`, `dead_letters`) and parts that several of
-them use (`locks`, `replacing`, `billed`, `located`, `replay`).
+are connectors (`documents`, `files`, `jsonl`, `sqlite`, `parquet`, `firestore`, `pubsub`, `dead_letters`) and parts
+that several of them use (`locks`, `replacing`, `billed`, `located`, `replay`). `stores` has the protocol of stores of
+documents that transactions write.
 """
 
 from boiler_beam.connectors.base import BackfillWriter, Control, KeyedSource, Sink, Source, StreamWriter
@@ -17,15 +18,18 @@ from boiler_beam.connectors.registry import (
     open_sink,
     open_source,
     open_sources,
+    open_store,
     read_sources,
     register,
     schemes,
 )
+from boiler_beam.connectors.stores import DocumentStore
 
 __all__ = [
     "BackfillWriter",
     "Control",
     "DeadLetterWriter",
+    "DocumentStore",
     "KeyedSource",
     "Sink",
     "Source",
@@ -36,6 +40,7 @@ __all__ = [
     "open_sink",
     "open_source",
     "open_sources",
+    "open_store",
     "read_dead_letters",
     "read_sources",
     "register",

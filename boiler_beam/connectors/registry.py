@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from boiler_beam.connectors.base import Sink, Source
+from boiler_beam.connectors.stores import DocumentStore
 from boiler_beam.errors import UsageError
 from boiler_beam.events import Change, DeadLetter
 from boiler_beam.values import Database
@@ -24,12 +25,22 @@ if TYPE_CHECKING:
 
     from boiler_beam.connectors.firestore.options import WriteOptions
 
-__all__ = ["database_of", "open_sink", "open_source", "open_sources", "read_sources", "register", "schemes"]
+__all__ = [
+    "database_of",
+    "open_sink",
+    "open_source",
+    "open_sources",
+    "open_store",
+    "read_sources",
+    "register",
+    "schemes",
+]
 
 Connector = TypeVar("Connector", bound="type[Source] | type[Sink]")
 
 _SOURCES = {
     "file": "boiler_beam.connectors.files:FileSource",
+    "documents": "boiler_beam.connectors.documents.source:DocumentsSource",
     "sample": "boiler_beam.connectors.files:SampleSource",
     "tail": "boiler_beam.connectors.files:TailSource",
     "pubsub": "boiler_beam.connectors.pubsub.source:PubsubSource",
@@ -42,6 +53,10 @@ _SINKS = {
     "pubsub": "boiler_beam.connectors.pubsub.sink:PubsubSink",
     "parquet": "boiler_beam.connectors.parquet:ParquetSink",
     "firestore": "boiler_beam.connectors.firestore.sink:FirestoreSink",
+}
+_STORES = {
+    "documents": "boiler_beam.connectors.documents.store:DocumentsStore",
+    "firestore": "boiler_beam.connectors.firestore.store:FirestoreStore",
 }
 _BUILT_IN = {**_SOURCES, **_SINKS}
 _GROUP = "boiler_beam.connectors"
@@ -143,6 +158,25 @@ def open_sink(uri: str, options: WriteOptions | None = None) -> Sink:
     return opened
 
 
+def open_store(uri: str) -> DocumentStore:
+    """Opens the document store at a URI: `documents:PATH` or `firestore:PROJECT[/DATABASE]`. Nothing is read yet.
+
+    Raises:
+        UsageError: The URI is malformed, its scheme is not one of a store, or it names rows, which can only be read.
+    """
+    scheme, _, rest = uri.partition(":")
+    if scheme in _STORES:
+        store: DocumentStore = _imported(scheme, _STORES[scheme])(rest)
+        return store
+    known = ", ".join(_STORES)
+    if scheme in _SINKS:
+        raise UsageError(
+            f"{uri}: expected a store of documents, got rows, which are computed and read-only; "
+            f"fix: name the store of the documents that they are computed from ({known})"
+        )
+    raise UsageError(f"{uri}: expected a store of documents, got another scheme; fix: use one of {known}")
+
+
 def _open(uri: str, kind: Any, word: str) -> Any:
     scheme, colon, rest = uri.partition(":")
     if not colon or "/" in scheme:
@@ -162,20 +196,24 @@ def _class_of(scheme: str, kind: Any) -> Any:
         return _registered[scheme]
     if scheme in _BUILT_IN:
         wanted = _SOURCES if kind is Source else _SINKS
-        module, _, name = wanted.get(scheme, _BUILT_IN[scheme]).partition(":")
-        try:
-            return getattr(importlib.import_module(module), name)
-        except ModuleNotFoundError as error:
-            if not (error.name or "").startswith(("google", "grpc")):
-                raise
-            raise UsageError(
-                f"{scheme}: expected Google's client libraries to be installed, got no {error.name}; "
-                "fix: pip install 'boiler_beam[firestore]'"
-            ) from None
+        return _imported(scheme, wanted.get(scheme, _BUILT_IN[scheme]))
     for point in _installed():
         if point.name == scheme:
             return point.load()
     return object
+
+
+def _imported(scheme: str, address: str) -> Any:
+    module, _, name = address.partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith(("google", "grpc")):
+            raise
+        raise UsageError(
+            f"{scheme}: expected Google's client libraries to be installed, got no {error.name}; "
+            "fix: pip install 'boiler_beam[firestore]'"
+        ) from None
 
 
 def _installed() -> Iterable[EntryPoint]:

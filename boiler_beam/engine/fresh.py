@@ -21,14 +21,14 @@ from boiler_beam.engine.computed import ComputedView
 from boiler_beam.errors import BoilerBeamError, UsageError
 from boiler_beam.events import Change, DeadLetter
 from boiler_beam.models import FamilyCodec, path_fields
-from boiler_beam.plan import Edge, Fixed, Group, Reference, Referrers, Root, ViewPlan, compile_plan
+from boiler_beam.plan import Edge, Fixed, Group, Plan, Reference, Referrers, Root, ViewPlan, compile_plan
 from boiler_beam.plan.fieldpath import FieldPath
 from boiler_beam.steps.functions import known_references
 from boiler_beam.steps.newest import NewestVersions
 from boiler_beam.values import Database, Ref, decode_fields
 from boiler_beam.views import ViewModel
 
-__all__ = ["fresh_row"]
+__all__ = ["fresh_row", "read_row"]
 
 
 def fresh_row(view: type[ViewModel], row_id: str, source: str | Source, at: Mapping[str, str]) -> dict[str, Any] | None:
@@ -39,7 +39,7 @@ def fresh_row(view: type[ViewModel], row_id: str, source: str | Source, at: Mapp
     letters, located = list[DeadLetter](), Located()
     versions = NewestVersions(plan, lambda letter: letters.append(located(letter)))
     if isinstance(opened, KeyedSource):
-        _Levels(planned, plan.families, opened, versions).read(row_id)
+        read_row(plan, row_id, opened, versions)
     else:
         opened.prepare(plan.collections)
         versions.add_all(read_located([opened], located))
@@ -60,6 +60,18 @@ def fresh_row(view: type[ViewModel], row_id: str, source: str | Source, at: Mapp
             f"{planned.name} {row_id}: expected one row, got {len(wanted)} copies; fix: say which: at={{{names}}}"
         )
     return decode_fields(wanted[0].fields) if wanted and wanted[0].fields is not None else None
+
+
+def read_row(plan: Plan, row_id: str, source: KeyedSource, versions: NewestVersions) -> None:
+    """Reads the documents of one row of a plan's only view.
+
+    Args:
+        plan: The plan.
+        row_id: The row.
+        source: Where the documents are.
+        versions: Takes them.
+    """
+    _Levels(plan.views[0], plan.families, source, versions).read(row_id)
 
 
 class _Levels:

@@ -28,7 +28,7 @@ from boiler_beam.models.shapes import (
 )
 from boiler_beam.values import Database, GeoPoint, Ref, decode_fields, from_wire, localized, to_wire, to_wire_map
 
-__all__ = ["FamilyCodec", "ModelCodec", "family_base", "resolve_ref", "wire_of", "wire_of_document"]
+__all__ = ["FamilyCodec", "ModelCodec", "family_base", "resolve_ref", "stored_fields", "wire_of", "wire_of_document"]
 
 _set = msgspec.structs.force_setattr
 _ANY_PROJECT = Database()
@@ -263,8 +263,9 @@ def family_base(model: type[DomainModel]) -> type[DomainModel]:
 
 def _descendants(model: type[DomainModel]) -> Iterator[type[DomainModel]]:
     for child in model.__subclasses__():
-        yield child
-        yield from _descendants(child)
+        if "__boiler_writable__" not in vars(child):  # the form of a class whose documents can be assigned to
+            yield child
+            yield from _descendants(child)
 
 
 class _Tag(msgspec.Struct, gc=False):
@@ -379,7 +380,7 @@ class FamilyCodec:
 
 
 @functools.lru_cache(maxsize=4096)
-def _written(model: type[msgspec.Struct], case: str) -> tuple[str, tuple[tuple[str, str, Any], ...]]:
+def stored_fields(model: type[msgspec.Struct], case: str) -> tuple[str, tuple[tuple[str, str, Any], ...]]:
     """Returns the case of a class's names, and for each field the attribute, stored name and `encode=` or None."""
     options = options_of(model)
     is_document = issubclass(model, DomainModel)
@@ -411,10 +412,10 @@ def wire_of(value: Any, case: str = "camel") -> Any:
     if kind is dict:
         return to_wire_map(value, lambda item: wire_of(item, case))
     if isinstance(value, msgspec.Struct) and kind is not GeoPoint:
-        return _wire_of_fields(value, *_written(kind, case))
+        return _wire_of_fields(value, *stored_fields(kind, case))
     if kind is Narrowed:
         model, known = known_fields(value)
-        case, rows = _written(model, case)
+        case, rows = stored_fields(model, case)
         return _wire_of_fields(value, case, [row for row in rows if row[0] in known])
     if isinstance(value, enum.Enum):
         return to_wire(value.value)
@@ -423,7 +424,7 @@ def wire_of(value: Any, case: str = "camel") -> Any:
 
 def wire_of_document(document: DomainModel) -> dict[str, Any]:
     """Returns the JSON form of a document's fields; the outermost object is always the map of fields."""
-    return _fields_of(document, *_written(type(document), "camel"))
+    return _fields_of(document, *stored_fields(type(document), "camel"))
 
 
 def _wire_of_fields(value: Any, case: str, rows: Iterable[tuple[str, str, Any]]) -> Any:

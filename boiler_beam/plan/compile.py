@@ -235,7 +235,9 @@ class _ViewCompiler:
         for base in self.view.__mro__:
             if base is object or "__boiler_base__" in vars(base):
                 continue
-            for value in base.__dict__.values():
+            for name, value in base.__dict__.items():
+                if name == "new":  # it writes, and makes no row
+                    continue
                 function = (
                     getattr(value, "getter", None) or getattr(value, "fget", None) or getattr(value, "__func__", value)
                 )

@@ -15,17 +15,14 @@
 from boiler_beam.serving.access import Access, User, Verifier, signed_in
 from boiler_beam.serving.problems import Problem
 from boiler_beam.serving.run import asgi_app, running
-from boiler_beam.serving.writer import Created, Refused, Writer, Written
+from boiler_beam.serving.writer import Writer
 
 __all__ = [
     "Access",
-    "Created",
     "Problem",
-    "Refused",
     "User",
     "Verifier",
     "Writer",
-    "Written",
     "asgi_app",
     "running",
     "signed_in",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -54,6 +54,7 @@ class ServedView:
         plan: The compiled view.
         name: The class's name.
         prefix: The beginning that all row paths have; the rest is the id.
+        has_flat_ids: Whether an id is one segment of the path.
         indexed: The stored names of the properties by which rows are found and ordered.
         has_viewers: Whether rows say who may see them.
         has_editors: Whether rows say who may change them.
@@ -65,6 +66,7 @@ class ServedView:
         template = plan.paths.template
         self.prefix = template[: template.index("{")]
         self.indexed = plan.target.indexed
+        self.has_flat_ids = template.count("{") == 1 and template.endswith("}")
         self.has_viewers, self.has_editors = "viewers" in plan.visibility, "editors" in plan.visibility
         self.can_create = callable(getattr(plan.model, "new", None))
 
@@ -160,36 +162,27 @@ class Catalog(Mapping[str, ServedView]):
             raise unknown_view()
         return self._views[name]
 
-    def check_fields(self, view: ServedView, fields: Any, *, is_new: bool) -> dict[str, Any]:
-        """Returns the fields of a write by their names in the class.
+    def check_fields(self, view: ServedView, fields: Any) -> None:
+        """Refuses a change with fields that are unknown or can't be set; all of them at once.
 
         Raises:
-            Problem: It is no object, or has a field that is unknown or can't be set.
+            Problem: There is one.
         """
         if not isinstance(fields, dict):
             raise Problem(422, "invalid value", errors=[("", "expected an object of fields")])
-        if is_new:
-            return fields
-        found, wrong = {}, list[tuple[str, str]]()
-        for name, value in fields.items():
+        wrong = list[tuple[str, str]]()
+        for name in fields:
             known = view.properties.get(name)
             if known is None:
-                wrong.append((f"/{_escaped(name)}", f"unknown field; {view.name} has {_listed(view.properties)}"))
+                wrong.append((f"/{_escaped(name)}", f"unknown field; {view.name} has {', '.join(view.properties)}"))
             elif not known.is_settable:
                 wrong.append((f"/{_escaped(name)}", "has no setter"))
-            else:
-                found[known.attribute] = value
         if wrong:
             raise Problem(422, "invalid value", errors=wrong)
-        return found
 
 
 def _escaped(name: str) -> str:
     return name.replace("~", "~0").replace("/", "~1")
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(names)
 
 
 def _type_of(declared: Any, case: str) -> JsonType:

@@ -7,12 +7,13 @@ import binascii
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import anyio.lowlevel
 import anyio.to_thread
 import msgspec
 
+from boiler_beam.errors import Conflict, WriteRefused
 from boiler_beam.events import Stamp
 from boiler_beam.serving.access import Access, User
 from boiler_beam.serving.catalog import Catalog, ServedView
@@ -20,11 +21,10 @@ from boiler_beam.serving.hub import Batch, Hub
 from boiler_beam.serving.offsets import BEGIN, Position, parse_offset
 from boiler_beam.serving.problems import HistoryGone, Problem, unknown_row
 from boiler_beam.serving.reader import Condition, Order, RowReader, StoredRow
-from boiler_beam.serving.writer import Created, Refused, Writer, Written
+from boiler_beam.serving.writer import Writer, Written
 
 __all__ = ["Core", "Followed", "Page", "parse_stamp", "stamp_text"]
 
-_Written = TypeVar("_Written", Written, Created)
 MAX_LIMIT, DEFAULT_LIMIT = 500, 50
 _SCANNED = 2_000
 """Rows that are read for one page, where a user may not see all of them."""
@@ -260,59 +260,43 @@ class Core:
     async def update(
         self, user: User, view: ServedView, row_id: str, fields: Any, if_match: Stamp | None = None
     ) -> Written:
-        """Sets properties of a row.
+        """Sets properties of a row. The writer knows from the documents who may.
 
         Raises:
             Problem: Nothing was written.
         """
-        row = self.get(user, view, row_id)
-        if not self.access.is_open and not (
-            view.has_editors and self.access.edits(user, view.principals(row, "_editors"))
-        ):
-            raise self.access.refused(user)
         if self.writer is None or not any(one.is_settable for one in view.properties.values()):
-            raise Problem(
-                405, "read only", f"the rows of {view.name} can't be changed here", headers=[("Allow", "GET")]
-            )
-        known = self.catalog.check_fields(view, fields, is_new=False)
-        if if_match is not None and if_match != row.stamp:
-            raise Problem(412, "changed meanwhile", "the row is not of the stamp that If-Match gives")
-        return await self._write(view, partial(self.writer.update, view.name, row_id, known, if_match, user))
+            raise Problem(405, "read only", f"rows of {view.name} can't be changed here", headers=[("Allow", "GET")])
+        self.catalog.check_fields(view, fields)
+        path = view.path_of(row_id)
+        if path is None:
+            raise unknown_row() if self.access.is_open else self.access.refused(user)
+        known = row_id if view.has_flat_ids else path
+        return await self._write(user, partial(self.writer.update, view.name, known, fields, if_match))
 
-    async def create(self, user: User, view: ServedView, fields: Any) -> Created:
+    async def create(self, user: User, view: ServedView, fields: Any) -> Written:
         """Creates a row by `new` of the view.
 
         Raises:
             Problem: Nothing was written.
         """
-        if not self.access.is_open and user.id is None:
-            raise self.access.refused(user)
         if self.writer is None or not view.can_create:
             raise Problem(405, "read only", f"rows of {view.name} can't be created here", headers=[("Allow", "GET")])
-        given = self.catalog.check_fields(view, fields, is_new=True)
-        return await self._write(view, partial(self.writer.create, view.name, given, user))
+        if not isinstance(fields, dict):
+            raise Problem(422, "invalid value", errors=[("", "expected an object of fields")])
+        return await self._write(user, partial(self.writer.create, view.name, fields))
 
-    async def _write(self, view: ServedView, write: Callable[[], _Written]) -> _Written:
+    async def _write(self, user: User, write: Callable[..., Written]) -> Written:
         try:
-            return await anyio.to_thread.run_sync(write)
-        except Refused as refused:
-            errors = []
-            if refused.field is not None:
-                stored = {one.attribute: name for name, one in view.properties.items()}
-                errors = [(f"/{stored.get(refused.field, refused.field)}", refused.detail)]
-            raise Problem(
-                refused.status, _TITLES.get(refused.status, "refused"), refused.detail, errors=errors
-            ) from None
-
-
-_TITLES = {
-    403: "not allowed",
-    404: "no such row",
-    405: "read only",
-    409: "lost against other writes",
-    412: "changed meanwhile",
-    422: "invalid value",
-}
+            return await anyio.to_thread.run_sync(write, None if self.access.is_open else user)
+        except WriteRefused as refused:
+            if refused.code == "forbidden":
+                raise self.access.refused(user) from None
+            pointer = None if refused.field is None else f"/{refused.field.replace('~', '~0').replace('/', '~1')}"
+            errors = [] if pointer is None else [(pointer, str(refused))]
+            raise Problem(refused.status, refused.code.replace("_", " "), str(refused), errors=errors) from None
+        except Conflict:
+            raise Problem(409, "conflict", "others changed the same documents all the time; try again") from None
 
 
 def stamp_text(stamp: Stamp) -> str:

@@ -35,17 +35,13 @@ _PROBLEM = {
     },
     "required": ["type", "title", "status"],
 }
-_VERSIONS = {"versions": {"type": "object", "additionalProperties": {"type": "integer", "format": "int64"}}}
 _WRITTEN = {
     "type": "object",
-    "description": "The version of each document that was written, in microseconds.",
-    "properties": _VERSIONS,
-    "required": ["versions"],
-}
-_CREATED = {
-    "type": "object",
     "description": "The row's id, and the version of each document that was written, in microseconds.",
-    "properties": {"id": {"type": "string"}, **_VERSIONS},
+    "properties": {
+        "id": {"type": "string"},
+        "versions": {"type": "object", "additionalProperties": {"type": "integer", "format": "int64"}},
+    },
     "required": ["id", "versions"],
 }
 
@@ -58,7 +54,7 @@ def describe(catalog: Catalog, *, is_open: bool, can_write: bool) -> dict[str, A
         is_open: Whether nobody signs in.
         can_write: Whether rows can be changed.
     """
-    schemas: dict[str, Any] = {"Stamp": _STAMP, "Problem": _PROBLEM, "Written": _WRITTEN, "Created": _CREATED}
+    schemas: dict[str, Any] = {"Stamp": _STAMP, "Problem": _PROBLEM, "Written": _WRITTEN}
     paths: dict[str, Any] = {}
     for view in catalog.values():
         schemas.update(_schemas(view))
@@ -163,7 +159,7 @@ def _paths(view: ServedView, *, can_write: bool) -> dict[str, Any]:
             "operationId": f"create{name}",
             "summary": f"Create a row of {name}",
             "requestBody": _body({"type": "object"}),
-            "responses": {"201": _answer("It was created.", "Created"), **_PROBLEMS},
+            "responses": {"201": _answer("It was created.", "Written"), **_PROBLEMS},
         }
     return {f"/views/{name}/{{id}}": one, f"/views/{name}": many}
 

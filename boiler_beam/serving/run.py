@@ -17,6 +17,7 @@ from boiler_beam.engine.follow import Settings, StreamReport, follow
 from boiler_beam.engine.fresh import fresh_row
 from boiler_beam.engine.state import State, open_state
 from boiler_beam.errors import BoilerBeamError, UsageError
+from boiler_beam.events import Row, View
 from boiler_beam.plan import Plan, compile_plan
 from boiler_beam.serving.access import Access, Verifier
 from boiler_beam.serving.app import application
@@ -29,6 +30,7 @@ from boiler_beam.serving.reader import RowReader
 from boiler_beam.serving.writer import Writer
 from boiler_beam.values import encode_fields
 from boiler_beam.views import ViewModel
+from boiler_beam.writing.writer import Writer as DocumentWriter
 
 __all__ = ["Running", "asgi_app", "core_of", "running"]
 
@@ -54,9 +56,9 @@ def asgi_app(
     Args:
         views: The classes.
         rows: Where the rows are, `sqlite:PATH`.
-        documents: Where documents are read for `?fresh=1`: a URI or an opened source.
+        documents: Where documents are, for `?fresh=1` and, in a store (`documents:`, `firestore:`), for writes.
         auth: `"none"` (the default: everything is open), `"firebase:PROJECT"`, or a verifier.
-        writer: Takes writes; None: rows can only be read.
+        writer: Takes writes; None: the documents, if they are in a store.
         origins: Sites whose pages may read and write, beside the server's own.
         limits: What the hub keeps, and how often it looks.
 
@@ -66,6 +68,8 @@ def asgi_app(
     """
     opened = open_source(documents) if isinstance(documents, str) else documents
     plan = compile_plan(views, database_of([] if opened is None else [opened]))
+    if writer is None and opened is not None:
+        writer = _writer(views, [opened], _sink(rows))
     core = core_of(plan, _sink(rows), opened, verifier_of(auth), writer, limits)
     return application(core, origins=origins, more=_more(core, origins))
 
@@ -131,7 +135,7 @@ async def running(
         state: The engine's state, as `--state`; None: in memory if all sources end, else beside the rows.
         dead_letters: Where unusable inputs are written, as `--dead_letter`; None: beside the rows.
         auth: `"none"` (the default: everything is open), `"firebase:PROJECT"`, or a verifier.
-        writer: Takes writes; None: rows can only be read.
+        writer: Takes writes; None: the first source that is a store (`documents:`, `firestore:`).
         origins: Sites whose pages may read and write, beside the server's own.
         limits: What the hub keeps, and how often it looks.
         coalesce_seconds: How long changes are gathered before rows are written.
@@ -146,6 +150,8 @@ async def running(
         opened = [source.following() for source in opened]
     plan, sink = compile_plan(views, database_of(opened)), _sink(rows)
     documents = next((one for one in opened if isinstance(one, KeyedSource)), None)
+    if writer is None:
+        writer = _writer(views, opened, sink)
     core = core_of(plan, sink, documents, verifier_of(auth), writer, limits)
     served = Running(core, application(core, origins=origins, more=_more(core, origins)))
     stack = contextlib.ExitStack()
@@ -200,6 +206,20 @@ def _sink(rows: str) -> SqliteSink:
     if scheme != SqliteSink.scheme:
         raise UsageError(f"--rows {rows}: expected sqlite:PATH, got {scheme!r}; fix: write the rows to a sqlite: sink")
     return SqliteSink(path)
+
+
+def _writer(views: Views, sources: Sequence[Source], sink: SqliteSink) -> Writer | None:
+    """Returns what writes to the first source that is a store; None if none is."""
+    uri = next((one.uri for one in sources if one.scheme in ("documents", "firestore")), None)
+    if uri is None:
+        return None
+
+    def row(view: View, path: str) -> Row | None:
+        with contextlib.closing(RowReader(sink.rest)) as reader:  # it is called in several threads
+            found = reader.get(view.name, path)
+        return None if found is None else Row(path, found.stamp, found.fields.encode())
+
+    return DocumentWriter(views, uri, row)
 
 
 def _fresh(documents: Source) -> Callable[[ServedView, str], str | None]:
