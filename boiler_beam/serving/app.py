@@ -29,7 +29,7 @@ from boiler_beam.serving.streams import Streams
 from boiler_beam.serving.web import check_origin, decode_body, problem_response, read_body, token_of
 from boiler_beam.serving.websocket import Sockets
 
-__all__ = ["application"]
+__all__ = ["MAX_BODY", "application"]
 
 MAX_BODY = 1 << 20
 _UNSAFE = frozenset({"POST", "PATCH", "PUT", "DELETE"})

@@ -34,6 +34,7 @@ class Message:
     Attributes:
         path: The row's path.
         number: The commit; 0 in a snapshot.
+        row: The row as it is now; None if it is gone.
         is_deleted: Whether the row is gone.
         viewers: Who may see it now.
         were: Who might see it before, one for each earlier state that this message replaces; None: it was not there.
@@ -42,7 +43,7 @@ class Message:
     def __init__(
         self, view: ServedView, path: str, number: int, row: StoredRow | None, were: Sequence[str | None]
     ) -> None:
-        self._view, self._row = view, row
+        self._view, self.row = view, row
         self.path, self.number, self.were = path, number, tuple(were)
         self.is_deleted = row is None
         self.viewers: frozenset[str] = (
@@ -67,7 +68,7 @@ class Message:
     @cached_property
     def value(self) -> bytes:
         """The row as JSON; `null` if it is gone."""
-        return b"null" if self._row is None else self._view.row(self._row)
+        return b"null" if self.row is None else self._view.row(self.row)
 
     @property
     def id(self) -> str:
@@ -76,7 +77,7 @@ class Message:
 
     def after(self, older: Message) -> Message:
         """Returns this message for a client that has not seen an older one of the same row either."""
-        return Message(self._view, self.path, self.number, self._row, (*older.were, *self.were))
+        return Message(self._view, self.path, self.number, self.row, (*older.were, *self.were))
 
     def to(self, user: User, access: Access) -> bytes | None:
         """Returns what a user is sent; None: nothing."""

@@ -6,10 +6,9 @@ import contextlib
 import logging
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from typing import Any
 
 from starlette.applications import Starlette
-from starlette.routing import BaseRoute
+from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from boiler_beam.connectors import KeyedSource, Source, database_of, open_dead_letters, open_source
 from boiler_beam.connectors.sqlite import SqliteSink
@@ -20,10 +19,11 @@ from boiler_beam.errors import BoilerBeamError, UsageError
 from boiler_beam.events import Row, View
 from boiler_beam.plan import Plan, compile_plan
 from boiler_beam.serving.access import Access, Verifier
-from boiler_beam.serving.app import application
+from boiler_beam.serving.app import MAX_BODY, application
 from boiler_beam.serving.auth import verifier_of
 from boiler_beam.serving.catalog import Catalog, ServedView
 from boiler_beam.serving.core import Core
+from boiler_beam.serving.graphql import GraphQLServer
 from boiler_beam.serving.hub import Hub, Limits
 from boiler_beam.serving.problems import Problem
 from boiler_beam.serving.reader import RowReader
@@ -154,47 +154,67 @@ async def running(
         writer = _writer(views, opened, sink)
     core = core_of(plan, sink, documents, verifier_of(auth), writer, limits)
     served = Running(core, application(core, origins=origins, more=_more(core, origins)))
-    stack = contextlib.ExitStack()
-    with stack:
-        if opened:
-            is_bounded = all(source.is_bounded for source in opened)
-            address = state or ("memory:" if is_bounded else f"sqlite:{sink.rest}.state.db")
-            kept = open_state(address) if isinstance(address, str) else address
-            if isinstance(address, str):
-                stack.callback(kept.close)
-            letters = stack.enter_context(
-                contextlib.closing(open_dead_letters(dead_letters or f"jsonl:{sink.rest}.dead_letters.jsonl"))
-            )
-
-            def engine(should_stop: Callable[[], bool]) -> None:
-                settings = Settings(coalesce_seconds)
-                follow(plan, opened, sink, letters, kept, settings, should_stop=should_stop, told=told)
-
-            def told(report: StreamReport) -> None:
-                served.report = report
-
-            stack.enter_context(_in_a_thread(engine, served))
+    engine = _engine(plan, opened, sink, state, dead_letters, coalesce_seconds, served)
+    with _in_a_thread(engine, served) if opened else contextlib.nullcontext():
         yield served
     core.reader.close()
     if served.failure is not None:
         raise BoilerBeamError(f"the engine failed: {served.failure}; fix: see its log") from served.failure
 
 
+Engine = Callable[[Callable[[], None], Callable[[], bool]], None]
+"""Runs until its second argument says so; its first is called when all is opened."""
+
+
+def _engine(
+    plan: Plan,
+    sources: Sequence[Source],
+    sink: SqliteSink,
+    state: str | State | None,
+    dead_letters: str | None,
+    coalesce_seconds: float,
+    served: Running,
+) -> Engine:
+    is_bounded = all(source.is_bounded for source in sources)
+    address = state or ("memory:" if is_bounded else f"sqlite:{sink.rest}.state.db")
+
+    def told(report: StreamReport) -> None:
+        served.report = report
+
+    def run(is_opened: Callable[[], None], should_stop: Callable[[], bool]) -> None:
+        with contextlib.ExitStack() as stack:
+            kept = open_state(address) if isinstance(address, str) else address
+            stack.callback(kept.close)
+            letters = open_dead_letters(dead_letters or f"jsonl:{sink.rest}.dead_letters.jsonl")
+            stack.callback(letters.close)
+            is_opened()
+            follow(plan, sources, sink, letters, kept, Settings(coalesce_seconds), should_stop=should_stop, told=told)
+
+    return run
+
+
 @contextlib.contextmanager
-def _in_a_thread(engine: Callable[[Callable[[], bool]], None], served: Running) -> Iterator[None]:
-    stop = threading.Event()
+def _in_a_thread(engine: Engine, served: Running) -> Iterator[None]:
+    """Runs an engine beside the context; what is wrong before it has opened its files is raised here."""
+    stop, opened = threading.Event(), threading.Event()
 
     def run() -> None:
         try:
-            engine(stop.is_set)
+            engine(opened.set, stop.is_set)
         except Exception as error:
-            _log.exception("the engine failed; rows are no longer kept up to date")
+            if opened.is_set():
+                _log.exception("the engine failed; rows are no longer kept up to date")
             served.failure = error
             served.core.hub.failure = f"the engine failed ({type(error).__name__})"
+        finally:
+            opened.set()
 
     thread = threading.Thread(target=run, name="boiler_beam engine", daemon=True)
     thread.start()
+    opened.wait()
     try:
+        if isinstance(served.failure, UsageError):
+            raise served.failure
         yield
     finally:
         stop.set()
@@ -243,6 +263,6 @@ def _fresh(documents: Source) -> Callable[[ServedView, str], str | None]:
 
 
 def _more(core: Core, origins: Sequence[str]) -> list[BaseRoute]:
-    """The protocols that need libraries of their own."""
-    found: list[Any] = []
-    return found
+    """Returns the routes of the protocols that need libraries of their own."""
+    graphql = GraphQLServer(core, frozenset(origins), MAX_BODY)
+    return [Route("/graphql", graphql, methods=["POST"]), WebSocketRoute("/graphql", graphql)]
