@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import logging
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,6 +54,17 @@ def run_serve(views: Sequence[type[ViewModel]], options: ServeOptions) -> int:
             f"serve: expected the extra `serve` to be installed, got no {error.name}; "
             "fix: pip install 'boiler_beam[serve]'"
         ) from None
+
+    class Server(uvicorn.Server):
+        """Ends well when it is asked to: uvicorn's own would send the signal to this process again."""
+
+        def asked_to_end(self) -> None:
+            self.should_exit, self.force_exit = True, self.should_exit
+
+        @contextlib.contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            yield
+
     is_local = is_loopback(options.host)
     if options.auth is None and not is_local:
         raise UsageError(
@@ -83,7 +96,9 @@ def run_serve(views: Sequence[type[ViewModel]], options: ServeOptions) -> int:
                 limit_concurrency=_MAX_CONNECTIONS,
                 timeout_graceful_shutdown=_DRAIN_SECONDS,
             )
-            server = uvicorn.Server(config)
+            server = Server(config)
+            for number in (signal.SIGTERM, signal.SIGINT):
+                asyncio.get_running_loop().add_signal_handler(number, server.asked_to_end)
             told = asyncio.create_task(_tell(server, options, [view.__name__ for view in views]))
             try:
                 await server.serve()

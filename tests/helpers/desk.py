@@ -57,7 +57,7 @@ class TaskCard(bb.ViewModel, collection="task_cards", indexed=("is_done",)):
 
     @classmethod
     def new(cls, tx: Any, title: str, owner: str) -> Any:
-        return tx.create(Task, title=title, is_done=False, owner=Ref(f"persons/{owner}"))
+        return tx.create(Task(title=title, is_done=False, owner=Ref(f"persons/{owner}")))
 
 
 class OwnTask(bb.ViewModel, path="persons/{person}/own_tasks/{id}"):
