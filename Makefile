@@ -3,11 +3,15 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAGE := $(PYTHON) scripts/stage.py
 ARGS ?=
+PORT ?= 8080
 
-.PHONY: help meeting check check-all soak bench bench-stream bench-firestore docs clean base beam dev
+.PHONY: help demo meeting check check-all soak bench bench-stream bench-firestore docs clean base serve beam dev
 
 help: ## list these commands
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
+
+demo: serve ## a live page of a meeting room: two windows stay equal (PORT=8080)
+	@$(BIN)/python -m pipelines.live --port $(PORT)
 
 meeting: base ## show views of a meeting room, that they follow a change, and the same rows on Apache Beam
 	@$(BIN)/python -m pipelines.demo
@@ -38,6 +42,6 @@ docs: dev ## build the documentation into build/docs
 clean: ## remove what was made
 	rm -rf .venv build dist site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-base beam dev:
+base serve beam dev:
 	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON): expected Python 3.10 to 3.13, got none; fix: install it, or make PYTHON=... $(MAKECMDGOALS)" >&2; exit 2; }
 	@$(STAGE) $(if $(filter base,$@),base,base $@)

@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from boiler_beam.errors import UsageError
@@ -36,8 +37,13 @@ class ServeOptions:
     coalesce_seconds: float = 0.0
 
 
-def run_serve(views: Sequence[type[ViewModel]], options: ServeOptions) -> int:
+def run_serve(views: Sequence[type[ViewModel]], options: ServeOptions, page: Path | None = None) -> int:
     """Serves until SIGTERM or ^C; returns the exit code.
+
+    Args:
+        views: The classes.
+        options: The options.
+        page: A folder with a page, which is served at `/page/`.
 
     Raises:
         UsageError: An option is wrong, or the extra `serve` is not installed.
@@ -45,6 +51,8 @@ def run_serve(views: Sequence[type[ViewModel]], options: ServeOptions) -> int:
     """
     try:
         import uvicorn
+        from starlette.routing import Mount
+        from starlette.staticfiles import StaticFiles
 
         from boiler_beam.serving import running
     except ModuleNotFoundError as error:
@@ -85,6 +93,8 @@ def run_serve(views: Sequence[type[ViewModel]], options: ServeOptions) -> int:
             coalesce_seconds=options.coalesce_seconds,
         ) as served:
             app: Any = served.app
+            if page is not None:
+                served.app.router.routes.append(Mount("/page", StaticFiles(directory=page, html=True)))
             if is_local and served.core.access.is_open:
                 app = only_local_names(app)
             config = uvicorn.Config(
@@ -99,7 +109,7 @@ def run_serve(views: Sequence[type[ViewModel]], options: ServeOptions) -> int:
             server = Server(config)
             for number in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().add_signal_handler(number, server.asked_to_end)
-            told = asyncio.create_task(_tell(server, options, [view.__name__ for view in views]))
+            told = asyncio.create_task(_tell(server, options, views[0].__name__ if page is None else None))
             try:
                 await server.serve()
             except SystemExit:  # the port is taken; uvicorn has said so
@@ -113,13 +123,13 @@ def run_serve(views: Sequence[type[ViewModel]], options: ServeOptions) -> int:
     return 0
 
 
-async def _tell(server: Any, options: ServeOptions, views: Sequence[str]) -> None:
+async def _tell(server: Any, options: ServeOptions, view: str | None) -> None:
     """Says where the server is, as soon as it answers."""
     while not server.started:
         await asyncio.sleep(0.01)
     port = server.servers[0].sockets[0].getsockname()[1]
     host = f"[{options.host}]" if ":" in options.host else options.host
-    print(f"serves {', '.join(views)} at http://{host}:{port}/views/{views[0]}", flush=True)
+    print(f"serves at http://{host}:{port}/{'page/' if view is None else f'views/{view}'}", flush=True)
     print(f"description at http://{host}:{port}/apidocs", flush=True)
 
 

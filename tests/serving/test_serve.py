@@ -57,7 +57,7 @@ def served(folder: Path, *options: str) -> Iterator[tuple[str, subprocess.Popen[
         line = process.stdout.readline()
         if " at " not in line:
             raise AssertionError(process.communicate()[1])
-        address = line.split(" at ")[1].partition("/views")[0]
+        address = line.split(" at ")[1].rpartition("/views")[0]
         yield address, process
         process.send_signal(signal.SIGTERM)
         _, told = process.communicate(timeout=20)
