@@ -26,14 +26,14 @@ from boiler_beam.serving.problems import Problem, unknown_row
 from boiler_beam.serving.rest import Rest
 from boiler_beam.serving.rpc import PARSE_ERROR, Rpc, error
 from boiler_beam.serving.streams import Streams
-from boiler_beam.serving.web import check_origin, decode_body, problem_response, read_body, token_of
+from boiler_beam.serving.web import check_origin, decode_body, only, problem_response, read_json_body, token_of
 from boiler_beam.serving.websocket import Sockets
 
 __all__ = ["MAX_BODY", "application"]
 
 MAX_BODY = 1 << 20
 _UNSAFE = frozenset({"POST", "PATCH", "PUT", "DELETE"})
-_METHODS = ["GET", "HEAD", "POST", "PATCH", "PUT", "DELETE"]
+_METHODS = ["GET", "HEAD", "POST", "PATCH", "PUT", "DELETE", "OPTIONS", "TRACE"]
 _log = logging.getLogger("boiler_beam.serving")
 
 Answer = Callable[[Request, User], Awaitable[Response]]
@@ -107,7 +107,6 @@ class _Served:
             try:
                 if request.method in _UNSAFE:
                     check_origin(request, self.origins)
-                    check_content_type(request)
                 response = await answer(request, await self.core.access.user(token_of(request)))
             except Problem as problem:
                 response = problem_response(problem)
@@ -138,9 +137,8 @@ class _Served:
 
     async def rpc_call(self, request: Request, user: User) -> Response:
         """`/rpc`."""
-        if request.method != "POST":
-            raise Problem(405, "no such method", headers=[("Allow", "POST")])
-        body = await read_body(request, self.max_body)
+        only(request, "POST")
+        body = await read_json_body(request, self.max_body)
         try:
             answer = await self.rpc.call(user, decode_body(body))
         except Problem:
@@ -205,17 +203,6 @@ def segments_of(request: Request) -> list[str]:
     root = quote(request.scope.get("root_path", ""))
     path = raw.decode("ascii", "replace").partition("?")[0].removeprefix(root).removeprefix("/views/")
     return [unquote(one) for one in path.split("/")]
-
-
-def check_content_type(request: Request) -> None:
-    """Refuses bodies that are not said to be JSON, as pages of other sites could send them.
-
-    Raises:
-        Problem: The request says that its body is something else.
-    """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json" and not kind.endswith("+json"):
-        raise Problem(415, "not JSON", "Content-Type: expected application/json")
 
 
 _ASSETS = frozenset({"swagger-ui-bundle.js", "swagger-ui.css", "favicon-32x32.png"})

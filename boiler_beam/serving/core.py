@@ -29,6 +29,7 @@ MAX_LIMIT, DEFAULT_LIMIT = 500, 50
 _SCANNED = 2_000
 """Rows that are read for one page, where a user may not see all of them."""
 _WAIT_SECONDS = 10.0
+_READ_ONLY = (("Allow", "GET, HEAD"),)
 
 
 class Page(NamedTuple):
@@ -257,6 +258,14 @@ class Core:
 
     # Writing ----------------------------------------------------------------------------------------------------------
 
+    def can_update(self, view: ServedView) -> bool:
+        """Returns whether rows of a view can be changed, by somebody."""
+        return self.writer is not None and any(one.is_settable for one in view.properties.values())
+
+    def can_create(self, view: ServedView) -> bool:
+        """Returns whether rows of a view can be created, by somebody."""
+        return self.writer is not None and view.can_create
+
     async def update(
         self, user: User, view: ServedView, row_id: str, fields: Any, if_match: Stamp | None = None
     ) -> Written:
@@ -265,8 +274,8 @@ class Core:
         Raises:
             Problem: Nothing was written.
         """
-        if self.writer is None or not any(one.is_settable for one in view.properties.values()):
-            raise Problem(405, "read only", f"rows of {view.name} can't be changed here", headers=[("Allow", "GET")])
+        if not self.can_update(view) or self.writer is None:
+            raise Problem(405, "read only", f"rows of {view.name} can't be changed here", headers=_READ_ONLY)
         self.catalog.check_fields(view, fields)
         path = view.path_of(row_id)
         if path is None:
@@ -280,8 +289,8 @@ class Core:
         Raises:
             Problem: Nothing was written.
         """
-        if self.writer is None or not view.can_create:
-            raise Problem(405, "read only", f"rows of {view.name} can't be created here", headers=[("Allow", "GET")])
+        if not self.can_create(view) or self.writer is None:
+            raise Problem(405, "read only", f"rows of {view.name} can't be created here", headers=_READ_ONLY)
         if not isinstance(fields, dict):
             raise Problem(422, "invalid value", errors=[("", "expected an object of fields")])
         return await self._write(user, partial(self.writer.create, view.name, fields))

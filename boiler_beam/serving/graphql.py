@@ -163,7 +163,7 @@ class _View:
             values = {key: value for key, value in given.items() if value is not strawberry.UNSET}
             stamp: Stamp | None = None if if_match is None else parse_stamp(if_match)
             if if_match is not None and stamp is None:
-                raise Problem(412, "stale", "if_match: expected generation-version-seq of the row's stamp")
+                raise Problem(400, "invalid parameter", "if_match: expected generation-version-seq of the row's stamp")
             return _Written(**_as_dict(await self.core.update(info.context["user"], self.view, id, values, stamp)))
 
         async def create(info: Any, fields: Any) -> Any:

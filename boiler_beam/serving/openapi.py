@@ -7,6 +7,8 @@ from typing import Any
 
 from boiler_beam.serving.catalog import Catalog, Property, ServedView
 from boiler_beam.serving.core import DEFAULT_LIMIT, MAX_LIMIT
+from boiler_beam.serving.json_types import json_type
+from boiler_beam.writing.assigned import arguments_of
 
 __all__ = ["describe"]
 
@@ -44,6 +46,9 @@ _WRITTEN = {
     },
     "required": ["id", "versions"],
 }
+
+
+_ETAG = {"type": "string", "pattern": r'^(\*|(W/)?"\d+-\d+-\d+(-t)?")$'}
 
 
 def describe(catalog: Catalog, *, is_open: bool, can_write: bool) -> dict[str, Any]:
@@ -148,9 +153,7 @@ def _paths(view: ServedView, *, can_write: bool) -> dict[str, Any]:
         one["patch"] = {
             "operationId": f"update{name}",
             "summary": f"Change a row of {name}",
-            "parameters": [
-                _parameter("If-Match", {"type": "string"}, "The ETag that the row must have.", where="header")
-            ],
+            "parameters": [_parameter("If-Match", _ETAG, "The ETag that the row must have.", where="header")],
             "requestBody": _body(_ref(f"{name}Change")),
             "responses": {"200": _answer("It was written.", "Written"), **_PROBLEMS},
         }
@@ -158,10 +161,20 @@ def _paths(view: ServedView, *, can_write: bool) -> dict[str, Any]:
         many["post"] = {
             "operationId": f"create{name}",
             "summary": f"Create a row of {name}",
-            "requestBody": _body({"type": "object"}),
+            "requestBody": _body(_arguments(view)),
             "responses": {"201": _answer("It was created.", "Written"), **_PROBLEMS},
         }
     return {f"/views/{name}/{{id}}": one, f"/views/{name}": many}
+
+
+def _arguments(view: ServedView) -> dict[str, Any]:
+    """Returns the schema of the arguments of `new`."""
+    known = arguments_of(view.plan.model.new, view.plan.case)  # type: ignore[attr-defined]
+    if known is None:
+        return {"type": "object"}
+    properties = {one.stored: dict(json_type(one.annotation, view.plan.case).schema) for one in known.values()}
+    required = [one.stored for one in known.values() if one.is_required]
+    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
 
 
 def _orders(view: ServedView) -> list[str]:

@@ -14,7 +14,7 @@ from boiler_beam.serving.catalog import ServedView
 from boiler_beam.serving.core import DEFAULT_LIMIT, Core, parse_stamp, stamp_text
 from boiler_beam.serving.problems import Problem
 from boiler_beam.serving.reader import StoredRow
-from boiler_beam.serving.web import decode_body, integer, matches, only, read_body
+from boiler_beam.serving.web import decode_body, flag, integer, matches, only, read_json_body
 from boiler_beam.views.visibility import ANYONE
 
 __all__ = ["Rest", "filters_of"]
@@ -42,12 +42,12 @@ class Rest:
         """
         if request.method == "PATCH":
             return await self._patch(request, user, view, row_id)
-        only(request, "GET", "HEAD", "PATCH")
+        only(request, "GET", "HEAD", *(["PATCH"] if self.core.can_update(view) else []))
         query = request.query_params
         if "wait_for" in query:
             await self.core.wait_for(view, row_id, integer(query["wait_for"], "wait_for"))
-        is_typed = query.get("typed") == "1"
-        if query.get("fresh") == "1":
+        is_typed = flag(query.get("typed"), "typed")
+        if flag(query.get("fresh"), "fresh"):
             row = await self.core.get_fresh(user, view, row_id)
             return Response(view.row(row, is_typed=is_typed), headers={"Cache-Control": "no-store"}, media_type=JSON)
         row = self.core.get(user, view, row_id)
@@ -68,7 +68,7 @@ class Rest:
         if given is not None and given != "*":
             if_match = parse_stamp(given.removeprefix("W/").strip('"').removesuffix("-t"))
             if if_match is None:
-                raise Problem(412, "changed meanwhile", "If-Match: expected an ETag that this server gave")
+                raise Problem(400, "invalid parameter", "If-Match: expected an ETag that this server gave")
         written = await self.core.update(user, view, row_id, await self._body(request), if_match)
         return Response(msgspec.json.encode(written), headers={"Cache-Control": "no-store"}, media_type=JSON)
 
@@ -82,7 +82,7 @@ class Rest:
             created = await self.core.create(user, view, await self._body(request))
             headers = {"Cache-Control": "no-store"}
             return Response(msgspec.json.encode(created), 201, headers, media_type=JSON)
-        only(request, "GET", "HEAD", "POST")
+        only(request, "GET", "HEAD", *(["POST"] if self.core.can_create(view) else []))
         query = request.query_params
         page = self.core.list(
             user,
@@ -92,14 +92,14 @@ class Rest:
             order=query.get("order"),
             filters=filters_of(view, {name: query[name] for name in query if name not in _LISTED}),
         )
-        is_typed = query.get("typed") == "1"
+        is_typed = flag(query.get("typed"), "typed")
         rows = [msgspec.Raw(view.row(row, is_typed=is_typed)) for row in page.rows]
         body = msgspec.json.encode({"rows": rows, "cursor": page.cursor})
         visibility = "public" if self.core.access.is_open else "private"
         return Response(body, headers={"Cache-Control": f"{visibility}, no-cache"}, media_type=JSON)
 
     async def _body(self, request: Request) -> Any:
-        return decode_body(await read_body(request, self.max_body))
+        return decode_body(await read_json_body(request, self.max_body))
 
 
 def filters_of(view: ServedView, texts: Mapping[str, str]) -> dict[str, Any]:

@@ -11,7 +11,18 @@ from starlette.responses import Response
 
 from boiler_beam.serving.problems import Problem
 
-__all__ = ["check_origin", "decode_body", "integer", "matches", "only", "problem_response", "read_body", "token_of"]
+__all__ = [
+    "check_origin",
+    "decode_body",
+    "flag",
+    "integer",
+    "matches",
+    "only",
+    "problem_response",
+    "read_body",
+    "read_json_body",
+    "token_of",
+]
 
 
 def problem_response(problem: Problem) -> Response:
@@ -33,6 +44,18 @@ async def read_body(request: Request, most: int) -> bytes:
         if len(found) > most:
             raise Problem(413, "too large", f"a body may have {most:,} bytes")
     return bytes(found)
+
+
+async def read_json_body(request: Request, most: int) -> bytes:
+    """Returns a body that is said to be JSON, which pages of other sites can't send without being asked (CORS).
+
+    Raises:
+        Problem: It is said to be something else, or is larger than `most` bytes.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json" and not kind.endswith("+json"):
+        raise Problem(415, "not JSON", "Content-Type: expected application/json")
+    return await read_body(request, most)
 
 
 def decode_body(body: bytes) -> Any:
@@ -101,3 +124,14 @@ def check_origin(connection: HTTPConnection, origins: frozenset[str]) -> None:
         return
     if urlsplit(origin).netloc != connection.headers.get("host"):
         raise Problem(403, "not allowed", "pages of this origin may not do that")
+
+
+def flag(value: str | None, name: str) -> bool:
+    """Returns whether a parameter is 1.
+
+    Raises:
+        Problem: It is neither 0 nor 1.
+    """
+    if value not in (None, "0", "1"):
+        raise Problem(400, "invalid parameter", f"{name}: expected 0 or 1")
+    return value == "1"
