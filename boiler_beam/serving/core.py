@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -216,7 +216,7 @@ class Core:
 
     async def follow(
         self, user: User, view: ServedView, offset: str = BEGIN, idle_seconds: float = 15.0
-    ) -> AsyncIterator[Followed]:
+    ) -> AsyncGenerator[Followed, None]:
         """Yields what is behind an offset, then what changes, without an end.
 
         Where history is gone, a snapshot follows, which replaces all that the client has.

@@ -11,6 +11,7 @@ Names are those of classes and of stored properties. Over a WebSocket the token 
 
 from __future__ import annotations
 
+import contextlib
 import keyword
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Optional
@@ -136,20 +137,24 @@ class _View:
         async def changes(info: Any, offset: str = BEGIN) -> AsyncIterator[Any]:
             user: User = info.context["user"]
             access = self.core.access
-            async for followed in self.core.follow(user, self.view, offset):
-                batch = followed.batch
-                if batch is None:
-                    continue
-                seen = [one for one in batch.messages if one.is_seen(user, access)]
-                gone = [one for one in batch.messages if not one.is_seen(user, access) and one.was_seen(user, access)]
-                if seen or gone or followed.is_reset or followed.begin is not None or batch.is_snapshot:
-                    yield self.changes(
-                        rows=[self.made(one.row) for one in seen if one.row is not None],
-                        deleted=[one.id for one in gone],
-                        offset=followed.offset,
-                        isReset=followed.is_reset or followed.begin is not None,
-                        upToDate=batch.is_whole,
-                    )
+            following = self.core.follow(user, self.view, offset)
+            async with contextlib.aclosing(following):
+                async for followed in following:
+                    batch = followed.batch
+                    if batch is None:
+                        continue
+                    seen = [one for one in batch.messages if one.is_seen(user, access)]
+                    others = (one for one in batch.messages if not one.is_seen(user, access))
+                    gone = [one for one in others if one.was_seen(user, access)]
+                    is_reset = followed.is_reset or followed.begin is not None
+                    if seen or gone or is_reset or batch.is_snapshot:
+                        yield self.changes(
+                            rows=[self.made(one.row) for one in seen if one.row is not None],
+                            deleted=[one.id for one in gone],
+                            offset=followed.offset,
+                            isReset=is_reset,
+                            upToDate=batch.is_whole,
+                        )
 
         _annotate(changes, AsyncIterator[self.changes], offset=str)  # type: ignore[name-defined]
         return {f"{self.view.name}_changes": strawberry.subscription(resolver=changes)}

@@ -12,6 +12,7 @@ The store is looked at every few milliseconds, and at once where the writer is i
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
@@ -108,6 +109,7 @@ class Hub:
         self.feeds: dict[str, Feed] = {}
         self.figures = {"reads": 0, "messages": 0}
         self.failure: str | None = None
+        self._trouble: str | None = None
         self._incarnation = ""
         self._version: object = None
         self._task: asyncio.Task[None] | None = None
@@ -161,7 +163,11 @@ class Hub:
         """Looks at the store while anything is followed."""
         while True:
             self._woken.clear()
-            self._look()
+            try:
+                self._look()
+                self._trouble = None
+            except sqlite3.Error as error:  # such as a file that is just replaced; followers wait, readiness says why
+                self._trouble = f"the rows can't be read ({error})"
             try:
                 await asyncio.wait_for(self._woken.wait(), self.limits.poll_seconds)
             except asyncio.TimeoutError:
@@ -289,8 +295,8 @@ class Hub:
 
     def staleness(self) -> str | None:
         """Returns why rows may be stale; None if they are not."""
-        if self.failure is not None:
-            return self.failure
+        if self.failure is not None or self._trouble is not None:
+            return self.failure or self._trouble
         mark = self.reader.mark()
         if not mark.incarnation:
             return "no rows were written yet"

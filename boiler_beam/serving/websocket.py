@@ -147,17 +147,19 @@ class _Connection:
         self.subscriptions.pop(number, None)
 
     async def _rows(self, number: int, view: ServedView, offset: str) -> None:
-        async for followed in self.core.follow(self.user, view, offset, self.sockets.idle_seconds):
-            batch = followed.batch
-            if batch is None:
-                await self._tell("alive", {"subscription": number})
-                continue
-            messages = framed(batch, self.core.encoded(batch, self.user, view), followed.begin)
-            if followed.is_reset:
-                messages.insert(0, control("reset"))
-            if messages or batch.is_whole:
-                told = {"messages": [msgspec.Raw(one) for one in messages], "offset": followed.offset}
-                await self._tell("rows", {"subscription": number, **told, "upToDate": batch.is_whole})
+        following = self.core.follow(self.user, view, offset, self.sockets.idle_seconds)
+        async with contextlib.aclosing(following):
+            async for followed in following:
+                batch = followed.batch
+                if batch is None:
+                    await self._tell("alive", {"subscription": number})
+                    continue
+                messages = framed(batch, self.core.encoded(batch, self.user, view), followed.begin)
+                if followed.is_reset:
+                    messages.insert(0, control("reset"))
+                if messages or batch.is_whole:
+                    told = {"messages": [msgspec.Raw(one) for one in messages], "offset": followed.offset}
+                    await self._tell("rows", {"subscription": number, **told, "upToDate": batch.is_whole})
 
     async def _tell(self, method: str, params: Any) -> None:
         await self._send({"jsonrpc": "2.0", "method": method, "params": params})

@@ -16,7 +16,7 @@ from websockets.sync.client import ClientConnection, connect
 from boiler_beam.connectors.commit_log import Retention
 from boiler_beam.serving import asgi_app
 from boiler_beam.serving.hub import Limits
-from tests.helpers.serving import BOARD, INBOX, VIEWS, Follower, Rows, names_are_tokens, serve
+from tests.helpers.serving import BOARD, INBOX, VIEWS, Follower, Rows, client, names_are_tokens, serve
 
 
 class Socket:
@@ -151,6 +151,17 @@ def test_ten_thousand_changes_in_a_burst_reach_a_client_that_did_not_read(rows: 
             socket.receive()
             frames += 1
         assert frames < 60, "only the newest version of each row is sent"
+
+
+def test_the_reader_is_released_when_the_last_client_leaves(rows: Rows, address: str) -> None:
+    rows.board("b1")
+    with client(address) as http:
+        with opened(address) as one, opened(address) as other:
+            for socket in (one, other):
+                socket.until(socket.subscribe("Board"), expected(rows, "boards/"))
+            assert 'clients{view="Board"} 2' in http.get("/metrics").text
+        while 'clients{view="Board"} 0' not in http.get("/metrics").text:
+            pass
 
 
 def test_malformed_frames_spoil_nothing(rows: Rows, address: str) -> None:
