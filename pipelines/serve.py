@@ -55,6 +55,7 @@ def run_serve(views: Sequence[type[ViewModel]], options: ServeOptions, page: Pat
         from starlette.staticfiles import StaticFiles
 
         from boiler_beam.serving import running
+        from boiler_beam.serving.hub import Hub
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] in ("boiler_beam", "pipelines"):
             raise
@@ -66,7 +67,10 @@ def run_serve(views: Sequence[type[ViewModel]], options: ServeOptions, page: Pat
     class Server(uvicorn.Server):
         """Ends well when it is asked to: uvicorn's own would send the signal to this process again."""
 
+        hub: Hub
+
         def asked_to_end(self) -> None:
+            self.hub.end()
             self.should_exit, self.force_exit = True, self.should_exit
 
         @contextlib.contextmanager
@@ -107,6 +111,7 @@ def run_serve(views: Sequence[type[ViewModel]], options: ServeOptions, page: Pat
                 timeout_graceful_shutdown=_DRAIN_SECONDS,
             )
             server = Server(config)
+            server.hub = served.core.hub
             for number in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().add_signal_handler(number, server.asked_to_end)
             told = asyncio.create_task(_tell(server, options, views[0].__name__ if page is None else None))

@@ -248,6 +248,8 @@ class Core:
                     begin, is_reset, position = None, False, batch.position
                     await anyio.lowlevel.checkpoint()
                 elif not await self.hub.wait(view, position, idle_seconds):
+                    if self.hub.is_ending:
+                        return
                     yield Followed(incarnation, None)
 
     def encoded(self, batch: Batch, user: User, view: ServedView) -> Sequence[bytes]:

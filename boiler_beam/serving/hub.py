@@ -109,6 +109,7 @@ class Hub:
         self.feeds: dict[str, Feed] = {}
         self.figures = {"reads": 0, "messages": 0}
         self.failure: str | None = None
+        self.is_ending = False
         self._trouble: str | None = None
         self._incarnation = ""
         self._version: object = None
@@ -145,13 +146,21 @@ class Hub:
     async def wait(self, view: ServedView, position: Position, seconds: float) -> bool:
         """Waits until a followed view has more than a position, or its history is gone; False after some time."""
         feed = self.feeds[view.name]
+        if self.is_ending:
+            return False
         if feed.number != position.number or position.path is not None:
             return True
         try:
             await asyncio.wait_for(feed.waiting.wait(), seconds)
         except asyncio.TimeoutError:
             return False
-        return True
+        return not self.is_ending
+
+    def end(self) -> None:
+        """Ends all waiting, so that a server that is asked to end is not kept by its clients; they come back."""
+        self.is_ending = True
+        for feed in self.feeds.values():
+            feed.waiting.set()
 
     def wake(self) -> None:
         """Says, from any thread, that rows were written."""

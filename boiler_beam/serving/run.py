@@ -8,7 +8,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
 from starlette.applications import Starlette
-from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 
 from boiler_beam.connectors import KeyedSource, Source, database_of, open_dead_letters, open_source
 from boiler_beam.connectors.sqlite import SqliteSink
@@ -27,6 +27,7 @@ from boiler_beam.serving.graphql import GraphQLServer
 from boiler_beam.serving.hub import Hub, Limits
 from boiler_beam.serving.problems import Problem
 from boiler_beam.serving.reader import RowReader
+from boiler_beam.serving.socketio import socketio_app
 from boiler_beam.serving.writer import Writer
 from boiler_beam.values import encode_fields
 from boiler_beam.views import ViewModel
@@ -265,4 +266,8 @@ def _fresh(documents: Source) -> Callable[[ServedView, str], str | None]:
 def _more(core: Core, origins: Sequence[str]) -> list[BaseRoute]:
     """Returns the routes of the protocols that need libraries of their own."""
     graphql = GraphQLServer(core, frozenset(origins), MAX_BODY)
-    return [Route("/graphql", graphql, methods=["POST"]), WebSocketRoute("/graphql", graphql)]
+    return [
+        Route("/graphql", graphql, methods=["POST"]),
+        WebSocketRoute("/graphql", graphql),
+        Mount("/socket.io", socketio_app(core, origins, MAX_BODY)),
+    ]

@@ -152,6 +152,8 @@ class Streams:
                     return
                 if not batch.messages and batch.position == position and begin is None:
                     if not await hub.wait(view, position, min(seconds, self.idle_seconds)):
+                        if hub.is_ending:
+                            return
                         yield b": \n\n"
                     continue
                 messages = framed(batch, core.encoded(batch, user, view), begin)

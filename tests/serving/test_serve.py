@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from boiler_beam.connectors.documents.store import DocumentsStore
@@ -242,15 +244,29 @@ def test_after_a_kill_a_client_goes_on_where_it_was(tmp_path: Path) -> None:
 
 
 def test_a_server_that_ends_ends_its_streams(tmp_path: Path) -> None:
-    with served(tmp_path, "--source", documents(tmp_path / "docs.db")) as (address, _), client(address) as http:
+    with served(tmp_path, "--source", documents(tmp_path / "docs.db")) as (address, process), client(address) as http:
         until_ready(http)
         url = http.get("/views/TaskCard/stream").headers["location"]
         live = http.stream("GET", url, params={"offset": "now", "live": "sse"})
         answer = live.__enter__()
         next(answer.iter_raw())
         socket = connect(f"{address.replace('http', 'ws')}/ws")
+        polled: list[int] = []
+        query = {"offset": "now", "live": "long-poll"}
+        with client(address) as other:
+            thread = threading.Thread(target=lambda: polled.append(other.get(url, params=query).status_code))
+            thread.start()
+            while 'clients{view="TaskCard"} 2' not in http.get("/metrics").text:
+                pass
+            process.send_signal(signal.SIGTERM)
+            thread.join()
+            assert polled == [204], "what waits is answered"
+            assert list(answer.iter_raw()) == [], "a stream ends"
     live.__exit__(None, None, None)
-    socket.close()
+    with pytest.raises(ConnectionClosed) as closed:
+        socket.recv()
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 1012, "the service restarts"
 
 
 def test_wrong_use_is_told_in_one_line(tmp_path: Path) -> None:
