@@ -6,6 +6,7 @@ import json
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -138,6 +139,23 @@ def test_another_incarnation_while_a_client_follows(rows: Rows, address: str) ->
         socket.until(number, expected(rows, "boards/"))
         rows.board("b3")
         socket.until(number, expected(rows, "boards/"))
+
+
+def test_another_file_in_the_place_of_the_rows(tmp_path: Path) -> None:
+    """Its numbers say nothing about the rows that a client has, even where they are greater."""
+    path, other = tmp_path / "rows.db", tmp_path / "other.db"
+    with Rows(path).open() as rows:
+        rows.board("old")
+    with serve(asgi_app(VIEWS, rows=f"sqlite:{path}")) as address, opened(address) as socket:
+        number = socket.subscribe("Board")
+        socket.until(number, {"old": {"text": "old", "rank": 1}})
+        with Rows(other).open() as rows:
+            for name in ("new1", "new2", "new3"):
+                rows.board(name)
+        for name in (f"{path}-wal", f"{path}-shm"):
+            Path(name).unlink(missing_ok=True)
+        other.replace(path)
+        socket.until(number, {name: {"text": name, "rank": 1} for name in ("new1", "new2", "new3")})
 
 
 def test_ten_thousand_changes_in_a_burst_reach_a_client_that_did_not_read(rows: Rows, address: str) -> None:
