@@ -24,6 +24,7 @@ from boiler_beam.views import (
 from boiler_beam.writing import (
     DELETE_FIELD,
     SERVER_TIME,
+    Form,
     Transaction,
     array_remove,
     array_union,
@@ -39,6 +40,7 @@ __all__ = [
     "Conflict",
     "DeclarationError",
     "DomainModel",
+    "Form",
     "GeoPoint",
     "Mistake",
     "Ref",

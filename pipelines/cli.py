@@ -184,6 +184,81 @@ def _check(
     return run_check(plan_of(load_views(views), source, project, database), source, sample)
 
 
+_forms: Callable[[Any], Any] = click.option(
+    "--forms", metavar="MODULE[:CLASS,...]", multiple=True, required=True,
+    help="The forms: all in a module, or the named ones.",
+)  # fmt: skip
+
+
+@_cli.command("forms")
+@_forms
+@click.option("--store", metavar="URI", envvar="BOILER_BEAM_STORE", help="Forms and documents: firestore:PROJECT.")
+@click.option("--source", metavar="URI", help="Where forms are observed.  [default: the store]")
+@click.option("--dead_letter", metavar="URI", default="jsonl:dead_letters.jsonl", show_default=True)
+@click.option("--once", is_flag=True, help="Apply the forms that are there, and end.")
+def _apply_forms(forms: tuple[str, ...], store: str | None, source: str | None, dead_letter: str, once: bool) -> int:
+    """Apply the forms that clients create, until ^C. Exits with 1 if a form failed."""
+    from pipelines.forms import run_forms
+    from pipelines.views import load_forms
+
+    report = run_forms(load_forms(forms), store, source, dead_letter, is_once=once)
+    print(f"{report.done:,} forms done, {report.rejected:,} rejected, {report.failed:,} failed")
+    return 1 if report.failed else 0
+
+
+@_cli.command("rules")
+@_views
+@click.option("--forms", metavar="MODULE[:CLASS,...]", multiple=True, help="The forms that clients create.")
+@click.option("--out", metavar="PATH", help="The file to write.  [default: stdout]")
+def _rules(views: tuple[str, ...], forms: tuple[str, ...], out: str | None) -> int:
+    """Print security rules: clients read their rows, create and read their forms, and nothing else."""
+    from boiler_beam.plan import compile_plan
+    from boiler_beam.writing.rules import security_rules
+    from pipelines.views import load_forms, load_views
+
+    return _written(security_rules(compile_plan(load_views(views)), load_forms(forms)), out)
+
+
+@_cli.command("types")
+@_views
+@click.option("--language", type=click.Choice(["typescript", "python"]), required=True, help="Of the module.")
+@click.option("--out", metavar="PATH", help="The file to write.  [default: stdout]")
+def _types(views: tuple[str, ...], language: str, out: str | None) -> int:
+    """Print a module with the types of rows, and a client for the server."""
+    from boiler_beam.plan import compile_plan
+    from boiler_beam.writing.clients import client_module
+    from pipelines.views import load_views
+
+    return _written(client_module(compile_plan(load_views(views)), language), out)
+
+
+def _written(text: str, out: str | None) -> int:
+    """Writes a text to a file, or to stdout."""
+    if out is None:
+        sys.stdout.write(text)
+        return 0
+    with open(out, "w", encoding="utf-8") as file:
+        file.write(text)
+    print(f"wrote {out}")
+    return 0
+
+
+@_cli.group("documents")
+def _documents() -> None:
+    """Fill a store of documents in a file."""
+
+
+@_documents.command("load")
+@click.option("--source", metavar="URI", multiple=True, required=True, help="The documents.")
+@click.argument("store", metavar="documents:PATH")
+def _load_documents(source: tuple[str, ...], store: str) -> int:
+    """Write the newest versions of the documents of some sources to a new store."""
+    from pipelines.forms import load_documents
+
+    print(f"{load_documents(source, store):,} documents")
+    return 0
+
+
 @_cli.command("relay")
 @click.option("--source", metavar="URI", required=True, help="The source to follow: firestore:PROJECT.")
 @click.option("--topic", metavar="projects/P/topics/T", required=True, help="The topic to publish to.")

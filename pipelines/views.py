@@ -1,4 +1,4 @@
-"""Imports the view classes of `--views package.module[:Class,...]`."""
+"""Imports the classes of `--views package.module[:Class,...]` and `--forms`."""
 
 from __future__ import annotations
 
@@ -8,13 +8,17 @@ import sys
 import traceback
 from collections.abc import Iterable, Sequence
 from types import ModuleType
+from typing import TypeVar
 
 from boiler_beam.connectors import database_of, open_source
 from boiler_beam.errors import BoilerBeamError, UsageError
 from boiler_beam.plan import Plan, compile_plan
 from boiler_beam.views import ViewModel
+from boiler_beam.writing import Form
 
-__all__ = ["load_views", "plan_of"]
+__all__ = ["load_forms", "load_views", "plan_of"]
+
+T = TypeVar("T")
 
 
 def plan_of(
@@ -36,44 +40,57 @@ def plan_of(
 
 
 def load_views(names: Iterable[str]) -> list[type[ViewModel]]:
-    """Imports classes; the working folder is searched first. A module without names means all views that it defines.
+    """Imports view classes; the working folder is searched first. A module without names means all that it defines.
 
     Raises:
         UsageError: A module or class does not exist, or can't be imported.
     """
+    return _loaded(names, ViewModel, "views", "view models")
+
+
+def load_forms(names: Iterable[str]) -> list[type[Form]]:
+    """Imports form classes, as `load_views` does.
+
+    Raises:
+        UsageError: A module or class does not exist, or can't be imported.
+    """
+    return _loaded(names, Form, "forms", "forms")
+
+
+def _loaded(names: Iterable[str], kind: type[T], option: str, word: str) -> list[type[T]]:
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
-    found: list[type[ViewModel]] = []
+    found: list[type[T]] = []
     for name in names:
-        found += _views_of(name)
+        found += _classes_of(name, kind, option, word)
     return list(dict.fromkeys(found))
 
 
-def _views_of(name: str) -> list[type[ViewModel]]:
+def _classes_of(name: str, kind: type[T], option: str, word: str) -> list[type[T]]:
     module_name, _, classes = name.partition(":")
-    module = _imported(name, module_name)
+    module = _imported(f"--{option} {name}", module_name)
     defined = {
         key: value
         for key, value in vars(module).items()
-        if isinstance(value, type) and issubclass(value, ViewModel) and value.__module__ == module.__name__
+        if isinstance(value, type) and issubclass(value, kind) and value.__module__ == module.__name__
     }
     if not classes:
         if not defined:
-            raise UsageError(f"--views {name}: expected view models defined in it, got none; fix: name another module")
+            raise UsageError(f"--{option} {name}: expected {word} defined in it, got none; fix: name another module")
         return list(defined.values())
-    views = []
+    found = []
     for wanted in classes.split(","):
-        view = getattr(module, wanted, None)
-        if not (isinstance(view, type) and issubclass(view, ViewModel)):
+        one = getattr(module, wanted, None)
+        if not (isinstance(one, type) and issubclass(one, kind)):
             known = ", ".join(defined) or "none"
-            raise UsageError(f"--views {name}: expected view models, got {wanted!r}; fix: the module defines {known}")
-        views.append(view)
-    return views
+            raise UsageError(f"--{option} {name}: expected {word}, got {wanted!r}; fix: the module defines {known}")
+        found.append(one)
+    return found
 
 
 def _imported(name: str, module_name: str) -> ModuleType:
     if not module_name or module_name.endswith(".py") or "/" in module_name:
-        raise UsageError(f"--views {name}: expected package.module[:Class,...]; fix: write it as Python imports it")
+        raise UsageError(f"{name}: expected package.module[:Class,...]; fix: write it as Python imports it")
     try:
         return importlib.import_module(module_name)
     except BoilerBeamError:
@@ -81,7 +98,7 @@ def _imported(name: str, module_name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name is not None and (module_name == error.name or module_name.startswith(f"{error.name}.")):
             raise UsageError(
-                f"--views {name}: expected a module in {os.getcwd()}, on PYTHONPATH or installed, got no {error.name}; "
+                f"{name}: expected a module in {os.getcwd()}, on PYTHONPATH or installed, got no {error.name}; "
                 "fix: check the name, or set PYTHONPATH"
             ) from None
         raise _refused(name, error) from error
@@ -96,5 +113,5 @@ def _refused(name: str, error: Exception) -> UsageError:
         frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
         place = f"{frames[-1].filename}:{frames[-1].lineno}"
     return UsageError(
-        f"--views {name}: expected a module that can be imported, got {type(error).__name__}: {error}; fix: {place}"
+        f"{name}: expected a module that can be imported, got {type(error).__name__}: {error}; fix: {place}"
     )

@@ -31,7 +31,12 @@ CLIENTS = ("firestore", "pubsub")
 """The packages that need Google's clients; they are imported when a URI names them."""
 
 
-NAMED_AT_RUN_TIME = {"boiler_beam.plan.compile", "boiler_beam.connectors.registry", "pipelines.views"}
+NAMED_AT_RUN_TIME = {
+    "boiler_beam.plan.compile",
+    "boiler_beam.connectors.registry",
+    "pipelines.views",
+    "transforms.forms",
+}
 """They import modules whose names users give, and, in the registry, a connector by its scheme."""
 
 FILES = [

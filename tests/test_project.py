@@ -16,14 +16,14 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 EXPORTS = {
-    "boiler_beam": "DELETE_FIELD SERVER_TIME BoilerBeamError Conflict DeclarationError DomainModel GeoPoint Mistake Ref Rejected Store Struct "
+    "boiler_beam": "DELETE_FIELD SERVER_TIME BoilerBeamError Conflict DeclarationError DomainModel Form GeoPoint Mistake Ref Rejected Store Struct "
     "Transaction UsageError ViewModel WriteRefused aggregate array_remove array_union document field group increment reference referrers "
     "role root run_transaction transaction view_property",
     "boiler_beam.testing": "check_aggregate render",
     "boiler_beam.connectors": "BackfillWriter Control DeadLetterWriter DocumentStore KeyedSource Sink Source StreamWriter database_of dead_letters_beside open_dead_letters open_sink "
     "open_source open_sources open_store read_dead_letters read_sources register schemes",
-    "boiler_beam.writing": "DELETE_FIELD MAX_RETRIES SERVER_TIME Principals Transaction Writer Written apply_update array_remove array_union "
-    "increment run_transaction transaction",
+    "boiler_beam.writing": "DELETE_FIELD MAX_RETRIES SERVER_TIME Form FormRunner FormsReport Outcome Principals Transaction Writer Written "
+    "apply_update applying_forms array_remove array_union follow_forms increment run_transaction transaction",
     "boiler_beam.engine": "Report backfill",
     "boiler_beam.serving": "Access Problem User Verifier Writer asgi_app running signed_in",
     "boiler_beam.views.aggregate": "AggregateDeclaration Custom collect count count_distinct custom max mean min sum top",
@@ -40,6 +40,7 @@ def test_public_names_of_transforms() -> None:
     assert importlib.import_module("transforms").__all__ == (
         [
             "AppendRows",
+            "ApplyForms",
             "Backfill",
             "Behavior",
             "Destination",

@@ -7,6 +7,10 @@
 | `configured` | the configured store |
 | `writer` | `Writer`: sets properties of rows, and creates rows by `new` |
 | `row` | a row whose setters can run |
+| `clients` | types and clients in other languages |
+| `rules` | security rules, generated from views and forms |
+| `forms` | `Form`: documents by which clients ask for a write, and what applies them |
+| `function` | applies the form of an event, in a Cloud Function |
 | `assigned` | the values of a request, in the types that setters and `new` declare |
 
 `writer` needs the engine, so it is imported when one of its names is used.
@@ -15,6 +19,7 @@
 from typing import TYPE_CHECKING, Any
 
 from boiler_beam.connectors.field_values import DELETE_FIELD, SERVER_TIME, array_remove, array_union, increment
+from boiler_beam.writing.forms import Form, FormRunner, FormsReport, Outcome, applying_forms, follow_forms
 from boiler_beam.writing.transaction import MAX_RETRIES, Transaction, run_transaction, transaction
 
 if TYPE_CHECKING:
@@ -24,13 +29,19 @@ __all__ = [
     "DELETE_FIELD",
     "MAX_RETRIES",
     "SERVER_TIME",
+    "Form",
+    "FormRunner",
+    "FormsReport",
+    "Outcome",
     "Principals",
     "Transaction",
     "Writer",
     "Written",
     "apply_update",
+    "applying_forms",
     "array_remove",
     "array_union",
+    "follow_forms",
     "increment",
     "run_transaction",
     "transaction",

@@ -12,9 +12,9 @@ import msgspec
 
 from boiler_beam.errors import WriteRefused
 from boiler_beam.models import DomainModel, stored_name
-from boiler_beam.models.codec import resolve_ref
 from boiler_beam.models.declare import ModelMeta, shown_names
 from boiler_beam.models.shapes import Shape, UnsupportedAnnotation, shape_of
+from boiler_beam.models.typed import resolve_ref
 from boiler_beam.plan import ViewPlan
 from boiler_beam.values import Database, Ref, from_wire
 

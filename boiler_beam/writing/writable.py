@@ -43,7 +43,7 @@ def _writable_class(model: ModelMeta) -> ModelMeta:
         "__doc__": model.__doc__,
         "__boiler_writable__": True,
     }
-    return ModelMeta(model.__name__, (model,), namespace, frozen=False)
+    return type(model)(model.__name__, (model,), namespace, frozen=False)
 
 
 def model_of(document: DomainModel) -> type[DomainModel]:

@@ -1,4 +1,4 @@
-"""The relay's function, served by functions-framework as in the cloud, and events as Eventarc sends them."""
+"""Our functions, served by functions-framework as in the cloud, and events as Eventarc sends them."""
 
 from __future__ import annotations
 
@@ -8,23 +8,29 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from tests.helpers.servers import answers, free_port, wait_until
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-FUNCTION = ROOT / "dataflow" / "relay" / "function" / "main.py"
+RELAY = ROOT / "dataflow" / "relay" / "function" / "main.py"
+FORMS = ROOT / "dataflow" / "forms" / "function" / "main.py"
+
+
+def served(topic: str, log: Path) -> AbstractContextManager[str]:
+    """Serves the relay's function, and yields its address."""
+    return served_function(RELAY, "relay", {"BOILER_BEAM_TOPIC": topic}, log)
 
 
 @contextmanager
-def served(topic: str, log: Path) -> Iterator[str]:
-    """Serves the function, and yields its address."""
+def served_function(file: Path, target: str, variables: Mapping[str, str], log: Path) -> Iterator[str]:
+    """Serves a function with some environment variables, and yields its address."""
     port = free_port()
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "BOILER_BEAM_TOPIC": topic}
-    command = [sys.executable, "-m", "functions_framework", f"--source={FUNCTION}", "--target=relay", f"--port={port}"]
-    with log.open("wb") as file:
-        process = subprocess.Popen(command, env=environment, stdout=file, stderr=file)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
+    command = [sys.executable, "-m", "functions_framework", f"--source={file}", f"--target={target}", f"--port={port}"]
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
     try:
         wait_until(lambda: answers(port) or process.poll() is not None, "functions-framework")
         assert process.poll() is None, log.read_text()

@@ -16,7 +16,7 @@ import msgspec
 from boiler_beam.connectors.documents.file import DocumentsFile, fact
 from boiler_beam.connectors.documents.source import get_documents, query_documents
 from boiler_beam.connectors.stores import Attempt, DocumentStore, Filter, Write, written_fields
-from boiler_beam.errors import BoilerBeamError, Conflict, WriteRefused
+from boiler_beam.errors import BoilerBeamError, Conflict, UsageError, WriteRefused
 from boiler_beam.events import Change
 from boiler_beam.values import Database
 
@@ -46,12 +46,18 @@ class DocumentsStore(DocumentStore):
         return _Attempt(self._file, self._now)
 
     def load(self, changes: Sequence[Change]) -> None:
-        """Writes documents with their versions, without reading: to fill a new file."""
+        """Writes documents with their versions to a new file.
+
+        Raises:
+            UsageError: It holds documents.
+        """
         database = self._file.connect()
         try:
             with self._file.explained():
                 database.execute("BEGIN IMMEDIATE")
                 number, version = fact(database, "number"), fact(database, "version")
+                if number:
+                    raise UsageError(f"{self.uri}: expected a new file, got one with documents; fix: name another")
                 for change in changes:
                     number += 1
                     fields = None if change.is_deleted else msgspec.json.decode(bytes(change.fields))

@@ -19,6 +19,7 @@ import boiler_beam as bb
 from boiler_beam import Ref
 from boiler_beam.connectors import DocumentStore, open_store
 from boiler_beam.connectors.stores import Precondition, Write
+from boiler_beam.models import FamilyCodec
 from boiler_beam.writing import MAX_RETRIES
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -162,6 +163,23 @@ def test_an_increment_does_not_need_the_document_and_conflicts_with_nobody(store
     for thread in threads:
         thread.join()
     assert stored(store, "people/ann") == {"firstName": "Ann", "visits": 10}
+
+
+def test_a_commit_that_is_refused_at_its_second_document_writes_nothing(store: DocumentStore) -> None:
+    put(store, "people/ann", {"firstName": "Ann"})
+    with pytest.raises(bb.WriteRefused), bb.transaction(store) as tx:
+        tx.create(Person(first_name="New"), "new")
+        tx.create(Person(first_name="Other"), "ann")
+    assert stored(store, "people/new") is None
+
+
+def test_documents_that_can_be_assigned_to_are_no_other_models(tmp_path: Path) -> None:
+    with bb.transaction(f"documents:{tmp_path}/app.db") as tx:
+        person, guest = tx.create(Person(first_name="Ann"), "ann"), tx.create(Guest(first_name="Bob"), "bob")
+    mistakes: list[bb.Mistake] = []
+    codec = FamilyCodec(Person, mistakes)
+    assert (set(codec.codecs), mistakes) == ({Person, Guest}, [])
+    assert [type(one) in codec.codecs for one in (person, guest)] == [False, False]
 
 
 def test_an_exception_in_the_block_writes_nothing(store: DocumentStore) -> None:

@@ -89,7 +89,8 @@ class Profile(bb.ViewModel, collection="profiles"):
     def boss_name(self, value: str) -> None:
         assert self.store.boss is not None
         self.store.boss.first_name = value
-        self.name = f"{self.name} of {value}, {self.num_visits} visits"  # another property's setter
+        self.name = f"{self.name} of {value}"  # another property's setter
+        self.name = f"{self.name}, {self.num_visits} visits"
 
     @view_property
     def boss_ref(self) -> Ref[Person] | None:
@@ -207,6 +208,8 @@ def test_values_have_the_declared_types(writer: Writer) -> None:
     })  # fmt: skip
     ann = get(writer, Person, "ann")
     assert (ann.born_at, ann.boss, ann.seat.row_number) == (moment.replace(day=3), Ref("people/ann"), 4)
+    writer.update("Profile", "ann", {"seat": {"rowNumber": 5.0}})  # an integral double is an int, as in documents
+    assert get(writer, Person, "ann").seat.row_number == 5
     writer.update("Profile", "ann", {"bossRef": None})
     assert get(writer, Person, "ann").boss is None
 
