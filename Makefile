@@ -44,4 +44,4 @@ clean: ## remove what was made
 
 base serve beam dev:
 	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON): expected Python 3.10 to 3.13, got none; fix: install it, or make PYTHON=... $(MAKECMDGOALS)" >&2; exit 2; }
-	@$(STAGE) $(if $(filter base,$@),base,base $@)
+	@$(STAGE) $(if $(filter base serve,$@),$@,base $@)
