@@ -20,6 +20,7 @@ from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, R
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from boiler_beam.serving.access import User
+from boiler_beam.serving.asyncapi import describe_frames
 from boiler_beam.serving.core import Core
 from boiler_beam.serving.openapi import describe
 from boiler_beam.serving.problems import Problem, unknown_row
@@ -82,6 +83,7 @@ def application(
             Route("/readyz", served.ready),
             Route("/metrics", served.metrics),
             Route("/openapi.json", served.openapi),
+            Route("/asyncapi.json", served.asyncapi),
             Route("/apidocs", served.apidocs),
             Route("/apidocs/{name}", served.asset),
             Route("/rpc", served.answering("rpc", served.rpc_call), methods=_METHODS),
@@ -178,6 +180,10 @@ class _Served:
         told = describe(self.core.catalog, is_open=access.is_open, can_write=self.core.writer is not None)
         told["servers"] = [{"url": request.scope.get("root_path", "") or "/"}]
         return Response(msgspec.json.encode(told), media_type="application/json")
+
+    async def asyncapi(self, request: Request) -> Response:
+        """`/asyncapi.json`."""
+        return Response(msgspec.json.encode(describe_frames(self.core.catalog)), media_type="application/json")
 
     async def apidocs(self, request: Request) -> Response:
         """`/apidocs`: Swagger UI."""

@@ -159,10 +159,13 @@ def test_history_that_is_gone_and_other_incarnations_are_410(rows: Rows, small: 
     answer = small.get(url, params={"offset": offset})
     assert (answer.status_code, answer.headers["cache-control"]) == (410, "no-store")
     follower = Follower()
-    catch_up(small, url, follower)
+    follower_offset = catch_up(small, url, follower)
     assert len(follower.rows) == 7
     other = url.replace(url.split("/")[3], "abcdefabcdef")
-    assert small.get(other, params={"offset": "-1"}).status_code == 410
+    for query in ("offset=-1", "offset=now", "offset=now&live=sse", "offset=now&live=long-poll"):
+        assert small.get(f"{other}?{query}").status_code == 410
+    assert small.head(other).status_code == 410
+    assert small.head(url).headers["stream-next-offset"] == follower_offset
 
 
 @pytest.mark.parametrize(

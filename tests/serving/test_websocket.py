@@ -257,6 +257,30 @@ def _come_back(address: str, rows: Rows, person: str, follower: Follower, offset
         return follower, socket.offsets.get(number, offset)
 
 
+def test_the_description_of_frames_fits_what_is_sent(rows: Rows, address: str) -> None:
+    """Each frame of the server fits its payload's schema, as far as types, constants and enums say."""
+    jsonschema = pytest.importorskip(
+        "jsonschema_rs", reason="jsonschema_rs is not installed: it comes with schemathesis"
+    )
+    rows.board("b1")
+    with client(address) as http:
+        told = http.get("/asyncapi.json").json()
+    with opened(address) as socket:
+        frames = [socket.call("get", view="Board", id="b1"), socket.call("get", view="Board", id="no")]
+        socket.send({"jsonrpc": "2.0", "id": "s", "method": "subscribe", "params": {"view": "Board"}})
+        socket.followers[1] = Follower()
+        frames += [socket.receive(), socket.receive()]
+        rows.commit((BOARD, "boards/b1", None))
+        frames.append(socket.receive())
+    assert [frame.get("method", "answer") for frame in frames] == ["answer", "answer", "answer", "rows", "rows"]
+    for frame in frames:
+        payload = told["components"]["messages"][frame.get("method", "answer")]["payload"]
+        jsonschema.validate({**payload, "components": told["components"]}, frame)
+    bad = {"jsonrpc": "2.0", "method": "rows", "params": {"subscription": 1, "messages": [{"type": "Nix", "key": 1}]}}
+    payload = told["components"]["messages"]["rows"]["payload"]
+    assert not jsonschema.is_valid({**payload, "components": told["components"]}, bad)
+
+
 def rpc(http: httpx.Client, body: Any) -> Any:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     return http.post("/rpc", content=content, headers={"Content-Type": "application/json"})
