@@ -5,17 +5,21 @@ STAGE := $(PYTHON) scripts/stage.py
 ARGS ?=
 PORT ?= 8080
 
-.PHONY: help demo meeting check check-all soak bench bench-stream bench-firestore docs clean base serve beam dev
+.PHONY: help demo meeting beam check check-all soak bench bench-stream bench-firestore docs release clean base serve dev
 
 help: ## list these commands
-	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 17
 
 demo: serve ## a live page of a meeting room: two windows stay equal (PORT=8080)
 	@$(BIN)/python -m pipelines.live --port $(PORT)
 
-meeting: base ## show views of a meeting room, that they follow a change, and the same rows on Apache Beam
+meeting: base ## show views of a meeting room, and how their rows follow a change (about ten seconds)
 	@$(BIN)/python -m pipelines.demo
-	@$(STAGE) base beam
+	@echo
+	@echo "Next: your first view, docs/first_view.md. Or make beam: the same rows on Apache Beam (installs it: minutes, 800 MB)."
+
+beam: base ## compute the same rows on Apache Beam; installs it the first time (minutes, 800 MB)
+	@$(STAGE) beam
 	@$(STAGE) quiet demo.log $(BIN)/python -m pipelines.demo --runner DirectRunner
 
 check: dev ## what a contributor runs: format, lint, types, tests, README, wheel
@@ -39,9 +43,12 @@ bench-firestore: dev ## measure reads, writes, a stream and its latency on Fires
 docs: dev ## build the documentation into build/docs
 	@$(BIN)/sphinx-build -q -W --keep-going -b html docs build/docs && echo "build/docs/index.html"
 
+release: dev ## version, changelog, sdist and wheel, checked; neither pushes nor uploads (ARGS="--version 0.2.0 --dry_run")
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python scripts/release.py $(ARGS)
+
 clean: ## remove what was made
 	rm -rf .venv build dist site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-base serve beam dev:
+base serve dev:
 	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON): expected Python 3.10 to 3.13, got none; fix: install it, or make PYTHON=... $(MAKECMDGOALS)" >&2; exit 2; }
 	@$(STAGE) $(if $(filter base serve,$@),$@,base $@)

@@ -31,7 +31,7 @@ from boiler_beam.connectors.firestore.guard import Guard, put_stamp
 from boiler_beam.connectors.firestore.protos import BatchWriteRequest, Write
 from boiler_beam.connectors.firestore.values import put_fields
 from boiler_beam.connectors.firestore.write import BatchWriter, Item
-from boiler_beam.events import Row, Stamp
+from boiler_beam.events import EncodedRow, Stamp
 
 LEAST = 0.7
 IN_FLIGHT, WRITES = 8, 500
@@ -54,10 +54,10 @@ class Contenders:
         self.guard = Guard(BatchWriter(self.client), pace_seconds=0.0)
         self.guard.write(self.rows("update"))
 
-    def rows(self, name: str) -> list[Row]:
+    def rows(self, name: str) -> list[EncodedRow]:
         self.version += 1
         stamp = Stamp(1, self.version, 0)
-        return [Row(f"{name}/{place}", stamp, data) for place, data in enumerate(self.fields)]
+        return [EncodedRow(f"{name}/{place}", stamp, data) for place, data in enumerate(self.fields)]
 
     def writes(self, name: str) -> list[Any]:
         built = []

@@ -6,6 +6,10 @@ class User(bb.DomainModel, collection="users"):
     first_name: str
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from boiler_beam.errors import BoilerBeamError, Conflict, DeclarationError, Mistake, Rejected, UsageError, WriteRefused
 from boiler_beam.models import DomainModel, Struct, field
 from boiler_beam.values import GeoPoint, Ref
@@ -33,6 +37,11 @@ from boiler_beam.writing import (
     transaction,
 )
 
+if TYPE_CHECKING:
+    from boiler_beam.program import backfill, check, diff, explain, follow, why
+
+    __version__: str
+
 __all__ = [
     "DELETE_FIELD",
     "SERVER_TIME",
@@ -51,11 +60,17 @@ __all__ = [
     "UsageError",
     "ViewModel",
     "WriteRefused",
+    "__version__",
     "aggregate",
     "array_remove",
     "array_union",
+    "backfill",
+    "check",
+    "diff",
     "document",
+    "explain",
     "field",
+    "follow",
     "group",
     "increment",
     "reference",
@@ -65,4 +80,26 @@ __all__ = [
     "run_transaction",
     "transaction",
     "view_property",
+    "why",
 ]
+
+_OF_PROGRAM = {"backfill", "check", "diff", "explain", "follow", "why"}
+"""They need the engine and the connectors, which `import boiler_beam` does not load."""
+
+
+if not TYPE_CHECKING:  # a type checker would take any name for one of the package
+
+    def __getattr__(name: str) -> Any:
+        if name == "__version__":
+            from importlib.metadata import version  # slow to import, and rarely needed
+
+            return version("boiler_beam")
+        if name not in _OF_PROGRAM:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        import boiler_beam.program as program
+
+        return getattr(program, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -16,6 +16,7 @@ __all__ = [
     "Mistake",
     "Rejected",
     "RenderError",
+    "UnknownOutcome",
     "UsageError",
     "WriteRefused",
 ]
@@ -90,6 +91,10 @@ class RenderError(BoilerBeamError):
 
 class Conflict(BoilerBeamError):
     """A document that a transaction read was changed before its commit; nothing was written."""
+
+
+class UnknownOutcome(BoilerBeamError):
+    """The connection broke while a transaction was committed; nobody knows whether it was applied."""
 
 
 _STATUSES = {

@@ -1,15 +1,22 @@
-"""The data that sources yield and sinks receive: changes and other events, rows with stamps, dead letters."""
+"""The data that sources yield and sinks receive: changes and other events, rows with stamps, dead letters.
+
+>>> change = Change("users/u1", 7, {"firstName": "Ann"})
+>>> bytes(change.fields), change.decode()
+(b'{"firstName":"Ann"}', {'firstName': 'Ann'})
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Container
+from collections.abc import Callable, Container, Mapping
 from functools import lru_cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import msgspec
 
-__all__ = ["Change", "Complete", "DeadLetter", "Event", "Row", "Stamp", "Touch", "View"]
+from boiler_beam.values import decode_fields, encode_fields
+
+__all__ = ["Change", "Complete", "DeadLetter", "EncodedRow", "Event", "Row", "Stamp", "Touch", "View"]
 
 
 class Change(msgspec.Struct, frozen=True, gc=False):
@@ -19,7 +26,8 @@ class Change(msgspec.Struct, frozen=True, gc=False):
         path: The document's path relative to its database, `users/u1`.
         version: Its update time in microseconds since the epoch. A deletion has the version that it deleted, or a later
             one.
-        fields: Its fields as JSON bytes (see `boiler_beam.values`); `null` for a deletion.
+        fields: Its fields as JSON bytes (see `boiler_beam.values`); `null` for a deletion. They may be given as a dict
+            of Python values, as JSON bytes, or as None for a deletion. Changes are equal if their bytes are.
         event_time: The time of a deletion in microseconds since the epoch; 0 if it is unknown, and for documents. It
             comes from another clock, so it never orders versions; it only raises the stamps of rows (S1).
     """
@@ -29,10 +37,57 @@ class Change(msgspec.Struct, frozen=True, gc=False):
     fields: msgspec.Raw
     event_time: int = 0
 
+    if TYPE_CHECKING:
+
+        def __init__(
+            self, path: str, version: int, fields: msgspec.Raw | bytes | Mapping[str, Any] | None, event_time: int = 0
+        ) -> None: ...
+
+    def __post_init__(self) -> None:
+        """Encodes fields that are not JSON yet.
+
+        Raises:
+            TypeError: Firestore has no type for a value, or the fields are no dict.
+        """
+        if self.fields.__class__ is not msgspec.Raw:
+            msgspec.structs.force_setattr(
+                self, "fields", msgspec.Raw(_json("Change", self.path, self.fields) or b"null")
+            )
+
     @property
     def is_deleted(self) -> bool:
         """Whether it is a deletion."""
         return bytes(self.fields) == b"null"
+
+    def decode(self) -> dict[str, Any] | None:
+        """Returns the fields as Python values; None for a deletion."""
+        return None if self.is_deleted else decode_fields(self.fields)
+
+    def __eq__(self, other: object) -> bool:  # msgspec.Raw compares by identity
+        return isinstance(other, Change) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def _key(self) -> tuple[str, int, bytes, int]:
+        return self.path, self.version, bytes(self.fields), self.event_time
+
+    def __repr__(self) -> str:
+        event_time = f", event_time={self.event_time}" if self.event_time else ""
+        return f"Change({self.path!r}, {self.version}, {bytes(self.fields)!r}{event_time})"
+
+
+def _json(kind: str, path: str, fields: object) -> bytes | None:
+    if fields is None:
+        return None
+    if isinstance(fields, Mapping):
+        return encode_fields(dict(fields))
+    if isinstance(fields, (bytes, bytearray, memoryview)):
+        return bytes(fields)
+    raise TypeError(
+        f"{kind} {path}: expected fields as a dict, JSON bytes or None, got {type(fields).__name__}; "
+        "fix: pass a dict of Python values"
+    )
 
 
 class Complete(msgspec.Struct, frozen=True):
@@ -75,8 +130,8 @@ class Stamp(NamedTuple):
     seq: int
 
 
-class Row(NamedTuple):
-    """A row: a document that a view computes.
+class EncodedRow(NamedTuple):
+    """A row as sinks take it; its view is given beside it. In pipelines it is a `Row`.
 
     Attributes:
         path: The row path, `meeting_sessions/m1`.
@@ -87,6 +142,96 @@ class Row(NamedTuple):
     path: str
     stamp: Stamp
     fields: bytes | None
+
+
+class Row:
+    """A row: a document that a view computes, an element of a pipeline.
+
+    Rows are equal if view, path, stamp and data are. Of two rows of one path, the one with the greater stamp is newer.
+
+    >>> row = Row("MeetingSession", "meeting_sessions/m1", 1, 7, 7, {"inSession": True})
+    >>> row.fields["inSession"], row.data, row.stamp
+    (True, b'{"inSession":true}', Stamp(generation=1, version=7, seq=7))
+
+    Attributes:
+        view: The name of the view's class.
+        path: The row path, `meeting_sessions/m1`.
+        generation: The generation of the view that computed it, from 1; 0 if an invalid document may belong to the row,
+            so that it never replaces a row in a sink.
+        version: The newest version, in microseconds since the epoch, that is in it.
+        seq: Grows with each row of a path at the same version.
+        data: The fields as canonical JSON bytes; None for a deleted row.
+    """
+
+    __slots__ = ("_fields", "data", "generation", "path", "seq", "version", "view")
+    view: str
+    path: str
+    generation: int
+    version: int
+    seq: int
+    data: bytes | None
+    _fields: dict[str, Any]
+
+    def __init__(
+        self, view: str, path: str, generation: int, version: int, seq: int, fields: Mapping[str, Any] | bytes | None
+    ) -> None:
+        """Creates a row.
+
+        Args:
+            view: The name of the view's class.
+            path: The row path.
+            generation: The generation.
+            version: The version in microseconds since the epoch.
+            seq: The sequence number.
+            fields: The fields as a dict of Python values, or as canonical JSON bytes; None for a deleted row.
+
+        Raises:
+            TypeError: Firestore has no type for a value, or the fields are no dict.
+        """
+        data = _json("Row", path, fields)
+        for name, value in zip(_ROW, (view, path, generation, version, seq, data), strict=True):
+            object.__setattr__(self, name, value)
+
+    @property
+    def fields(self) -> dict[str, Any] | None:
+        """The fields as Python values; None for a deleted row. They are decoded when they are asked for first."""
+        if self.data is None:
+            return None
+        try:
+            return self._fields
+        except AttributeError:
+            object.__setattr__(self, "_fields", decode_fields(self.data))
+            return self._fields
+
+    @property
+    def stamp(self) -> Stamp:
+        """Generation, version and sequence number: which of two rows of one path is newer."""
+        return Stamp(self.generation, self.version, self.seq)
+
+    def encoded(self) -> EncodedRow:
+        """Returns the row as sinks take it."""
+        return EncodedRow(self.path, self.stamp, self.data)
+
+    def _key(self) -> tuple[Any, ...]:
+        return self.view, self.path, self.generation, self.version, self.seq, self.data
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Row) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(f"a Row is immutable: make another with Row(..., {name}={value!r})")
+
+    def __repr__(self) -> str:
+        return f"Row({self.view!r}, {self.path!r}, {self.generation}, {self.version}, {self.seq}, {self.fields!r})"
+
+    def __reduce__(self) -> tuple[Callable[..., Row], tuple[Any, ...]]:
+        return Row, self._key()
+
+
+_ROW = ("view", "path", "generation", "version", "seq", "data")
 
 
 class View(msgspec.Struct, frozen=True):

@@ -332,6 +332,22 @@ def format_timestamp(moment: datetime) -> str:
     return f"{text}Z"
 
 
+_COUNTERS = 10**12
+"""Versions below are numbers that somebody counted, not times."""
+_LAST = 253_402_300_799_999_999
+
+
+def format_version(version: int) -> str:
+    """Formats a version for people: as a time, or as the number that it is where it is no time.
+
+    >>> format_version(1767225604000012), format_version(3)
+    ('2026-01-01T00:00:04.000012Z', '3')
+    """
+    if not _COUNTERS <= version <= _LAST:
+        return str(version)
+    return format_timestamp(_EPOCH + timedelta(microseconds=version))
+
+
 def micros_of(moment: datetime) -> int:
     """Returns the microseconds since the epoch of an aware datetime."""
     return (moment - _EPOCH) // timedelta(microseconds=1)

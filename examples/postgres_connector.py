@@ -6,22 +6,24 @@ boiler-beam run --views views --source postgres:postgresql://host/db --sink post
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import msgspec
 import sqlalchemy as sa
 
 from boiler_beam.connectors import BackfillWriter, Control, Sink, Source, register
-from boiler_beam.events import Change, Row, Stamp, View
+from boiler_beam.events import Change, EncodedRow, Stamp, View
 
 metadata = sa.MetaData()
 documents = sa.Table(
     "documents",
     metadata,
-    *(sa.Column(n, t) for n, t in (("path", sa.Text), ("version", sa.BigInteger), ("fields", sa.Text))),
+    sa.Column("path", sa.Text),
+    sa.Column("version", sa.BigInteger),
+    sa.Column("fields", sa.Text),
 )
-controls = sa.Table(
+boiler_controls = sa.Table(
     "boiler_controls", metadata, sa.Column("view", sa.Text, primary_key=True), sa.Column("control", sa.Text)
 )
 _stamp = [sa.Column(name, sa.BigInteger) for name in Stamp._fields]
@@ -56,15 +58,15 @@ class Postgres(Source, Sink):
     def controls(self) -> dict[str, Control]:
         metadata.create_all(self.engine)
         with self.engine.connect() as connection:
-            return {view: Control(**json.loads(text)) for view, text in connection.execute(sa.select(controls))}
+            return {view: Control(**json.loads(text)) for view, text in connection.execute(sa.select(boiler_controls))}
 
-    def standing(self, view: View) -> Iterator[Row]:
+    def standing(self, view: View) -> Iterator[EncodedRow]:
         with self.engine.connect() as connection:
             for path, _, *stamp, fields in connection.execute(sa.select(rows).where(rows.c.view == view.name)):
-                yield Row(path, Stamp(*stamp), fields.encode())
+                yield EncodedRow(path, Stamp(*stamp), fields.encode())
 
     @contextmanager
-    def backfill(self, views: Sequence[View]) -> Iterator[BackfillWriter]:
+    def backfill(self, views: Sequence[View]) -> Generator[BackfillWriter]:
         with self.engine.connect() as connection:  # rolled back unless it is committed
             yield Writer(connection)
 
@@ -75,7 +77,7 @@ class Writer(BackfillWriter):
     def __init__(self, connection: sa.Connection) -> None:
         self.connection = connection
 
-    def write(self, view: View, row: Row) -> None:
+    def write(self, view: View, row: EncodedRow) -> None:
         self.delete(view, row.path, row.stamp)
         values = {"path": row.path, "view": view.name, "fields": (row.fields or b"").decode(), **row.stamp._asdict()}
         self.connection.execute(rows.insert().values(values))
@@ -83,10 +85,10 @@ class Writer(BackfillWriter):
     def delete(self, view: View, path: str, stamp: Stamp) -> None:
         self.connection.execute(rows.delete().where(rows.c.path == path))
 
-    def commit(self, found: Mapping[str, Control]) -> None:
-        for name, control in found.items():
-            self.connection.execute(controls.delete().where(controls.c.view == name))
+    def commit(self, controls: Mapping[str, Control]) -> None:
+        for name, control in controls.items():
+            self.connection.execute(boiler_controls.delete().where(boiler_controls.c.view == name))
             self.connection.execute(
-                controls.insert().values(view=name, control=json.dumps(msgspec.to_builtins(control)))
+                boiler_controls.insert().values(view=name, control=json.dumps(msgspec.to_builtins(control)))
             )
         self.connection.commit()

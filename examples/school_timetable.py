@@ -84,7 +84,7 @@ class PupilTimetable(bb.ViewModel, collection="pupil_timetables"):
     def slots(self) -> list[Slot]:
         today = [one for one in self.store.substitutions.values() if one.date == self.store.today.date]
         changed = {one.lesson: one for one in today}
-        slots = []
+        slots: list[Slot] = []
         for lesson in self.store.lessons.values():
             change = changed.get(Ref(lesson.path))
             ref = change.teacher if change is not None else lesson.teacher
@@ -105,7 +105,7 @@ class TeacherDay(bb.ViewModel, collection="teacher_days"):
 
     @view_property
     def periods(self) -> list[str]:
-        found = []
+        found: list[str] = []
         for lesson in self.store.lessons.values():
             school_class = self.store[lesson.school_class]
             found.append(f"{lesson.period}: {lesson.subject} with {school_class.name if school_class else '?'}")

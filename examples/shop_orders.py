@@ -71,7 +71,7 @@ class OrderPage(bb.ViewModel, collection="order_pages"):
 
     @view_property
     def lines(self) -> list[ShownLine]:
-        shown = []
+        shown: list[ShownLine] = []
         for line in self.store.order.lines:
             product, seller = self.store[line.product], self.store[line.seller]
             if product is not None:
@@ -112,7 +112,7 @@ class SellerDay(bb.ViewModel, path="sellers/{seller}/days/{day}"):
     @view_property
     def to_send(self) -> list[str]:
         seller, _ = self.key
-        found = []
+        found: list[str] = []
         for order in self.store.orders.values():
             number = sum(line.number for line in order.lines if line.seller.path == seller and not line.is_sent)
             customer = self.store[order.customer]

@@ -6,12 +6,15 @@
 Messages may repeat, and an older one may arrive after a newer one. The row's stamp grows with every write of a row, and
 a repeated message has the same stamp. The last handled stamp of each row is stored, here in SQLite.
 """
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+# (of Google's client, whose types are incomplete)
 
 from __future__ import annotations
 
 import json
 import sqlite3
 from collections.abc import Callable
+from typing import Any
 
 Send = Callable[[str, str], None]
 """Called with a row's path and a text."""
@@ -35,7 +38,7 @@ class Mails:
             known = self.database.execute("SELECT stamp FROM done WHERE path = ?", [row["path"]]).fetchone()
             if known is not None and json.loads(known[0]) >= stamp:
                 return
-            fields = row["fields"] or {}
+            fields: dict[str, Any] = row["fields"] or {}
             if fields.get("status") == "done":
                 self.send(row["path"], f"Your ride is over: {fields['headline']}")
             self.database.execute("INSERT OR REPLACE INTO done VALUES (?, ?)", [row["path"], json.dumps(stamp)])

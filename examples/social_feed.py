@@ -83,7 +83,7 @@ class FeedItem(bb.ViewModel, path="users/{user}/feed/{id}", max_paths=1000):
 
     @view_property
     def comments(self) -> list[str]:
-        shown = []
+        shown: list[str] = []
         for comment in self.store.comments.values():
             author = self.store[comment.author]
             shown.append(f"{author.name if author else 'someone'}: {comment.text}")

@@ -13,14 +13,15 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
+from boiler_beam.beam import ComputeRows, Destination, ReadChanges, WriteRows
+from boiler_beam.beam.elements import NAMESPACE
 from boiler_beam.connectors import open_dead_letters, open_sink, open_sources
 from boiler_beam.engine.backfill import Report
 from boiler_beam.engine.garbage import without_garbage_collection
 from boiler_beam.engine.write import ViewReport
 from boiler_beam.errors import BoilerBeamError, UsageError
 from boiler_beam.plan import Plan, refuse_main
-from transforms import Backfill, Destination
-from transforms.write import NAMESPACE
+from pipelines.options import NAMES, did_you_mean
 
 __all__ = ["LOCAL_RUNNERS", "THIS_MACHINE", "pipeline_on", "plain_errors", "run_backfill", "workers_are_elsewhere"]
 
@@ -65,10 +66,19 @@ def run_backfill(
     is_local = runner in LOCAL_RUNNERS
     partitions = max(1 if is_local else WORKER_PARTITIONS, sum(size or 0 for size in sizes) // PARTITION_BYTES)
     is_whole = is_local and partitions == 1 and None not in sizes
-    views = plan.name
     pipeline = pipeline_on(runner, beam_arguments)
     destination = replace(destination, is_remote=workers_are_elsewhere(runner, destination.dead_letters))
-    pipeline | "Backfill" >> Backfill(views, splits, destination, partitions=partitions, is_whole=is_whole)
+    changes = pipeline | "ReadChanges" >> ReadChanges(splits)
+    computed = changes | "ComputeRows" >> ComputeRows(
+        *plan.name.views,
+        mode="backfill",
+        project=plan.database.project,
+        database=plan.database.name,
+        read_time=destination.read_time,
+        partitions=partitions,
+        in_memory=is_whole,
+    )
+    computed | "WriteRows" >> WriteRows(plan.name, destination)
     with without_garbage_collection() if is_local else contextlib.nullcontext(), plain_errors():
         result = pipeline.run()
         result.wait_until_finish()
@@ -131,7 +141,8 @@ def _options(arguments: Sequence[str]) -> PipelineOptions:
             f"expected valid values of Beam's options, got {said}; fix: see Beam's pipeline options"
         ) from None
     for name in given.keys() - known.keys():
-        raise UsageError(f"--{name}: expected an option of boiler_beam or Beam, got neither; fix: see --help")
+        meant = did_you_mean(f"--{name}", [f"--{one}" for one in (*known, *NAMES)])
+        raise UsageError(f"--{name}: expected an option of boiler_beam or Beam, got neither{meant}; fix: see --help")
     return options
 
 

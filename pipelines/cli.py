@@ -8,15 +8,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
-from datetime import datetime, timezone
-from importlib.metadata import version
 from typing import Any
 
 import click
 
 from pipelines.command import execute
 from pipelines.main import run_command
-from pipelines.options import RunOptions, options_of_a_database, options_of_a_run
+from pipelines.options import CONTEXT, RunOptions, did_you_mean, options_of_a_database, options_of_a_run
 
 __all__ = ["main"]
 
@@ -26,8 +24,36 @@ _views: Callable[[Any], Any] = click.option(
 )  # fmt: skip
 
 
-@click.group()
-@click.version_option(version("boiler_beam"), prog_name="boiler-beam")
+class _Commands(click.Group):
+    """A group whose commands are written with hyphens or underscores; without a command it prints its help."""
+
+    group_class = type
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Returns the command with a name."""
+        found = {name.replace("-", "_"): command for name, command in self.commands.items()}
+        return found.get(cmd_name.replace("-", "_"))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Finds the command that the arguments begin with."""
+        try:
+            _, command, rest = super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            raise click.UsageError(f"{error.message.rstrip('.')}{did_you_mean(args[0], list(self.commands))}") from None
+        return command.name if command else None, command, rest
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs the command."""
+        if ctx.invoked_subcommand is None and not ctx._protected_args:
+            click.echo(ctx.get_help())
+            return 0
+        return super().invoke(ctx)
+
+
+@click.group(cls=_Commands, invoke_without_command=True, context_settings=CONTEXT)
+@click.version_option(package_name="boiler_beam", prog_name="boiler-beam")
 def _cli() -> None:
     """Reactive view models for Firestore backends."""
 
@@ -43,10 +69,10 @@ _cli.add_command(run_command)
 @options_of_a_database
 def _explain(views: tuple[str, ...], source: tuple[str, ...], project: str | None, database: str | None) -> int:
     """Print the plan of views: edges, collections, and which rows a change affects."""
-    from pipelines.run import explain_plan
-    from pipelines.views import load_views, plan_of
+    from boiler_beam.program import explain
+    from pipelines.views import load_views
 
-    explain_plan(plan_of(load_views(views), source, project, database), source)
+    print(explain(load_views(views), sources=source, project=project, database=database))
     return 0
 
 
@@ -61,32 +87,18 @@ def _diff(
     """Compare the rows of two sinks, or of one sink with those that --source gives now. Exits with 1 if they differ."""
     from rich.console import Console
 
-    from boiler_beam.connectors import open_sink, open_source
-    from boiler_beam.connectors.firestore.options import WriteOptions
-    from boiler_beam.engine import backfill
-    from boiler_beam.engine.diff import differences
-    from boiler_beam.engine.memory import MemorySink
-    from boiler_beam.events import DeadLetter
+    from boiler_beam.program import diff
     from pipelines.show import show_differences, show_unknown
-    from pipelines.views import load_views, plan_of
+    from pipelines.views import load_views
 
     if len(sinks) != (1 if source else 2):
         raise click.UsageError("expected OLD and NEW sinks, or --source and one sink")
-    plan = plan_of(load_views(views), source, project, database)
+    found = diff(load_views(views), *sinks, sources=source, project=project, database=database)
     console = Console(highlight=False)
-    opened = [open_sink(uri, WriteOptions(references=plan.database.root)) for uri in sinks]
-    for sink in opened:
-        if not sink.controls():
-            raise click.UsageError(f"{sink.uri}: expected rows, got none; fix: check the address")
-    if source:
-        computed = MemorySink(opened[0], is_aside=True)  # unknown rows stay as they are
-        letters: list[DeadLetter] = []
-        backfill(plan, [open_source(uri) for uri in source], computed, letters.append, prune="all")
-        opened.append(computed)
-        show_unknown(console, letters)
-    number = show_differences(console, differences(plan, *opened))
-    print(f"{number:,} rows differ" if number > 1 else "1 row differs" if number else "no row differs")
-    return 1 if number else 0
+    show_unknown(console, found.unknown)
+    show_differences(console, found)
+    print(found.summary)
+    return 1 if found else 0
 
 
 @_cli.command("reconcile", context_settings={"ignore_unknown_options": True})
@@ -127,21 +139,11 @@ def _why(
 
     Exits with 1 if there is no such row.
     """
-    from boiler_beam.connectors import open_sources
-    from boiler_beam.connectors.located import Located, read_located
-    from boiler_beam.engine.why import why
-    from boiler_beam.events import DeadLetter
-    from boiler_beam.steps.newest import NewestVersions
-    from pipelines.views import load_views, plan_of
+    from boiler_beam.program import why
+    from pipelines.views import load_views
 
-    plan = plan_of(load_views(views), source, project, database)
-    letters: list[DeadLetter] = []
-    located = Located()
-    versions = NewestVersions(plan, lambda letter: letters.append(located(letter)))
-    versions.add_all(read_located(open_sources(source, plan.collections), located))
-    found = why(plan, versions, row_path, letters)
-    for line in found.lines:
-        print(line)
+    found = why(load_views(views), row_path, sources=source, project=project, database=database)
+    print(found)
     return 0 if found.is_there else 1
 
 
@@ -178,10 +180,12 @@ def _check(
 
     Some rows are computed again, in another order and with another hash seed. Exits with 1 if there is a problem.
     """
-    from pipelines.check import run_check
-    from pipelines.views import load_views, plan_of
+    from boiler_beam.program import check
+    from pipelines.views import load_views
 
-    return run_check(plan_of(load_views(views), source, project, database), source, sample)
+    found = check(load_views(views), sources=source, sample=sample, project=project, database=database)
+    print(found)
+    return 1 if found.number_of_problems else 0
 
 
 _forms: Callable[[Any], Any] = click.option(
@@ -329,7 +333,7 @@ def _serve(views: tuple[str, ...], **given: Any) -> int:
     return run_serve(load_views(views), ServeOptions(**given))
 
 
-@_cli.group("dead-letters")
+@_cli.group("dead-letters", invoke_without_command=True)
 def _dead_letters() -> None:
     """Show dead letters, and replay their inputs."""
 
@@ -365,8 +369,8 @@ def _replay(options: RunOptions, views: tuple[str, ...], uri: str) -> int:
     The stream must not run meanwhile. --state and --sink are those of the stream.
     """
     from boiler_beam.errors import UsageError
+    from boiler_beam.program.connecting import state_beside
     from pipelines.run import run
-    from pipelines.stream import state_beside
     from pipelines.views import load_views
 
     for name in ("runner", "source"):
@@ -385,7 +389,7 @@ for _parameter in _replay.params:
         _parameter.metavar = ""
 
 
-@_cli.group("state")
+@_cli.group("state", invoke_without_command=True)
 def _state() -> None:
     """Look at what a stream keeps between runs: `show` at any time, the others while it does not run."""
 
@@ -394,7 +398,7 @@ def _state() -> None:
 @click.argument("uri")
 def _show_state(uri: str) -> int:
     """Show how much there is, each view's rows and phase, and how far each source was read."""
-    from boiler_beam.values import format_timestamp
+    from boiler_beam.values import format_version
 
     with _opened_state(uri, is_shared=True) as state:
         numbers, newest = state.numbers(), state.facts.get("newest", 0)
@@ -402,8 +406,7 @@ def _show_state(uri: str) -> int:
             f"{uri}: {numbers['bytes']:,} bytes, {numbers['log']:,} batches in the log, {numbers['outbox']:,} rows or "
             f"dead letters to be sent, {numbers['waiting']:,} changes that wait for their commit"
         )
-        moment = datetime.fromtimestamp(min(newest // 1_000_000, 253_402_300_799), timezone.utc)
-        print(f"{state.facts.get('documents', 0):,} documents, newest version {newest} ({format_timestamp(moment)})")
+        print(f"{state.facts.get('documents', 0):,} documents, newest version {format_version(newest)}")
         for name, view in state.views.items():
             built = "" if view.phase == "live" else f", {view.phase}"
             print(f"{name}: {view.rows:,} rows, generation {view.generation}, fingerprint {view.fingerprint}{built}")

@@ -6,10 +6,10 @@ import os
 import platform
 import socket
 from collections.abc import Callable, Iterator
-from importlib.util import find_spec
 
-from boiler_beam.connectors import open_sink
+from boiler_beam.connectors import open_sink, open_store
 from boiler_beam.errors import BoilerBeamError, DeclarationError, UsageError
+from boiler_beam.install import install_command, is_installed
 from boiler_beam.plan import compile_plan
 from pipelines.options import configuration
 from pipelines.views import load_views
@@ -31,7 +31,7 @@ def examine() -> Iterator[tuple[bool, str]]:
     """The result of a check: whether it passed, and a line that describes it."""
     yield True, f"Python {platform.python_version()}"
     for extra, module in _EXTRAS.items():
-        installed = "installed" if _is_installed(module) else f"not installed (pip install 'boiler_beam[{extra}]')"
+        installed = "installed" if is_installed(module) else f"not installed ({install_command(extra)})"
         yield True, f"{extra}: {installed}"
     yield from _emulators()
     table = configuration()
@@ -44,13 +44,6 @@ def examine() -> Iterator[tuple[bool, str]]:
         else:
             names = value.split() if isinstance(value, str) else value
             yield _tried(f"{key}: {' '.join(names)} ({place})", _CHECKS[key], names)
-
-
-def _is_installed(module: str) -> bool:
-    try:
-        return find_spec(module) is not None
-    except ModuleNotFoundError:  # the package that would contain the module is missing
-        return False
 
 
 def _emulators() -> Iterator[tuple[bool, str]]:
@@ -96,4 +89,10 @@ def _state(names: list[str]) -> str:
     return "is there" if path and os.path.exists(path) else "will be made" if path else "nothing is kept"
 
 
-_CHECKS: dict[str, Callable[[list[str]], str]] = {"views": _views, "sink": _sink, "state": _state}
+def _store(names: list[str]) -> str:
+    store = open_store(" ".join(names))
+    store.close()
+    return "is a store of documents"
+
+
+_CHECKS: dict[str, Callable[[list[str]], str]] = {"views": _views, "sink": _sink, "state": _state, "store": _store}

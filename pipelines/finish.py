@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -11,7 +10,8 @@ from rich.console import Console
 
 from boiler_beam.connectors.billed import Billed
 from boiler_beam.errors import UsageError
-from pipelines.options import RunOptions
+from boiler_beam.install import install_command
+from boiler_beam.program import Report, StreamReport
 
 __all__ = ["DONE", "FAILED", "NOT_PRUNED", "STRICT", "finish", "needs_beam"]
 
@@ -21,32 +21,25 @@ DONE, FAILED, NOT_PRUNED, STRICT = 0, 1, 3, 4
 
 def finish(
     console: Console,
-    options: RunOptions,
-    started: float,
+    report: Report | StreamReport,
+    not_pruned: Sequence[str],
+    failures: Sequence[str],
     *,
-    documents: int,
-    changes: int,
-    rows: int,
-    dead_letters: int,
-    refusals: Sequence[str],
-    failures: Sequence[str] = (),
-    billed: Billed,
+    is_strict: bool,
 ) -> int:
     """Prints the summary on stdout and failures on stderr; returns the exit code."""
     for failure in failures:
         print(f"error: {failure}", file=sys.stderr)
-    for refusal in refusals:
+    for refusal in not_pruned:
         console.print(f"not pruned: {refusal}; fix: run with --prune all to delete them", soft_wrap=True)
-    if billed != Billed():
-        print(f"Firestore: {billed}")
-    written = " (dry run: nothing was written)" if options.dry_run else ""
-    counts = f"{documents:,} documents, {changes:,} changes, {rows:,} rows"
-    print(f"{counts}, {dead_letters:,} dead letters, {time.monotonic() - started:.1f} seconds{written}")
+    if report.billed != Billed():
+        print(f"Firestore: {report.billed}")
+    print(report)
     if failures:
         return FAILED
-    if refusals:
+    if not_pruned:
         return NOT_PRUNED
-    return STRICT if options.strict and dead_letters else DONE
+    return STRICT if is_strict and report.dead_letters else DONE
 
 
 @contextmanager
@@ -62,5 +55,5 @@ def needs_beam(runner: str | None) -> Iterator[None]:
         if not (error.name or "").startswith("apache_beam"):
             raise
         raise UsageError(
-            f"--runner {runner}: expected Apache Beam to be installed, got none; fix: pip install 'boiler_beam[beam]'"
+            f"--runner {runner}: expected Apache Beam to be installed, got none; fix: {install_command('beam')}"
         ) from None

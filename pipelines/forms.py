@@ -11,9 +11,9 @@ from boiler_beam.connectors import open_dead_letters, open_source, open_store, r
 from boiler_beam.connectors.documents.store import DocumentsStore
 from boiler_beam.errors import UsageError
 from boiler_beam.events import Change, DeadLetter
+from boiler_beam.program.signals import asked_to_end
 from boiler_beam.writing import Form, FormsReport, follow_forms
 from boiler_beam.writing.configured import configured_store
-from pipelines.stream import asked_to_end
 
 __all__ = ["load_documents", "run_forms"]
 

@@ -7,12 +7,12 @@ import sys
 import click
 
 from pipelines.command import execute
-from pipelines.options import RunOptions, options_of_a_run
+from pipelines.options import CONTEXT, RunOptions, options_of_a_run
 
 __all__ = ["run_command"]
 
 
-@click.command("run", context_settings={"ignore_unknown_options": True, "help_option_names": ["--help"]})
+@click.command("run", context_settings={**CONTEXT, "ignore_unknown_options": True})
 @click.option(
     "--views", metavar="MODULE[:CLASS,...]", multiple=True, envvar="BOILER_BEAM_VIEWS", required=True,
     help="The views: all in a module, or the named ones.",

@@ -8,12 +8,12 @@ from dataclasses import replace
 import click
 
 from pipelines.command import execute
-from pipelines.options import RunOptions, options_of_a_run
+from pipelines.options import CONTEXT, RunOptions, options_of_a_run
 
 __all__ = ["meeting_command"]
 
 
-@click.command("meeting", context_settings={"ignore_unknown_options": True, "help_option_names": ["--help"]})
+@click.command("meeting", context_settings={**CONTEXT, "ignore_unknown_options": True})
 @options_of_a_run
 def meeting_command(options: RunOptions) -> int:
     """Compute the rows of the meeting room's views, or follow a stream; without --source from its sample documents."""

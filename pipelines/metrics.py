@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
-from boiler_beam.engine.report import StreamReport
 from boiler_beam.errors import UsageError
+from boiler_beam.install import install_command
+from boiler_beam.program import StreamReport
 
 __all__ = ["serve_metrics"]
 
@@ -31,8 +32,7 @@ def serve_metrics(port: int) -> Iterator[Callable[[StreamReport], None]]:
         from prometheus_client import CollectorRegistry, Counter, Gauge, make_wsgi_app
     except ImportError:
         raise UsageError(
-            "--metrics_port: expected prometheus_client to be installed, got none; "
-            "fix: pip install 'boiler_beam[metrics]'"
+            f"--metrics_port: expected prometheus_client to be installed, got none; fix: {install_command('metrics')}"
         ) from None
     registry = CollectorRegistry()
     changes = Counter("boiler_beam_changes", "Changes that were read.", registry=registry)
@@ -61,11 +61,10 @@ def serve_metrics(port: int) -> Iterator[Callable[[StreamReport], None]]:
         raise_to(changes, "changes", report.changes)
         raise_to(letters, "letters", report.dead_letters)
         raise_to(late, "late", report.late)
-        for view, number in report.rows.items():
-            rows.labels(view).set(number)
-            total = report.written.get(view, 0) + report.deleted.get(view, 0)
-            raise_to(written.labels(view), f"written {view}", total)
-            raise_to(refused.labels(view), f"refused {view}", report.refused.get(view, 0))
+        for view in report.views:
+            rows.labels(view.view).set(view.rows)
+            raise_to(written.labels(view.view), f"written {view.view}", view.written + view.deleted)
+            raise_to(refused.labels(view.view), f"refused {view.view}", view.refused)
         for what, figure in report.figures.items():
             raise_to(sink.labels(what), f"sink {what}", figure)
         dirty.set(report.dirty)

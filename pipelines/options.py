@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any, Literal
 
 import click
@@ -15,7 +16,7 @@ from boiler_beam.connectors import Sink, open_sink
 from boiler_beam.connectors.firestore.options import WriteOptions
 from boiler_beam.errors import UsageError
 from boiler_beam.plan import Plan
-from boiler_beam.values import INT64_MAX, micros_of, parse_timestamp
+from boiler_beam.program.connecting import read_time_micros
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -23,15 +24,20 @@ else:
     import tomli as tomllib
 
 __all__ = [
+    "CONTEXT",
     "KEYS",
+    "NAMES",
     "RunOptions",
     "configuration",
+    "did_you_mean",
     "options_of_a_database",
     "options_of_a_run",
-    "read_time_micros",
     "sink_of",
     "write_options",
 ]
+
+CONTEXT = {"token_normalize_func": lambda token: token.replace("-", "_"), "help_option_names": ["--help"]}
+"""Settings of each command: options are written with hyphens or underscores."""
 
 KEYS = ("views", "project", "database", "sink", "state", "store")
 
@@ -66,6 +72,10 @@ class RunOptions:
     """The names of the options that were given on the command line."""
 
 
+NAMES = tuple(name for name in RunOptions.__dataclass_fields__ if name not in ("beam_arguments", "given"))
+"""The names of a run's options."""
+
+
 def sink_of(options: RunOptions, plan: Plan) -> Sink:
     """Opens the sink, with the options of writing for a plan.
 
@@ -85,6 +95,16 @@ def write_options(options: RunOptions, plan: Plan) -> WriteOptions:
         references=plan.database.root,
         asks_topics=options.touches,
     )
+
+
+def did_you_mean(name: str, known: Collection[str]) -> str:
+    """Returns a question for the end of a message that says that a name is unknown; empty if no known name is like it.
+
+    >>> did_you_mean("--coalesce-second", ["--coalesce_seconds", "--consistency"])
+    '. Did you mean --coalesce_seconds?'
+    """
+    close = get_close_matches(name.replace("-", "_"), [one.replace("-", "_") for one in known], n=1, cutoff=0.7)
+    return "".join(f". Did you mean {one}?" for one in known if one.replace("-", "_") in close)
 
 
 def configuration() -> dict[str, Any]:
@@ -110,23 +130,6 @@ def configuration() -> dict[str, Any]:
     if isinstance(table.get("views"), str):
         table["views"] = [table["views"]]
     return dict(table)
-
-
-def read_time_micros(text: str) -> int:
-    """Returns microseconds since the epoch for RFC 3339 text or an integer.
-
-    Raises:
-        UsageError: The text is neither.
-    """
-    if text.isdecimal() and int(text) <= INT64_MAX:
-        return int(text)
-    try:
-        return micros_of(parse_timestamp(text))
-    except ValueError:
-        raise UsageError(
-            f"--read_time {text}: expected RFC 3339 (2026-01-01T00:00:00Z) or microseconds since the epoch; "
-            "fix: write one of the two"
-        ) from None
 
 
 _database_options: list[Callable[[Any], Any]] = [
@@ -222,6 +225,13 @@ _OPTIONS = [
 ]  # fmt: skip
 
 
+def _unknown(argument: str) -> str:
+    """Returns what to say of an option that only Beam may know."""
+    name = argument.partition("=")[0]
+    known = [name for one in click.get_current_context().command.params for name in one.opts]
+    return f"No such option or argument: {name} (Beam's own need --runner){did_you_mean(name, known)}"
+
+
 def options_of_a_run(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds the options of a run to a command; unknown options are passed on to Beam."""
 
@@ -229,7 +239,7 @@ def options_of_a_run(command: Callable[..., Any]) -> Callable[..., Any]:
         runner, rest = given["runner"], {name: given[name] for name in ("views", "uri") if name in given}
         known = {name: value for name, value in given.items() if name not in rest}
         if runner is None and beam_arguments:
-            raise click.UsageError(f"No such option or argument: {beam_arguments[0]} (Beam's own need --runner)")
+            raise click.UsageError(_unknown(beam_arguments[0]))
         micros = None if read_time is None else read_time_micros(read_time)
         source = click.get_current_context().get_parameter_source
         typed = frozenset(name for name in known if source(name) is ParameterSource.COMMANDLINE)

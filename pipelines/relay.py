@@ -9,8 +9,8 @@ from contextlib import ExitStack, closing
 from boiler_beam.connectors import open_source
 from boiler_beam.errors import UsageError
 from boiler_beam.models.collection import CollectionPattern
+from boiler_beam.program.signals import asked_to_end
 from boiler_beam.relay import RelayReport, RelayState, relay
-from pipelines.stream import asked_to_end
 
 __all__ = ["run_relay"]
 

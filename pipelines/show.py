@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from itertools import islice
+from math import isfinite
 from typing import Any
 
 import msgspec
@@ -13,13 +15,13 @@ from rich.table import Table
 from rich.text import Text
 
 from boiler_beam.connectors import Sink
-from boiler_beam.engine import Report
 from boiler_beam.engine.diff import MISSING, Difference
-from boiler_beam.engine.report import StreamReport
 from boiler_beam.events import DeadLetter
 from boiler_beam.plan import Plan
+from boiler_beam.program import Report, StreamReport
+from boiler_beam.values import GeoPoint, Ref, decode_fields, format_timestamp
 
-__all__ = ["show_differences", "show_report", "show_rows", "show_stream", "where"]
+__all__ = ["show_differences", "show_report", "show_rows", "show_stream", "show_unknown"]
 
 _ROWS, _ITEMS, _CELL = 3, 3, 160
 
@@ -33,34 +35,57 @@ def _json(value: Any) -> str:
 
 
 def _plainly(value: Any) -> str:
-    """Returns the text of a table cell: text unchanged, a list with one line for each item."""
+    """Returns the text of a table cell: text and times unchanged, a list with one line for each item."""
     if isinstance(value, list) and value:
         more = [f"... {len(value) - _ITEMS} more"] if len(value) > _ITEMS else []
         return "\n".join([_cut(_plainly(item)) for item in value[:_ITEMS]] + more)
     if isinstance(value, dict) and value:
         return ", ".join(f"{name}: {_plainly(item)}" for name, item in value.items())
-    return value if isinstance(value, str) else _json(value)
+    match value:
+        case str():
+            return value
+        case datetime():
+            return format_timestamp(value)
+        case Ref():
+            return value.path
+        case GeoPoint():
+            return f"{value.latitude}, {value.longitude}"
+        case bytes():
+            return f"{len(value):,} bytes"
+        case float() if not isfinite(value):
+            return str(value)
+        case _:
+            return _json(value)
 
 
-def show_rows(console: Console, plan: Plan, sink: Sink) -> None:
-    """Prints the first rows of each view, one column for each row."""
+def show_rows(console: Console, plan: Plan, sink: Sink, standing: Mapping[str, int]) -> None:
+    """Prints the first rows of each view, one column for each row.
+
+    Args:
+        console: Where they are printed.
+        plan: The views.
+        sink: Has the rows.
+        standing: How many rows each view has, by its name.
+    """
     for view in plan.views:
         rows = list(islice(sink.standing(view.target), _ROWS))
         if not rows:
             continue
-        console.print(f"{view.name} ({view.paths.template})")
+        total = max(len(rows), standing.get(view.name, 0))
+        shown = f"{len(rows)} of {total:,} rows" if total > len(rows) else "1 row" if total == 1 else f"{total} rows"
+        console.print(f"{view.name} ({view.paths.template}): {shown}")
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
         table.add_column("", no_wrap=True)
         for row in rows:
             name = row.path if view.paths.given or view.paths.root else row.path.rpartition("/")[2]
             table.add_column(Text(name), overflow="fold")
-        fields = [msgspec.json.decode(row.fields or b"{}") for row in rows]
+        fields = [decode_fields(row.fields or b"{}") for row in rows]
         for name in view.target.properties:
             table.add_row(name, *(Text(_plainly(one.get(name, MISSING)), overflow="fold") for one in fields))
         console.print(table)
 
 
-def show_report(console: Console, report: Report, dead_letters: str) -> None:
+def show_report(console: Console, report: Report) -> None:
     """Prints the counts of a backfill for each view, and where the dead letters are."""
     always, sometimes = ("inserted", "updated", "unchanged", "deleted"), ("refused", "tainted", "newer", "kept")
     columns = [*always, *(name for name in sometimes if any(getattr(view, name) for view in report.views))]
@@ -85,45 +110,39 @@ def show_report(console: Console, report: Report, dead_letters: str) -> None:
             + (" rows still differ: a change was lost, or there is a bug" if report.drift else ""),
             soft_wrap=True,
         )
-    _show_letters(console, report, dead_letters)
+    _show_letters(console, report)
 
 
-def show_stream(console: Console, report: StreamReport, dead_letters: str) -> None:
+def show_stream(console: Console, report: StreamReport) -> None:
     """Prints the counts of a stream for each view, and where the dead letters are."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("view", no_wrap=True)
-    columns = {"rows": report.rows, "written": report.written, "deleted": report.deleted}
-    if report.refused:
-        columns["refused"] = report.refused
+    columns = ["rows", "written", "deleted", *(["refused"] if any(view.refused for view in report.views) else [])]
     for name in columns:
         table.add_column(name, justify="right")
-    for view in report.rows:
-        table.add_row(view, *(f"{numbers.get(view, 0):,}" for numbers in columns.values()))
+    for view in report.views:
+        table.add_row(view.view, *(f"{getattr(view, name):,}" for name in columns))
     console.print(table)
-    for failure in report.failures.values():
+    for failure in report.failures:
         console.print(Text(f"warning: {failure}", style="bold red"), soft_wrap=True)
     if report.late:
         console.print(f"{report.late:,} changes came later than allowed and were not held for their commits")
-    _show_letters(console, report, dead_letters)
+    _show_letters(console, report)
 
 
-def _show_letters(console: Console, report: Report | StreamReport, dead_letters: str) -> None:
+def _show_letters(console: Console, report: Report | StreamReport) -> None:
     """Prints the number of dead letters, where they are, and the first one of each code."""
     if report.dead_letters:
-        plural = "" if report.dead_letters == 1 else "s"
-        console.print(f"{report.dead_letters:,} dead letter{plural} in {dead_letters}", soft_wrap=True)
-    for letter in report.examples.values():
+        plural, place = "" if report.dead_letters == 1 else "s", report.dead_letter
+        shown = f"{place} (boiler-beam dead-letters list {place})"
+        held = "no file, because this was a dry run" if report.is_dry_run else shown
+        console.print(f"{report.dead_letters:,} dead letter{plural} in {held}", soft_wrap=True)
+    for letter in report.examples:
         console.print(Text(f"  {letter.code}: {letter.about}: {_cut(letter.message)}"), soft_wrap=True)
 
 
-def where(dead_letters: str) -> str:
-    """Returns where dead letters are, and the command that shows them."""
-    return f"{dead_letters} (boiler-beam dead-letters list {dead_letters})"
-
-
-def show_unknown(console: Console, letters: Iterable[DeadLetter], limit: int = 20) -> None:
+def show_unknown(console: Console, unknown: Sequence[DeadLetter], limit: int = 20) -> None:
     """Prints the rows that could not be computed, up to a limit: an invalid document, or a getter that raised."""
-    unknown = [letter for letter in letters if letter.code == "row_tainted" or letter.stage == "render"]
     for letter in unknown[:limit]:
         console.print(Text(f"{letter.path}: {letter.code}: {_cut(letter.message)}"), soft_wrap=True)
     if len(unknown) > limit:

@@ -17,39 +17,35 @@ from typing import Any
 
 import apache_beam as beam
 import msgspec
-from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, WorkerOptions
+from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
 
+from boiler_beam.beam import (
+    AppendRows,
+    ComputedRows,
+    ComputeRows,
+    FollowSources,
+    Outlet,
+    ReadChanges,
+    ReadChangesFromPubSub,
+    WriteToFirestore,
+)
+from boiler_beam.beam.elements import NAMESPACE, Changes
+from boiler_beam.beam.write_firestore import workers_of
 from boiler_beam.connectors import open_source
 from boiler_beam.connectors.base import Control, Sink, Source
 from boiler_beam.engine.failures import nothing_made
 from boiler_beam.engine.report import StreamReport
 from boiler_beam.engine.write import Prune, refusal_to_prune
 from boiler_beam.errors import UsageError
-from boiler_beam.events import Row, Stamp
+from boiler_beam.events import EncodedRow, Stamp
 from boiler_beam.plan import Plan, refuse_main
-from boiler_beam.steps.keyed.wire import decode_letter
-from pipelines.beam import LOCAL_RUNNERS, THIS_MACHINE, pipeline_on, plain_errors, workers_are_elsewhere
+from boiler_beam.steps.keyed.wire import path_bytes
+from pipelines.beam import LOCAL_RUNNERS, pipeline_on, plain_errors, workers_are_elsewhere
 from pipelines.options import RunOptions, sink_of, write_options
-from transforms import (
-    AppendRows,
-    Behavior,
-    FollowSources,
-    FollowViews,
-    Outlet,
-    ReadMessages,
-    ReadStream,
-    WriteToFirestore,
-)
-from transforms.write import NAMESPACE
 
 __all__ = ["run_streaming"]
 
-_RETENTION_MICROS = 10 * 86_400 * 1_000_000
-"""How long tombstones are kept: longer than a source redelivers changes (S3)."""
 _DATAFLOW = "DataflowRunner"
-_DURABLE = (*THIS_MACHINE, _DATAFLOW)
-"""Runners on which only committed output reaches the sink (S15): Dataflow has a durable shuffle before it, the others
-never repeat a bundle. On Flink rows may be written whose bundle is rolled back."""
 
 
 def run_streaming(
@@ -86,16 +82,17 @@ def run_streaming(
     splits = [(source.uri, split) for source in bounded for split in source.splits()]
     sink = sink_of(options, plan)
     controls = _next_generations(plan, sink, next((source.topic for source in live if source.topic), ""))
-    is_commit, began = options.consistency == "commit", time.time_ns() // 1000
-    behavior = Behavior(
+    compute = ComputeRows(
+        *plan.name.views,
+        mode="stream",
+        project=plan.database.project,
+        database=plan.database.name,
+        generation={name: one.generation for name, one in controls.items()},
+        consistency=options.consistency,
         coalesce_seconds=options.coalesce_seconds,
-        is_commit=is_commit,
-        is_durable=options.runner in _DURABLE,
-        gate_micros=began if live and bounded else None,
-        retention_micros=_RETENTION_MICROS if live else None,
-        since_micros=began,
+        allowed_lateness_seconds=options.allowed_lateness_seconds,
+        snapshot_time=time.time_ns() // 1000 if live and bounded else None,
     )
-    behaviors = {name: replace(behavior, generation=one.generation) for name, one in controls.items()}
     with ExitStack() as held:
         if not options.dry_run:
             with ExitStack() as opened:
@@ -105,15 +102,12 @@ def run_streaming(
                 if live and options.runner == _DATAFLOW:
                     held.enter_context(_withdrawn(plan, sink, controls))
         left = "" if live else os.path.join(held.enter_context(tempfile.TemporaryDirectory()), "left.jsonl")
-        read = [pipeline | "Read" >> ReadStream(plan, splits, is_timed=is_commit)] if bounded or not live else []
+        read = [pipeline | "Read" >> ReadChanges(splits)] if bounded or not live else []
         if live:
-            read.append(pipeline | "Live" >> _live(plan, live, options))
-        changes = read[0]["changes"] if len(read) == 1 else [one["changes"] for one in read] | beam.Flatten()
-        streamed = changes | "Follow" >> FollowViews(plan, behaviors)
-        letters = [streamed["dead_letters"], *(one["dead_letters"] for one in read)] | "DeadLetters" >> beam.Flatten()
+            read += _live(pipeline, plan, live, options)
+        computed = _flattened(read) | "Follow" >> compute
         is_remote = workers_are_elsewhere(options.runner or "", dead_letters)
-        outlet = Outlet(options.sink, dead_letters, left, is_remote)
-        _write({**streamed, "dead_letters": letters}, plan, sink, options, outlet)
+        _write(computed, plan, sink, options, Outlet(options.sink, dead_letters, left, is_remote))
         with plain_errors():
             result: Any = pipeline.run()
             if options.runner == _DATAFLOW and (live or options.dry_run):
@@ -157,40 +151,51 @@ def _takes_many(sink: Sink) -> bool:
     return sink.scheme == "firestore"
 
 
-def _write(streamed: dict[str, Any], plan: Plan, sink: Sink, options: RunOptions, outlet: Outlet) -> None:
+def _flattened(read: Sequence[Changes]) -> Changes:
+    """Returns what several transforms read as one."""
+    if len(read) == 1:
+        return read[0]
+    outputs = {
+        name: [one for one in some if one is not None]
+        for name, some in zip(Changes._fields, zip(*read, strict=True), strict=True)
+    }
+    return Changes(
+        **{
+            name: some[0] if len(some) == 1 else some | f"All {name}" >> beam.Flatten()
+            for name, some in outputs.items()
+            if some
+        }
+    )
+
+
+def _write(computed: ComputedRows, plan: Plan, sink: Sink, options: RunOptions, outlet: Outlet) -> None:
     """Adds the writes of rows and dead letters to the pipeline."""
+    written = computed._asdict()
     if _takes_many(sink):
-        rows = streamed.pop("rows")
-        how = replace(write_options(options, plan), writers=_workers(rows.pipeline.options))
-        refused = rows | "WriteRows" >> WriteToFirestore(sink.rest, how)
-        kept = refused | "Refused" >> beam.Map(_path_of).with_output_types(str)
-        streamed["dead_letters"] = [streamed["dead_letters"], refused] | "AllDeadLetters" >> beam.Flatten()
-        streamed["left"] = [streamed["left"], kept] | "AllLeft" >> beam.Flatten()
-    streamed | "Write" >> AppendRows(plan.name, outlet)
+        rows = written.pop("rows")
+        how = replace(write_options(options, plan), writers=workers_of(rows.pipeline.options))
+        refused = (rows | "WriteRows" >> WriteToFirestore(sink.rest, options=how)).dead_letters
+        kept = refused | "Refused" >> beam.Map(lambda letter: path_bytes(letter.path or "")).with_output_types(bytes)
+        written["dead_letters"] = [computed.dead_letters, refused] | "AllDeadLetters" >> beam.Flatten()
+        written["notes"] = [computed.notes, kept] | "AllNotes" >> beam.Flatten()
+    written | "Write" >> AppendRows(plan.name, outlet)
 
 
-def _path_of(letter: bytes) -> str:
-    """Returns the path of a refused row, whose old row stays."""
-    return decode_letter(letter).path or ""
-
-
-def _workers(options: PipelineOptions) -> int:
-    """Returns the initial number of workers in Beam's options; else the maximal number; else 1."""
-    workers = options.view_as(WorkerOptions)
-    return workers.num_workers or workers.max_num_workers or 1
-
-
-def _live(plan: Plan, live: Sequence[Source], options: RunOptions) -> beam.PTransform:
-    """Returns the transform that follows unbounded sources: on Dataflow its own service, else reads within bundles."""
+def _live(pipeline: Any, plan: Plan, live: Sequence[Source], options: RunOptions) -> list[Changes]:
+    """Follows unbounded sources: on Dataflow by its own service, else by reads within bundles."""
     if options.runner != _DATAFLOW:
-        return FollowSources(plan, [source.uri for source in live], options.allowed_lateness_seconds)
+        return [pipeline | "Live" >> FollowSources(plan.name, [source.uri for source in live])]
     for source in live:
         if source.scheme != "pubsub":
             raise UsageError(
                 f"{source.uri}: expected a source that {_DATAFLOW} follows, got another; fix: name a subscription, "
                 "pubsub:projects/P/subscriptions/S, and a relay that publishes to its topic"
             )
-    return ReadMessages(plan, [source.rest for source in live], is_timed=options.consistency == "commit")
+    time = "event_time" if options.consistency == "commit" else None
+    return [
+        pipeline | f"Live {source.rest}" >> ReadChangesFromPubSub(source.rest, timestamp_attribute=time)
+        for source in live
+    ]
 
 
 def _pipeline(options: RunOptions, *, is_live: bool) -> beam.Pipeline:
@@ -311,6 +316,6 @@ def _prune(
                 report.refusals.append(f"{view.name}: {refusal}")
             elif prune != "none" and going:
                 stamp = Stamp(generation, counts["newest"], 0)
-                writer.write([(view.target, Row(path, stamp, None)) for path in going])
+                writer.write([(view.target, EncodedRow(path, stamp, None)) for path in going])
                 report.deleted[view.name] += len(going)
                 report.rows[view.name] -= len(going)

@@ -1,8 +1,12 @@
 #!/bin/sh
-# What `make check` runs, in the development environment.
+# What `make check` runs, in the development environment. The wheel is built and installed beside the rest, because it mostly
+# waits for pip. Collecting compiles the tests once, beside mypy: else each of pytest's workers would compile all of them.
 . scripts/step.sh
 step "format" ruff format --check .
 step "lint" ruff check .
+later "wheel" python scripts/check_wheel.py
+later "collect" python -m pytest -q -m "not slow" --no-header --collect-only
 step "types" mypy
+await "collect"
 step "tests" python -m pytest -q -n 4 --dist worksteal -m "not slow" --no-header
-step "wheel" python scripts/check_wheel.py
+await "wheel"

@@ -1,4 +1,7 @@
-"""Builds the wheel, installs it into an empty environment, and runs a view there, outside the checkout."""
+"""Builds a wheel, installs it into an empty environment, and runs a view there, outside the checkout.
+
+`python scripts/check_wheel.py dist/boiler_beam-0.2.0-py3-none-any.whl` takes that wheel instead of building one.
+"""
 
 import subprocess
 import sys
@@ -30,10 +33,13 @@ def main() -> int:
     """The command line."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        run(folder, sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder / "dist", ROOT)
+        wheels = [Path(argument).resolve() for argument in sys.argv[1:]]
+        if not wheels:
+            run(folder, sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder / "dist", ROOT)
+            wheels = list((folder / "dist").glob("*.whl"))
+        (wheel,) = wheels
         venv.create(folder / "venv", with_pip=True)
         binaries = folder / "venv" / "bin"
-        (wheel,) = (folder / "dist").glob("*.whl")
         run(folder, binaries / "pip", "install", "-q", "-c", ROOT / "constraints.txt", wheel)
         (folder / "views.py").write_text(VIEW)
         (folder / "notes.jsonl").write_text(DOCUMENT)
@@ -46,7 +52,7 @@ def main() -> int:
         for option, extra in (("--sink=parquet:rows", "parquet"), ("--runner=DirectRunner", "beam")):
             command = [str(binaries / "boiler-beam"), "run", *arguments, option]
             done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-            if done.returncode != 2 or f"fix: pip install 'boiler_beam[{extra}]'" not in done.stderr:
+            if done.returncode != 2 or f"fix: pip install 'boiler_beam[{extra}] @ file://" not in done.stderr:
                 print(f"expected to be told that {extra} is not installed, got {done.stderr!r}")
                 return 1
     print("installed from a wheel, and ran a view")

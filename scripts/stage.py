@@ -20,7 +20,7 @@ WANTED = {"base": "-e.", "serve": "-e.[serve]", "beam": "-e.[beam]", "dev": "-e.
 NOTES = {
     "base": "installing boiler_beam into .venv (a few seconds)",
     "serve": "installing what a server needs into .venv (some seconds, the first time)",
-    "beam": "installing Apache Beam into .venv (about a minute, the first time)",
+    "beam": "installing Apache Beam into .venv (a few minutes and 800 MB, the first time)",
     "dev": "installing the development tools into .venv (a minute or two, the first time)",
 }
 SHOWN_LINES = 15

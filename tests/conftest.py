@@ -14,7 +14,7 @@ from tests.helpers import servers
 _COMMON = {"deadline": None, "print_blob": True, "suppress_health_check": [HealthCheck.too_slow]}
 # Random models and histories through the embedded engine (tests/semantics/test_engine.py: four ways, this number each):
 # 100 by `make check`, 2,000 by `make check-all`; through Beam (test_stream_on_beam.py): 3 and 50. More: `make soak`.
-settings.register_profile("quick", max_examples=30, **_COMMON)
+settings.register_profile("quick", max_examples=10, **_COMMON)
 settings.register_profile("default", max_examples=25, **_COMMON)
 settings.register_profile("thorough", max_examples=500, **_COMMON)
 PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "default")

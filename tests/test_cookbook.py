@@ -24,12 +24,14 @@ from tests.helpers.work import calls_of
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "cookbook.md"
 BEGIN = datetime(2026, 5, 4, 18, tzinfo=timezone.utc)
 HEAD = """
+from collections.abc import Iterator
 from datetime import datetime
 
 import boiler_beam as bb
 from boiler_beam import Ref, group, referrers, root, view_property
 """
 JOB_HEAD = """
+from collections.abc import Iterator
 from datetime import datetime
 
 from google.cloud import firestore
@@ -58,6 +60,14 @@ def _upcoming() -> Iterator[types.ModuleType]:
     days, card, _ = blocks("show what is upcoming")
     yield module_of("upcoming", HEAD + days + card)
     del sys.modules["upcoming"]
+
+
+def test_each_member_has_a_copy() -> None:
+    (inbox,) = blocks("have a copy for each user")
+    entry = module_of("inbox", HEAD + inbox).InboxEntry
+    found = render(entry, [{"path": "conversations/c1", "fields": {"title": "Hiking", "members": ["ada", "ben"]}}])
+    del sys.modules["inbox"]
+    assert found == {f"users/{user}/inbox/c1": {"title": "Hiking"} for user in ("ada", "ben")}
 
 
 def venue(number: int) -> dict[str, Any]:

@@ -20,7 +20,7 @@ import boiler_beam.steps
 ROOT = Path(__file__).resolve().parent.parent
 FILES = [
     path
-    for folder in ("boiler_beam/steps", "boiler_beam/engine", "boiler_beam/views", "transforms")
+    for folder in ("boiler_beam/steps", "boiler_beam/engine", "boiler_beam/views", "boiler_beam/beam")
     for path in sorted((ROOT / folder).rglob("*.py"))
 ]
 VALUES = {"value", "values", "contribution", "contributions", "rank", "ranks", "role", "parts"}

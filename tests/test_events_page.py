@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from boiler_beam.connectors.pubsub.envelope import decode, document_message, row_message, touch_message
 from boiler_beam.connectors.pubsub.leases import Leases
-from boiler_beam.events import Change, Row, Stamp, Touch
+from boiler_beam.events import Change, EncodedRow, Stamp, Touch
 from pipelines.cli import _cli
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -50,7 +50,7 @@ def test_what_is_published_has_the_keys_that_are_shown() -> None:
     )
     assert plain(published.data) == document
     stamp = Stamp(row["generation"], row["version"], row["seq"])
-    written = plain(row_message(row["view"], Row(row["path"], stamp, msgspec.json.encode(row["fields"]))).data)
+    written = plain(row_message(row["view"], EncodedRow(row["path"], stamp, msgspec.json.encode(row["fields"]))).data)
     assert {key: value for key, value in written.items() if not key.startswith("event_")} == row
     assert plain(touch_message(Touch(**touch["touch"])).data) == touch
     for attribute in published.attributes:

@@ -10,9 +10,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from boiler_beam import ViewModel
+from boiler_beam.events import Change
+from boiler_beam.oracle import compute
 from boiler_beam.plan import compile_plan
 from tests.helpers import programs
 
@@ -93,11 +96,38 @@ def test_rows_hold_what_the_screens_need(name: str, tmp_path: Path) -> None:
     rows = rows_of(name, tmp_path)
     for path, fields in FACTS[name].items():
         assert fields.items() <= rows[path].items(), path
-    (shown,) = re.findall(
-        r"^```json\n(.*?)^```", (ROOT / f"docs/examples/{name}.md").read_text(), re.DOTALL | re.MULTILINE
-    )
-    for path, fields in json.loads(shown).items():
+    _, *shown = json_blocks(name)
+    assert shown
+    for path, fields in (item for block in shown for item in block.items()):
         assert rows[path] == fields
+
+
+def json_blocks(name: str) -> list[dict[str, Any]]:
+    """The documents of one row, this row, and other rows, as the page of an example shows them."""
+    page = (ROOT / f"docs/examples/{name}.md").read_text()
+    return [json.loads(block) for block in re.findall(r"^```json\n(.*?)^```", page, re.DOTALL | re.MULTILINE)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_documents_on_the_page_give_the_row_beside_them(name: str) -> None:
+    """They are documents of the sample, all that the row is made of, and no more."""
+    documents, row, *_ = json_blocks(name)
+    (view,) = re.findall(r"^:pyobject: (\w+)", (ROOT / f"docs/examples/{name}.md").read_text(), re.MULTILINE)
+    plan = compile_plan([getattr(importlib.import_module(f"examples.{name}"), view)])
+    sample = [json.loads(line) for line in (ROOT / f"examples/{name}.jsonl").read_text().splitlines()]
+    assert documents.items() <= {line["path"]: line["fields"] for line in sample}.items()
+
+    def computed(shown: dict[str, Any]) -> dict[str, Any]:
+        changes = [
+            Change(path, version, msgspec.Raw(msgspec.json.encode(fields)))
+            for version, (path, fields) in enumerate(shown.items(), start=1)
+        ]
+        return {path: json.loads(fields) for path, fields in compute(plan, changes).rows.items()}
+
+    assert row.items() <= computed(documents).items()
+    for path in documents:
+        fewer = computed({one: fields for one, fields in documents.items() if one != path})
+        assert not row.items() <= fewer.items(), f"the row is the same without {path}"
 
 
 @pytest.mark.beam

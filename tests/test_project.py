@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,8 +18,10 @@ ROOT = Path(__file__).resolve().parent.parent
 
 EXPORTS = {
     "boiler_beam": "DELETE_FIELD SERVER_TIME BoilerBeamError Conflict DeclarationError DomainModel Form GeoPoint Mistake Ref Rejected Store Struct "
-    "Transaction UsageError ViewModel WriteRefused aggregate array_remove array_union document field group increment reference referrers "
-    "role root run_transaction transaction view_property",
+    "Transaction UsageError ViewModel WriteRefused __version__ aggregate array_remove array_union backfill check diff document explain field "
+    "follow group increment reference referrers role root run_transaction transaction view_property why",
+    "boiler_beam.program": "Check DeadLettersFound Difference Differences Explanation Progress Report Running StreamReport "
+    "StreamedView TransactionReport ViewReport Why backfill check diff explain follow why",
     "boiler_beam.testing": "check_aggregate render",
     "boiler_beam.connectors": "BackfillWriter Control DeadLetterWriter DocumentStore KeyedSource Sink Source StreamWriter database_of dead_letters_beside open_dead_letters open_sink "
     "open_source open_sources open_store read_dead_letters read_sources register schemes",
@@ -36,25 +39,11 @@ def test_public_names(module: str) -> None:
 
 
 @pytest.mark.beam
-def test_public_names_of_transforms() -> None:
-    assert importlib.import_module("transforms").__all__ == (
-        [
-            "AppendRows",
-            "ApplyForms",
-            "Backfill",
-            "Behavior",
-            "Destination",
-            "FollowSources",
-            "FollowViews",
-            "Outlet",
-            "ReadChanges",
-            "ReadFromFirestore",
-            "ReadMessages",
-            "ReadStream",
-            "WriteRows",
-            "WriteToFirestore",
-        ]
-    )
+@pytest.mark.parametrize("module", ["transforms", "boiler_beam.beam"])
+def test_public_names_of_transforms(module: str) -> None:
+    names = """AppendRows ApplyForms Changes ComputeRows ComputedRows DecodeChanges Destination FollowSources Outlet ReadChanges
+    ReadChangesFromPubSub ReadFromFirestore WriteRows WriteToFirestore WrittenRows"""
+    assert importlib.import_module(module).__all__ == names.split()
 
 
 @pytest.mark.beam
@@ -72,7 +61,7 @@ def test_a_worker_installs_the_sdist_and_imports_every_transform(tmp_path: Path)
     archive = Stager._build_setup_package(str(copied / "setup.py"), str(tmp_path))
     with tarfile.open(archive) as opened:
         held = [name.partition("/")[2] for name in opened.getnames()]
-    assert {"setup.py", "pyproject.toml", "transforms/backfill.py", "boiler_beam/samples/meeting.jsonl"} <= set(held)
+    assert {"setup.py", "pyproject.toml", "boiler_beam/beam/batch.py", "boiler_beam/samples/meeting.jsonl"} <= set(held)
     target = tmp_path / "site"
     install = [
         sys.executable,
@@ -86,7 +75,7 @@ def test_a_worker_installs_the_sdist_and_imports_every_transform(tmp_path: Path)
         str(target),
     ]
     subprocess.run([*install, str(archive)], check=True, capture_output=True)
-    modules = sorted(f"transforms.{path.stem}" for path in (ROOT / "transforms").glob("[a-z]*.py"))
+    modules = sorted(f"boiler_beam.beam.{path.stem}" for path in (ROOT / "boiler_beam/beam").glob("[a-z]*.py"))
     program = f"import importlib, transforms; [importlib.import_module(name) for name in {modules!r}]; print(transforms.__file__)"
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(target)},
@@ -146,6 +135,37 @@ def test_no_disk_is_one_clear_line(tmp_path: Path) -> None:
     done = stage(folder, sys.executable, "scripts/stage.py", "base")
     assert done.returncode == 2
     assert "fix: free space or rights" in done.stderr.splitlines()[-1]
+
+
+def commands_of(target: str) -> str:
+    """What `make` would run for a target."""
+    return subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
+def test_the_first_look_installs_only_the_base() -> None:
+    assert re.findall(r"stage\.py (.*)", commands_of("meeting")) == ["base"]
+    assert "-m pipelines.demo\n" in commands_of("meeting")
+    assert re.findall(r"stage\.py (?!quiet)(.*)", commands_of("beam")) == ["base", "beam"]
+    assert "-m pipelines.demo --runner DirectRunner\n" in commands_of("beam")
+
+
+@pytest.mark.slow
+def test_the_first_look_of_a_clean_clone(tmp_path: Path) -> None:
+    """It needs no Beam, shows views and a change, and names what can come next."""
+    folder = tmp_path / "clone"
+    names = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
+    for name in filter(None, names):
+        if (ROOT / name).exists() and not name.startswith(("tests/", "benchmarks/", "docs/")):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes((ROOT / name).read_bytes())
+    done = subprocess.run(["make", "meeting"], cwd=folder, capture_output=True, text=True, check=True)
+    first, *shown, empty, last = done.stdout.splitlines()
+    assert first == "installing boiler_beam into .venv (a few seconds) ..."
+    assert "The attendance of tickets/t2 becomes false: 3 of 13 rows are written." in shown
+    assert (empty, "make beam" in last, "minutes, 800 MB" in last) == ("", True, True)
+    installed = {path.name.partition("-")[0] for path in folder.glob(".venv/lib/*/site-packages/*.dist-info")}
+    assert "msgspec" in installed
+    assert installed.isdisjoint({"apache_beam", "pytest", "pyarrow"})
 
 
 def old_python() -> str | None:

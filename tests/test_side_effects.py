@@ -6,13 +6,13 @@ import random
 from pathlib import Path
 
 from boiler_beam.connectors.pubsub.envelope import row_message
-from boiler_beam.events import Row, Stamp
+from boiler_beam.events import EncodedRow, Stamp
 from examples.side_effects import Mails
 
 
 def message(version: int, status: str, *, generation: int = 1) -> bytes:
     fields = b'{"headline":"Lea drives Ida","status":"%s"}' % status.encode()
-    return row_message("RidePage", Row("ride_pages/x1", Stamp(generation, version, version), fields)).data
+    return row_message("RidePage", EncodedRow("ride_pages/x1", Stamp(generation, version, version), fields)).data
 
 
 def test_one_mail_for_each_ride_that_ends(tmp_path: Path) -> None:
@@ -26,7 +26,7 @@ def test_one_mail_for_each_ride_that_ends(tmp_path: Path) -> None:
     mails = Mails(str(tmp_path / "mails.db"), lambda path, text: sent.append(f"{path}: {text}"))
     mails.receive(message(2, "done"))
     assert sent == ["ride_pages/x1: Your ride is over: Lea drives Ida"]
-    gone = row_message("RidePage", Row("ride_pages/x1", Stamp(1, 3, 3), None)).data
+    gone = row_message("RidePage", EncodedRow("ride_pages/x1", Stamp(1, 3, 3), None)).data
     mails.receive(gone)
     mails.receive(message(2, "done"))
     assert len(sent) == 1

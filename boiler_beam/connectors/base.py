@@ -16,7 +16,7 @@ import msgspec
 
 from boiler_beam.connectors.billed import Billed
 from boiler_beam.errors import UsageError
-from boiler_beam.events import Change, DeadLetter, Event, Row, Stamp, Touch, View
+from boiler_beam.events import Change, DeadLetter, EncodedRow, Event, Stamp, Touch, View
 from boiler_beam.values import Database
 
 __all__ = ["BackfillWriter", "Control", "KeyedSource", "Sink", "Source", "StreamWriter", "View", "taken_by_case"]
@@ -182,7 +182,7 @@ class BackfillWriter(abc.ABC):
     drift: int = 0
 
     @abc.abstractmethod
-    def write(self, view: View, row: Row) -> None:
+    def write(self, view: View, row: EncodedRow) -> None:
         """Writes a new or changed row (its `fields` are not None)."""
 
     @abc.abstractmethod
@@ -211,7 +211,7 @@ class StreamWriter(abc.ABC):
     held: frozenset[str] = frozenset()
 
     @abc.abstractmethod
-    def write(self, rows: Sequence[tuple[View, Row]]) -> Sequence[DeadLetter] | None:
+    def write(self, rows: Sequence[tuple[View, EncodedRow]]) -> Sequence[DeadLetter] | None:
         """Writes rows, and deletes those whose `fields` are None; a row in the sink with a newer stamp stays.
 
         Returns:
@@ -274,7 +274,7 @@ class Sink(abc.ABC):
         """
 
     @abc.abstractmethod
-    def standing(self, view: View) -> Iterator[Row]:
+    def standing(self, view: View) -> Iterator[EncodedRow]:
         """Yields the current rows of a view, each once with its newest stamp, in no particular order."""
 
     @abc.abstractmethod

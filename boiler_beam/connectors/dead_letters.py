@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from boiler_beam.connectors.base import Sink
 from boiler_beam.connectors.registry import open_sink
 from boiler_beam.errors import BoilerBeamError, UsageError
 from boiler_beam.events import DeadLetter
@@ -29,13 +30,13 @@ def _now() -> str:
     return format_timestamp(datetime.now(timezone.utc))
 
 
-def dead_letters_beside(sink: str) -> str:
+def dead_letters_beside(sink: str | Sink) -> str:
     """Returns the default of `--dead_letter`: a file beside the sink.
 
     >>> dead_letters_beside("sqlite:rows.db")
     'jsonl:rows.db.dead_letters.jsonl'
     """
-    opened = open_sink(sink)
+    opened = open_sink(sink) if isinstance(sink, str) else sink
     return f"jsonl:{opened.rest}.dead_letters.jsonl" if opened.has_path else "jsonl:dead_letters.jsonl"
 
 

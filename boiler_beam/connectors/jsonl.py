@@ -21,7 +21,7 @@ from boiler_beam.connectors.base import BackfillWriter, Control, Sink, StreamWri
 from boiler_beam.connectors.locks import Lock
 from boiler_beam.connectors.replacing import Replacement, read_controls, replacing, write_controls
 from boiler_beam.errors import BoilerBeamError, UsageError
-from boiler_beam.events import Row, Stamp, View
+from boiler_beam.events import EncodedRow, Stamp, View
 
 __all__ = ["JsonlSink"]
 
@@ -60,10 +60,10 @@ class JsonlSink(Sink):
         """Reads the control data of all views from the side file `PATH.control.jsonl`."""
         return read_controls(self.uri, self._control_path)
 
-    def standing(self, view: View) -> Iterator[Row]:
+    def standing(self, view: View) -> Iterator[EncodedRow]:
         """Yields the current rows of a view: for each path the line with the newest stamp."""
         for line in self._standing_lines(view):
-            yield Row(line.path, Stamp(line.generation, line.version, line.seq), bytes(line.fields))
+            yield EncodedRow(line.path, Stamp(line.generation, line.version, line.seq), bytes(line.fields))
 
     def _standing_lines(self, view: View | None = None) -> Iterator[_Line]:
         """Yields the current rows of one view, or of all, in two passes, so that only stamps are held in memory."""
@@ -157,7 +157,7 @@ class _Writer(BackfillWriter):
         self.sink, self.replacement = sink, replacement
         self.going: set[str] = set()
 
-    def write(self, view: View, row: Row) -> None:
+    def write(self, view: View, row: EncodedRow) -> None:
         assert row.fields is not None
         line = _encode(_Line(row.path, *row.stamp, msgspec.Raw(row.fields)))
         self.replacement.file.write(line + b"\n")
@@ -187,7 +187,7 @@ class _Appender(StreamWriter):
     def __init__(self, sink: JsonlSink, file: io.FileIO) -> None:
         self.sink, self.file = sink, file
 
-    def write(self, rows: Sequence[tuple[View, Row]]) -> None:
+    def write(self, rows: Sequence[tuple[View, EncodedRow]]) -> None:
         lines = [
             _Line(path, *stamp, msgspec.Raw(b"null" if fields is None else fields)) for _, (path, stamp, fields) in rows
         ]

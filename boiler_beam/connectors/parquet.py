@@ -15,7 +15,8 @@ from typing import Any, ClassVar
 from boiler_beam.connectors.base import BackfillWriter, Control, Sink, taken_by_case
 from boiler_beam.connectors.replacing import Replacement, read_controls, replacing, write_controls
 from boiler_beam.errors import UsageError
-from boiler_beam.events import Row, Stamp, View
+from boiler_beam.events import EncodedRow, Stamp, View
+from boiler_beam.install import install_command
 from boiler_beam.values import decode_fields, decode_wire, encode_fields, encode_wire
 
 try:
@@ -23,7 +24,7 @@ try:
     import pyarrow.parquet as pq
 except ImportError:
     raise UsageError(
-        "parquet: expected pyarrow to be installed, got none; fix: pip install 'boiler_beam[parquet]'"
+        f"parquet: expected pyarrow to be installed, got none; fix: {install_command('parquet')}"
     ) from None
 
 __all__ = ["ParquetSink"]
@@ -68,7 +69,7 @@ class ParquetSink(Sink):
             raise UsageError(f"{self.uri}: expected a folder, got a file; fix: name a folder")
         return read_controls(self.uri, self._control_path)
 
-    def standing(self, view: View) -> Iterator[Row]:
+    def standing(self, view: View) -> Iterator[EncodedRow]:
         """Yields the rows in a view's file."""
         path = self._path(view.name)
         if not os.path.exists(path):
@@ -93,10 +94,10 @@ class ParquetSink(Sink):
 class _Writer(BackfillWriter):
     def __init__(self, sink: ParquetSink, views: Sequence[View], files: Mapping[str, Replacement]) -> None:
         self.sink, self.views, self.files = sink, views, files
-        self.rows: dict[str, list[Row]] = {view.name: [] for view in views}
+        self.rows: dict[str, list[EncodedRow]] = {view.name: [] for view in views}
         self.going: dict[str, set[str]] = {view.name: set() for view in views}
 
-    def write(self, view: View, row: Row) -> None:
+    def write(self, view: View, row: EncodedRow) -> None:
         self.rows[view.name].append(row)
         self.going[view.name].add(row.path)
 
@@ -137,7 +138,7 @@ class _Column:
         return encode_wire(fields[self.stored]).decode() if self.stored in fields else None
 
 
-def _columns(rows: Sequence[Row]) -> list[_Column]:
+def _columns(rows: Sequence[EncodedRow]) -> list[_Column]:
     """Returns a column for each property that any row has."""
     kinds: dict[str, set[type]] = {}
     counts: dict[str, int] = {}
@@ -154,7 +155,7 @@ def _columns(rows: Sequence[Row]) -> list[_Column]:
     return columns
 
 
-def _write(replacement: Replacement, rows: Sequence[Row]) -> None:
+def _write(replacement: Replacement, rows: Sequence[EncodedRow]) -> None:
     columns = _columns(rows)
     stamps = [pa.field(name, pa.int64()) for name in _STAMP]
     schema = pa.schema([pa.field("path", pa.string()), *stamps, *(column.field for column in columns)])
@@ -168,7 +169,7 @@ def _write(replacement: Replacement, rows: Sequence[Row]) -> None:
             writer.write_batch(pa.record_batch(typed, schema=schema))
 
 
-def _rows(batch: Any, columns: Sequence[_Column]) -> Iterator[Row]:
+def _rows(batch: Any, columns: Sequence[_Column]) -> Iterator[EncodedRow]:
     cells = {name: batch.column(name).to_pylist() for name in ("path", *_STAMP, *(one.name for one in columns))}
     for place in range(batch.num_rows):
         fields = {}
@@ -179,4 +180,4 @@ def _rows(batch: Any, columns: Sequence[_Column]) -> Iterator[Row]:
             elif value is not None:
                 fields[column.stored] = decode_wire(value.encode())
         stamp = Stamp(*(cells[name][place] for name in _STAMP))
-        yield Row(cells["path"][place], stamp, encode_fields(fields))
+        yield EncodedRow(cells["path"][place], stamp, encode_fields(fields))

@@ -18,6 +18,7 @@ from boiler_beam.connectors.base import Sink, Source
 from boiler_beam.connectors.stores import DocumentStore
 from boiler_beam.errors import UsageError
 from boiler_beam.events import Change, DeadLetter
+from boiler_beam.install import install_command
 from boiler_beam.values import Database
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ __all__ = [
     "read_sources",
     "register",
     "schemes",
+    "with_write_options",
 ]
 
 Connector = TypeVar("Connector", bound="type[Source] | type[Sink]")
@@ -153,9 +155,14 @@ def open_sink(uri: str, options: WriteOptions | None = None) -> Sink:
         UsageError: The URI is malformed, or its scheme is not one of a sink.
     """
     opened: Sink = _open(uri, Sink, "sink")
-    if options is not None and opened.scheme == "firestore":
-        opened.options = options  # type: ignore[attr-defined]
-    return opened
+    return opened if options is None else with_write_options(opened, options)
+
+
+def with_write_options(sink: Sink, options: WriteOptions) -> Sink:
+    """Returns the sink, which will write rows as the options say if it writes to Firestore."""
+    if sink.scheme == "firestore":
+        sink.options = options  # type: ignore[attr-defined]
+    return sink
 
 
 def open_store(uri: str) -> DocumentStore:
@@ -212,7 +219,7 @@ def _imported(scheme: str, address: str) -> Any:
             raise
         raise UsageError(
             f"{scheme}: expected Google's client libraries to be installed, got no {error.name}; "
-            "fix: pip install 'boiler_beam[firestore]'"
+            f"fix: {install_command('firestore')}"
         ) from None
 
 

@@ -27,7 +27,7 @@ from boiler_beam.connectors.base import BackfillWriter, Control, Sink, StreamWri
 from boiler_beam.connectors.commit_log import CommitLog, Retention
 from boiler_beam.connectors.locks import Lock
 from boiler_beam.errors import BoilerBeamError, UsageError
-from boiler_beam.events import Row, Stamp, Touch, View
+from boiler_beam.events import EncodedRow, Stamp, Touch, View
 
 __all__ = ["SqliteSink", "indexed_value", "quote_name"]
 
@@ -76,13 +76,13 @@ class SqliteSink(Sink):
                 for view, generation, text, holder, backfilled in found
             }
 
-    def standing(self, view: View) -> Iterator[Row]:
+    def standing(self, view: View) -> Iterator[EncodedRow]:
         """Yields the rows in a view's table."""
         with self._read() as database:
             if self._has_table(database, view):
                 query = f'SELECT path, generation, version, seq, fields FROM "{view.name}"'
                 for path, generation, version, seq, fields in database.execute(query):
-                    yield Row(path, Stamp(generation, version, seq), fields.encode())
+                    yield EncodedRow(path, Stamp(generation, version, seq), fields.encode())
 
     @contextmanager
     def backfill(self, views: Sequence[View]) -> Iterator[BackfillWriter]:
@@ -230,7 +230,7 @@ class _Writer(BackfillWriter):
         self._was_empty: dict[str, bool] = {}
         log.begin()
 
-    def write(self, view: View, row: Row) -> None:
+    def write(self, view: View, row: EncodedRow) -> None:
         assert row.fields is not None
         self._log(view, row.path)
         self.database.execute(
@@ -279,7 +279,7 @@ class _Follower(StreamWriter):
                 self.database.execute("ROLLBACK")
             raise self.sink._failed(error) from error
 
-    def write(self, rows: Sequence[tuple[View, Row]], *, number: int | None = None) -> None:
+    def write(self, rows: Sequence[tuple[View, EncodedRow]], *, number: int | None = None) -> None:
         """Writes rows; `number` is the commit number, where it is not the next one."""
         with self._transaction() as database:
             self.log.begin(number)
@@ -291,7 +291,7 @@ class _Follower(StreamWriter):
             self._say_alive()
         self.sink.written()
 
-    def _put(self, database: sqlite3.Connection, view: View, row: Row) -> bool:
+    def _put(self, database: sqlite3.Connection, view: View, row: EncodedRow) -> bool:
         """Whether the row was written: none that stands is newer."""
         older = "(generation, version, seq) <= (?, ?, ?)"
         if row.fields is None:

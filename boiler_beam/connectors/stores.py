@@ -89,7 +89,8 @@ class Attempt(abc.ABC):
 
         Raises:
             Conflict: Something that was read has changed, or a precondition is not met.
-            BoilerBeamError: The writes can't be made, or it can't be known whether they were.
+            UnknownOutcome: It can't be known whether they were made.
+            BoilerBeamError: They can't be made.
         """
 
     @abc.abstractmethod

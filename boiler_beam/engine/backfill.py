@@ -18,8 +18,9 @@ from boiler_beam.steps.newest import NewestVersions
 
 __all__ = ["Progress", "Report", "backfill"]
 
-Progress = Callable[[str, int], None]
-"""Told of each stage (`read`, `rows`) how far it is, in changes or rows."""
+Progress = Callable[[str, int, int | None], None]
+"""Told how far it is: the name of the view whose rows are computed, empty while changes are read; how many are done; of
+how many, if that is known."""
 
 _BATCH = 4096
 
@@ -72,7 +73,7 @@ def backfill(
     *,
     prune: Prune = "safe",
     read_time: int | None = None,
-    progress: Progress = lambda stage, number: None,
+    progress: Progress = lambda view, number, total: None,
 ) -> Report:
     """Computes every row of the plan's views from the newest versions in all sources together, and writes them.
 
@@ -106,23 +107,23 @@ def backfill(
         versions = NewestVersions(plan, count)
         for batch in read_batches(splits, located):
             versions.add_all(batch)
-            progress("read", versions.number_of_changes)
+            progress("", versions.number_of_changes, None)
         report.changes = versions.number_of_changes
         report.documents = versions.number_of_documents
         as_of = max([source.read_time or 0 for source in sources]) or versions.newest_version
         rows = RowWriter(plan.views, sink, writer, as_of if read_time is None else read_time, count)
-        done = 0
         for planned in plan.planned_views:
             absences, computed = Absences(), ComputedView(planned, versions, count)
             rows.may_belong(planned.index, computed.may_belong)
-            for row in computed.rows(absences):
+            total = computed.most_rows
+            for done, row in enumerate(computed.rows(absences), start=1):
                 if row.fields is not None:
                     rows.write(planned.index, row.path, row.fields, row.tainted_by)
                 else:
                     rows.unknown(planned.index, row.path, row.tainted_by)
-                done += 1
                 if done % _BATCH == 0:
-                    progress("rows", done)
+                    progress(planned.view.name, min(done, total), total)
+            progress(planned.view.name, total, total)
             roots = versions.types[planned.view.root.family]
             rows.absent(planned.index, absences, 0 if roots.documents else len(roots.invalid))
         dead = versions.lost.union(index for index, one in enumerate(versions.types) if one.invalid)

@@ -116,6 +116,11 @@ class ComputedView:
             if row_id not in self._rows.records:
                 yield row_id
 
+    @property
+    def most_rows(self) -> int:
+        """How many rows there are at most, before anything is computed; copies are not counted."""
+        return len(self._rows.records)
+
     def is_made(self, row_id: str) -> bool:
         """Whether a document makes the row."""
         return row_id in self._rows.records and self._rows.is_made(row_id, self.documents(row_id))

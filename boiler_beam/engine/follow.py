@@ -30,7 +30,7 @@ from boiler_beam.engine.sending import Sender
 from boiler_beam.engine.starting import has_snapshot, positions_to_follow_from
 from boiler_beam.engine.state.base import Entry, Progress, State
 from boiler_beam.engine.transactions import Transactions
-from boiler_beam.events import Change, Complete, Event
+from boiler_beam.events import Change, Complete, EncodedRow, Event, View
 from boiler_beam.plan import Plan
 
 __all__ = ["Settings", "StreamEngine", "StreamReport", "follow"]
@@ -57,6 +57,7 @@ def follow(
     *,
     should_stop: Callable[[], bool] = lambda: False,
     told: Callable[[StreamReport], None] = lambda report: None,
+    sent: Callable[[Sequence[tuple[View, EncodedRow]]], None] = lambda rows: None,
     clock: Callable[[], float] = time.monotonic,
     now: Callable[[], float] = time.time,
 ) -> StreamReport:
@@ -71,6 +72,7 @@ def follow(
         settings: How they are followed.
         should_stop: Asked between transactions; all that was read is written when it ends.
         told: Called after each transaction.
+        sent: Called with rows that the sink has taken, before `told` of their transaction.
         clock: Seconds.
         now: Seconds since the epoch.
 
@@ -82,7 +84,7 @@ def follow(
         source.prepare(plan.collections)
     with rare_garbage_collection(), sink.stream([view.target for view in plan.views]) as writer:
         positions = positions_to_follow_from(plan, sources, sink, state, settings, now())
-        engine = StreamEngine(plan, sources, sink, state, settings, clock=clock, told=told)
+        engine = StreamEngine(plan, sources, sink, state, settings, clock=clock, told=told, sent=sent)
         engine.start(writer, dead_letters, positions, now)
         report = engine.run(should_stop)
     for one in [*(source.billed for source in sources), sink.billed]:
@@ -107,9 +109,10 @@ class StreamEngine:
         *,
         clock: Callable[[], float],
         told: Callable[[StreamReport], None],
+        sent: Callable[[Sequence[tuple[View, EncodedRow]]], None] = lambda rows: None,
     ) -> None:
         self.plan, self.sink, self.state, self.settings = plan, sink, state, settings
-        self.clock, self.told = clock, told
+        self.clock, self.told, self.sent = clock, told, sent
         self.sources = {source.uri: source for source in sources}
         self.bounded = [source for source in sources if source.is_bounded]
         self.unbounded = [source for source in sources if not source.is_bounded]
@@ -144,7 +147,7 @@ class StreamEngine:
         """
         state, was_new = self.state, self.state.is_new
         self.writer = writer
-        self.sender = Sender(self.engine, state, writer, dead_letters, self.report)
+        self.sender = Sender(self.engine, state, writer, dead_letters, self.report, self.sent)
         self.transactions = Transactions(
             self.engine, state, self.sender, self.sources, self._reorder(), self._located, now, self._committed
         )

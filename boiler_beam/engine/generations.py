@@ -13,7 +13,7 @@ from boiler_beam.engine.incremental import IncrementalEngine
 from boiler_beam.engine.state.base import Entry, Phase, Progress, State
 from boiler_beam.engine.write import Prune, refusal_to_prune
 from boiler_beam.errors import UsageError
-from boiler_beam.events import Row, Stamp
+from boiler_beam.events import EncodedRow, Stamp
 from boiler_beam.plan import Plan
 
 __all__ = ["Generations"]
@@ -127,7 +127,7 @@ class Generations:
                 continue
             if self.prune_what != "none":
                 stamp = Stamp(known.generation, self.state.facts.get("newest", 0), 0)
-                progress.entries += [Entry(view.name, Row(path, stamp, None)) for path in going]
+                progress.entries += [Entry(view.name, EncodedRow(path, stamp, None)) for path in going]
             if len(going) == len(old):  # else a row that can't be rendered keeps what is there, and is looked at again
                 known.phase = "live"
         return progress

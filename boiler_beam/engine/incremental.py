@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from boiler_beam.engine.joins import EdgeJoin, joins_of
 from boiler_beam.engine.lookup import RowLookup
 from boiler_beam.engine.rows import ViewRows
-from boiler_beam.events import Change, DeadLetter, Row
+from boiler_beam.events import Change, DeadLetter, EncodedRow
 from boiler_beam.plan import Plan, PlannedEdge, PlannedView
 from boiler_beam.steps.functions import FunctionRaised
 from boiler_beam.steps.newest import Delta, DocumentVersions, NewestVersions, dead_letter_of
@@ -118,7 +118,7 @@ class IncrementalEngine:
         self.views = [ViewEngine(one, self.versions.types, refuse) for one in plan.planned_views]
         self._deltas: list[list[Delta]] = []
 
-    def take(self, batch: Iterable[Change]) -> Iterator[Row]:
+    def take(self, batch: Iterable[Change]) -> Iterator[EncodedRow]:
         """Takes changes; gives each row that they changed once, with fields None where it is gone."""
         self.observe(batch)
         self.end_batch()

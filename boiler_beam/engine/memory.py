@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import ClassVar
 
 from boiler_beam.connectors.base import BackfillWriter, Control, Sink, StreamWriter
-from boiler_beam.events import Row, Stamp, View
+from boiler_beam.events import EncodedRow, Stamp, View
 
 __all__ = ["MemorySink"]
 
@@ -31,7 +31,7 @@ class MemorySink(Sink):
     def __init__(self, under: Sink | None = None, *, is_aside: bool = False) -> None:
         super().__init__(under.uri if under is not None else "")
         self.under, self.is_aside = under, is_aside
-        self.written: dict[str, Row] = {}
+        self.written: dict[str, EncodedRow] = {}
         self.deleted: set[str] = set()
         self._controls = under.controls() if under is not None else {}
 
@@ -39,7 +39,7 @@ class MemorySink(Sink):
         """See `Sink`."""
         return self._controls
 
-    def standing(self, view: View) -> Iterator[Row]:
+    def standing(self, view: View) -> Iterator[EncodedRow]:
         """See `Sink`."""
         for row in self.under.standing(view) if self.under is not None else ():
             if row.path not in self.written and row.path not in self.deleted:
@@ -62,10 +62,10 @@ class MemorySink(Sink):
 class _Writer(BackfillWriter):
     def __init__(self, sink: MemorySink) -> None:
         self.sink = sink
-        self.written: dict[str, Row] = {}
+        self.written: dict[str, EncodedRow] = {}
         self.deleted: set[str] = set()
 
-    def write(self, view: View, row: Row) -> None:
+    def write(self, view: View, row: EncodedRow) -> None:
         self.written[row.path] = row
 
     def delete(self, view: View, path: str, stamp: Stamp) -> None:
@@ -82,7 +82,7 @@ class _Follower(StreamWriter):
     def __init__(self, sink: MemorySink) -> None:
         self.sink = sink
 
-    def write(self, rows: Sequence[tuple[View, Row]]) -> None:
+    def write(self, rows: Sequence[tuple[View, EncodedRow]]) -> None:
         for _, row in rows:
             standing = self.sink.written.get(row.path)
             if standing is not None and standing.stamp > row.stamp:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from boiler_beam.engine.accumulators import Accumulator, accumulator_of
 from boiler_beam.engine.lookup import JoinedDocuments, RowDocuments, RowLookup
-from boiler_beam.events import DeadLetter, Row, Stamp
+from boiler_beam.events import DeadLetter, EncodedRow, Stamp
 from boiler_beam.plan import Group, PlannedView
 from boiler_beam.steps.claims import contested
 from boiler_beam.steps.emission import Emitted, emissions, emit, is_in_sink, uncertain
@@ -223,12 +223,12 @@ class ViewRows:
                 fold.add(state, path, value)
         return fold.result(state)
 
-    def take_dirty(self) -> Iterator[Row]:
+    def take_dirty(self) -> Iterator[EncodedRow]:
         """The dirty rows that differ from what was written of them last."""
         row_ids, self.dirty = self.dirty, {}
         yield from self.written(row_ids)
 
-    def written(self, row_ids: Iterable[str]) -> Iterator[Row]:
+    def written(self, row_ids: Iterable[str]) -> Iterator[EncodedRow]:
         """Of some rows what differs from what was written of them last."""
         for row_id in row_ids:
             record = self.records[row_id]
@@ -264,9 +264,9 @@ class ViewRows:
             record.failing = digests
             self.changed[row_id] = None
 
-    def _row(self, path: str, last: Emitted | None, new: Emitted, fields: bytes | None) -> Row:
+    def _row(self, path: str, last: Emitted | None, new: Emitted, fields: bytes | None) -> EncodedRow:
         self.in_sink += (fields is not None) - is_in_sink(last, new.epoch)
-        return Row(path, Stamp(self.generation, new.version, new.seq), fields)
+        return EncodedRow(path, Stamp(self.generation, new.version, new.seq), fields)
 
     # Paths that several rows may want ---------------------------------------------------------------------------------
 
@@ -290,7 +290,7 @@ class ViewRows:
                 self.refuse(contested(self.view.name, path, one))
         self._contested[path] = max(version, self._contested.get(path, 0))
 
-    def _settled(self, path: str, version: int) -> Iterator[Row]:
+    def _settled(self, path: str, version: int) -> Iterator[EncodedRow]:
         """What is to be written at a path: what the row with the smallest id wants (S11)."""
         claim = self._claim(path)
         fields = claim.fields[min(claim.fields)] if claim.fields else None

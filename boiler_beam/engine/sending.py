@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from boiler_beam.connectors.base import StreamWriter
 from boiler_beam.connectors.dead_letters import DeadLetterWriter
 from boiler_beam.engine.incremental import IncrementalEngine
 from boiler_beam.engine.report import StreamReport
 from boiler_beam.engine.state.base import State
-from boiler_beam.events import DeadLetter, Row, View
+from boiler_beam.events import DeadLetter, EncodedRow, View
 
 __all__ = ["Sender"]
 
@@ -23,6 +23,7 @@ class Sender:
         writer: The sink's open stream.
         dead_letters: Where unusable inputs go; None: nowhere.
         report: Takes what was done.
+        sent: Takes the rows that the sink has taken.
 
     Attributes:
         is_uncertain: Whether a row was refused that the next transaction must write down.
@@ -35,9 +36,10 @@ class Sender:
         writer: StreamWriter,
         dead_letters: DeadLetterWriter | None,
         report: StreamReport,
+        sent: Callable[[Sequence[tuple[View, EncodedRow]]], None] = lambda rows: None,
     ) -> None:
         self.engine, self.state, self.writer = engine, state, writer
-        self.dead_letters, self.report = dead_letters, report
+        self.dead_letters, self.report, self._sent = dead_letters, report, sent
         self.is_uncertain = False
         self._targets = {view.name: view.target for view in engine.plan.views}
         self._rows = {view.view.name: view.rows for view in engine.views}
@@ -58,15 +60,16 @@ class Sender:
         refused = (self.writer.write(rows) if rows else None) or ()
         held = self.writer.held if rows else frozenset()
         unwritten = held.union(letter.path for letter in refused if letter.path is not None)
-        for view, row in rows:
-            if row.path not in unwritten:
-                counts = self.report.deleted if row.fields is None else self.report.written
-                counts[view.name] = counts.get(view.name, 0) + 1
+        written = [one for one in rows if one[1].path not in unwritten] if unwritten else rows
+        for view, row in written:
+            counts = self.report.deleted if row.fields is None else self.report.written
+            counts[view.name] = counts.get(view.name, 0) + 1
         self._refuse([*(entry.letter for entry in entries if entry.letter is not None), *refused])
         if refused:
             self._take_back(refused, rows)
         newest = {entry.row.path: entry for entry in entries if entry.row is not None and entry.row.path in held}
         self.state.sent(list(newest.values()))
+        self._sent(written)
 
     def _refuse(self, letters: Sequence[DeadLetter]) -> None:
         if letters and self.dead_letters is not None:
@@ -80,7 +83,7 @@ class Sender:
         for letter in letters:
             self.report.examples.setdefault(letter.code, letter)
 
-    def _take_back(self, refused: Sequence[DeadLetter], rows: Sequence[tuple[View, Row]]) -> None:
+    def _take_back(self, refused: Sequence[DeadLetter], rows: Sequence[tuple[View, EncodedRow]]) -> None:
         """Of rows that the sink refused it is not known what is there (S14)."""
         self.count(refused)
         names = {row.path: view.name for view, row in rows}

@@ -14,7 +14,7 @@ from boiler_beam.steps.functions import FunctionRaised, group_ids, is_shown
 from boiler_beam.steps.missing import Unmade
 from boiler_beam.steps.newest import NewestVersions
 from boiler_beam.steps.row import Copy, is_missing
-from boiler_beam.values import encode_wire
+from boiler_beam.values import encode_wire, format_version
 from boiler_beam.views.fold import Count
 
 __all__ = ["Why", "why"]
@@ -34,6 +34,9 @@ class Why:
 
     lines: tuple[str, ...]
     is_there: bool
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines)
 
 
 def why(plan: Plan, versions: NewestVersions, row_path: str, letters: Sequence[DeadLetter] = ()) -> Why:
@@ -129,7 +132,7 @@ class _Asked:
                 return f"is invalid: {error}"
         if document is None:
             if path in known.deleted:
-                return f"was deleted at version {known.deleted[path]}"
+                return f"was deleted at version {format_version(known.deleted[path])}"
             are_none = not (known.documents or known.deleted or known.invalid)
             nothing = f", which have no document of {known.codec.pattern.text}" if are_none else ""
             return "is in none of the sources" + nothing
@@ -180,7 +183,7 @@ class _Asked:
             lack = ": required, so there is no row" if is_missing(edge, found) else ""
             yield f"{edge.name}: {len(found):,} document{'' if len(found) == 1 else 's'}{lack}"
             for path, document in sorted(found.items()):
-                yield f"  {path} at version {document.version}"
+                yield f"  {path} at version {format_version(document.version)}"
                 for aggregate, value in self.computed.added(planned, path):
                     is_count = isinstance(aggregate.fold, Count)
                     text = encode_wire(value).decode()

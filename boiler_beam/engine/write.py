@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from boiler_beam.connectors.base import BackfillWriter, Control, Sink
 from boiler_beam.engine.failures import nothing_made
 from boiler_beam.engine.report import Prune
-from boiler_beam.events import DeadLetter, Row, Stamp
+from boiler_beam.events import DeadLetter, EncodedRow, Stamp
 from boiler_beam.plan import ViewPlan
 from boiler_beam.steps.missing import Absences
 from boiler_beam.steps.taint import MayBelong
@@ -204,7 +204,7 @@ class RowWriter:
                 return
             report.updated += 1
             standing.updated.add(path)
-        self.writer.write(self._targets[place], Row(path, stamp, fields))
+        self.writer.write(self._targets[place], EncodedRow(path, stamp, fields))
 
     def _name(self, place: int, path: str, documents: tuple[str, ...], done: str) -> None:
         """Names a tainted row in a dead letter."""

@@ -14,6 +14,7 @@ from typing import Any
 from boiler_beam.errors import DeclarationError, Mistake, UsageError
 from boiler_beam.models import DomainModel, FamilyCodec, family_base, mistakes_in, stored_name
 from boiler_beam.plan.aggregates import AggregateCompiler
+from boiler_beam.plan.annotations import annotation_mistakes
 from boiler_beam.plan.edges import EdgeCompiler
 from boiler_beam.plan.fingerprint import code_of, fingerprint
 from boiler_beam.plan.planned import Plan, PlanName
@@ -121,11 +122,10 @@ class _ViewCompiler:
         before = len(self.mistakes)
         self.edges.compile()
         compiler = AggregateCompiler(self.edges.declared, self.edges.edges, self.mistake)
-        aggregates = [
-            compiled
-            for name, declared in self.view.declared_properties().items()
-            if isinstance(declared, AggregateDeclaration) and (compiled := compiler.compile(name, declared))
-        ]
+        declared = [one for one in self.view.declared_properties().values() if isinstance(one, AggregateDeclaration)]
+        aggregates = [compiled for one in declared if (compiled := compiler.compile(one.name, one))]
+        for found in annotation_mistakes(self.view, self.edges.edges, declared):
+            self.mistake(*found)
         paths = self._paths()
         self._check_names()
         if len(self.mistakes) > before:

@@ -10,6 +10,7 @@ from typing import Any, get_args, get_origin
 
 from boiler_beam.models import DomainModel, family_base
 from boiler_beam.models.declare import ModelMeta
+from boiler_beam.plan.annotations import shown
 from boiler_beam.plan.fieldpath import FieldError, FieldPath, field_path
 from boiler_beam.plan.ordering import ordering
 from boiler_beam.plan.tree import Edge, Fixed, Group, Reference, Referrers, Root
@@ -379,8 +380,8 @@ class EdgeCompiler:
             if hints[name] not in [*wanted, Any]:
                 self.mistake(
                     f"Store.{name}",
-                    f"the annotation {_shown(wanted[0])}",
-                    _shown(hints[name]),
+                    f"the annotation {shown(wanted[0])}",
+                    shown(hints[name]),
                     "annotate it so, or remove the annotation",
                 )
         for name in hints:
@@ -393,12 +394,3 @@ def _as_ids(path: FieldPath, target: type[DomainModel]) -> FieldPath:
     assert target.__boiler__.collection is not None
     prefix, read = target.__boiler__.collection.text, path.read
     return replace(path, read=lambda document: [(key, Ref.at(f"{prefix}/{value}")) for key, value in read(document)])
-
-
-def _shown(annotation: Any) -> str:
-    if isinstance(annotation, type) and get_origin(annotation) is None:
-        return annotation.__name__
-    text = str(annotation)
-    for module in {getattr(arg, "__module__", "") for arg in get_args(annotation)} | {"typing"}:
-        text = text.replace(f"{module}.", "")
-    return text

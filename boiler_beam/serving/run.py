@@ -16,7 +16,7 @@ from boiler_beam.engine.follow import Settings, StreamReport, follow
 from boiler_beam.engine.fresh import fresh_row
 from boiler_beam.engine.state import State, open_state
 from boiler_beam.errors import BoilerBeamError, UsageError
-from boiler_beam.events import Row, View
+from boiler_beam.events import EncodedRow, View
 from boiler_beam.plan import Plan, compile_plan
 from boiler_beam.serving.access import Access, Verifier
 from boiler_beam.serving.app import MAX_BODY, application
@@ -235,10 +235,10 @@ def _writer(views: Views, sources: Sequence[Source], sink: SqliteSink) -> Writer
     if uri is None:
         return None
 
-    def row(view: View, path: str) -> Row | None:
+    def row(view: View, path: str) -> EncodedRow | None:
         with contextlib.closing(RowReader(sink.rest)) as reader:  # it is called in several threads
             found = reader.get(view.name, path)
-        return None if found is None else Row(path, found.stamp, found.fields.encode())
+        return None if found is None else EncodedRow(path, found.stamp, found.fields.encode())
 
     return DocumentWriter(views, uri, row)
 

@@ -37,7 +37,7 @@ Paths = tuple[str, ...]
 Ask = Callable[[DomainModel, Refuse], T]
 
 
-class Contribution(msgspec.Struct, frozen=True, gc=False):
+class Contribution(msgspec.Struct, frozen=True, eq=False, gc=False):
     """What one document says at an edge that shows it.
 
     Attributes:

@@ -68,7 +68,7 @@ def _canonical(fields: bytes) -> bytes:
         return fields
 
 
-class Delta(msgspec.Struct, frozen=True, gc=False):
+class Delta(msgspec.Struct, frozen=True, eq=False, gc=False):
     """What a batch of changes made of one document.
 
     Attributes:

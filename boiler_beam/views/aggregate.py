@@ -1,5 +1,9 @@
 """The aggregates over an edge that a view declares: `num_users = aggregate.count("users")`.
 
+Type checkers know an aggregate by its value: `count` is an `int`, `mean` a `float | None`. They can't know the type of
+a field whose name is text; annotate such an aggregate: `total: int = aggregate.sum("lines", of="cents")`. The compiler
+compares the annotation with the field.
+
 Each accepts `where=`, a function that selects documents. All except `count` accept `of=`, the value that is aggregated:
 a field's name or a function of the document; nulls are skipped. Without any document, `count` and `sum` are 0,
 `collect` and `top` are [], and the others are None.
@@ -9,7 +13,12 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable
-from typing import Any
+from datetime import datetime
+from typing import Any, Generic, overload
+
+from typing_extensions import TypeVar
+
+from boiler_beam.values import GeoPoint, Ref
 
 __all__ = [
     "AggregateDeclaration",
@@ -27,6 +36,11 @@ __all__ = [
 
 Of = str | Callable[[Any], Any] | None
 Where = Callable[[Any], Any] | None
+Plain = str | int | float | bytes | datetime | Ref[Any] | GeoPoint | list[Any] | dict[str, Any]
+"""What a function may give that a row then holds as it is; structs, models and Enums become what is stored of them."""
+NumberT = TypeVar("NumberT", bound=float)
+PlainT = TypeVar("PlainT", bound=Plain)
+ResultT = TypeVar("ResultT", default=Any)
 
 
 class AggregateDeclaration:
@@ -46,44 +60,84 @@ class AggregateDeclaration:
         return value
 
 
-def count(edge: str, *, where: Where = None) -> Any:
+def count(edge: str, *, where: Where = None) -> int:
     """Counts the documents of an edge."""
-    return AggregateDeclaration("count", edge, where=where)
+    return AggregateDeclaration("count", edge, where=where)  # type: ignore[return-value]
 
 
+@overload
+def sum(edge: str, *, of: str, where: Where = None) -> Any: ...
+@overload
+def sum(edge: str, *, of: Callable[[Any], NumberT | None], where: Where = None) -> NumberT: ...
 def sum(edge: str, *, of: str | Callable[[Any], Any], where: Where = None) -> Any:
     """Adds numbers: the sum of ints is an int, any float makes it a float. It is rounded once, at the end."""
     return AggregateDeclaration("sum", edge, of, where)
 
 
-def mean(edge: str, *, of: str | Callable[[Any], Any], where: Where = None) -> Any:
+def mean(edge: str, *, of: str | Callable[[Any], float | None], where: Where = None) -> float | None:
     """Computes the mean of numbers, as a float. It is rounded once, at the end."""
-    return AggregateDeclaration("mean", edge, of, where)
+    return AggregateDeclaration("mean", edge, of, where)  # type: ignore[return-value]
 
 
+@overload
+def min(edge: str, *, of: str, where: Where = None) -> Any: ...
+@overload
+def min(edge: str, *, of: Callable[[Any], PlainT | None], where: Where = None) -> PlainT | None: ...
+@overload
+def min(edge: str, *, of: Callable[[Any], object], where: Where = None) -> Any: ...
 def min(edge: str, *, of: str | Callable[[Any], Any], where: Where = None) -> Any:
     """Returns the smallest value, in Firestore's order of types and values."""
     return AggregateDeclaration("min", edge, of, where)
 
 
+@overload
+def max(edge: str, *, of: str, where: Where = None) -> Any: ...
+@overload
+def max(edge: str, *, of: Callable[[Any], PlainT | None], where: Where = None) -> PlainT | None: ...
+@overload
+def max(edge: str, *, of: Callable[[Any], object], where: Where = None) -> Any: ...
 def max(edge: str, *, of: str | Callable[[Any], Any], where: Where = None) -> Any:
     """Returns the largest value, in Firestore's order of types and values."""
     return AggregateDeclaration("max", edge, of, where)
 
 
-def count_distinct(edge: str, *, of: Of = None, where: Where = None) -> Any:
+def count_distinct(edge: str, *, of: Of = None, where: Where = None) -> int:
     """Counts distinct values; without `of=`, documents. References are compared by their paths."""
-    return AggregateDeclaration("count_distinct", edge, of, where)
+    return AggregateDeclaration("count_distinct", edge, of, where)  # type: ignore[return-value]
 
 
+OrderBy = str | tuple[str, ...] | None
+
+
+@overload
+def collect(
+    edge: str, *, of: None = None, where: Where = None, order_by: OrderBy = None, limit: int | None = None
+) -> list[dict[str, Any]]: ...
+@overload
+def collect(
+    edge: str, *, of: str, where: Where = None, order_by: OrderBy = None, limit: int | None = None
+) -> list[Any]: ...
+@overload
 def collect(
     edge: str,
     *,
-    of: Of = None,
+    of: Callable[[Any], PlainT | None],
     where: Where = None,
-    order_by: str | tuple[str, ...] | None = None,
+    order_by: OrderBy = None,
     limit: int | None = None,
-) -> Any:
+) -> list[PlainT]: ...
+@overload
+def collect(
+    edge: str,
+    *,
+    of: Callable[[Any], object],
+    where: Where = None,
+    order_by: OrderBy = None,
+    limit: int | None = None,
+) -> list[Any]: ...
+def collect(
+    edge: str, *, of: Of = None, where: Where = None, order_by: OrderBy = None, limit: int | None = None
+) -> list[Any]:
     """Collects the values into a list.
 
     Args:
@@ -94,10 +148,24 @@ def collect(
             Without it they are sorted by path.
         limit: The maximal number of values: the first ones in that order.
     """
-    return AggregateDeclaration("collect", edge, of, where, order_by=order_by, limit=limit)
+    return AggregateDeclaration("collect", edge, of, where, order_by=order_by, limit=limit)  # type: ignore[return-value]
 
 
-def top(edge: str, *, n: int, by: str | Callable[[Any], Any], of: Of = None, where: Where = None) -> Any:
+@overload
+def top(
+    edge: str, *, n: int, by: str | Callable[[Any], Any], of: None = None, where: Where = None
+) -> list[dict[str, Any]]: ...
+@overload
+def top(edge: str, *, n: int, by: str | Callable[[Any], Any], of: str, where: Where = None) -> list[Any]: ...
+@overload
+def top(
+    edge: str, *, n: int, by: str | Callable[[Any], Any], of: Callable[[Any], PlainT | None], where: Where = None
+) -> list[PlainT]: ...
+@overload
+def top(
+    edge: str, *, n: int, by: str | Callable[[Any], Any], of: Callable[[Any], object], where: Where = None
+) -> list[Any]: ...
+def top(edge: str, *, n: int, by: str | Callable[[Any], Any], of: Of = None, where: Where = None) -> list[Any]:
     """Collects the values of the `n` documents with the largest `by`, largest first, ties by path.
 
     Args:
@@ -107,18 +175,19 @@ def top(edge: str, *, n: int, by: str | Callable[[Any], Any], of: Of = None, whe
         of: A field's name or a function of the document; without it, the document's fields with their stored names.
         where: Selects documents: a pure function of the document.
     """
-    return AggregateDeclaration("top", edge, of, where, n=n, by=by)
+    return AggregateDeclaration("top", edge, of, where, n=n, by=by)  # type: ignore[return-value]
 
 
-class Custom(abc.ABC):
+class Custom(abc.ABC, Generic[ResultT]):
     """Base class of a custom aggregate: values are added to a state, and retracted from it.
 
     A state is a Firestore value and is never changed in place. The same values must give the same state in any order,
     and also if they are split over several states that are merged. `boiler_beam.testing.check_aggregate` checks this.
 
-    An example is the variance of ints. It is exact, because the state contains only ints:
+    `Custom[float | None]` tells type checkers the type of the result. An example is the variance of ints. It is exact,
+    because the state contains only ints:
 
-    >>> class Spread(Custom):
+    >>> class Spread(Custom[float | None]):
     ...     def empty(self):
     ...         return [0, 0, 0]
     ...
@@ -156,10 +225,10 @@ class Custom(abc.ABC):
         """Returns the state with the values of both states."""
 
     @abc.abstractmethod
-    def result(self, state: Any) -> Any:
+    def result(self, state: Any) -> ResultT:
         """Returns the aggregate's value: any Firestore value."""
 
 
-def custom(custom: Custom, edge: str, *, of: Of = None, where: Where = None) -> Any:
+def custom(custom: Custom[ResultT], edge: str, *, of: Of = None, where: Where = None) -> ResultT:
     """Declares a custom aggregate; without `of=` its values are the documents' fields with their stored names."""
-    return AggregateDeclaration("custom", edge, of, where, custom=custom)
+    return AggregateDeclaration("custom", edge, of, where, custom=custom)  # type: ignore[return-value]

@@ -30,7 +30,7 @@ import msgspec
 from boiler_beam.connectors import DocumentStore, Source, open_store
 from boiler_beam.connectors.field_values import SERVER_TIME, FieldTransform
 from boiler_beam.connectors.stores import Precondition, Write
-from boiler_beam.errors import BoilerBeamError, Conflict, InvalidDocument, UsageError, WriteRefused
+from boiler_beam.errors import BoilerBeamError, Conflict, InvalidDocument, UnknownOutcome, UsageError, WriteRefused
 from boiler_beam.events import Change, DeadLetter
 from boiler_beam.models import CollectionPattern, DomainModel, Struct, family_base, field
 from boiler_beam.models.declare import ModelMeta
@@ -185,13 +185,17 @@ def apply_form(
             form.outcome = Outcome("done", at=SERVER_TIME)
         return True
 
-    try:
-        was_open, versions = run_transaction(apply, store, sleep=sleep)
-    except _Unapplied as error:
-        return _reject(path, store, str(error), error.field)
-    except WriteRefused as error:  # what it wrote does not fit, or exists
-        return _reject(path, store, str(error), error.field)
-    return Applied(path, "done" if was_open else "known", versions=versions)
+    for is_last in (False, False, True):
+        try:
+            was_open, versions = run_transaction(apply, store, sleep=sleep)
+        except (_Unapplied, WriteRefused) as error:  # or what it wrote does not fit, or exists
+            return _reject(path, store, str(error), error.field)
+        except UnknownOutcome:  # if it was applied, the form has an outcome
+            if is_last:
+                raise
+        else:
+            return Applied(path, "done" if was_open else "known", versions=versions)
+    raise AssertionError("a loop that returns or raises")
 
 
 def _reject(path: str, store: DocumentStore, error: str, about: str | None) -> Applied:
@@ -207,7 +211,7 @@ def _reject(path: str, store: DocumentStore, error: str, about: str | None) -> A
             write = Write(path, {OUTCOME: outcome}, [(OUTCOME,)], {(OUTCOME, "at"): transform}, at)
             try:
                 return Applied(path, "rejected", error, attempt.commit([write]))
-            except Conflict:
+            except (Conflict, UnknownOutcome):
                 if number == MAX_RETRIES:
                     raise
     raise AssertionError("a loop that returns or raises")

@@ -20,7 +20,7 @@ from boiler_beam.connectors import DocumentStore, open_store
 from boiler_beam.engine.computed import ComputedView
 from boiler_beam.engine.fresh import read_row
 from boiler_beam.errors import BoilerBeamError, Rejected, RenderError, UsageError, WriteRefused
-from boiler_beam.events import DeadLetter, Row, Stamp, View
+from boiler_beam.events import DeadLetter, EncodedRow, Stamp, View
 from boiler_beam.plan import Plan, Root, compile_plan
 from boiler_beam.raised import raised
 from boiler_beam.steps.functions import group_ids
@@ -87,7 +87,7 @@ class Writer:
         self,
         views: Sequence[type[ViewModel]],
         store: str | DocumentStore,
-        rows: Callable[[View, str], Row | None] | None = None,
+        rows: Callable[[View, str], EncodedRow | None] | None = None,
     ) -> None:
         self.store = open_store(store) if isinstance(store, str) else store
         self._rows = rows

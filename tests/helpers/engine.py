@@ -12,7 +12,7 @@ from boiler_beam.connectors.base import Control, Sink, Source, StreamWriter
 from boiler_beam.engine.follow import Settings, StreamReport, follow
 from boiler_beam.engine.memory import MemorySink
 from boiler_beam.engine.state import MemoryState, SqliteState, State
-from boiler_beam.events import Change, DeadLetter, Row, View
+from boiler_beam.events import Change, DeadLetter, EncodedRow, View
 from boiler_beam.plan import Plan
 from tests.helpers.executors import Outcome
 
@@ -68,7 +68,7 @@ class WatchedSink(MemorySink):
         self.stamps: dict[str, Any] = {}
         self.fields: dict[str, bytes | None] = {}
         self.writes = 0
-        self.history: list[Row] = []
+        self.history: list[EncodedRow] = []
 
     @contextmanager
     def stream(self, views: Sequence[View]) -> Iterator[StreamWriter]:
@@ -80,7 +80,7 @@ class _Watched(StreamWriter):
     def __init__(self, sink: WatchedSink, writer: StreamWriter) -> None:
         self.sink, self.writer, self.is_first = sink, writer, True
 
-    def write(self, rows: Sequence[tuple[View, Row]]) -> None:
+    def write(self, rows: Sequence[tuple[View, EncodedRow]]) -> None:
         sink = self.sink
         sink.lives -= 1
         if sink.lives <= 0 and not sink.is_after:

@@ -140,10 +140,10 @@ def partitioned(plan: Plan, changes: Sequence[Change], partitions: int = 3, limi
 
 def on_beam(plan: Plan, text: str, folder: Path) -> Outcome:
     """Runs the batch pipeline on Beam's local runner, from a document file to a JSON-lines sink."""
+    from boiler_beam.beam import Destination
     from boiler_beam.connectors import open_sink, read_dead_letters
     from pipelines.beam import run_backfill
     from tests.helpers.beam import remember_specs
-    from transforms import Destination
 
     remember_specs()
     (folder / "documents.jsonl").write_text(text)

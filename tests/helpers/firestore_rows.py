@@ -11,13 +11,13 @@ from boiler_beam.connectors.firestore.client import Client
 from boiler_beam.connectors.firestore.guard import row_of, tombstone_of
 from boiler_beam.connectors.firestore.protos import BatchGetDocumentsRequest
 from boiler_beam.connectors.firestore.values import fields_of
-from boiler_beam.events import Row, Stamp
+from boiler_beam.events import EncodedRow, Stamp
 
 
-def row(path: str, version: int, generation: int = 1, seq: int = 0, **fields: Any) -> Row:
+def row(path: str, version: int, generation: int = 1, seq: int = 0, **fields: Any) -> EncodedRow:
     """Returns a row; without fields a deletion."""
     data = msgspec.json.encode(fields, order="deterministic") if fields else None
-    return Row(path, Stamp(generation, version, seq), data)
+    return EncodedRow(path, Stamp(generation, version, seq), data)
 
 
 def documents(client: Client, paths: list[str]) -> dict[str, Any]:
@@ -27,7 +27,7 @@ def documents(client: Client, paths: list[str]) -> dict[str, Any]:
     return {client.path_of(one.found.name): one.found for one in answers if one.HasField("found")}
 
 
-def rows(client: Client, *paths: str) -> dict[str, Row]:
+def rows(client: Client, *paths: str) -> dict[str, EncodedRow]:
     """Returns the rows at some paths."""
     return {path: row_of(client, document) for path, document in documents(client, list(paths)).items()}
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from boiler_beam.events import Change, DeadLetter, Row
+from boiler_beam.events import Change, DeadLetter, EncodedRow
 from boiler_beam.plan import Plan, ViewPlan
 from boiler_beam.steps.keyed import Cell, KeyedView, Settings, Step, reporting_labels, steps_of
 from boiler_beam.steps.keyed.cells import ListLog
@@ -76,7 +76,7 @@ class ViewNetwork:
         self.cells: dict[tuple[str, Key], StoredCell] = {}
         self.bag: list[tuple[str, Key, bytes | Change]] = []
         self.letters: list[DeadLetter] = []
-        self.emitted: list[Row] = []
+        self.emitted: list[EncodedRow] = []
         self.number_of_messages = 0
 
     def send(self, message: Message) -> None:
@@ -93,7 +93,7 @@ class ViewNetwork:
     def leave_unchanged(self, path: str) -> None:
         self.unchanged.add(path)
 
-    def emit(self, row: Row) -> None:
+    def emit(self, row: EncodedRow) -> None:
         self.emitted.append(row)
 
     def refuse(self, letter: DeadLetter) -> None:
@@ -174,7 +174,7 @@ class Network:
             waiting = view.render()
             assert not waiting, f"{waiting} wait for ever"
             view.settle()
-            standing: dict[str, Row] = {}
+            standing: dict[str, EncodedRow] = {}
             for row in view.emitted:
                 if row.path not in standing or standing[row.path].stamp < row.stamp:
                     standing[row.path] = row

@@ -25,8 +25,8 @@ from tests.helpers import servers
 __all__ = ["Program", "run"]
 
 _PLAIN = (
-    "boiler_beam.connectors", "boiler_beam.engine", "boiler_beam.engine.follow", "boiler_beam.engine.state",
-    "pipelines.check", "pipelines.cli", "pipelines.doctor", "pipelines.finish", "pipelines.init", "pipelines.meeting",
+    "boiler_beam.connectors", "boiler_beam.engine", "boiler_beam.program", "boiler_beam.engine.follow", "boiler_beam.engine.state",
+    "pipelines.cli", "pipelines.doctor", "pipelines.finish", "pipelines.init", "pipelines.meeting",
     "pipelines.run", "pipelines.show", "pipelines.stream", "pipelines.views", "rich.console", "rich.table", "sqlite3",
 )  # fmt: skip
 _LIBRARIES = (

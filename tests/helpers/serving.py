@@ -18,7 +18,7 @@ import uvicorn
 import boiler_beam as bb
 from boiler_beam import Ref, root, view_property
 from boiler_beam.connectors.sqlite import SqliteSink
-from boiler_beam.events import Row, Stamp, View
+from boiler_beam.events import EncodedRow, Stamp, View
 from boiler_beam.plan import compile_plan
 from boiler_beam.serving import Problem, User, signed_in
 from boiler_beam.values import encode_fields
@@ -124,7 +124,7 @@ class Rows:
         written = []
         for view, path, fields in rows:
             stored = None if fields is None else encode_fields(dict(fields))
-            written.append((view, Row(path, Stamp(1, self.version, 0), stored)))
+            written.append((view, EncodedRow(path, Stamp(1, self.version, 0), stored)))
             if fields is None:
                 self.expected.pop(path, None)
             else:

@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable, Set
 from typing import Any
 
-from boiler_beam.events import Change, Row, Stamp
+from boiler_beam.events import Change, EncodedRow, Stamp
 from boiler_beam.oracle import compute
 from boiler_beam.plan import compile_plan
 from boiler_beam.samples.meeting import MeetingSession
@@ -57,8 +57,8 @@ class Simulation:
         self.view, self.is_durable, self.has_clock = PLAN.views[view], is_durable, has_clock
         self.clock, self.generation = 0, 1
         self.history: list[Change] = []
-        self.sink: dict[str, Row] = {}
-        self.writes: list[Row] = []
+        self.sink: dict[str, EncodedRow] = {}
+        self.writes: list[EncodedRow] = []
         self.network = self.start()
         self.saved: tuple[int, Any] = 0, self.network.snapshot()
 
@@ -135,7 +135,7 @@ class Simulation:
                 and path not in left
                 and self.view.paths.mask_of(path) not in left
             ):
-                self.sink[path] = Row(path, Stamp(self.generation, 0, 0), None)
+                self.sink[path] = EncodedRow(path, Stamp(self.generation, 0, 0), None)
 
     def newer(self) -> set[str]:
         """The paths of rows that are newer in the sink than where they were made: a run that was rolled back wrote them."""
@@ -211,7 +211,7 @@ def backfills(seed: int, *, is_live: bool = True) -> None:
     paths = simulation.view.paths
     extra = paths.fill("nobody", dict.fromkeys(paths.given, "x")) if paths.root is None else ""
     if extra:
-        simulation.sink[extra] = Row(extra, Stamp(simulation.generation, 0, 0), b'{"wrong":2}')
+        simulation.sink[extra] = EncodedRow(extra, Stamp(simulation.generation, 0, 0), b'{"wrong":2}')
     read_time = 10 * len(simulation.history) + 5
     truth = compute(simulation.network.view.plan, simulation.history)
     held = {path: row.fields for path, row in simulation.sink.items()}
@@ -219,7 +219,7 @@ def backfills(seed: int, *, is_live: bool = True) -> None:
     for path in differ if is_live else ():
         simulation.network.send(StaleRow(path, read_time))
     for path in differ if not is_live else ():
-        simulation.sink[path] = Row(path, Stamp(simulation.generation, read_time, 0), truth.rows.get(path))
+        simulation.sink[path] = EncodedRow(path, Stamp(simulation.generation, read_time, 0), truth.rows.get(path))
     more = [(path, version + read_time, fields) for path, version, fields in events(simulation.order, 6)]
     for change in changes(more):
         simulation.observe(change)

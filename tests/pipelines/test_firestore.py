@@ -321,7 +321,7 @@ def test_the_workers_of_a_job_share_the_budget_of_the_ramp_up(
 
     def write(address: str, options: Any) -> WriteToFirestore:
         given.append(options.writers)
-        return WriteToFirestore(address, options)
+        return WriteToFirestore(address, options=options)
 
     monkeypatch.setattr("pipelines.streaming.WriteToFirestore", write)
     channel = Channel(project)

@@ -12,7 +12,7 @@ import pytest
 import boiler_beam as bb
 from boiler_beam import aggregate, group, view_property
 from boiler_beam.engine.follow import Settings
-from boiler_beam.events import Row
+from boiler_beam.events import EncodedRow
 from boiler_beam.oracle import compute
 from boiler_beam.plan import PlanName, compile_plan, load_plan
 from tests.helpers.engine import Batches, WatchedSink, cut, followed, lived
@@ -58,7 +58,7 @@ def late(table: list[Event], order: random.Random) -> list[Event]:
     return sorted(table, key=lambda event: event[1] + order.random() * LATE_SECONDS * 1e6)
 
 
-def sums(rows: Iterable[Row]) -> list[int]:
+def sums(rows: Iterable[EncodedRow]) -> list[int]:
     """Returns the sums in the rows, by an aggregate and by a getter that reads every account."""
     fields = [json.loads(row.fields or b"null") for row in rows]
     return [total for one in fields for total in (one["total"], sum(one["balances"]))]

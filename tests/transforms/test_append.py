@@ -17,9 +17,8 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner  # noqa: E
 from boiler_beam.connectors import read_dead_letters  # noqa: E402
 from boiler_beam.events import DeadLetter  # noqa: E402
 from boiler_beam.plan import PlanName  # noqa: E402
-from boiler_beam.steps.keyed.wire import encode_letter  # noqa: E402
 from tests.transforms.test_backfill import splits  # noqa: E402
-from transforms import AppendRows, Backfill, Destination, Outlet  # noqa: E402
+from transforms import AppendRows, ComputeRows, Destination, Outlet, ReadChanges, WriteRows  # noqa: E402
 
 VIEWS = PlanName(("boiler_beam.samples.meeting:MeetingSession",))
 LETTER = DeadLetter(stage="decode", code="malformed_message", message="expected JSON", path="users/u1", input="x")
@@ -27,9 +26,9 @@ LETTER = DeadLetter(stage="decode", code="malformed_message", message="expected 
 
 def append(outlet: Outlet, *letters: DeadLetter) -> None:
     with beam.Pipeline(runner=FnApiRunner()) as pipeline:
-        dead = pipeline | "Dead" >> beam.Create([encode_letter(one) for one in letters]).with_output_types(bytes)
-        left = pipeline | "Left" >> beam.Create(["meeting_sessions/m1"])
-        {"dead_letters": dead, "left": left} | AppendRows(VIEWS, outlet)
+        dead = pipeline | "Dead" >> beam.Create(letters).with_output_types(DeadLetter)
+        notes = pipeline | "Notes" >> beam.Create([b"meeting_sessions/m1"])
+        {"dead_letters": dead, "notes": notes} | AppendRows(VIEWS, outlet)
 
 
 def logged(caplog: pytest.LogCaptureFixture) -> list[DeadLetter]:
@@ -75,5 +74,6 @@ def test_rule_4_a_backfill_elsewhere_logs_dead_letters(tmp_path: Path, caplog: p
     (tmp_path / "x.jsonl").write_text("broken\n")
     destination = Destination(f"jsonl:{tmp_path}/rows", f"jsonl:{tmp_path}/x.jsonl/dead", is_remote=True)
     with beam.Pipeline(runner=FnApiRunner()) as pipeline:
-        pipeline | Backfill(VIEWS, splits(f"file:{tmp_path}/x.jsonl"), destination, partitions=1)
+        changes = pipeline | ReadChanges(splits(f"file:{tmp_path}/x.jsonl"))
+        changes | ComputeRows(*VIEWS.views) | WriteRows(VIEWS, destination)
     assert [letter.code for letter in logged(caplog)] == ["malformed_line"]

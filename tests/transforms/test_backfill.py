@@ -13,6 +13,7 @@ pytest.importorskip("apache_beam", reason="Beam is an extra: other Pythons run w
 pytestmark = pytest.mark.beam
 
 import apache_beam as beam  # noqa: E402
+from apache_beam.runners.pipeline_context import PipelineContext  # noqa: E402
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner  # noqa: E402
 from apache_beam.testing.util import assert_that, equal_to  # noqa: E402
 
@@ -27,11 +28,10 @@ from boiler_beam.connectors import (  # noqa: E402
 from boiler_beam.connectors.sqlite import SqliteSink  # noqa: E402
 from boiler_beam.engine import backfill  # noqa: E402
 from boiler_beam.engine.memory import MemorySink  # noqa: E402
-from boiler_beam.events import Change, DeadLetter, Row, Stamp, View  # noqa: E402
+from boiler_beam.events import Change, DeadLetter, EncodedRow, Stamp, View  # noqa: E402
 from boiler_beam.plan import PlanName, load_plan  # noqa: E402
-from boiler_beam.steps.hash_join.messages import decode_pack, partition_of  # noqa: E402
 from pipelines.beam import run_backfill  # noqa: E402
-from transforms import Backfill, Destination, ReadChanges  # noqa: E402
+from transforms import ComputeRows, Destination, ReadChanges, WriteRows  # noqa: E402
 
 VIEWS = PlanName(
     tuple(f"boiler_beam.samples.meeting:{name}" for name in ("MeetingSession", "UserMeetings", "OrganizationSummary"))
@@ -65,7 +65,7 @@ class Asking(SqliteSink):
 
 
 class _Asking(BackfillWriter):
-    def write(self, view: View, row: Row) -> None:
+    def write(self, view: View, row: EncodedRow) -> None:
         self.touched += 1
 
     def delete(self, view: View, path: str, stamp: Stamp) -> None:
@@ -79,69 +79,69 @@ def splits(uri: str) -> list[tuple[str, str]]:
     return [(uri, split) for split in open_source(uri).splits()]
 
 
+def backfilled(pipeline: Any, uri: str, destination: Destination, **options: Any) -> None:
+    """Adds the pipeline of the command line."""
+    computed = (
+        pipeline | "ReadChanges" >> ReadChanges(splits(uri)) | "ComputeRows" >> ComputeRows(*VIEWS.views, **options)
+    )
+    computed | "WriteRows" >> WriteRows(VIEWS, destination)
+
+
 def rows_of(sink: Any) -> dict[str, bytes]:
     return {row.path: row.fields for view in load_plan(VIEWS).views for row in sink.standing(view.target)}
 
 
 @pytest.mark.parametrize(
-    ("partitions", "memory_bytes", "is_whole"),
+    ("partitions", "memory_bytes", "in_memory"),
     [(1, 1 << 20, False), (1, 1 << 20, True), (5, 1 << 20, False), (2, 500, False)],
 )
 def test_partitions_and_memory_change_no_row(
-    tmp_path: Path, partitions: int, memory_bytes: int, is_whole: bool
+    tmp_path: Path, partitions: int, memory_bytes: int, in_memory: bool
 ) -> None:
     expected = MemorySink()
     backfill(load_plan(VIEWS), [open_source("sample:")], expected, pytest.fail)
     destination = Destination(f"sqlite:{tmp_path}/rows.db", f"jsonl:{tmp_path}/dead.jsonl")
     with beam.Pipeline(runner=FnApiRunner()) as pipeline:
-        pipeline | Backfill(
-            VIEWS,
-            splits("sample:"),
-            destination,
-            partitions=partitions,
-            memory_bytes=memory_bytes,
-            is_whole=is_whole,
-        )
+        options = {"partitions": partitions, "memory_bytes": memory_bytes, "in_memory": in_memory}
+        backfilled(pipeline, "sample:", destination, **options)
     assert rows_of(open_sink(destination.sink)) == rows_of(expected)
     assert len(rows_of(expected)) == 13
     assert not (tmp_path / "dead.jsonl").exists()
 
 
-def test_read_changes_packs_them_by_the_partition_of_their_document(tmp_path: Path) -> None:
+def test_read_changes_gives_changes_and_what_can_not_be_read(tmp_path: Path) -> None:
     (tmp_path / "x.jsonl").write_text(
-        '{"path": "users/u1", "version": 1, "fields": {}}\nbroken\n{"path": "unread/x", "version": 2, "fields": {}}\n'
+        '{"path": "users/u1", "version": 1, "fields": {}}\nbroken\n{"path": "unread/x", "version": 2, "fields": null}\n'
     )
-
-    def unpacked(element: tuple[int, bytes]) -> list[tuple[int, str]]:
-        partition, pack = element
-        return [(partition, type(message).__name__) for message in decode_pack(pack)]
-
     with beam.Pipeline(runner=FnApiRunner()) as pipeline:
-        read = pipeline | ReadChanges(VIEWS, splits(f"file:{tmp_path}/x.jsonl"), 4)
-        changes = read["observed"] | "Changes" >> beam.FlatMap(unpacked)
-        others = read["write"] | "Others" >> beam.FlatMap(unpacked)
-        assert_that(changes, equal_to([(partition_of("users/u1", 4), "Observed")]), label="changes")
-        assert_that(others, equal_to([(0, "Failure"), (0, "Statistics")]), label="others")
+        read = pipeline | ReadChanges(splits(f"file:{tmp_path}/x.jsonl"))
+        expected = [Change("users/u1", 1, {}), Change("unread/x", 2, None)]
+        assert_that(read.changes, equal_to(expected), label="changes")
+        letters = read.dead_letters | "Codes" >> beam.Map(lambda letter: letter.code)
+        assert_that(letters, equal_to(["malformed_line"]), label="letters")
 
 
 def test_labels_come_from_the_plan() -> None:
     pipeline = beam.Pipeline(runner=FnApiRunner())
     destination = Destination("sqlite:rows.db", "jsonl:dead.jsonl")
-    pipeline | "Backfill" >> Backfill(VIEWS, [], destination, partitions=1)
+    backfilled(pipeline, "sample:", destination, partitions=1)
     components = pipeline.to_runner_api().components
     names = {name.unique_name for name in components.transforms.values()}
-    stages = {name.split("/")[1] for name in names if name.count("/") == 2 and name.endswith("/Join")}
+    stages = {name.split("/")[1] for name in names if name.endswith("/Join")}
     assert stages == {"Newest", "Level1", "Rows"}
-    assert {"Backfill/ReadChanges/Read", "Backfill/WriteRows/Gather", "Backfill/WriteRows/Write"} <= names
-    coders = {components.coders[one.coder_id].spec.urn for one in components.pcollections.values()}
-    assert not any("pickle" in urn for urn in coders), coders
+    assert {"ReadChanges/Read", "ComputeRows/Result/Rows", "WriteRows/Gather", "WriteRows/Write"} <= names
+    context = PipelineContext(components)
+    coders = [context.coders[one.coder_id] for one in components.pcollections.values()]
+    assert not [one for one in coders if "Pickle" in type(one).__name__ or "FastPrimitives" in type(one).__name__], (
+        coders
+    )
 
 
 def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
     (tmp_path / "x.jsonl").write_text("broken\n")
     destination = Destination(f"sqlite:{tmp_path}/rows.db", f"jsonl:{tmp_path}/dead.jsonl", dry_run=True)
     with beam.Pipeline(runner=FnApiRunner()) as pipeline:
-        pipeline | Backfill(VIEWS, splits(f"file:{tmp_path}/x.jsonl"), destination, partitions=1)
+        backfilled(pipeline, f"file:{tmp_path}/x.jsonl", destination, partitions=1)
     assert [path.name for path in tmp_path.iterdir()] == ["x.jsonl"]
 
 
@@ -151,7 +151,7 @@ def test_a_torn_line_keeps_rows_from_being_pruned(tmp_path: Path) -> None:
     for texts in (lines, [*lines[:-1], lines[-1][:40]]):  # the last one is a meeting
         (tmp_path / "x.jsonl").write_text("".join(texts))
         with beam.Pipeline(runner=FnApiRunner()) as pipeline:
-            pipeline | Backfill(VIEWS, splits(f"file:{tmp_path}/x.jsonl"), destination, partitions=2)
+            backfilled(pipeline, f"file:{tmp_path}/x.jsonl", destination, partitions=2)
     assert "meeting_sessions/m4" in rows_of(open_sink(destination.sink))
 
 

@@ -11,10 +11,10 @@ from apache_beam.testing.util import assert_that, equal_to
 
 import boiler_beam as bb
 from boiler_beam import Ref
+from boiler_beam.beam import ApplyForms
 from boiler_beam.connectors import open_source
 from boiler_beam.events import Change
 from tests.helpers.form_classes import AttendanceForm, Ticket
-from transforms import ApplyForms
 
 pytestmark = pytest.mark.beam
 

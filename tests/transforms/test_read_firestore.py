@@ -11,6 +11,7 @@ from apache_beam.coders import registry
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.testing.util import assert_that, equal_to
 
+from boiler_beam.beam.elements import ChangeCoder
 from boiler_beam.connectors.firestore import read
 from boiler_beam.connectors.firestore.client import Client
 from boiler_beam.errors import UsageError
@@ -18,7 +19,6 @@ from boiler_beam.events import Change
 from boiler_beam.values import Ref
 from tests.helpers.firestore import put
 from transforms import ReadFromFirestore
-from transforms.read_firestore import ChangeCoder
 
 pytestmark = pytest.mark.beam
 
@@ -41,7 +41,9 @@ def test_collections_at_one_time(firestore_emulator: str, project: str, monkeypa
         if not path.startswith("orgs/")
     ]
     pipeline = beam.Pipeline(runner=FnApiRunner())
-    changes = pipeline | ReadFromFirestore(project, ["users", "rooms/{room}/messages"], read_time=max(versions))
+    changes = pipeline | ReadFromFirestore(
+        project, collections=["users", "rooms/{room}/messages"], read_time=max(versions)
+    )
     assert_that(changes | beam.Reshuffle() | beam.Map(plain), equal_to(expected))
     result = pipeline.run()
     result.wait_until_finish()
@@ -57,7 +59,7 @@ def test_some_fields_of_some_documents(firestore_emulator: str, project: str) ->
     client.close()
     where = [("boss", "==", Ref("users/u1")), ("n", ">", 1)]
     with beam.Pipeline(runner=FnApiRunner()) as pipeline:
-        changes = pipeline | ReadFromFirestore(project, ["users"], select=["n"], where=where)
+        changes = pipeline | ReadFromFirestore(project, collections=["users"], select=["n"], where=where)
         fields = changes | beam.Map(lambda change: json.loads(bytes(change.fields)))
         assert_that(fields, equal_to([{"n": 2}, {"n": 3}]))
 
@@ -70,20 +72,20 @@ def test_fields_by_their_stored_names(firestore_emulator: str, project: str) -> 
     where = [("first.name", "in", ["n1", "n2"]), (("a", "b-c"), "==", 2)]
     with beam.Pipeline(runner=FnApiRunner()) as pipeline:
         given = ["first.name", "24h", ("a", "b-c")]
-        changes = pipeline | ReadFromFirestore(project, ["users"], select=given, where=where)
+        changes = pipeline | ReadFromFirestore(project, collections=["users"], select=given, where=where)
         fields = changes | beam.Map(lambda change: json.loads(bytes(change.fields)))
         assert_that(fields, equal_to([{"first.name": "n2", "24h": 2, "a": {"b-c": 2}}]))
 
 
 def test_mistakes_are_told_before_it_runs() -> None:
     with pytest.raises(UsageError, match=r"'': expected a field's stored name"):
-        ReadFromFirestore("a-project", ["users"], select=[""])
+        ReadFromFirestore("a-project", collections=["users"], select=[""])
     with pytest.raises(UsageError, match="expected firestore:PROJECT"):
-        ReadFromFirestore("A PROJECT", ["users"])
+        ReadFromFirestore("A PROJECT", collections=["users"])
     with pytest.raises(UsageError, match="got 2 segments"):
-        ReadFromFirestore("a-project", ["users/u1"])
+        ReadFromFirestore("a-project", collections=["users/u1"])
     with pytest.raises(UsageError, match="got '~'"):
-        ReadFromFirestore("a-project", ["users"], where=[("n", "~", 1)])
+        ReadFromFirestore("a-project", collections=["users"], where=[("n", "~", 1)])
 
 
 def test_changes_travel_as_bytes_of_ours() -> None:

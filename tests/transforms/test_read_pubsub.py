@@ -16,14 +16,11 @@ from apache_beam.options.pipeline_options import PipelineOptions  # noqa: E402
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner  # noqa: E402
 from apache_beam.testing.util import assert_that, equal_to  # noqa: E402
 
-from boiler_beam.plan import PlanName, compile_plan  # noqa: E402
+from boiler_beam.events import Change, DeadLetter, Touch  # noqa: E402
 from boiler_beam.samples.meeting import MeetingSession  # noqa: E402
-from boiler_beam.steps.keyed.wire import decode_event, decode_letter  # noqa: E402
 from tests.helpers import programs  # noqa: E402
-from transforms import ReadMessages  # noqa: E402
-from transforms.read_pubsub import _Decode  # noqa: E402
+from transforms import ComputeRows, DecodeChanges, ReadChangesFromPubSub  # noqa: E402
 
-VIEWS = PlanName(("boiler_beam.samples.meeting:MeetingSession",))
 MESSAGES = [
     b'{"boiler_beam": 1, "path": "users/u1", "version": 7, "fields": {"name": "Ann"}}',
     b'{"boiler_beam": 1, "path": "others/o1", "version": 8, "fields": {}}',
@@ -32,21 +29,25 @@ MESSAGES = [
 ]
 
 
-@pytest.mark.parametrize("is_timed", [False, True])
-def test_messages_become_events_and_dead_letters(is_timed: bool) -> None:
-    def told(data: bytes, time: Any = beam.DoFn.TimestampParam) -> tuple[str, int, int]:
-        event = decode_event(data)
-        return event.path, getattr(event, "version", 0) or getattr(event, "read_time", 0), time.micros
-
+@pytest.mark.parametrize("is_bytes", [False, True])
+def test_messages_become_events_and_dead_letters(is_bytes: bool) -> None:
     with beam.Pipeline(runner=FnApiRunner()) as pipeline:
-        messages = pipeline | beam.Create([PubsubMessage(data, {}) for data in MESSAGES])
-        found = messages | beam.ParDo(_Decode(VIEWS, is_timed=is_timed)).with_outputs("dead_letters", main="changes")
-        letters = found["dead_letters"] | "Letters" >> beam.Map(lambda data: decode_letter(data).code)
-        assert_that(letters, equal_to(["malformed_message"]), label="dead letters")
-        events = found["changes"] | "Events" >> beam.Map(told)
-        early = -9223372036854775000
-        times = (7, 9) if is_timed else (early, early)
-        assert_that(events, equal_to([("users/u1", 7, times[0]), ("meeting_sessions/m1", 9, times[1])]))
+        messages = pipeline | beam.Create(MESSAGES if is_bytes else [PubsubMessage(data, {}) for data in MESSAGES])
+        found = messages | DecodeChanges()
+        assert [one.element_type for one in found] == [Change, DeadLetter, Touch]
+        letters = found.dead_letters | "Letters" >> beam.Map(lambda letter: (letter.code, letter.source))
+        assert_that(letters, equal_to([("malformed_message", "pubsub")]), label="dead letters")
+        expected = [Change("users/u1", 7, b'{"name": "Ann"}'), Change("others/o1", 8, {})]
+        assert_that(found.changes, equal_to(expected), label="changes")
+        touches = [Touch("MeetingSession", "meeting_sessions/m1", 9)]
+        assert_that(found.touches, equal_to(touches), label="touches")
+
+
+def test_other_elements_are_refused() -> None:
+    pipeline = beam.Pipeline(runner=FnApiRunner())
+    pipeline | beam.Create([{"path": "users/u1"}]) | DecodeChanges()
+    with pytest.raises(Exception, match="expected bytes or PubsubMessage, got dict; fix: map the elements"):
+        pipeline.run()
 
 
 @pytest.mark.parametrize("is_timed", [False, True])
@@ -61,9 +62,10 @@ def test_dataflow_reads_by_its_own_service(is_timed: bool, monkeypatch: pytest.M
         "--no_auth",
     ]
     pipeline = beam.Pipeline(options=PipelineOptions([*arguments, "--temp_location=gs://bucket/temp"]))
-    pipeline | "Live" >> ReadMessages(
-        compile_plan([MeetingSession]), ["projects/project/subscriptions/views"], is_timed=is_timed
+    changes = pipeline | "Live" >> ReadChangesFromPubSub(
+        "projects/project/subscriptions/views", timestamp_attribute="event_time" if is_timed else None
     )
+    changes | ComputeRows(MeetingSession)
     parts: Any = pipeline.run()
     reads = [
         one

@@ -16,8 +16,7 @@ from apache_beam.testing.util import assert_that  # noqa: E402
 
 from boiler_beam.connectors.firestore.client import Client  # noqa: E402
 from boiler_beam.connectors.firestore.options import WriteOptions  # noqa: E402
-from boiler_beam.events import Row  # noqa: E402
-from boiler_beam.steps.keyed.wire import decode_letter, encode_row  # noqa: E402
+from boiler_beam.events import EncodedRow, Row  # noqa: E402
 from tests.helpers.firestore_rows import row, rows, tombstones  # noqa: E402
 from transforms import WriteToFirestore  # noqa: E402
 
@@ -31,16 +30,18 @@ def _client(firestore_emulator: str, project: str) -> Iterator[Client]:
     client.close()
 
 
-def written(project: str, some: list[Row], letters: list[str], options: WriteOptions = UNPACED) -> dict[str, int]:
+def written(
+    project: str, some: list[EncodedRow], letters: list[str], options: WriteOptions = UNPACED
+) -> dict[str, int]:
     """Writes rows by a pipeline; gives its counters."""
 
     def check(found: Any) -> None:
-        assert sorted(decode_letter(one).path or "" for one in found) == letters
+        assert sorted(one.path or "" for one in found) == letters
 
     pipeline = beam.Pipeline(runner="FnApiRunner")
-    elements = [(one.path.encode(), encode_row("One", one)) for one in some]
-    found = pipeline | beam.Create(elements, reshuffle=True) | WriteToFirestore(project, options)
-    assert_that(found, check)
+    elements = [Row("One", one.path, *one.stamp, one.fields) for one in some]
+    written = pipeline | beam.Create(elements, reshuffle=True) | WriteToFirestore(project, options=options)
+    assert_that(written.dead_letters, check)
     result = pipeline.run()
     result.wait_until_finish()
     counters = result.metrics().query(MetricsFilter().with_namespace("boiler_beam"))["counters"]
@@ -71,6 +72,6 @@ def test_rows_that_are_refused_come_out(client: Client, project: str) -> None:
 def test_a_bundle_of_many_rows_is_written_in_parts(
     client: Client, project: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("transforms.write_firestore._MOST_ROWS", 7)
+    monkeypatch.setattr("boiler_beam.beam.write_firestore._MOST_ROWS", 7)
     written(project, [row(f"ones/{number}", 1, a=number) for number in range(60)], [])
     assert len(rows(client, *[f"ones/{number}" for number in range(60)])) == 60

@@ -34,7 +34,7 @@ from boiler_beam.connectors.firestore.throttle import back_off
 from boiler_beam.connectors.firestore.values import micros_of_proto, put_fields, put_micros, wire_of_fields
 from boiler_beam.connectors.firestore.write import BatchWriter, Item, Outcome
 from boiler_beam.errors import BoilerBeamError
-from boiler_beam.events import DeadLetter, Row, Stamp
+from boiler_beam.events import DeadLetter, EncodedRow, Stamp
 
 __all__ = ["Guard", "Permit", "put_stamp", "row_of", "standing_of", "tombstone_of"]
 
@@ -76,7 +76,7 @@ def _stamp_in(fields: Any) -> Stamp:
     return Stamp(*(fields[name].integer_value if name in fields else 0 for name in Stamp._fields))
 
 
-def row_of(client: Client, document: Any, references: str = "") -> Row:
+def row_of(client: Client, document: Any, references: str = "") -> EncodedRow:
     """Returns the row in a protobuf document; a document without stamp is older than any row.
 
     Args:
@@ -87,14 +87,14 @@ def row_of(client: Client, document: Any, references: str = "") -> Row:
     fields = wire_of_fields(document.fields, references or client.root)
     stamp = fields.pop(STAMP, None)
     numbers = [stamp.get(name, 0) if isinstance(stamp, dict) else 0 for name in Stamp._fields]
-    return Row(client.path_of(document.name), Stamp(*numbers), _encode(fields))
+    return EncodedRow(client.path_of(document.name), Stamp(*numbers), _encode(fields))
 
 
-def standing_of(client: Client, document: Any, references: str = "") -> Row:
+def standing_of(client: Client, document: Any, references: str = "") -> EncodedRow:
     """Returns the row in a protobuf document, or the deleted row for a tombstone."""
     if not client.path_of(document.name).startswith(f"{TOMBSTONES}/"):
         return row_of(client, document, references)
-    return Row(document.fields["path"].string_value, _stamp_in(document.fields), None)
+    return EncodedRow(document.fields["path"].string_value, _stamp_in(document.fields), None)
 
 
 class Permit(Protocol):
@@ -158,11 +158,13 @@ class Guard:
         self.writer, self.client, self.counts = writer, writer.client, writer.counts
         self.cached, self.pace_seconds, self.retention_seconds = cached, pace_seconds, retention_seconds
         self.now, self.references, self.permit = now, references or writer.client.root, permit
-        self.held: dict[str, Row] = {}
+        self.held: dict[str, EncodedRow] = {}
         self._known: OrderedDict[str, _Known] = OrderedDict()
-        self._late: list[tuple[Row, int]] = []  # rows created after the permission may have expired
+        self._late: list[tuple[EncodedRow, int]] = []  # rows created after the permission may have expired
 
-    def write(self, rows: Iterable[Row], *, is_together: bool = False, may_hold: bool = False) -> list[DeadLetter]:
+    def write(
+        self, rows: Iterable[EncodedRow], *, is_together: bool = False, may_hold: bool = False
+    ) -> list[DeadLetter]:
         """Writes rows, and deletes rows whose fields are None, unless the stored row or tombstone is newer.
 
         Args:
@@ -178,7 +180,7 @@ class Guard:
             BoilerBeamError: They can't be written; some of them may have been.
         """
         letters: list[DeadLetter] = []
-        waiting: dict[str, Row] = {}
+        waiting: dict[str, EncodedRow] = {}
         for row in rows:
             if row.path not in waiting or row.stamp >= waiting[row.path].stamp:
                 waiting[row.path] = row
@@ -212,7 +214,7 @@ class Guard:
         known = self._known.get(path)
         return float("-inf") if known is None else known.paced + self.pace_seconds
 
-    def _never_stands(self, rows: Sequence[Row]) -> BoilerBeamError:
+    def _never_stands(self, rows: Sequence[EncodedRow]) -> BoilerBeamError:
         return BoilerBeamError(
             f"{self.client.uri}: expected {rows[0].path} not to change while it is written, got a new version of it "
             f"each of {_ROUNDS} times; fix: find out who else writes it"
@@ -220,7 +222,7 @@ class Guard:
 
     # One attempt ------------------------------------------------------------------------------------------------------
 
-    def _attempt(self, rows: Sequence[Row], *, is_together: bool, most: int) -> list[Outcome]:
+    def _attempt(self, rows: Sequence[EncodedRow], *, is_together: bool, most: int) -> list[Outcome]:
         """Writes the rows that are newer than the known state; returns those whose precondition failed."""
         same = self._look(rows)
         single, double = [], []
@@ -243,7 +245,7 @@ class Guard:
         self._confirm()
         return failed
 
-    def _items(self, rows: Sequence[Row], size: int, failed: list[Outcome]) -> Iterator[Item]:
+    def _items(self, rows: Sequence[EncodedRow], size: int, failed: list[Outcome]) -> Iterator[Item]:
         for start in range(0, len(rows), size):
             writes: list[Any] = []
             mark = []
@@ -258,7 +260,7 @@ class Guard:
             if mark:
                 yield Item(mark[0][0].path, writes, mark)
 
-    def _writes(self, row: Row, known: _Known) -> list[Any]:
+    def _writes(self, row: EncodedRow, known: _Known) -> list[Any]:
         """Returns the writes that change a path from its known state to this row; the written document comes first."""
         written, tombstone = Write(), tombstone_of(row.path)
         if row.fields is None:
@@ -314,7 +316,7 @@ class Guard:
 
     # Reading ----------------------------------------------------------------------------------------------------------
 
-    def _look(self, rows: Sequence[Row]) -> set[str]:
+    def _look(self, rows: Sequence[EncodedRow]) -> set[str]:
         """Reads unknown paths, and returns the rows that are already stored."""
         asked = {}
         for row in rows:
@@ -392,7 +394,7 @@ def _following(write: Any, micros: int) -> Any:
     return write
 
 
-def _letter(row: Row, reason: str) -> DeadLetter:
+def _letter(row: EncodedRow, reason: str) -> DeadLetter:
     reason = "; ".join(broken_rules(row.path, row.fields or b"{}")) or reason
     return DeadLetter(
         stage="write",

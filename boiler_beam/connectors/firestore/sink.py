@@ -29,7 +29,7 @@ from boiler_beam.connectors.firestore.protos import RunQueryRequest, Write
 from boiler_beam.connectors.firestore.throttle import RampUp, back_off
 from boiler_beam.connectors.firestore.write import BatchWriter, Counts, Item
 from boiler_beam.errors import BoilerBeamError, UsageError
-from boiler_beam.events import DeadLetter, Row, Stamp, Touch, View
+from boiler_beam.events import DeadLetter, EncodedRow, Stamp, Touch, View
 
 __all__ = ["FirestoreSink", "guarded"]
 
@@ -91,7 +91,7 @@ class FirestoreSink(Sink):
         """Reads the control documents of all views."""
         return {name: one.control for name, one in read_controls(self.client).items()}
 
-    def standing(self, view: View) -> Iterator[Row]:
+    def standing(self, view: View) -> Iterator[EncodedRow]:
         """Reads the rows of a view."""
         request = _query(self.client, view.template)
         while True:
@@ -169,7 +169,7 @@ class _Follower(StreamWriter):
         self.views: list[str] = []
         self.taken: list[str] = []
 
-    def write(self, rows: Sequence[tuple[View, Row]]) -> list[DeadLetter]:
+    def write(self, rows: Sequence[tuple[View, EncodedRow]]) -> list[DeadLetter]:
         self.lease.check()
         letters = self.guard.write((row for _, row in rows), is_together=self.is_together, may_hold=self.may_hold)
         self.held = frozenset(self.guard.held)
@@ -207,12 +207,12 @@ class _Backfill(BackfillWriter):
         self.sink, self.lease, self.spool, self.guard = sink, lease, spool, sink.opened(lease)
         self._answered = 0  # chunks of rows
 
-    def write(self, view: View, row: Row) -> None:
+    def write(self, view: View, row: EncodedRow) -> None:
         data = _encode((view.name, *row))
         self.spool.write(len(data).to_bytes(4, "big") + data)
 
     def delete(self, view: View, path: str, stamp: Stamp) -> None:
-        self.write(view, Row(path, stamp, None))
+        self.write(view, EncodedRow(path, stamp, None))
 
     def commit(self, controls: Mapping[str, Control]) -> list[DeadLetter]:
         standing = read_controls(self.sink.client)
@@ -314,14 +314,14 @@ class _Backfill(BackfillWriter):
                 compared.append((version >= wanted.stamp.version, differs and version <= wanted.stamp.version))
             yield compared
 
-    def _chunks(self) -> Iterator[list[tuple[str, Row]]]:
+    def _chunks(self) -> Iterator[list[tuple[str, EncodedRow]]]:
         self.spool.seek(0)
-        chunk: list[tuple[str, Row]] = []
+        chunk: list[tuple[str, EncodedRow]] = []
         size = 0
         while head := self.spool.read(4):
             length = int.from_bytes(head, "big")
             name, path, stamp, fields = _decode(self.spool.read(length))
-            chunk.append((name, Row(path, Stamp(*stamp), fields)))
+            chunk.append((name, EncodedRow(path, Stamp(*stamp), fields)))
             size += length
             if len(chunk) >= _CHUNK_ROWS or size >= _CHUNK_BYTES:
                 yield chunk

@@ -29,7 +29,7 @@ from boiler_beam.connectors.firestore.query import field_path, put_order, query_
 from boiler_beam.connectors.firestore.retry import Retry
 from boiler_beam.connectors.firestore.values import fields_of, micros_of_proto, put_micros, put_value
 from boiler_beam.connectors.stores import Attempt, DocumentStore, Filter, Write, masked
-from boiler_beam.errors import BoilerBeamError, Conflict, WriteRefused
+from boiler_beam.errors import Conflict, UnknownOutcome, WriteRefused
 from boiler_beam.events import Change
 
 __all__ = ["FirestoreStore"]
@@ -128,7 +128,8 @@ class _Attempt(Attempt):
 
         Raises:
             Conflict: Nothing was written.
-            BoilerBeamError: It failed, or it is unknown whether it was applied.
+            UnknownOutcome: It is unknown whether it was applied.
+            BoilerBeamError: The server refused it.
         """
         lost: grpc.RpcError | None = None
         for number in range(_AGAIN):
@@ -144,7 +145,7 @@ class _Attempt(Attempt):
             self.store._sleep(_AGAIN_SECONDS * 2**number)
         assert lost is not None
         self.is_open = False
-        raise BoilerBeamError(
+        raise UnknownOutcome(
             f"{self.client.uri}: expected an answer to a commit, got {_code(lost).name}; it is unknown whether it was "
             "applied; fix: read the documents, and run it again if it was not"
         ) from lost

@@ -20,7 +20,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import msgspec
 
 from boiler_beam.connectors.firestore.values import fields_of, micros_of_proto, path_of_name
-from boiler_beam.events import Change, DeadLetter, Row, Touch
+from boiler_beam.events import Change, DeadLetter, EncodedRow, Touch
 from boiler_beam.values import INT64_MAX, format_timestamp, micros_of, parse_timestamp
 
 __all__ = [
@@ -110,7 +110,7 @@ def document_message(change: Change, *, event_id: str = "", event_time: str = ""
     return Message(_encode(document), _attributes(event_id, event_time, collection_of(change.path), database))
 
 
-def row_message(view: str, row: Row) -> Message:
+def row_message(view: str, row: EncodedRow) -> Message:
     """Returns the message for a row; its `event_id` is built from its path and stamp."""
     stamp = row.stamp
     event_id, event_time = _identity(row.path, *stamp), _time_of(stamp.version)

@@ -11,7 +11,7 @@ from boiler_beam.connectors.pubsub.client import resource_name
 from boiler_beam.connectors.pubsub.envelope import row_message
 from boiler_beam.connectors.pubsub.publisher import Publisher
 from boiler_beam.errors import UsageError
-from boiler_beam.events import Row, View
+from boiler_beam.events import EncodedRow, View
 
 __all__ = ["PubsubSink"]
 
@@ -30,7 +30,7 @@ class PubsubSink(Sink):
         """Returns an empty dict: a topic stores no control data."""
         return {}
 
-    def standing(self, view: View) -> Iterator[Row]:
+    def standing(self, view: View) -> Iterator[EncodedRow]:
         """Yields nothing: a topic stores no rows."""
         return iter(())
 
@@ -55,7 +55,7 @@ class _Writer(StreamWriter):
     def __init__(self, publisher: Publisher) -> None:
         self.publisher = publisher
 
-    def write(self, rows: Sequence[tuple[View, Row]]) -> None:
+    def write(self, rows: Sequence[tuple[View, EncodedRow]]) -> None:
         self.publisher.publish(row_message(view.name, row) for view, row in rows)
 
     def control(self, controls: Mapping[str, Control]) -> None:

@@ -10,7 +10,7 @@ from typing import Literal
 import msgspec
 
 from boiler_beam.engine.incremental import IncrementalEngine
-from boiler_beam.events import Change, DeadLetter, Row
+from boiler_beam.events import Change, DeadLetter, EncodedRow
 
 __all__ = ["Entry", "Phase", "Progress", "State", "ViewState"]
 
@@ -28,7 +28,7 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
     """A row or a dead letter that was committed, on its way to where it goes."""
 
     view: str
-    row: Row | None
+    row: EncodedRow | None
     letter: DeadLetter | None = None
 
 

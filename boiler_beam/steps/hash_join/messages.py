@@ -34,6 +34,7 @@ __all__ = [
     "Rows",
     "Statistics",
     "Taint",
+    "TaintedRow",
     "Unknown",
     "Unreadable",
     "decode_pack",
@@ -241,6 +242,14 @@ class Rendered(_Message, tag="R"):
     tainted_by: tuple[str, ...] = ()
 
 
+class TaintedRow(_Message, tag="T"):
+    """The path of a computed row that invalid documents may belong to, on its way to the sink beside the row."""
+
+    view_index: int
+    path: str
+    tainted_by: tuple[str, ...]
+
+
 class Unknown(_Message, tag="U"):
     """The path of a row that is unknown, on its way to the sink: the current row stays."""
 
@@ -285,7 +294,8 @@ class Statistics(_Message, tag="S"):
 
 Message = (
     Observed | Unreadable | Document | Invalid | LookupRequest | ChildDocument | RowDocument | Candidate | Accumulators
-    | AggregateValue | GroupKeys | Taint | Claim | MayBelong | Rendered | Unknown | Absent | Failure | Statistics
+    | AggregateValue | GroupKeys | Taint | Claim | MayBelong | Rendered | TaintedRow | Unknown | Absent | Failure
+    | Statistics
 )  # fmt: skip
 
 MAX_PACK_BYTES = 4 << 20

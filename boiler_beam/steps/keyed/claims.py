@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from boiler_beam.events import Change, Row, Stamp
+from boiler_beam.events import Change, EncodedRow, Stamp
 from boiler_beam.steps.claims import contested
 from boiler_beam.steps.emission import Emitted, emit, is_deleted, uncertain
 from boiler_beam.steps.keyed.cells import Cell
@@ -51,7 +51,7 @@ class ClaimStep(Step):
         new = emit(head.emitted, message.version, fields, EPOCH, self.settings.now())
         if new is not None:
             head.emitted = new
-            self.output.emit(Row(key.name, Stamp(self.settings.generation, new.version, new.seq), fields))
+            self.output.emit(EncodedRow(key.name, Stamp(self.settings.generation, new.version, new.seq), fields))
         self.heads.write(cell, head)
 
     def _claim(self, head: _ClaimHead, message: Claim) -> None:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import msgspec
 
-from boiler_beam.events import Change, DeadLetter, Row, Stamp
+from boiler_beam.events import Change, DeadLetter, EncodedRow, Stamp
 from boiler_beam.plan import Group
 from boiler_beam.steps.emission import Emitted, emissions, is_deleted, uncertain
 from boiler_beam.steps.keyed.cells import Cell
@@ -157,7 +157,7 @@ class RowStep(Step):
         paths, now = self.view.view.paths, self.settings.now()
         for path, _, new, fields in emissions(head.emitted, paths, copies, head.version, EPOCH, now):
             if paths.is_unique:
-                self.output.emit(Row(path, Stamp(self.settings.generation, new.version, new.seq), fields))
+                self.output.emit(EncodedRow(path, Stamp(self.settings.generation, new.version, new.seq), fields))
             else:
                 self.output.send(Claim(path, row_id, new.seq, fields, new.version))
         self.heads.write(cell, head)

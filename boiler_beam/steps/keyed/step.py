@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
-from boiler_beam.events import Change, DeadLetter, Row
+from boiler_beam.events import Change, DeadLetter, EncodedRow
 from boiler_beam.steps.keyed.cells import Cell, HeadCodec
 from boiler_beam.steps.keyed.messages import Message
 from boiler_beam.steps.keyed.plan import KeyedView
@@ -25,7 +25,7 @@ class Output(Protocol):
     def send(self, message: Message, /) -> None:
         """A message to another step; `routing.address` says to which."""
 
-    def emit(self, row: Row, /) -> None:
+    def emit(self, row: EncodedRow, /) -> None:
         """A row to the sink."""
 
     def leave_unchanged(self, path: str, /) -> None:

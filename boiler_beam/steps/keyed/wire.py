@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
-from boiler_beam.events import Change, DeadLetter, Row, Stamp, Touch
+from boiler_beam.events import Change, DeadLetter, EncodedRow, Stamp, Touch
 from boiler_beam.steps.keyed.messages import Message
 
 __all__ = ["FORM", "decode", "decode_event", "decode_letter", "decode_row", "encode", "encode_event", "encode_letter"]
@@ -72,15 +72,15 @@ def decode_event(data: bytes) -> Change | Touch:
     return _change(view)
 
 
-def encode_row(view: str, row: Row) -> bytes:
+def encode_row(view: str, row: EncodedRow) -> bytes:
     """The bytes of a row of a view."""
     return bytes([FORM]) + _encode((view, *row))
 
 
-def decode_row(data: bytes) -> tuple[str, Row]:
+def decode_row(data: bytes) -> tuple[str, EncodedRow]:
     """The reverse."""
     view, path, stamp, fields = _decode_row(_checked(data)[1:])
-    return view, Row(path, Stamp(*stamp), fields)
+    return view, EncodedRow(path, Stamp(*stamp), fields)
 
 
 def encode_letter(letter: DeadLetter) -> bytes:

@@ -14,7 +14,7 @@ from boiler_beam.connectors.base import Control
 from boiler_beam.connectors.commit_log import Retention
 from boiler_beam.connectors.sqlite import SqliteSink, indexed_value
 from boiler_beam.errors import BoilerBeamError
-from boiler_beam.events import Row, Stamp, View
+from boiler_beam.events import EncodedRow, Stamp, View
 from boiler_beam.values import encode_fields
 
 PLAIN = View("Plain", "plain/{id}", ("a",), ("a",))
@@ -27,12 +27,12 @@ def _sink(tmp_path: Path) -> SqliteSink:
     return SqliteSink(str(tmp_path / "rows.db"))
 
 
-def row(path: str, version: int = 1, **values: Any) -> Row:
-    return Row(path, Stamp(1, version, 0), encode_fields(values))
+def row(path: str, version: int = 1, **values: Any) -> EncodedRow:
+    return EncodedRow(path, Stamp(1, version, 0), encode_fields(values))
 
 
-def gone(path: str, version: int) -> Row:
-    return Row(path, Stamp(1, version, 0), None)
+def gone(path: str, version: int) -> EncodedRow:
+    return EncodedRow(path, Stamp(1, version, 0), None)
 
 
 def select(sink: SqliteSink, query: str) -> list[tuple[Any, ...]]:
@@ -49,7 +49,7 @@ def served(sink: SqliteSink) -> tuple[Any, ...]:
     return found
 
 
-def stream(sink: SqliteSink, *batches: Sequence[tuple[View, Row]]) -> None:
+def stream(sink: SqliteSink, *batches: Sequence[tuple[View, EncodedRow]]) -> None:
     with sink.stream([PLAIN, SEEN]) as writer:
         for batch in batches:
             writer.write(batch)

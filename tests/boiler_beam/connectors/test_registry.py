@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator, Sequence
 
@@ -10,6 +11,7 @@ import pytest
 from boiler_beam.connectors import Source, open_sink, open_source, register, registry, schemes
 from boiler_beam.errors import UsageError
 from boiler_beam.events import Change
+from boiler_beam.install import install_command
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +24,7 @@ def _nothing_registered(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (
             "nobody:p",
-            r"nobody:p: expected the scheme of a source, got 'nobody'; fix: use one of dead-letters, file, ",
+            r"nobody:p: expected the scheme of a source, got 'nobody'; fix: use one of dead-letters, documents, file, ",
         ),
         ("data.jsonl", r"data.jsonl: expected a source as SCHEME:ADDRESS, got no scheme; fix: put one before it"),
         ("./a:b", r"got no scheme"),
@@ -53,7 +55,7 @@ def test_one_class_makes_a_scheme() -> None:
             return iter(())
 
     assert isinstance(open_source("nothing:at all"), Nothing)
-    assert schemes(Source) == ["dead-letters", "file", "firestore", "nothing", "pubsub", "sample", "tail"]
+    assert schemes(Source) == ["dead-letters", "documents", "file", "firestore", "nothing", "pubsub", "sample", "tail"]
     with pytest.raises(UsageError, match="expected an unused scheme, got 'nothing'"):
         register(type("Other", (Nothing,), {}))
     with pytest.raises(UsageError, match="which is taken"):
@@ -69,5 +71,5 @@ def test_client_libraries_that_are_missing(monkeypatch: pytest.MonkeyPatch) -> N
     for name in [name for name in sys.modules if name.startswith("boiler_beam.connectors.pubsub.")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "grpc", None)
-    with pytest.raises(UsageError, match=r"got no grpc; fix: pip install 'boiler_beam\[firestore\]'"):
+    with pytest.raises(UsageError, match=f"got no grpc; fix: {re.escape(install_command('firestore'))}"):
         open_source("pubsub:projects/some/subscriptions/one")

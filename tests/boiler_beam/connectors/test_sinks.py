@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from boiler_beam.connectors import Control, Sink, open_sink
 from boiler_beam.errors import UsageError
-from boiler_beam.events import Row, Stamp, View
+from boiler_beam.events import EncodedRow, Stamp, View
 from boiler_beam.values import encode_fields
 from tests.helpers.values import fields
 
@@ -30,11 +30,11 @@ def _uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return f"{request.param}:{tmp_path}/deep/{SCHEMES[request.param]}"
 
 
-def row(path: str, version: int = 1, **values: object) -> Row:
-    return Row(path, Stamp(1, version, 0), encode_fields(values))
+def row(path: str, version: int = 1, **values: object) -> EncodedRow:
+    return EncodedRow(path, Stamp(1, version, 0), encode_fields(values))
 
 
-def put(sink: Sink, rows: Sequence[Row], deleted: Sequence[str] = ()) -> None:
+def put(sink: Sink, rows: Sequence[EncodedRow], deleted: Sequence[str] = ()) -> None:
     with sink.backfill([ONE]) as writer:
         for one in rows:
             writer.write(ONE, one)
@@ -43,7 +43,7 @@ def put(sink: Sink, rows: Sequence[Row], deleted: Sequence[str] = ()) -> None:
         writer.commit({"One": CONTROL})
 
 
-def standing(sink: Sink, view: View = ONE) -> list[Row]:
+def standing(sink: Sink, view: View = ONE) -> list[EncodedRow]:
     return sorted(sink.standing(view))
 
 

@@ -17,7 +17,7 @@ from boiler_beam.engine.follow import Settings, follow
 from boiler_beam.engine.incremental import IncrementalEngine, ViewEngine
 from boiler_beam.engine.state import MemoryState, SqliteState, State
 from boiler_beam.errors import UsageError
-from boiler_beam.events import Change, DeadLetter, Row, Stamp
+from boiler_beam.events import Change, DeadLetter, EncodedRow, Stamp
 from boiler_beam.plan import Plan, compile_plan
 from tests.helpers.engine import EAGER, Batches, Killed, Letters, WatchedSink, followed
 from tests.helpers.histories import ListSource, changes
@@ -363,7 +363,7 @@ def test_s16_a_backfill_in_between_makes_the_last_emissions_unknown(tmp_path: Pa
     plan, path = compile_plan([Names]), tmp_path / "state.db"
     uri, table = f"jsonl:{tmp_path}/rows.jsonl", [("authors/a1", 1, {"name": "Ann"})]
 
-    def live(source: Batches) -> list[Row]:
+    def live(source: Batches) -> list[EncodedRow]:
         state = SqliteState(str(path))
         follow(plan, [source], open_sink(uri), None, state, EAGER)
         state.close()

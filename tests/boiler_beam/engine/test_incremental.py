@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import boiler_beam as bb
 from boiler_beam import aggregate, group, reference, root, view_property
 from boiler_beam.engine.incremental import IncrementalEngine
-from boiler_beam.events import Change, DeadLetter, Row
+from boiler_beam.events import Change, DeadLetter, EncodedRow
 from boiler_beam.oracle import compute
 from boiler_beam.plan import Plan, compile_plan
 from boiler_beam.plan.explain import explain
@@ -31,12 +31,12 @@ class Held:
     """What a sink holds of a stream: the newest stamp for each path stands, and an older one never comes."""
 
     def __init__(self) -> None:
-        self.rows: dict[str, Row] = {}
+        self.rows: dict[str, EncodedRow] = {}
         self.stamps: dict[str, Any] = {}
         self.writes = 0
         self.untold: set[str | None] = set()
 
-    def write(self, row: Row) -> None:
+    def write(self, row: EncodedRow) -> None:
         assert row.path not in self.stamps or row.stamp > self.stamps[row.path]
         before = self.rows.pop(row.path, None)
         is_changed = (before.fields if before is not None else None) != row.fields

@@ -17,7 +17,7 @@ from boiler_beam.engine.follow import Settings, StreamReport, follow
 from boiler_beam.engine.intake import gathered
 from boiler_beam.engine.state import MemoryState, SqliteState
 from boiler_beam.errors import BoilerBeamError, UsageError
-from boiler_beam.events import Change, Complete, DeadLetter, Event, Row, Touch, View
+from boiler_beam.events import Change, Complete, DeadLetter, EncodedRow, Event, Touch, View
 from boiler_beam.plan import compile_plan
 from tests.helpers.engine import Batches, Killed, Letters, WatchedSink
 from tests.helpers.histories import changes
@@ -256,7 +256,7 @@ def test_s16_who_asked_is_told_when_the_row_is_written_and_not_when_it_waits() -
             with super().stream(views) as writer:
                 write, asked = writer.write, [Touch("Names", "names/a", 7)]
 
-                def held(rows: Sequence[tuple[View, Row]]) -> None:
+                def held(rows: Sequence[tuple[View, EncodedRow]]) -> None:
                     is_asked = any(row.stamp.version == 7 for _, row in rows)
                     writer.held = frozenset({"names/a"} if is_asked and self.told.count("held") < 3 else ())
                     if writer.held:
@@ -338,7 +338,7 @@ def test_s16_a_touch_comes_by_a_source() -> None:
             with super().stream(views) as writer:
                 write = writer.write
 
-                def tampered(rows: Sequence[tuple[View, Row]]) -> None:
+                def tampered(rows: Sequence[tuple[View, EncodedRow]]) -> None:
                     write(rows)
                     self.fields = dict.fromkeys(self.fields, b"wrong")
 
@@ -375,7 +375,7 @@ class Paced(WatchedSink):
         with super().stream(views) as writer:
             write, turns = writer.write, dict[str, int]()
 
-            def paced(rows: Sequence[tuple[View, Row]]) -> None:
+            def paced(rows: Sequence[tuple[View, EncodedRow]]) -> None:
                 for _, row in rows:
                     turns[row.path] = turns.get(row.path, 3) + 1
                 writer.held = (
@@ -427,7 +427,7 @@ def test_s14_a_refused_row_is_a_dead_letter_and_given_again_at_its_next_change(t
             with super().stream(views) as writer:
                 write = writer.write
 
-                def picky(rows: Sequence[tuple[View, Row]]) -> list[DeadLetter]:
+                def picky(rows: Sequence[tuple[View, EncodedRow]]) -> list[DeadLetter]:
                     write([(view, row) for view, row in rows if row.fields != ANN])
                     refused = [row for _, row in rows if row.fields == ANN]
                     self.fields.update((row.path, b"?") for row in refused)

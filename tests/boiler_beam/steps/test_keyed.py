@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from boiler_beam.events import Change, DeadLetter, Row, Stamp
+from boiler_beam.events import Change, DeadLetter, EncodedRow, Stamp
 from boiler_beam.plan import compile_plan
 from boiler_beam.samples.meeting import MeetingSession
 from boiler_beam.steps.distributed import WireContribution
@@ -336,7 +336,7 @@ def test_state_of_another_version_is_refused() -> None:
 
 def test_messages_of_another_version_are_refused() -> None:
     change, message = Change("a/1", 7, msgspec.Raw(b'{"a":1}')), SubscriptionDelta(0, "k", "r", 1, 3)
-    row, letter = Row("rows/1", Stamp(1, 2, 3), b"{}"), DeadLetter(stage="s", code="c", message="m")
+    row, letter = EncodedRow("rows/1", Stamp(1, 2, 3), b"{}"), DeadLetter(stage="s", code="c", message="m")
     cases: list[tuple[Any, bytes, Any]] = [
         (decode, encode(change), change),
         (decode, encode(message), message),

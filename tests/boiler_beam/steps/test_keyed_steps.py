@@ -8,7 +8,7 @@ import pytest
 
 import boiler_beam as bb
 from boiler_beam import Ref, aggregate, group, reference, root, view_property
-from boiler_beam.events import Change, DeadLetter, Row
+from boiler_beam.events import Change, DeadLetter, EncodedRow
 from boiler_beam.plan import compile_plan
 from boiler_beam.steps.distributed import WireContribution
 from boiler_beam.steps.emission import Emitted, emissions, emit, is_deleted, uncertain
@@ -81,7 +81,7 @@ class Sent:
     def send(self, message: Message) -> None:
         self.messages.append(message)
 
-    def emit(self, row: Row) -> None:
+    def emit(self, row: EncodedRow) -> None:
         raise AssertionError("no row is rendered here")
 
     def leave_unchanged(self, path: str) -> None:

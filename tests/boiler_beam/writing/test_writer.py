@@ -14,7 +14,7 @@ import pytest
 import boiler_beam as bb
 from boiler_beam import Ref, aggregate, group, reference, referrers, root, view_property
 from boiler_beam.connectors import DocumentStore
-from boiler_beam.events import Row, Stamp, View
+from boiler_beam.events import EncodedRow, Stamp, View
 from boiler_beam.plan import compile_plan
 from boiler_beam.values import encode_fields
 from boiler_beam.writing import Writer, Written, apply_update
@@ -266,9 +266,9 @@ def test_only_the_row_that_was_seen_is_changed(writer: Writer) -> None:
     error = refused(writer.update, "Profile", "ann", {"name": "Later"}, if_match=Stamp(1, newest, 0))
     assert (error.code, error.status) == ("stale", 412)
     fields = msgspec.json.encode({"x": 1})
-    seen: dict[str, Row] = {"profiles/ann": Row("profiles/ann", Stamp(1, 5, 0), fields)}
+    seen: dict[str, EncodedRow] = {"profiles/ann": EncodedRow("profiles/ann", Stamp(1, 5, 0), fields)}
 
-    def rows(view: View, path: str) -> Row | None:
+    def rows(view: View, path: str) -> EncodedRow | None:
         return seen.get(path)
 
     exact = Writer([Profile], writer.store, rows)
@@ -276,7 +276,7 @@ def test_only_the_row_that_was_seen_is_changed(writer: Writer) -> None:
         assert refused(exact.update, "Profile", "ann", {"name": "Later"}, stamp).code == "stale"
     source = writer.store.uri
     now = Profile.get("ann", source=source)
-    seen["profiles/ann"] = Row("profiles/ann", Stamp(1, 5, 0), encode_fields(now or {}))
+    seen["profiles/ann"] = EncodedRow("profiles/ann", Stamp(1, 5, 0), encode_fields(now or {}))
     exact.update("Profile", "ann", {"name": "Later"}, Stamp(1, 5, 0))
     assert get(writer, Person, "ann").first_name == "Later"
 

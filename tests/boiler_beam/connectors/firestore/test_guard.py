@@ -18,7 +18,7 @@ from boiler_beam.connectors.firestore.options import Limits
 from boiler_beam.connectors.firestore.protos import CommitRequest, Write
 from boiler_beam.connectors.firestore.write import BatchWriter
 from boiler_beam.errors import BoilerBeamError
-from boiler_beam.events import DeadLetter, Row, Stamp
+from boiler_beam.events import DeadLetter, EncodedRow, Stamp
 from tests.helpers.faults import Call, Fault, Proxy
 from tests.helpers.firestore_rows import documents, row, rows, tombstones
 
@@ -107,7 +107,9 @@ def test_what_is_forgotten_is_read_again(client: Client, proxy: Proxy) -> None:
         (row(A, 5, seq=2, x=5), row(A, 5, seq=1, x=4)),
     ],
 )
-def test_an_older_one_is_dropped(client: Client, proxy: Proxy, is_known: bool, standing: Row, old: Row) -> None:
+def test_an_older_one_is_dropped(
+    client: Client, proxy: Proxy, is_known: bool, standing: EncodedRow, old: EncodedRow
+) -> None:
     """Stamps are compared (S13), and an older row never replaces a newer row or tombstone (S17)."""
     one = guard(client)
     one.write([standing])
@@ -311,7 +313,7 @@ def test_rivals_leave_the_newest(client: Client, proxy: Proxy, seed: int) -> Non
     """A deletion races a creation, at 40 paths, by two independent writers over a bad connection: the newest wins (S17)."""
     chance = random.Random(seed)
     paths = [f"rows/{place}" for place in range(40)]
-    emitted: dict[str, list[Row]] = {path: [] for path in paths}
+    emitted: dict[str, list[EncodedRow]] = {path: [] for path in paths}
     for path in paths:
         for version in range(1, 9):
             emitted[path].append(row(path, version, **({"x": version} if chance.random() < 0.5 else {})))
@@ -358,7 +360,7 @@ def test_rivals_leave_the_newest(client: Client, proxy: Proxy, seed: int) -> Non
 @pytest.mark.parametrize("method", ["BatchGetDocuments", "Commit", "BatchWrite"])
 @pytest.mark.parametrize("is_known", [True, False])
 def test_a_rival_comes_between_any_two_steps(
-    client: Client, proxy: Proxy, firestore_emulator: str, standing: list[Row], method: str, is_known: bool
+    client: Client, proxy: Proxy, firestore_emulator: str, standing: list[EncodedRow], method: str, is_known: bool
 ) -> None:
     """Whatever is stored, and whatever the two writers do, the newest row or tombstone remains (S17)."""
     direct = Client(client.database.split("/")[1], {"FIRESTORE_EMULATOR_HOST": firestore_emulator})
@@ -381,7 +383,7 @@ def test_a_rival_comes_between_any_two_steps(
     direct.close()
 
 
-def once(proxy: Proxy, method: str, rival: Guard, other: Row) -> list[Call]:
+def once(proxy: Proxy, method: str, rival: Guard, other: EncodedRow) -> list[Call]:
     """The rival writes before the next call of that method; returns the calls."""
     came: list[Call] = []
 

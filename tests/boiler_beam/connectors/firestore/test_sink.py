@@ -25,7 +25,7 @@ from boiler_beam.engine import backfill
 from boiler_beam.engine.follow import Settings, follow
 from boiler_beam.engine.state import SqliteState
 from boiler_beam.errors import UsageError
-from boiler_beam.events import DeadLetter, Row, Stamp, Touch, View
+from boiler_beam.events import DeadLetter, EncodedRow, Stamp, Touch, View
 from boiler_beam.plan import compile_plan
 from boiler_beam.samples.meeting import MeetingSession, OrganizationSummary
 from boiler_beam.values import INT64_MAX, decode_wire, encode_wire
@@ -55,8 +55,8 @@ def opened(project: str) -> FirestoreSink:
 
 def put(
     sink: FirestoreSink,
-    some: Sequence[Row],
-    deleted: Sequence[Row] = (),
+    some: Sequence[EncodedRow],
+    deleted: Sequence[EncodedRow] = (),
     controls: Mapping[str, Control] | None = None,
     view: View = ONE,
 ) -> tuple[int, Sequence[DeadLetter]]:
@@ -112,7 +112,7 @@ _values = st.recursive(
 @given(some=st.lists(st.dictionaries(_names, _values, max_size=4), min_size=1, max_size=8))
 def test_fields_come_back_as_they_were(proxy: Proxy, project: str, some: list[dict[str, Any]]) -> None:
     version = len(proxy.calls) + sum(proxy.calls.values())
-    given_rows = [Row(f"ones/{place}", Stamp(1, version, 0), encode_wire(one)) for place, one in enumerate(some)]
+    given_rows = [EncodedRow(f"ones/{place}", Stamp(1, version, 0), encode_wire(one)) for place, one in enumerate(some)]
     sink = opened(project)
     assert put(sink, given_rows) == (0, [])
     client = Client(project)

@@ -25,7 +25,7 @@ from boiler_beam.connectors.pubsub.envelope import (
     touch_message,
 )
 from boiler_beam.connectors.pubsub.protos import DocumentEventData
-from boiler_beam.events import Change, DeadLetter, Row, Stamp, Touch
+from boiler_beam.events import Change, DeadLetter, EncodedRow, Stamp, Touch
 from boiler_beam.values import INT64_MAX, decode_fields, encode_fields, micros_of
 from tests.helpers.values import fields, texts
 
@@ -61,7 +61,7 @@ def test_s9_a_row_comes_back_as_a_document_ordered_by_its_seq(
     path: str, version: int, seq: int, given_fields: dict[str, Any] | None
 ) -> None:
     data = None if given_fields is None else encode_fields(given_fields)
-    message = row_message("View", Row(path, Stamp(3, version, seq), data))
+    message = row_message("View", EncodedRow(path, Stamp(3, version, seq), data))
     assert told(*message) == (path, max(version, seq), b"null" if data is None else data)
 
 
@@ -78,8 +78,8 @@ def test_copies_of_a_message_have_one_id_and_others_another() -> None:
         document_message(deleted),
         document_message(Change("a/c", 7, raw(b"{}"))),
         document_message(one, event_id="mine"),
-        row_message("V", Row("a/b", Stamp(1, 7, 7), b"{}")),
-        row_message("V", Row("a/b", Stamp(1, 7, 8), b"{}")),
+        row_message("V", EncodedRow("a/b", Stamp(1, 7, 7), b"{}")),
+        row_message("V", EncodedRow("a/b", Stamp(1, 7, 8), b"{}")),
         touch_message(Touch("V", "a/b", 7)),
     ]
     assert len({message.attributes["event_id"] for message in messages}) == len(messages)

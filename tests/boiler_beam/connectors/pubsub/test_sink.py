@@ -15,7 +15,7 @@ from boiler_beam.engine.follow import Settings, follow
 from boiler_beam.engine.memory import MemorySink
 from boiler_beam.engine.state import MemoryState
 from boiler_beam.errors import UsageError
-from boiler_beam.events import Row, Stamp, Touch, View
+from boiler_beam.events import EncodedRow, Stamp, Touch, View
 from boiler_beam.plan import compile_plan
 from boiler_beam.samples.meeting import MeetingSession
 from boiler_beam.values import decode_fields
@@ -41,8 +41,8 @@ class Card(bb.ViewModel, collection="cards"):
 
 
 def test_rows_are_messages_once_write_is_back(channel: Channel) -> None:
-    rows = [Row(f"sessions/{one}", Stamp(2, 7, 8), b'{"name":"x"}') for one in range(1500)]
-    rows.append(Row("sessions/gone", Stamp(2, 9, 9), None))
+    rows = [EncodedRow(f"sessions/{one}", Stamp(2, 7, 8), b'{"name":"x"}') for one in range(1500)]
+    rows.append(EncodedRow("sessions/gone", Stamp(2, 9, 9), None))
     sink = open_sink(channel.sink)
     with sink.stream([VIEW]) as writer:
         writer.control({})

@@ -1,0 +1,147 @@
+"""Writes the rows of a stream to a sink with one writer, such as a file or a database on a disk."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.coders import VarIntCoder
+from apache_beam.metrics import Metrics
+from apache_beam.transforms.userstate import ReadModifyWriteStateSpec
+
+from boiler_beam.beam.dead_letters import worker_dead_letters
+from boiler_beam.beam.elements import NAMESPACE, ComputedRows
+from boiler_beam.beam.stateful import KEYED
+from boiler_beam.connectors import open_sink
+from boiler_beam.events import DeadLetter, EncodedRow
+from boiler_beam.plan import PlanName, load_plan
+from boiler_beam.steps.keyed.wire import decode_letter, decode_row, encode_letter, encode_row
+
+__all__ = ["AppendRows", "Outlet", "count_rows"]
+
+
+_ROW, _LETTER, _LEFT = b"r", b"d", b"l"
+
+
+@dataclass(frozen=True)
+class Outlet:
+    """The destination of a stream's output.
+
+    Attributes:
+        sink: The sink's URI.
+        dead_letters: The URI where dead letters are written.
+        left: A file on the submitting machine for the paths of unknown rows, one JSON text a line; empty if nothing
+            will be pruned.
+        is_remote: Whether workers may be other machines, so that dead letters are also logged.
+    """
+
+    sink: str
+    dead_letters: str
+    left: str = ""
+    is_remote: bool = False
+
+
+class AppendRows(beam.PTransform):  # type: ignore[misc]
+    """Appends the rows of a stream to any sink of the command line, with one writer: all rows have one key.
+
+    >>> import tempfile
+    >>> from boiler_beam.beam import ComputeRows, ReadChanges
+    >>> from boiler_beam.connectors import open_source
+    >>> from boiler_beam.samples.meeting import MeetingSession
+    >>> views = PlanName(("boiler_beam.samples.meeting:MeetingSession",))
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> outlet = Outlet(f"jsonl:{folder.name}/rows", f"jsonl:{folder.name}/dead_letters")
+    >>> with beam.Pipeline(runner="FnApiRunner") as pipeline:
+    ...     read = pipeline | ReadChanges(("sample:", split) for split in open_source("sample:").splits())
+    ...     _ = read | ComputeRows(MeetingSession, mode="stream") | AppendRows(views, outlet)
+    >>> sorted(row.path for row in open_sink(outlet.sink).standing(load_plan(views).views[0].target))
+    ['meeting_sessions/m1', 'meeting_sessions/m2', 'meeting_sessions/m3', 'meeting_sessions/m4']
+    >>> folder.cleanup()
+
+    Args:
+        views: The plan of the views.
+        outlet: The destination.
+    """
+
+    def __init__(self, views: PlanName, outlet: Outlet) -> None:
+        super().__init__()
+        self.views, self.outlet = views, outlet
+
+    def expand(self, computed: ComputedRows | dict[str, Any]) -> Any:
+        """Applies it to what `ComputeRows` returns for a stream; a dict of it without `rows` writes the rest."""
+        given = computed if isinstance(computed, dict) else computed._asdict()
+        parts = [given["dead_letters"] | "DeadLetter" >> _keyed(_LETTER, encode_letter)]
+        if "rows" in given:
+            parts.append(given["rows"] | "Row" >> _keyed(_ROW, lambda row: encode_row(row.view, row.encoded())))
+        if self.outlet.left:
+            parts.append(given["notes"] | "Left" >> _keyed(_LEFT, bytes))
+        return (
+            parts
+            | "Flatten" >> beam.Flatten()
+            | "Durable" >> beam.Reshuffle()
+            | "Append" >> beam.ParDo(_Append(self.views, self.outlet)).with_output_types(bytes)
+        )
+
+
+def _keyed(kind: bytes, encoded: Callable[[Any], bytes]) -> Any:
+    """Returns a transform that gives all elements the same key, so that one writer gets them."""
+    return beam.Map(lambda element: (b"", kind + encoded(element))).with_output_types(KEYED)
+
+
+class _Append(beam.DoFn):  # type: ignore[misc]
+    """Writes the elements of a bundle at its end. State is declared only to serialize processing per key."""
+
+    ONE = ReadModifyWriteStateSpec("one", VarIntCoder())
+
+    def __init__(self, views: PlanName, outlet: Outlet) -> None:
+        self.views, self.outlet = views, outlet
+
+    def start_bundle(self) -> None:
+        """Starts with no elements."""
+        self.came: list[bytes] = []
+
+    def process(self, element: KEYED, one: Any = beam.DoFn.StateParam(ONE)) -> Iterator[bytes]:
+        self.came.append(element[1])
+        yield from ()
+
+    def finish_bundle(self) -> None:
+        """Writes the elements of the bundle."""
+        if not self.came:
+            return
+        targets = {view.name: view.target for view in load_plan(self.views).views}
+        rows, letters, left = [], [], list[str]()
+        for data in self.came:
+            kind, rest = data[:1], data[1:]
+            if kind == _ROW:
+                rows.append(decode_row(rest))
+            elif kind == _LETTER:
+                letters.append(decode_letter(rest))
+            else:
+                left.append(rest.decode())
+        if rows:
+            with open_sink(self.outlet.sink).stream(list(targets.values())) as writer:
+                refused = writer.write([(targets[view], row) for view, row in rows]) or ()
+            count_rows(rows, refused)
+            letters += refused
+            left += [letter.path for letter in refused if letter.path is not None]
+        if left and self.outlet.left:
+            with open(self.outlet.left, "a", encoding="utf-8") as file:
+                file.writelines(json.dumps(path) + "\n" for path in left)
+        with closing(worker_dead_letters(self.outlet.dead_letters, is_remote=self.outlet.is_remote)) as place:
+            for letter in letters:
+                place.write(letter)
+
+
+def count_rows(rows: Sequence[tuple[str, EncodedRow]], refused: Sequence[DeadLetter]) -> None:
+    """Counts written, deleted and refused rows of each view; refused rows are dead letters."""
+    paths, views = {letter.path for letter in refused}, {row.path: view for view, row in rows}
+    for view, row in rows:
+        if row.path not in paths:
+            Metrics.counter(NAMESPACE, f"{view}/{'deleted' if row.fields is None else 'written'}").inc()
+    for letter in refused:
+        Metrics.counter(NAMESPACE, f"{views[letter.path or '']}/refused").inc()
+    Metrics.counter(NAMESPACE, "dead_letters").inc(len(refused))

@@ -1,0 +1,414 @@
+"""The steps of a stream over Beam's state: a head is a value, a log is a bag. Only state that every runner has.
+
+What a step does is in `boiler_beam.steps.keyed`; here are its state and its timers.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import apache_beam as beam
+from apache_beam import pvalue
+from apache_beam.coders import BytesCoder, VarIntCoder
+from apache_beam.metrics import Metrics
+from apache_beam.transforms.timeutil import TimeDomain
+from apache_beam.transforms.userstate import BagStateSpec, ReadModifyWriteStateSpec, TimerSpec, on_timer
+from apache_beam.utils.timestamp import Timestamp
+
+from boiler_beam.beam.elements import NAMESPACE
+from boiler_beam.events import DeadLetter, EncodedRow
+from boiler_beam.plan import PlanName, load_plan
+from boiler_beam.steps.keyed import KeyedView, Settings, Step, steps_of
+from boiler_beam.steps.keyed.messages import Message
+from boiler_beam.steps.keyed.routing import Key, address, is_removal
+from boiler_beam.steps.keyed.rows import RowStep
+from boiler_beam.steps.keyed.wire import decode, encode, encode_letter, encode_row, path_bytes
+
+__all__ = ["KEYED", "LEFT", "LETTERS", "ROWS", "BeamOutput", "Behavior", "Roles", "keyed_view", "stateful"]
+
+KEYED = tuple[bytes, bytes]
+"""Elements between steps: a key, and a message."""
+LETTERS, ROWS, LEFT = "dead_letters", "rows", "left"
+"""The outputs that go to no other step."""
+
+
+@dataclass(frozen=True)
+class Behavior:
+    """How views follow their stream.
+
+    Attributes:
+        generation: Of the rows (S13).
+        coalesce_seconds: How long changes of a row are gathered before it is rendered.
+        is_commit: Whether no row holds a part of a commit (S19): every step holds what came until the watermark
+            passes it, and takes it in the order of its versions. Elements' timestamps are their versions then.
+        is_durable: Whether only what is committed reaches the sink, as behind a durable shuffle; else a row's sequence
+            is at least the time, and the sink decides whether a row changed (S15).
+        gate_micros: No row is rendered before the watermark passes this time: that of a snapshot that comes with the
+            stream; None: at once.
+        retention_micros: How long deletions are remembered (S3); None: for ever, as it should be where input ends.
+        since_micros: When it began: it has forgotten nothing before it runs for longer than that.
+        lateness_micros: With `is_commit`, how long after newer changes a change may arrive.
+    """
+
+    generation: int = 1
+    coalesce_seconds: float = 0.1
+    is_commit: bool = False
+    is_durable: bool = True
+    gate_micros: int | None = None
+    retention_micros: int | None = None
+    since_micros: int = 0
+    lateness_micros: int = 0
+
+
+class Roles(NamedTuple):
+    """What one step does for all that read the same documents.
+
+    Attributes:
+        is_counting: Whether it counts them.
+        reporting: The labels of the view's steps that report what is wrong with one.
+    """
+
+    is_counting: bool
+    reporting: frozenset[str]
+
+
+@lru_cache(maxsize=16)
+def keyed_view(view: PlanName) -> KeyedView:
+    """The plan of one view."""
+    return KeyedView(load_plan(view))
+
+
+class BeamOutput:
+    """What a step sends, gathered as Beam's tagged outputs.
+
+    Args:
+        view: The view.
+        is_counting: Whether the step counts documents.
+    """
+
+    def __init__(self, view: KeyedView, *, is_counting: bool = False) -> None:
+        self.view, self.is_counting = view, is_counting
+        self._waiting: list[Any] = []
+
+    def send(self, message: Message, /) -> None:
+        """A message to another step."""
+        label, key = address(self.view, message)
+        self._waiting.append(pvalue.TaggedOutput(label, (key.encode(), encode(message))))
+
+    def emit(self, row: EncodedRow, /) -> None:
+        """A row to the sink."""
+        self._waiting.append(pvalue.TaggedOutput(ROWS, (path_bytes(row.path), encode_row(self.view.view.name, row))))
+
+    def refuse(self, letter: DeadLetter, /) -> None:
+        """A dead letter."""
+        plan, view = self.view.plan, self.view.view
+        Metrics.counter(NAMESPACE, "dead_letters").inc()
+        if letter.stage == "render":
+            Metrics.counter(NAMESPACE, f"{view.name}/failed").inc()
+        if letter.stage == "decode" and letter.path is not None:
+            for family in plan.families_of(letter.path):
+                Metrics.counter(NAMESPACE, f"dead {plan.families[family].pattern.text}").inc()
+        self._waiting.append(pvalue.TaggedOutput(LETTERS, encode_letter(letter)))
+
+    def leave_unchanged(self, path: str, /) -> None:
+        """The path of an unknown row, or the mask of its copies."""
+        self._waiting.append(pvalue.TaggedOutput(LEFT, path))
+
+    def count_documents(self, path: str, number: int, /) -> None:
+        """A document more or less."""
+        if self.is_counting:
+            Metrics.counter(NAMESPACE, "documents").inc(number)
+
+    def take(self) -> list[Any]:
+        """All that was sent since the last call."""
+        waiting, self._waiting = self._waiting, []
+        return waiting
+
+
+class _BeamLog:
+    """A log in a bag."""
+
+    __slots__ = ("_bag",)
+
+    def __init__(self, bag: Any) -> None:
+        self._bag = bag
+
+    def append(self, entry: bytes, /) -> None:
+        self._bag.add(entry)
+
+    def read(self) -> Iterable[bytes]:
+        return self._bag.read()  # type: ignore[no-any-return]
+
+    def replace(self, entries: list[bytes], /) -> None:
+        self._bag.clear()
+        for entry in entries:
+            self._bag.add(entry)
+
+
+class _BeamCell:
+    """A cell in a value and some bags."""
+
+    __slots__ = ("_head", "logs")
+
+    def __init__(self, head: Any, bags: Sequence[Any]) -> None:
+        self._head, self.logs = head, [_BeamLog(bag) for bag in bags]
+
+    def read(self) -> bytes | None:
+        return self._head.read()  # type: ignore[no-any-return]
+
+    def write(self, head: bytes | None, /) -> None:
+        if head is None:
+            self._head.clear()
+        else:
+            self._head.write(head)
+
+
+class _HeldMessages:
+    """Messages of one key that wait until the watermark passes their versions (S19).
+
+    Args:
+        messages: A bag of them.
+        next_ripe: When the next one may be taken, in microseconds.
+        passed: Up to where messages were taken.
+        timer: Fires then.
+    """
+
+    def __init__(self, messages: Any, next_ripe: Any, passed: Any, timer: Any) -> None:
+        self._messages, self._next_ripe, self._passed, self._timer = messages, next_ripe, passed, timer
+
+    def add(self, data: bytes, ripe: int) -> None:
+        """Holds a message until a time."""
+        if ripe <= (self._passed.read() or 0):
+            Metrics.counter(NAMESPACE, "late").inc()
+        self._messages.add(data)
+        next_ripe = self._next_ripe.read()
+        if next_ripe is None or ripe < next_ripe:
+            self._wait(ripe)
+
+    def _wait(self, ripe: int) -> None:
+        self._next_ripe.write(ripe)
+        self._timer.set(Timestamp(micros=ripe))
+
+    def take(self, now: int, ripe_at: Any) -> list[bytes]:
+        """The messages that are ripe, in the order of their versions; the others are held on."""
+        self._passed.write(max(now, self._passed.read() or 0))
+        found = sorted(((decode(data).version, data) for data in self._messages.read()), key=lambda pair: pair[0])
+        number = sum(ripe_at(version) <= now for version, _ in found)
+        rest = found[number:]
+        self._messages.clear()
+        for _, data in rest:
+            self._messages.add(data)
+        if rest:
+            self._wait(ripe_at(rest[0][0]))
+        else:
+            self._next_ripe.clear()
+        return [data for _, data in found[:number]]
+
+
+HEAD = ReadModifyWriteStateSpec("head", BytesCoder())
+LOG_0, LOG_1, LOG_2, LOG_3 = (BagStateSpec(f"log{number}", BytesCoder()) for number in range(4))
+HELD = BagStateSpec("held", BytesCoder())
+NEXT_RIPE, PASSED = (
+    ReadModifyWriteStateSpec("next_ripe", VarIntCoder()),
+    ReadModifyWriteStateSpec("passed", VarIntCoder()),
+)
+IS_OPEN = ReadModifyWriteStateSpec("is_open", VarIntCoder())
+
+_CLOCKS_MICROS = 60_000_000
+"""How far a worker's clock may be behind the watermark."""
+
+
+class _StatefulStep(beam.DoFn):  # type: ignore[misc]
+    """Base: one step over Beam's state."""
+
+    step: Step
+
+    def __init__(self, view: PlanName, label: str, level: int, behavior: Behavior, roles: Roles) -> None:
+        self.view, self.label, self.level, self.behavior, self.roles = view, label, level, behavior, roles
+
+    def default_label(self) -> str:
+        """A part of the label in Beam, which must not follow the class."""
+        return "Step"
+
+    def setup(self) -> None:
+        """Makes the step, once for each worker's copy."""
+        view, behavior = keyed_view(self.view), self.behavior
+        self.output = BeamOutput(view, is_counting=self.roles.is_counting)
+        clock = None if behavior.is_durable else _now_micros
+        settings = Settings(behavior.generation, clock, self._horizon, self.roles.reporting)
+        self.step = steps_of(view, self.output, settings)[self.label]
+
+    def cell(self, head: Any, *bags: Any) -> _BeamCell:
+        """The cell of a key."""
+        return _BeamCell(head, bags[: self.step.number_of_logs])
+
+    def receive(self, key: bytes, data: bytes, cell: _BeamCell) -> bool:
+        """Takes a message; gives whether the row must be rendered later."""
+        message = decode(data)
+        if isinstance(self.step, RowStep):
+            return self.step.receive(cell, message)
+        self.step.take(cell, Key.decode(key), message)
+        return False
+
+    def render_row(self, key: bytes, cell: _BeamCell) -> None:
+        """Renders the row of a cell, where it is one of a row."""
+        if isinstance(self.step, RowStep):
+            self.step.render(cell, Key.decode(key).name)
+
+    # Forgetting -------------------------------------------------------------------------------------------------------
+
+    def _horizon(self) -> int:
+        if self.behavior.retention_micros is None:
+            return 0
+        horizon = _now_micros() - self.behavior.retention_micros
+        return horizon if horizon > self.behavior.since_micros else 0
+
+    def expire_later(self, data: bytes, timer: Any) -> None:
+        """Looks at a cell again when what is removed now may be forgotten (S3)."""
+        retention = self.behavior.retention_micros
+        if retention is not None and is_removal(message := decode(data)):
+            timer.set(Timestamp(micros=max(message.version, self.behavior.since_micros) + retention))
+
+    def expire_cell(self, timer: Any, fired: Timestamp, cell: _BeamCell) -> None:
+        """Drops a cell, or looks at it again when that is due.
+
+        It is too early where an older version came later and moved the timer, or the clock is behind the watermark.
+        At a drain the watermark is at its end, and a timer fires as soon as it is set: none is set for what has passed.
+        """
+        since, retention = self.step.expire(cell, self._horizon()), self.behavior.retention_micros
+        if since is not None and retention is not None:
+            again = max(since, self.behavior.since_micros) + retention + _CLOCKS_MICROS
+            if again // 1000 > fired.micros // 1000:  # timers have milliseconds
+                timer.set(Timestamp(micros=again))
+
+    def ripe_at(self, version: int) -> int:
+        """When a version may be taken, in microseconds: the watermark must be past it, and past the steps before.
+
+        Timers have milliseconds, and hold the watermark of the next step at, not before, the time that they fire.
+        """
+        return ((version + self.behavior.lateness_micros) // 1000 + 1 + self.level) * 1000
+
+
+def _now_micros() -> int:
+    return time.time_ns() // 1000
+
+
+def _class_of(name: str) -> type[_StatefulStep]:
+    """The class of one step: a timer belongs to a class, and FnApiRunner mixes up timers of one name.
+
+    Every step has the same state and timers, and uses what it needs: a step of a whole commit (S19) holds its messages,
+    that of a row is rendered after the coalescing window, at the latest when all input is in.
+    """
+    ripening = TimerSpec(f"ripe {name}", TimeDomain.WATERMARK)
+    rendering = TimerSpec(f"render {name}", TimeDomain.REAL_TIME)
+    closing = TimerSpec(f"backstop {name}", TimeDomain.WATERMARK)
+    expiring = TimerSpec(f"expire {name}", TimeDomain.WATERMARK)
+
+    class StatefulStep(_StatefulStep):
+        """One step."""
+
+        def process(
+            self,
+            element: KEYED,
+            window: Any = beam.DoFn.WindowParam,
+            head: Any = beam.DoFn.StateParam(HEAD),
+            log0: Any = beam.DoFn.StateParam(LOG_0),
+            log1: Any = beam.DoFn.StateParam(LOG_1),
+            log2: Any = beam.DoFn.StateParam(LOG_2),
+            log3: Any = beam.DoFn.StateParam(LOG_3),
+            held: Any = beam.DoFn.StateParam(HELD),
+            next_ripe: Any = beam.DoFn.StateParam(NEXT_RIPE),
+            passed: Any = beam.DoFn.StateParam(PASSED),
+            is_open: Any = beam.DoFn.StateParam(IS_OPEN),
+            ripe: Any = beam.DoFn.TimerParam(ripening),
+            render: Any = beam.DoFn.TimerParam(rendering),
+            backstop: Any = beam.DoFn.TimerParam(closing),
+            expire: Any = beam.DoFn.TimerParam(expiring),
+        ) -> Any:
+            (key, data), behavior = element, self.behavior
+            if behavior.is_commit:
+                ripe_at = self.ripe_at(decode(data).version)
+                _HeldMessages(held, next_ripe, passed, ripe).add(data, ripe_at)
+            elif self.receive(key, data, self.cell(head, log0, log1, log2, log3)):
+                if behavior.gate_micros is not None and not is_open.read():
+                    backstop.set(Timestamp(micros=behavior.gate_micros))
+                else:
+                    backstop.set(window.max_timestamp())
+                    render.set(Timestamp.of(time.time() + behavior.coalesce_seconds))
+            self.expire_later(data, expire)
+            return self.output.take()
+
+        @on_timer(rendering)
+        def render(
+            self,
+            key: Any = beam.DoFn.KeyParam,
+            head: Any = beam.DoFn.StateParam(HEAD),
+            log0: Any = beam.DoFn.StateParam(LOG_0),
+        ) -> Any:
+            self.render_row(key, self.cell(head, log0))
+            return self.output.take()
+
+        @on_timer(closing)
+        def backstop(
+            self,
+            key: Any = beam.DoFn.KeyParam,
+            head: Any = beam.DoFn.StateParam(HEAD),
+            log0: Any = beam.DoFn.StateParam(LOG_0),
+            is_open: Any = beam.DoFn.StateParam(IS_OPEN),
+        ) -> Any:
+            is_open.write(1)
+            self.render_row(key, self.cell(head, log0))
+            return self.output.take()
+
+        @on_timer(ripening)
+        def ripe(
+            self,
+            key: Any = beam.DoFn.KeyParam,
+            fired: Any = beam.DoFn.TimestampParam,
+            head: Any = beam.DoFn.StateParam(HEAD),
+            log0: Any = beam.DoFn.StateParam(LOG_0),
+            log1: Any = beam.DoFn.StateParam(LOG_1),
+            log2: Any = beam.DoFn.StateParam(LOG_2),
+            log3: Any = beam.DoFn.StateParam(LOG_3),
+            held: Any = beam.DoFn.StateParam(HELD),
+            next_ripe: Any = beam.DoFn.StateParam(NEXT_RIPE),
+            passed: Any = beam.DoFn.StateParam(PASSED),
+            ripe: Any = beam.DoFn.TimerParam(ripening),
+        ) -> Any:
+            cell = self.cell(head, log0, log1, log2, log3)
+            for data in _HeldMessages(held, next_ripe, passed, ripe).take(fired.micros, self.ripe_at):
+                self.receive(key, data, cell)
+            self.render_row(key, cell)
+            return self.output.take()
+
+        @on_timer(expiring)
+        def expire(
+            self,
+            fired: Any = beam.DoFn.TimestampParam,
+            head: Any = beam.DoFn.StateParam(HEAD),
+            log0: Any = beam.DoFn.StateParam(LOG_0),
+            log1: Any = beam.DoFn.StateParam(LOG_1),
+            log2: Any = beam.DoFn.StateParam(LOG_2),
+            log3: Any = beam.DoFn.StateParam(LOG_3),
+            expire: Any = beam.DoFn.TimerParam(expiring),
+        ) -> None:
+            self.expire_cell(expire, fired, self.cell(head, log0, log1, log2, log3))
+
+    return StatefulStep
+
+
+def stateful(step: Step, view: PlanName, level: int, behavior: Behavior, roles: Roles) -> beam.DoFn:
+    """The DoFn that runs a step.
+
+    Args:
+        step: The step.
+        view: Its view, importable on the workers.
+        level: How many steps are before it.
+        behavior: How the view follows its stream.
+        roles: What the step does for others.
+    """
+    return _class_of(f"{step.view.view.name}/{step.label}")(view, step.label, level, behavior, roles)

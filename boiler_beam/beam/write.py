@@ -1,0 +1,199 @@
+"""Writes the rows of a backfill to any sink of the command line, with one writer, and prunes other rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.metrics import Metrics
+
+from boiler_beam.beam.dead_letters import worker_dead_letters
+from boiler_beam.beam.elements import NAMESPACE, ComputedRows
+from boiler_beam.beam.packs import PACKED, PackingDoFn, packing
+from boiler_beam.connectors import open_sink
+from boiler_beam.connectors.firestore.options import WriteOptions
+from boiler_beam.engine.memory import MemorySink
+from boiler_beam.engine.write import Prune, RowWriter
+from boiler_beam.events import DeadLetter, Row
+from boiler_beam.plan import PlanName, load_plan
+from boiler_beam.steps import taint
+from boiler_beam.steps.hash_join import WRITE
+from boiler_beam.steps.hash_join.messages import (
+    Absent,
+    Failure,
+    MayBelong,
+    Rendered,
+    Statistics,
+    TaintedRow,
+    Unknown,
+    decode_pack,
+)
+from boiler_beam.steps.missing import Absences
+
+__all__ = ["Destination", "WriteRows"]
+
+
+@dataclass(frozen=True)
+class Destination:
+    """The destination of a backfill's output, and how it is written.
+
+    Attributes:
+        sink: The sink's URI.
+        dead_letters: The URI where dead letters are written.
+        prune: Which rows that were not computed are deleted.
+        read_time: The version of the rows, in microseconds since the epoch; None: the newest version read.
+        dry_run: Whether nothing is written: neither rows nor dead letters.
+        options: How rows are written to Firestore.
+        is_remote: Whether workers may be other machines, so that dead letters are also logged.
+    """
+
+    sink: str
+    dead_letters: str
+    prune: Prune = "safe"
+    read_time: int | None = None
+    dry_run: bool = False
+    options: WriteOptions = field(default_factory=WriteOptions)
+    is_remote: bool = False
+
+
+class WriteRows(beam.PTransform):  # type: ignore[misc]
+    """Writes the rows of a backfill, prunes other rows, and writes dead letters, in one transaction of the sink.
+
+    >>> import tempfile
+    >>> from boiler_beam.beam import ComputeRows, ReadChanges
+    >>> from boiler_beam.connectors import open_source
+    >>> from boiler_beam.samples.meeting import MeetingSession
+    >>> views = PlanName(("boiler_beam.samples.meeting:MeetingSession",))
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> destination = Destination(f"jsonl:{folder.name}/rows", f"jsonl:{folder.name}/dead_letters")
+    >>> with beam.Pipeline(runner="FnApiRunner") as pipeline:
+    ...     read = pipeline | ReadChanges(("sample:", split) for split in open_source("sample:").splits())
+    ...     _ = read | ComputeRows(MeetingSession) | WriteRows(views, destination)
+    >>> sorted(row.path for row in open_sink(destination.sink).standing(load_plan(views).views[0].target))
+    ['meeting_sessions/m1', 'meeting_sessions/m2', 'meeting_sessions/m3', 'meeting_sessions/m4']
+    >>> folder.cleanup()
+
+    Args:
+        views: The plan of the views.
+        destination: The destination.
+    """
+
+    def __init__(self, views: PlanName, destination: Destination) -> None:
+        super().__init__()
+        self.views, self.destination = views, destination
+
+    def expand(self, computed: ComputedRows) -> Any:
+        """Applies it to what `ComputeRows` returns for bounded input."""
+        packs = [
+            computed.rows | "PackRows" >> packing(_PackRows(self.views), [WRITE]),
+            computed.dead_letters | "PackDeadLetters" >> packing(_PackDeadLetters(), [WRITE]),
+        ]
+        notes = computed.notes | "Notes" >> beam.Map(lambda pack: (0, pack)).with_output_types(PACKED)
+        return (
+            [notes, *(one[WRITE] for one in packs)]
+            | "Flatten" >> beam.Flatten()
+            | "Gather" >> beam.GroupByKey()
+            | "Write" >> beam.ParDo(_Write(self.views, self.destination)).with_output_types(PACKED)
+        )
+
+
+class _PackRows(PackingDoFn):
+    def __init__(self, views: PlanName) -> None:
+        super().__init__()
+        self.views = views
+
+    def start_bundle(self) -> None:
+        """Starts with no rows."""
+        super().start_bundle()
+        self.indexes = {view.name: index for index, view in enumerate(load_plan(self.views).views)}
+
+    def process(self, element: Row) -> Iterable[Any]:
+        if element.data is None:
+            raise ValueError(f"{element.path}: expected the rows of a backfill, got a deleted row")
+        return self.send(WRITE, Rendered(self.indexes[element.view], element.path, element.data))
+
+
+class _PackDeadLetters(PackingDoFn):
+    def process(self, element: DeadLetter) -> Iterable[Any]:
+        return self.send(WRITE, Failure(element))
+
+
+class _Write(beam.DoFn):  # type: ignore[misc]
+    def __init__(self, views: PlanName, destination: Destination) -> None:
+        self.views, self.destination = views, destination
+
+    def process(self, element: tuple[int, Iterable[bytes]]) -> Iterator[Any]:
+        _, packs = element
+        plan = load_plan(self.views)
+        # The packs are read twice, because counts, and documents of any row, are needed before the first row.
+        total, known = Statistics(0, 0, 0, []), [(0, 0) for _ in plan.families]
+        may_belong: list[list[taint.MayBelong]] = [[] for _ in plan.views]
+        unknown: list[Unknown] = []
+        tainted: dict[tuple[int, str], tuple[str, ...]] = {}
+        for message in _messages(packs):
+            match message:
+                case Statistics():
+                    total.changes += message.changes
+                    total.documents += message.documents
+                    total.newest_version = max(total.newest_version, message.newest_version)
+                    total.invalid_families += message.invalid_families
+                    for place, (valid, invalid) in enumerate(message.known):
+                        known[place] = known[place][0] + valid, known[place][1] + invalid
+                case MayBelong():
+                    may_belong[message.view_index].append(taint.MayBelong(message.document, message.known))
+                case Unknown():
+                    unknown.append(message)
+                case TaintedRow():
+                    tainted[message.view_index, message.path] = message.tainted_by
+        destination, letters = self.destination, 0
+
+        def refuse(letter: DeadLetter) -> None:
+            nonlocal letters
+            letters += 1
+            if not destination.dry_run:
+                dead_letters.write(letter)
+
+        sink = open_sink(destination.sink, destination.options)
+        dead_letters = worker_dead_letters(destination.dead_letters, is_remote=destination.is_remote)
+        if destination.dry_run:
+            sink = MemorySink(sink)
+        read_time = total.newest_version if destination.read_time is None else destination.read_time
+        try:
+            with sink.backfill([view.target for view in plan.views]) as writer:
+                rows = RowWriter(plan.views, sink, writer, read_time, refuse)
+                for place, some in enumerate(may_belong):
+                    rows.may_belong(place, some)
+                for one in unknown:
+                    rows.unknown(one.view_index, one.path, one.tainted_by)
+                for message in _messages(packs):
+                    match message:
+                        case Rendered():
+                            tainted_by = tainted.get((message.view_index, message.path), ())
+                            rows.write(message.view_index, message.path, message.fields, tainted_by)
+                        case Absent():
+                            found = message.lacking, message.absent, message.failed, message.example
+                            rows.absent(message.view_index, Absences(*found))
+                        case Failure():
+                            refuse(message.letter)
+                for place, view in enumerate(plan.views):
+                    valid, invalid = known[view.root.family]
+                    rows.absent(place, Absences(), 0 if valid else invalid)
+                dead_roots = [view.root.family in total.invalid_families for view in plan.views]
+                for letter in rows.finish(destination.prune, dead_roots):
+                    refuse(letter)
+        finally:
+            dead_letters.close()
+        counts = {"changes": total.changes, "documents": total.documents, "dead_letters": letters}
+        counts |= {"touched": writer.touched, "drift": writer.drift}
+        for report in rows.reports:
+            numbers = {name: number for name, number in asdict(report).items() if isinstance(number, int)}
+            counts |= {f"{report.view}/{name}": number for name, number in numbers.items()}
+        for name, number in counts.items():
+            Metrics.counter(NAMESPACE, name).inc(number)
+        yield from ()
+
+
+def _messages(packs: Iterable[bytes]) -> Iterator[Any]:
+    return (message for pack in packs for message in decode_pack(pack))
