@@ -3,11 +3,15 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAGE := $(PYTHON) scripts/stage.py
 ARGS ?=
+PORT ?= 8080
 
-.PHONY: help meeting beam check check-all soak bench bench-stream bench-firestore docs release clean base dev
+.PHONY: help demo meeting beam check check-all soak bench bench-stream bench-firestore docs release clean base serve dev
 
 help: ## list these commands
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 17
+
+demo: serve ## a live page of a meeting room: two windows stay equal (PORT=8080)
+	@$(BIN)/python -m pipelines.live --port $(PORT)
 
 meeting: base ## show views of a meeting room, and how their rows follow a change (about ten seconds)
 	@$(BIN)/python -m pipelines.demo
@@ -45,6 +49,6 @@ release: dev ## version, changelog, sdist and wheel, checked; neither pushes nor
 clean: ## remove what was made
 	rm -rf .venv build dist site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-base dev:
+base serve dev:
 	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON): expected Python 3.10 to 3.13, got none; fix: install it, or make PYTHON=... $(MAKECMDGOALS)" >&2; exit 2; }
-	@$(STAGE) $(if $(filter base,$@),base,base $@)
+	@$(STAGE) $(if $(filter base serve,$@),$@,base $@)

@@ -241,11 +241,13 @@ class View(msgspec.Struct, frozen=True):
         name: The name of the view class; in a sink with tables the name of its table.
         template: The template of its row paths, `meeting_sessions/{id}`.
         properties: The stored names of its fields, in the order of their declaration.
+        indexed: The stored names of those that rows are found and ordered by.
     """
 
     name: str
     template: str
     properties: tuple[str, ...]
+    indexed: tuple[str, ...] = ()
 
     def matches(self, path: str) -> bool:
         """Returns whether a row at this path belongs to the view."""

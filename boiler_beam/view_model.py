@@ -18,7 +18,8 @@ class ViewModel(DeclaredView):
 
     Class keywords: `collection` (rows are written at `collection/{root id or key}`) or `path`
     (`"users/{user}/inbox/{id}"`), `case` (`"camel"` or `"snake"`: how names are stored), `revision` (another value
-    forces a rebuild), `max_paths` (the maximal number of copies of a row, 10,000 by default).
+    forces a rebuild), `max_paths` (the maximal number of copies of a row, 10,000 by default), `indexed` (names of
+    properties by which servers find and order rows).
 
     A view may define `paths(self)`, which yields a dict of the path's placeholders for each copy of a row, and
     `viewers(self)` and `editors(self)`, which yield who may see and change the row.

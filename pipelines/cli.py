@@ -291,6 +291,48 @@ def _relay(source: str, topic: str, relay_state: str, collection: tuple[str, ...
     return 0
 
 
+@_cli.command("serve")
+@_views
+@click.option(
+    "--source",
+    metavar="URI",
+    multiple=True,
+    help="The documents, which the engine follows in this process.  [default: another program writes the rows]",
+)
+@click.option(
+    "--rows",
+    metavar="URI",
+    envvar="BOILER_BEAM_SINK",
+    default="sqlite:boiler_beam.db",
+    show_default=True,
+    help="Where the rows are: sqlite:PATH.",
+)
+@click.option("--state", metavar="URI", envvar="BOILER_BEAM_STATE", help="The state of the engine, as for a stream.")
+@click.option("--dead_letter", metavar="URI", help="Where dead letters are written.  [default: beside the rows]")
+@click.option(
+    "--auth",
+    metavar="none|firebase:PROJECT",
+    help="Who may see and change what: everyone everything, or users by their ID tokens.  "
+    "[default: none if --host is this machine]",
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen at.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0: any free one.")
+@click.option("--origin", metavar="URL", multiple=True, help="A site whose pages may read and write.  [default: none]")
+@click.option(
+    "--coalesce_seconds",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    show_default=True,
+    help="How long changes are gathered before the affected rows are written.",
+)
+def _serve(views: tuple[str, ...], **given: Any) -> int:
+    """Serve rows over REST, Durable Streams, WebSocket, GraphQL and JSON-RPC, until SIGTERM or ^C."""
+    from pipelines.serve import ServeOptions, run_serve
+    from pipelines.views import load_views
+
+    return run_serve(load_views(views), ServeOptions(**given))
+
+
 @_cli.group("dead-letters", invoke_without_command=True)
 def _dead_letters() -> None:
     """Show dead letters, and replay their inputs."""

@@ -1,4 +1,4 @@
-"""Makes `.venv` in stages, without anything but Python: `python3 scripts/stage.py base|beam|dev`.
+"""Makes `.venv` in stages, without anything but Python: `python3 scripts/stage.py base|serve|beam|dev`.
 
 Each finished stage leaves a file with a digest of its inputs: an interrupted stage is repeated, a finished one
 is not. pip's output is written to `.venv/STAGE.log`; its last lines are shown if the stage fails.
@@ -16,9 +16,10 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 VENV = os.path.join(ROOT, ".venv")
 PYTHON = os.path.join(VENV, "bin", "python")
 OLDEST, NEWEST = (3, 10), (3, 13)
-WANTED = {"base": "-e.", "beam": "-e.[beam]", "dev": "-e.[all]"}
+WANTED = {"base": "-e.", "serve": "-e.[serve]", "beam": "-e.[beam]", "dev": "-e.[all]"}
 NOTES = {
     "base": "installing boiler_beam into .venv (a few seconds)",
+    "serve": "installing what a server needs into .venv (some seconds, the first time)",
     "beam": "installing Apache Beam into .venv (a few minutes and 800 MB, the first time)",
     "dev": "installing the development tools into .venv (a minute or two, the first time)",
 }

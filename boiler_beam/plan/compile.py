@@ -147,6 +147,10 @@ class _ViewCompiler:
         for name in self.edges.declared:
             if name in ("get", "new"):
                 self.mistake(f"Store.{name}", "an unused name", repr(name), "rename the edge")
+        for name in self.view.__boiler__.indexed:
+            if name not in self.view.declared_properties() or name.startswith("_"):
+                names = ", ".join(one for one in self.view.declared_properties() if not one.startswith("_"))
+                self.mistake("", f"indexed= to name stored properties ({names})", repr(name), "name one of them")
         if not self.view.declared_properties():
             self.mistake("", "at least one @view_property or aggregate", "none", "declare what a row holds")
         self._check_cycles()

@@ -224,7 +224,13 @@ class ViewPlan:
     @cached_property
     def target(self) -> View:
         """The facts about the view that a sink needs."""
-        return View(self.name, self.paths.template, tuple(stored for _, stored in self.fields if stored is not None))
+        stored = dict(self.properties)
+        return View(
+            self.name,
+            self.paths.template,
+            tuple(name for _, name in self.fields if name is not None),
+            tuple(stored[name] for name in dict.fromkeys(self.model.__boiler__.indexed)),
+        )
 
     @property
     def reference_name(self) -> str:

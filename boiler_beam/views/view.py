@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from boiler_beam.views.aggregate import AggregateDeclaration
@@ -89,6 +89,7 @@ class ViewOptions(NamedTuple):
     case: str | None
     revision: str | int | None
     max_paths: int
+    indexed: tuple[str, ...] = ()
 
 
 class ViewModel:
@@ -116,17 +117,19 @@ class ViewModel:
         case: str | None = None,
         revision: str | int | None = None,
         max_paths: int | None = None,
+        indexed: Iterable[str] | None = None,
         **unknown: Any,
     ) -> None:
         if unknown:
             name = next(iter(unknown))
             raise TypeError(
                 f"{cls.__name__}: {name}= is not a class keyword of a view: "
-                "write collection, path, case, revision or max_paths"
+                "write collection, path, case, revision, max_paths or indexed"
             )
         inherited = cls.__boiler__
         most = inherited.max_paths if max_paths is None else max_paths
-        cls.__boiler__ = ViewOptions(collection, path, case or inherited.case, revision, most)
+        names = inherited.indexed if indexed is None else (indexed,) if isinstance(indexed, str) else tuple(indexed)
+        cls.__boiler__ = ViewOptions(collection, path, case or inherited.case, revision, most, names)
         super().__init_subclass__()
 
     @classmethod

@@ -96,7 +96,7 @@ class Unclear(bb.DomainModel, collection="unclear"):
 
 def pathed(path: str | None, collection: str | None = None, **more: Any) -> type[bb.ViewModel]:
     """Returns a view of users with a row path."""
-    keywords: dict[str, Any] = {key: more.pop(key) for key in ("max_paths",) if key in more}
+    keywords: dict[str, Any] = {key: more.pop(key) for key in ("max_paths", "indexed") if key in more}
     body = {"Store": type("Store", (bb.Store,), {"user": root(User)}), "name": view_property(lambda self: ""), **more}
     made = type("View", (bb.ViewModel,), body, path=path, collection=collection, **keywords)
     made.__module__ = __name__
@@ -184,6 +184,7 @@ CASES: dict[str, tuple[Callable[[], Any], list[str]]] = {
     "a placeholder for a collection": (lambda: pathed("{kind}/{id}"), ["View: expected placeholders that are whole document ids, each once, got '{kind}'"]),
     "a placeholder twice": (lambda: pathed("a/{id}/b/{id}"), ["View: expected placeholders that are whole document ids, each once, got 'a/{id}/b/{id}', which has one twice"]),
     "path and collection": (lambda: pathed("rows/{id}", "rows"), ["View: expected collection= or path= on the class, got both; fix: "]),
+    "indexed unknown": (lambda: pathed("rows/{id}", indexed=("nam",)), ["View: expected indexed= to name stored properties (name), got 'nam'; fix: name one of them"]),
     "no copies": (lambda: pathed("rows/{id}", max_paths=0), ["View: expected max_paths= to be an int from 1, got 0; fix: write how many copies a row may have"]),
     "rows over documents": (lambda: pathed("users/{id}"), ["View: expected row paths that are not document paths, got 'users/{id}', where the documents of User are; fix: give the view a collection of its own"]),
     "path fields of other models": (

@@ -1,0 +1,29 @@
+"""Serves rows of views: REST, live streams, WebSocket, GraphQL and JSON-RPC, with one rule of access.
+
+    app = boiler_beam.serving.asgi_app([MeetingSession], rows="sqlite:rows.db")
+
+| module | |
+| --- | --- |
+| `reader`, `hub`, `core` | rows and what changed in them; the hub; all that can be asked |
+| `access`, `auth` | who may see and do what; who has a token |
+| `writer` | what a package that writes has to implement |
+| `rest`, `streams`, `websocket`, `rpc`, `graphql`, `socketio` | a protocol each |
+| `app` | the ASGI application |
+| `run` | `asgi_app` and `running` |
+"""
+
+from boiler_beam.serving.access import Access, User, Verifier, signed_in
+from boiler_beam.serving.problems import Problem
+from boiler_beam.serving.run import asgi_app, running
+from boiler_beam.serving.writer import Writer
+
+__all__ = [
+    "Access",
+    "Problem",
+    "User",
+    "Verifier",
+    "Writer",
+    "asgi_app",
+    "running",
+    "signed_in",
+]

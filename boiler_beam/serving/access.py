@@ -1,0 +1,113 @@
+"""Who may see and change rows, decided here for every protocol.
+
+A row says in `_viewers` and `_editors` (from `viewers()` and `editors()`) whose it is. A user has principals: their id,
+`"anyone"`, `"signed in"`, and roles (`role:teacher@schools/s1`). They may see a row if the two have one in common.
+
+| | nobody signs in (`--auth none`) | with a verifier |
+| --- | --- | --- |
+| view without `viewers()` | everyone sees its rows | nobody |
+| view without `editors()` | everyone changes its rows | nobody |
+| view with them | everyone | those whom they name |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from boiler_beam.serving.problems import Problem
+from boiler_beam.views.visibility import ANYONE, SIGNED_IN
+
+__all__ = ["NOBODY", "Access", "User", "Verifier", "signed_in"]
+
+CHALLENGE = (("WWW-Authenticate", "Bearer"),)
+
+
+@dataclass(frozen=True)
+class User:
+    """Who sends a request.
+
+    Attributes:
+        id: The user's id; None for somebody who did not sign in.
+        principals: All by which `viewers()` and `editors()` may mean them.
+        expires: When their token expires, in seconds since the epoch; None: never.
+        claims: What the token says.
+    """
+
+    id: str | None
+    principals: frozenset[str]
+    expires: float | None = None
+    claims: Mapping[str, Any] = field(default_factory=dict, compare=False)
+
+
+NOBODY = User(None, frozenset({ANYONE}))
+"""Somebody who did not sign in."""
+
+
+def signed_in(
+    user_id: str, roles: Iterable[str] = (), *, expires: float | None = None, claims: Mapping[str, Any] | None = None
+) -> User:
+    """Returns a user who signed in.
+
+    Args:
+        user_id: The id.
+        roles: As `boiler_beam.role` writes them, `role:teacher@schools/s1`.
+        expires: When the token expires, in seconds since the epoch.
+        claims: What the token says.
+
+    Raises:
+        Problem: The id is one that means a group of users.
+    """
+    if not user_id or user_id in (ANYONE, SIGNED_IN) or user_id.startswith("role:"):
+        raise Problem(401, "invalid token", "the token names no user", headers=CHALLENGE)
+    held = (one for one in roles if one.startswith("role:"))
+    return User(user_id, frozenset({user_id, ANYONE, SIGNED_IN, *held}), expires, claims or {})
+
+
+class Verifier(Protocol):
+    """Says who has a token."""
+
+    async def __call__(self, token: str) -> User:
+        """Returns the user.
+
+        Raises:
+            Problem: With status 401, if the token is not valid.
+        """
+
+
+class Access:
+    """The rules, see the module.
+
+    Args:
+        verifier: Says who has a token; None: nobody signs in, and everything is open.
+    """
+
+    def __init__(self, verifier: Verifier | None = None) -> None:
+        self.verifier = verifier
+
+    @property
+    def is_open(self) -> bool:
+        """Whether everyone may see and do everything."""
+        return self.verifier is None
+
+    async def user(self, token: str | None) -> User:
+        """Returns who sends a token.
+
+        Raises:
+            Problem: It is not valid.
+        """
+        return NOBODY if token is None or self.verifier is None else await self.verifier(token)
+
+    def sees(self, user: User, viewers: frozenset[str]) -> bool:
+        """Returns whether a user may see a row with these viewers."""
+        return self.verifier is None or not user.principals.isdisjoint(viewers)
+
+    edits = sees
+    """Whether a user may change a row with these editors."""
+
+    def refused(self, user: User) -> Problem:
+        """Returns the problem that a user may not do something; it says nothing of whether a row exists."""
+        if user.id is None:
+            return Problem(401, "sign in", headers=CHALLENGE)
+        return Problem(403, "not allowed")

@@ -1,0 +1,73 @@
+"""Socket.IO at `/socket.io`, for clients that have it: the calls and live rows of `/ws`, as events named `rpc`.
+
+    socket.on("rpc", (message, taken) => { ...; taken(); });
+    socket.emit("rpc", {jsonrpc: "2.0", id: 1, method: "subscribe", params: {view: "MeetingSession"}});
+
+A message of the server is acknowledged before the next one of its subscription is sent, so that a slow client costs no
+memory. The token is `auth: {token}` of the connection.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import socketio
+
+from boiler_beam.serving.core import Core
+from boiler_beam.serving.problems import Problem
+from boiler_beam.serving.session import Gone, Session
+
+__all__ = ["socketio_app"]
+
+_TAKEN_SECONDS = 60
+_log = logging.getLogger("boiler_beam.serving")
+
+
+def socketio_app(core: Core, origins: Sequence[str], max_body: int) -> Any:
+    """Returns an ASGI application for `/socket.io`.
+
+    Args:
+        core: Answers what is asked.
+        origins: Sites whose pages may connect, beside the server's own.
+        max_body: Bytes that a message may have.
+    """
+    server = socketio.AsyncServer(
+        async_mode="asgi", cors_allowed_origins=list(origins) or None, max_http_buffer_size=max_body
+    )
+    sessions: dict[str, Session] = {}
+
+    async def connect(client: str, environ: Any, auth: Any) -> None:
+        token = auth.get("token") if isinstance(auth, dict) else None
+        try:
+            user = await core.access.user(token if isinstance(token, str) else None)
+        except Problem as problem:
+            raise socketio.exceptions.ConnectionRefusedError(problem.as_json()) from None
+
+        async def send(message: Any) -> None:
+            plain = msgspec.json.decode(msgspec.json.encode(message))
+            try:
+                if "method" in message:
+                    await server.call("rpc", plain, to=client, timeout=_TAKEN_SECONDS)
+                else:
+                    await server.emit("rpc", plain, to=client)
+            except (socketio.exceptions.TimeoutError, socketio.exceptions.SocketIOError):
+                raise Gone from None
+
+        sessions[client] = Session(core, user, send, server.start_background_task)
+
+    async def disconnect(client: str, reason: str = "") -> None:
+        session = sessions.pop(client, None)
+        if session is not None:
+            session.close()
+
+    async def rpc(client: str, body: Any) -> None:
+        session = sessions.get(client)
+        if session is not None:
+            await session.take(body)
+
+    for name, handler in (("connect", connect), ("disconnect", disconnect), ("rpc", rpc)):
+        server.on(name, handler)
+    return socketio.ASGIApp(server, socketio_path="")

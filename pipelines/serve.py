@@ -1,0 +1,172 @@
+"""`boiler-beam serve`: rows over HTTP and WebSocket; with sources, the embedded engine runs in the same process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import logging
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from boiler_beam.errors import UsageError
+from boiler_beam.views import ViewModel
+
+__all__ = ["ServeOptions", "run_serve"]
+
+_DRAIN_SECONDS = 5
+_MAX_CONNECTIONS = 10_000
+
+
+@dataclass(frozen=True)
+class ServeOptions:
+    """The options of the command, by their names."""
+
+    source: Sequence[str] = ()
+    rows: str = "sqlite:boiler_beam.db"
+    state: str | None = None
+    dead_letter: str | None = None
+    auth: str | None = None
+    host: str = "127.0.0.1"
+    port: int = 8080
+    origin: Sequence[str] = ()
+    coalesce_seconds: float = 0.0
+
+
+def run_serve(views: Sequence[type[ViewModel]], options: ServeOptions, page: Path | None = None) -> int:
+    """Serves until SIGTERM or ^C; returns the exit code.
+
+    Args:
+        views: The classes.
+        options: The options.
+        page: A folder with a page, which is served at `/page/`.
+
+    Raises:
+        UsageError: An option is wrong, or the extra `serve` is not installed.
+        BoilerBeamError: The engine failed.
+    """
+    try:
+        import uvicorn
+        from starlette.routing import Mount
+        from starlette.staticfiles import StaticFiles
+
+        from boiler_beam.serving import running
+        from boiler_beam.serving.hub import Hub
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] in ("boiler_beam", "pipelines"):
+            raise
+        raise UsageError(
+            f"serve: expected the extra `serve` to be installed, got no {error.name}; "
+            "fix: pip install 'boiler_beam[serve]'"
+        ) from None
+
+    class Server(uvicorn.Server):
+        """Ends well when it is asked to: uvicorn's own would send the signal to this process again."""
+
+        hub: Hub
+
+        def asked_to_end(self) -> None:
+            self.hub.end()
+            self.should_exit, self.force_exit = True, self.should_exit
+
+        @contextlib.contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            yield
+
+    is_local = is_loopback(options.host)
+    if options.auth is None and not is_local:
+        raise UsageError(
+            f"--host {options.host}: expected --auth, because others can reach this address; "
+            "fix: --auth firebase:PROJECT, or --auth none where everyone may read and write everything"
+        )
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s %(message)s")
+
+    async def serve() -> bool:
+        async with running(
+            views,
+            sources=options.source,
+            rows=options.rows,
+            state=options.state,
+            dead_letters=options.dead_letter,
+            auth=options.auth,
+            origins=options.origin,
+            coalesce_seconds=options.coalesce_seconds,
+        ) as served:
+            app: Any = served.app
+            if page is not None:
+                served.app.router.routes.append(Mount("/page", StaticFiles(directory=page, html=True)))
+            if is_local and served.core.access.is_open:
+                app = only_local_names(app)
+            config = uvicorn.Config(
+                app,
+                host=options.host,
+                port=options.port,
+                log_level="warning",
+                ws_max_size=1 << 20,
+                limit_concurrency=_MAX_CONNECTIONS,
+                timeout_graceful_shutdown=_DRAIN_SECONDS,
+            )
+            server = Server(config)
+            server.hub = served.core.hub
+            for number in (signal.SIGTERM, signal.SIGINT):
+                asyncio.get_running_loop().add_signal_handler(number, server.asked_to_end)
+            told = asyncio.create_task(_tell(server, options, views[0].__name__ if page is None else None))
+            try:
+                await server.serve()
+            except SystemExit:  # the port is taken; uvicorn has said so
+                return False
+            finally:
+                told.cancel()
+        return True
+
+    if not asyncio.run(serve()):
+        raise UsageError(f"--port {options.port}: expected a free port, got one in use; fix: name another")
+    return 0
+
+
+async def _tell(server: Any, options: ServeOptions, view: str | None) -> None:
+    """Says where the server is, as soon as it answers."""
+    while not server.started:
+        await asyncio.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    host = f"[{options.host}]" if ":" in options.host else options.host
+    print(f"serves at http://{host}:{port}/{'page/' if view is None else f'views/{view}'}", flush=True)
+    print(f"description at http://{host}:{port}/apidocs", flush=True)
+
+
+def is_loopback(host: str) -> bool:
+    """Returns whether only this machine can reach a host.
+
+    >>> is_loopback("localhost"), is_loopback("127.0.0.1"), is_loopback("0.0.0.0")
+    (True, True, False)
+    """
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def only_local_names(app: Any) -> Any:
+    """Returns an application that refuses requests to other host names.
+
+    A page of another site can give its own name the address of this machine, and would then be taken for this site.
+    """
+
+    async def guarded(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] in ("http", "websocket"):
+            given = dict(scope["headers"]).get(b"host", b"").decode("latin-1")
+            name = given.rpartition("]")[0].lstrip("[") if given.startswith("[") else given.partition(":")[0]
+            if not is_loopback(name):
+                if scope["type"] == "websocket":
+                    await send({"type": "websocket.close", "code": 4421})
+                    return
+                await send({"type": "http.response.start", "status": 421, "headers": []})
+                await send({"type": "http.response.body", "body": b""})
+                return
+        await app(scope, receive, send)
+
+    return guarded
