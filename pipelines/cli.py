@@ -222,7 +222,7 @@ def _dead_letters() -> None:
 @click.option("--code", help="Only dead letters with this code.")
 @click.option("--limit", type=click.IntRange(min=0), default=20, show_default=True, help="How many to show.")
 def _list(uri: str, code: str | None, limit: int) -> int:
-    """Show the dead letters at jsonl:PATH or sqlite:PATH, and count them by code."""
+    """Show the dead letters at a URI, and count them by code: where --dead_letter wrote them, or a subscription."""
     from boiler_beam.connectors import read_dead_letters
 
     counts: Counter[str] = Counter()
@@ -240,21 +240,32 @@ def _list(uri: str, code: str | None, limit: int) -> int:
 
 @_dead_letters.command("replay")
 @click.argument("uri")
+@click.option("--to", metavar="TOPIC", help="Publish the inputs to this topic: for a stream that follows it.")
 @_views
 @options_of_a_run
-def _replay(options: RunOptions, views: tuple[str, ...], uri: str) -> int:
+def _replay(options: RunOptions, views: tuple[str, ...], uri: str, to: str | None) -> int:
     """Apply the inputs of dead letters to the state of a stream, after the fix.
 
-    The stream must not run meanwhile. --state and --sink are those of the stream.
+    The stream must not run meanwhile. --state and --sink are those of the stream. With --to they are published to the
+    topic that the stream follows, which may run: so for a job on Dataflow.
     """
     from boiler_beam.errors import UsageError
     from pipelines.run import run
     from pipelines.stream import state_beside
-    from pipelines.views import load_views
+    from pipelines.views import load_views, plan_of
 
     for name in ("runner", "source"):
         if getattr(options, name):
             raise UsageError(f"--{name}: expected only the inputs of dead letters; fix: leave it out")
+    if to is not None:
+        from boiler_beam.connectors.pubsub.replay import replay
+
+        targets = [view.target for view in plan_of(load_views(views), (), options.project, options.database).views]
+        found = replay(uri, to, targets)
+        print(
+            f"published {found['document']:,} documents, {found['message']:,} messages, {found['row']:,} rows to {to}"
+        )
+        return 0
     state = options.state or state_beside(options.sink, is_bounded=False)
     _path_of_state(state)
     source = (f"dead-letters:{uri}",)

@@ -60,7 +60,7 @@ def _compare(console: Console, plan: Plan, rows: MemorySink, runner: str) -> int
         destination = Destination(sink, f"jsonl:{folder}/dead.jsonl")
         report = run_backfill(plan, [SAMPLE], destination, runner=runner)
         number = show_differences(console, differences(plan, rows, open_sink(sink)))
-    verdict = f"{number} rows differ from" if number else f"all {report.rows} rows equal"
+    verdict = f"{number} rows differ from" if number or report is None else f"all {report.rows} rows equal"
     print(f"{runner}: {verdict} those of the embedded engine")
     return 1 if number else 0
 

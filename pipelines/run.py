@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from rich.console import Console
 
-from boiler_beam.connectors import dead_letters_beside, open_dead_letters, open_source, read_sources
+from boiler_beam.connectors import open_dead_letters, open_source, read_sources
 from boiler_beam.engine import Report, backfill
 from boiler_beam.engine.cost import writes_per_change
 from boiler_beam.engine.memory import MemorySink
@@ -25,6 +25,7 @@ from pipelines.options import RunOptions, sink_of, write_options
 from pipelines.show import show_report, show_rows, where
 from pipelines.stream import run_stream
 from pipelines.views import plan_of
+from pipelines.workers import LOCAL_RUNNERS, dead_letters_of
 
 __all__ = ["explain_plan", "run"]
 
@@ -47,7 +48,7 @@ def run(views: Sequence[type[ViewModel]], options: RunOptions) -> int:
         raise UsageError("--source: expected a source of documents, got none; fix: add --source file:PATH")
     started = time.monotonic()
     console = Console(soft_wrap=False, highlight=False)
-    dead_letters = options.dead_letter or dead_letters_beside(options.sink)
+    dead_letters = dead_letters_of(options)
     is_bounded = all(open_source(uri).is_bounded for uri in options.source)
     if options.mode == "stream" or (options.mode == "auto" and not is_bounded):
         return run_stream(plan, options, dead_letters)
@@ -56,6 +57,8 @@ def run(views: Sequence[type[ViewModel]], options: RunOptions) -> int:
     for name in sorted(_OF_STREAMS & options.given):
         print(f"--{name}: has no effect on a backfill; fix: add --mode stream, or leave it out", file=sys.stderr)
     report = _on_beam(plan, options, dead_letters) if options.runner else _embedded(plan, options, dead_letters)
+    if report is None:
+        return DONE
     if not options.dry_run:
         show_rows(console, plan, sink_of(options, plan))
     show_report(console, report, "no file, because this was a dry run" if options.dry_run else where(dead_letters))
@@ -108,9 +111,9 @@ def _embedded(plan: Plan, options: RunOptions, dead_letters: str) -> Report:
         writer.close()
 
 
-def _on_beam(plan: Plan, options: RunOptions, dead_letters: str) -> Report:
+def _on_beam(plan: Plan, options: RunOptions, dead_letters: str) -> Report | None:
     with needs_beam(options.runner):
-        from pipelines.beam import LOCAL_RUNNERS, run_backfill
+        from pipelines.beam import run_backfill
         from transforms import Destination
     if options.runner in LOCAL_RUNNERS:
         print("bounded input: runs on FnApiRunner, in this process", file=sys.stderr)

@@ -18,9 +18,10 @@ from boiler_beam.engine.memory import MemorySink
 from boiler_beam.engine.state import MemoryState, open_state
 from boiler_beam.errors import BoilerBeamError, UsageError
 from boiler_beam.plan import Plan
-from pipelines.finish import finish, needs_beam
+from pipelines.finish import DONE, finish, needs_beam
 from pipelines.options import RunOptions, sink_of
 from pipelines.show import show_rows, show_stream, where
+from pipelines.workers import LOCAL_RUNNERS
 
 __all__ = ["asked_to_end", "run_stream", "state_beside"]
 
@@ -50,8 +51,10 @@ def run_stream(plan: Plan, options: RunOptions, dead_letters: str) -> int:
     started = time.monotonic()
     console = Console(soft_wrap=False, highlight=False)
     if options.runner:
-        report, sink = _on_beam(plan, options, dead_letters), sink_of(options, plan)
-        _warnings()(report)
+        done, sink = _on_beam(plan, options, dead_letters), sink_of(options, plan)
+        if done is None:
+            return DONE
+        _warnings()(report := done)
     else:
         report, sink = _embedded(plan, options, dead_letters)
     show_rows(console, plan, sink)
@@ -69,7 +72,7 @@ def run_stream(plan: Plan, options: RunOptions, dead_letters: str) -> int:
     )
 
 
-def _on_beam(plan: Plan, options: RunOptions, dead_letters: str) -> StreamReport:
+def _on_beam(plan: Plan, options: RunOptions, dead_letters: str) -> StreamReport | None:
     for name, value in (("state", options.state), ("metrics_port", options.metrics_port)):
         if value is not None:
             raise UsageError(
@@ -81,7 +84,6 @@ def _on_beam(plan: Plan, options: RunOptions, dead_letters: str) -> StreamReport
             "fix: leave one of the two out"
         )
     with needs_beam(options.runner):
-        from pipelines.beam import LOCAL_RUNNERS
         from pipelines.streaming import run_streaming
     if not all(open_source(uri).is_bounded for uri in options.source):
         if options.runner in (*LOCAL_RUNNERS, "PrismRunner"):

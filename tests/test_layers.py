@@ -27,7 +27,7 @@ ORDER = [
     "boiler_beam.testing", "boiler_beam.samples", "boiler_beam.propose", "boiler_beam.relay", "transforms", "pipelines",
 ]  # fmt: skip
 
-CLIENTS = ("firestore", "pubsub")
+CLIENTS = ("firestore", "pubsub", "gcs")
 """The packages that need Google's clients; they are imported when a URI names them."""
 
 
