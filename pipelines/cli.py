@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from pipelines.command import execute
+from pipelines.deploy.cli import deploy_command, once_command, schedule_command
 from pipelines.main import run_command
 from pipelines.options import RunOptions, options_of_a_database, options_of_a_run
 
@@ -32,7 +33,8 @@ def _cli() -> None:
     """Reactive view models for Firestore backends."""
 
 
-_cli.add_command(run_command)
+for _command in (run_command, deploy_command, schedule_command, once_command):
+    _cli.add_command(_command)
 
 
 @_cli.command("explain")

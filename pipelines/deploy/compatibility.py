@@ -78,7 +78,9 @@ def compare(running: Mapping[str, Any], new: Mapping[str, Any], renamed: Mapping
 
 def _compare_views(running: Mapping[str, Any], new: Mapping[str, Any], verdict: Verdict) -> None:
     for name in sorted(new.keys() - running.keys()):
-        verdict.reasons.append(f"{name}: the view is new; its state would be empty, because an update reads no snapshot")
+        verdict.reasons.append(
+            f"{name}: the view is new; its state would be empty, because an update reads no snapshot"
+        )
     for name in sorted(running.keys() - new.keys()):
         verdict.notes.append(f"{name}: the view is removed with its state; its rows stay in the sink")
     for name in sorted(running.keys() & new.keys()):
@@ -97,7 +99,7 @@ def _compare_stages(
             continue
         if known_as != label:
             verdict.mapping[known_as] = label
-        verdict.reasons += _differences(label, stage, new[label])
+        verdict.reasons.extend(_differences(label, stage, new[label]))
     for label in sorted(new.keys() - old.keys()):
         if _keeps(new[label]) and _view(label) not in added:
             verdict.reasons.append(f"{label}: the stage is new; its {_what(new[label])} would begin with nothing")

@@ -1,4 +1,4 @@
-"""The job that a command line makes, without submitting it: `python -m pipelines.deploy.graph --views ... --source ...`.
+"""The job that a command line makes, not submitted: `python -m pipelines.deploy.graph --views ... --source ...`.
 
 It prints what decides whether a running job can be updated to this one, as JSON:
 
@@ -120,13 +120,13 @@ def _captured() -> Iterator[list[Any]]:
         jobs.append(result.job.proto_pipeline)  # a dry run's result has it
         return result
 
-    PipelineOptionsValidator.validate = lambda self: []  # type: ignore[method-assign]  # it asks for the bucket
-    DataflowRunner.run_pipeline = run  # type: ignore[method-assign]
+    PipelineOptionsValidator.validate = lambda self: []  # type: ignore  # it asks for the bucket
+    DataflowRunner.run_pipeline = run  # type: ignore
     try:
         yield jobs
     finally:
-        DataflowRunner.run_pipeline = run_pipeline  # type: ignore[method-assign]
-        PipelineOptionsValidator.validate = validate  # type: ignore[method-assign]
+        DataflowRunner.run_pipeline = run_pipeline  # type: ignore
+        PipelineOptionsValidator.validate = validate  # type: ignore
 
 
 def main() -> None:

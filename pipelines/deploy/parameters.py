@@ -1,7 +1,7 @@
 r"""The options of a run as the parameters of a Flex Template: `metadata.json`, and back to a command line.
 
-Dataflow passes each parameter once, as text, `--name=value`. So sources are written with commas between them, and a flag
-is `true` or `false`:
+Dataflow passes each parameter once, as text, `--name=value`. So sources are written with commas between them, and a
+flag is `true` or `false`:
 
 >>> command_line(["--source=firestore:p,pubsub:projects/p/subscriptions/s", "--touches=false", "--region=r"])
 ['--source=firestore:p', '--source=pubsub:projects/p/subscriptions/s', '--no_touches', '--region=r']
@@ -42,6 +42,7 @@ _OF_BACKFILLS = ("prune", "touches")
 _PROJECT = r"[a-z][a-z0-9.:-]{3,62}[a-z0-9]"
 _DATABASE = rf"firestore:{_PROJECT}(/[a-z0-9()-]+)?"
 _NAME = r"[A-Za-z][A-Za-z0-9._~+%-]{2,254}"
+_DATE, _CLOCK = r"[0-9]{4}-[0-9]{2}-[0-9]{2}", r"[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})"
 _BUCKET = r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]"
 _NUMBER = r"[0-9]+(\.[0-9]+)?"
 _MODULE = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*(:[A-Za-z_]\w*(,[A-Za-z_]\w*)*)?"
@@ -51,7 +52,7 @@ _PATTERNS: dict[str, str] = {
     "views": rf"^{_MODULE}( {_MODULE})*$",
     "sink": rf"^({_DATABASE}|{_TOPIC})$",  # the others are files, on the disk of a worker
     "dead_letter": rf"^({_DATABASE}|{_TOPIC}|gs:(//)?{_BUCKET}(/.*)?)$",
-    "read_time": r"^([0-9]{1,19}|[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2}))$",
+    "read_time": rf"^([0-9]{{1,19}}|{_DATE}T{_CLOCK})$",
     "database": r"^[a-z0-9()-]+$",
 }
 _SOURCES: dict[Kind, str] = {
@@ -123,7 +124,11 @@ def metadata(kind: Kind, name: str) -> dict[str, Any]:
         "streaming": "Follows changes of Firestore's documents, and rewrites the rows of views that they affect.",
         "backfill": "Computes all rows of views from Firestore's documents, and writes those that differ.",
     }
-    found = {"name": f"{name} {kind}", "description": described[kind], "parameters": list(_parameters(kind))}
+    found: dict[str, Any] = {
+        "name": f"{name} {kind}",
+        "description": described[kind],
+        "parameters": list(_parameters(kind)),
+    }
     if kind == "streaming":
         # The steps of a stream add up messages, so they need each message once.
         found |= {"streaming": True, "supportsAtLeastOnce": False, "supportsExactlyOnce": True}

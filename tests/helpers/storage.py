@@ -34,7 +34,7 @@ class Storage:
         self._call("POST", f"/upload/storage/v1/b/{bucket}/o?uploadType=media&name={name.replace('/', '%2F')}", data)
 
     def _call(self, method: str, path: str, data: bytes | None = None) -> bytes:
-        headers = {"Content-Type": "application/json"}
+        headers = {"Content-Type": "application/octet-stream" if path.startswith("/upload") else "application/json"}
         request = urllib.request.Request(self.address + path, data, headers, method=method)
         with urllib.request.urlopen(request, timeout=30) as answer:
             body: bytes = answer.read()
