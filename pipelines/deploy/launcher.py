@@ -27,8 +27,8 @@ _ENGINE = "--enable_streaming_engine"
 def arguments_of(given: Sequence[str], environ: Mapping[str, str]) -> list[str]:
     """Returns the command line of the run.
 
-    >>> arguments_of(["--source=firestore:p", "--sink=firestore:p"], {"BOILER_BEAM_IMAGE": "r.pkg.dev/p/i:1"})[2:]
-    ['--runner=DataflowRunner', '--sdk_container_image=r.pkg.dev/p/i:1', '--no_wait_until_finish']
+    >>> arguments_of(["--source=firestore:p", "--sink=firestore:p"], {"BOILER_BEAM_IMAGE": "r.pkg.dev/p/i:1"})[3:]
+    ['--no_save_main_session', '--sdk_container_image=r.pkg.dev/p/i:1', '--no_wait_until_finish']
 
     Args:
         given: What Dataflow passes.
@@ -36,7 +36,7 @@ def arguments_of(given: Sequence[str], environ: Mapping[str, str]) -> list[str]:
     """
     names = {one.partition("=")[0] for one in given}
     is_stream = any(part.startswith("pubsub:") for one in given if one.startswith("--source=") for part in _parts(one))
-    added = {"--runner": "--runner=DataflowRunner"}
+    added = {"--runner": "--runner=DataflowRunner", "--no_save_main_session": "--no_save_main_session"}
     if image := environ.get("BOILER_BEAM_IMAGE"):
         added["--sdk_container_image"] = f"--sdk_container_image={image}"
     if is_stream:

@@ -60,7 +60,9 @@ def image_of(folder: Path) -> Image:
         elif word == "COPY" and not rest.startswith("--from="):
             source, target = rest.split()
             assert (folder / source).exists(), f"COPY {source}: not in {folder}"
-            image.files[os.path.normpath(os.path.join(work, target, "" if target.endswith("/") else source))] = folder / source
+            image.files[os.path.normpath(os.path.join(work, target, "" if target.endswith("/") else source))] = (
+                folder / source
+            )
         else:
             assert word in ("", "#", "FROM", "RUN", "COPY", "ENTRYPOINT"), line
     return image
@@ -179,7 +181,7 @@ def dataflow(folder: Path) -> Iterator[LocalDataflow]:
     """Starts the endpoint, with Cloud Storage and the token endpoint of a service account that nobody has."""
 
     class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:  # noqa: N802
+        def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             if self.path.startswith("/token"):
                 self._answer(200, {"access_token": "none", "expires_in": 3600, "token_type": "Bearer"})
@@ -190,7 +192,7 @@ def dataflow(folder: Path) -> Iterator[LocalDataflow]:
                 return
             self._answer(*local.post(found[3], found[1], found[2], json.loads(body)))
 
-        def do_GET(self) -> None:  # noqa: N802
+        def do_GET(self) -> None:
             found = _JOBS.fullmatch(self.path)
             jobs = [{"id": f"job-{number}", "name": job["name"], "currentState": "JOB_STATE_RUNNING"}
                     for number, job in enumerate(local.jobs, 1)]  # fmt: skip
