@@ -60,6 +60,7 @@ _SKIPPED = 75
 @click.option("--subnetwork", metavar="URL", help="The subnetwork of the workers.")
 @click.option("--update", is_flag=True, help="Replace the running job, which keeps its state, if that is possible.")
 @click.option("--beside", is_flag=True, help="Start a job beside the running one, as the next generation of rows.")
+@click.option("--templates_only", is_flag=True, help="Build the image and the templates; Terraform starts the jobs.")
 @click.option(
     "--running", metavar="PATH", help="The compatibility.json of the running job.  [default: from the bucket]"
 )
@@ -76,6 +77,7 @@ def deploy_command(
     folder: str | None,
     update: bool,
     beside: bool,
+    templates_only: bool,
     running: str | None,
     mapped: tuple[str, ...],
     dry_run: bool,
@@ -90,9 +92,10 @@ def deploy_command(
     from pipelines.deploy.compatibility import compare
     from pipelines.deploy.deployment import commands, read_running, running_command, updating, write
 
-    if update and beside:
-        raise click.UsageError("expected --update or --beside, got both")
-    deployment = _deployment(views, project, region, name, beside, given)
+    if update + beside + templates_only > 1:
+        raise click.UsageError("expected one of --update, --beside and --templates_only, got more")
+    action = "none" if templates_only else "beside" if beside else "start"
+    deployment = _deployment(views, project, region, name, action, given)
     target = Path(folder or f"build/deploy/{deployment.name}")
     known = None
     if update and (running is not None or not dry_run):
@@ -126,7 +129,7 @@ def deploy_command(
 
 
 def _deployment(
-    views: tuple[str, ...], project: str, region: str, name: str | None, beside: bool, given: dict[str, Any]
+    views: tuple[str, ...], project: str, region: str, name: str | None, action: str, given: dict[str, Any]
 ) -> Any:
     from pipelines.deploy.deployment import Deployment
 
@@ -156,7 +159,7 @@ def _deployment(
         every=given["every"],
         environment={key: value for key, value in environment.items() if value is not None},
         scheduler_account=given["scheduler_account"] or "",
-        action="beside" if beside else "start",
+        action=action,
         is_classic=given["classic"],
         more_requirements=tuple(lines),
     )

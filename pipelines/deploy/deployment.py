@@ -47,7 +47,8 @@ class Deployment:
         every: How often a backfill runs, `1d`; empty: never.
         environment: Dataflow's options of both jobs: `maxWorkers`, `serviceAccountEmail`, ...
         scheduler_account: The account by which Cloud Scheduler starts the backfill.
-        action: `start` a job; `update` the running one; start one `beside` it, to drain the old one later.
+        action: `start` a job; `update` the running one; start one `beside` it, to drain the old one later; `none`: only
+            image and templates, for those who start jobs by Terraform.
         is_classic: Whether classic templates are made, too.
         running_job: The name of the job that an update replaces; empty: `name`.
         running_subscription: Its subscription; empty: `subscription`.
@@ -248,6 +249,8 @@ def commands(deployment: Deployment, folder: Path, verdict: Verdict | None = Non
         *(_upload(deployment, folder, f"{kind}.json", f"Makes the {kind} template.") for kind in KINDS),
         _upload(deployment, folder, "compatibility.json", "Keeps beside them what an update is compared with."),
     ]  # fmt: skip
+    if deployment.action == "none":
+        return [*found, *(_classic(deployment) if deployment.is_classic else [])]
     if deployment.action == "beside":
         found.append(
             gcloud(
@@ -279,7 +282,9 @@ def _launch(deployment: Deployment, kind: Kind, verdict: Verdict | None, about: 
     body = launch_body(deployment, kind, verdict)["launchParameter"]
     environment = body["environment"]
     is_update = bool(body.get("update"))
-    done = {"start": "Starts", "update": "Updates", "beside": "Starts beside the running one"}[deployment.action]
+    done = {"start": "Starts", "update": "Updates", "beside": "Starts beside the running one"}.get(
+        deployment.action, ""
+    )
     mapping = body.get("transformNameMappings")
     return gcloud(
         about or f"{done} the job of the stream." if kind == "streaming" else about,

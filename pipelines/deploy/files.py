@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterable, Iterator
 from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
@@ -176,13 +177,17 @@ def write_image(folder: Path, image: str, views: Iterable[str], modules: Iterabl
 
 
 def build_wheel(source: Path, folder: Path) -> None:
-    """Builds the wheel of a package into a folder.
+    """Builds the wheel of this program's checkout into a folder.
 
     Raises:
         UsageError: It can't be built.
     """
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir"]
-    done = subprocess.run([*command, folder, source], capture_output=True, text=True, check=False)
+    with tempfile.TemporaryDirectory() as name:  # setuptools leaves files in the folder, and two builds would collide
+        for one in (*_OWN, "pyproject.toml", "setup.py", "README.md", "LICENSE"):
+            copy = shutil.copytree if (source / one).is_dir() else shutil.copy
+            copy(source / one, Path(name, one))
+        done = subprocess.run([*command, folder, name], capture_output=True, text=True, check=False)
     if done.returncode:
         raise UsageError(
             f"{source}: expected a package that can be built, got:\n{done.stdout}{done.stderr}; fix: see there"

@@ -92,7 +92,7 @@ def test_an_update_that_cannot_be_is_refused_before_anything_is_sent(package: Pa
     views.write_text(
         text.replace(
             'reference("order.product")',
-            'reference("order.product")\n        stock: Product = reference("order.product", optional=True)',
+            'reference("order.product")\n        stock: Product | None = reference("order.product", optional=True)',
         )
     )
     refused = deploy(package, "--update", "--running", str(running), gcloud=gcloud)

@@ -52,6 +52,8 @@ def _fits(schema: Any, kind: str, value: Any) -> bool:
             return True
         if schema.get("format") in ("int64", "uint64"):
             return isinstance(value, str) and re.fullmatch(r"-?\d+", value) is not None
+        if "enum" in schema and isinstance(value, int):  # JSON of protobuf may have an enum's number
+            return 0 <= value < len(schema["enum"])
         return isinstance(value, str) and value in schema.get("enum", [value])
     kinds: dict[str, Any] = {"boolean": bool, "integer": int, "number": (int, float)}
     return kind not in kinds or (isinstance(value, kinds[kind]) and (kind == "boolean") == isinstance(value, bool))
