@@ -41,7 +41,7 @@ def arguments_of(given: Sequence[str], environ: Mapping[str, str]) -> list[str]:
         added["--sdk_container_image"] = f"--sdk_container_image={image}"
     if is_stream:
         added[_ENGINE] = _ENGINE
-    else:
+    elif "--runner" not in names:
         added["--no_wait_until_finish"] = "--no_wait_until_finish"  # the launcher's machine ends when the job exists
     return [*command_line(given), *(one for name, one in added.items() if name not in names)]
 

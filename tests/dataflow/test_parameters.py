@@ -99,7 +99,7 @@ def test_a_launcher_adds_what_its_image_says() -> None:
         "--enable_streaming_engine",
     ]  # fmt: skip
     given = ["--runner=PrismRunner", "--sdk_container_image=other", "--source=firestore:p"]
-    assert arguments_of(given, environ) == [*given, "--no_save_main_session", "--no_wait_until_finish"]
+    assert arguments_of(given, environ) == [*given, "--no_save_main_session"]
 
 
 @pytest.mark.beam

@@ -54,7 +54,7 @@ def test_a_submitted_job_is_as_the_api_describes_it(tmp_path: Path, local: Local
     (job,) = local.jobs
     assert local.problems == []
     assert (job["name"], job["type"]) == ("meeting", 2), "JOB_TYPE_STREAMING, by its number"
-    (pool,) = (one for one in job["environment"]["workerPools"] if one.get("kind") == "harness")
+    (pool,) = job["environment"]["workerPools"]
     assert int(pool["autoscalingSettings"]["maxNumWorkers"]) == 3
     staged = [one["location"] for one in pool.get("packages", [])]
     assert any(one.endswith("pipeline.pb") for one in staged) or any(
