@@ -188,13 +188,14 @@ def report(figures: Figures, workers: int) -> Iterator[str]:
     number = max(figures.changes, 1)
     fan_out = sorted(figures.fan_out)
     yield f"{figures.changes:,} changes; of one change, on average:"
-    yield f"  {sum(figures.messages.values()) / number:.2f} messages between steps, {sum(figures.bytes.values()) / number:,.0f} bytes"
+    messages, size = sum(figures.messages.values()) / number, sum(figures.bytes.values()) / number
+    yield f"  {messages:.2f} messages between steps, {size:,.0f} bytes"
     yield f"  {figures.written / number:.2f} rows written, {figures.row_bytes / number:,.0f} bytes"
     shown = ", ".join(f"{part}: {fan_out[min(len(fan_out) - 1, int(len(fan_out) * share))]}" for part, share in _SHARES)
     yield f"  rows affected: {shown}"
     yield "state, bytes for each key:"
-    for step, (size, cells) in sorted(figures.state.items()):
-        yield f"  {step}: {size / cells:,.0f} for each of {cells:,}"
+    for step, (state, cells) in sorted(figures.state.items()):
+        yield f"  {step}: {state / cells:,.0f} for each of {cells:,}"
     ratio, hottest = skew(figures, workers)
     yield f"{workers:,} workers: the busiest gets {ratio:.1f} times the mean; the hottest keys:"
     for step, key, times in hottest:
@@ -218,7 +219,7 @@ def _remedy(step: str, share: float, workers: int) -> str:
         return "less than a worker's share"
     if step.endswith(f"/{ROW}"):
         return "a hot row: its messages are appended, and it is written once in --coalesce_seconds and --row_seconds"
-    return "a hot document: its rows are an index in sharded logs; each change of it is sent to all of them, so change it seldom"
+    return "a hot document: its rows are in sharded logs; each change of it goes to all of them, so change it seldom"
 
 
 def main() -> None:

@@ -4,10 +4,10 @@
 
 1. `boiler-beam deploy --dry_run` writes image, templates and requests for a package outside the project.
 2. A local endpoint of Dataflow takes the request of the stream, and starts the launcher of the image as Dataflow does,
-   with its parameters, its environment and its arguments; the runner is Prism instead of Dataflow.
+   with its parameters, environment and arguments; the runner is Prism instead of Dataflow.
 3. Documents change, each with its event to the relay; rows must become those of the oracle.
 4. Rows are broken by hand. The request of Cloud Scheduler starts the backfill beside the stream, which mends them.
-5. The code of a view changes: `boiler-beam deploy --update` compares it with what runs, and it takes the place of it.
+5. The code of a view changes: `boiler-beam deploy --update` compares it with what runs, and it takes its place.
    (Prism keeps no state between two jobs: here the new job begins with a snapshot. On Dataflow it keeps its state, and a
    backfill writes the rows again.)
 6. A last backfill: every row is the oracle's, and none differs.
@@ -94,7 +94,7 @@ class Rehearsal:
         local.job_is_written = False
         local.run = self._start
 
-    # The application ---------------------------------------------------------------------------------------------------
+    # The application
 
     def write(self, number: int) -> None:
         """Writes documents, and sends the event of each as Eventarc does; one of ten deletes a document."""
@@ -130,7 +130,7 @@ class Rehearsal:
         status = post(self.relay, data.SerializeToString(), headers)
         assert status == 200, f"the relay answered {status}"
 
-    # The deployment ----------------------------------------------------------------------------------------------------
+    # The deployment
 
     def deploy(self, *arguments: str) -> str:
         """Runs `boiler-beam deploy --dry_run`, and uploads what it wrote."""
@@ -198,7 +198,7 @@ class Rehearsal:
             process.kill()
             process.wait()
 
-    # The proof ---------------------------------------------------------------------------------------------------------
+    # The proof
 
     def expected(self) -> dict[str, dict[str, Any]]:
         """The rows that the oracle computes from all that was written."""
@@ -253,7 +253,8 @@ def prism_of() -> str:
     if not (target / "prism").exists():
         if shutil.which("go") is None:
             sys.exit(
-                "error: expected prism on the PATH, or Go to build it, got neither; fix: install Go, or name prism by BOILER_BEAM_PRISM"
+                "error: expected prism on the PATH, or Go to build it, got neither; fix: install Go, or "
+                "name prism by BOILER_BEAM_PRISM"
             )
         print("building prism with Go (two minutes, the first time)", flush=True)
         subprocess.run(
