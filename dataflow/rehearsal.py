@@ -8,8 +8,8 @@
 3. Documents change, each with its event to the relay; rows must become those of the oracle.
 4. Rows are broken by hand. The request of Cloud Scheduler starts the backfill beside the stream, which mends them.
 5. The code of a view changes: `boiler-beam deploy --update` compares it with what runs, and it takes its place.
-   (Prism keeps no state between two jobs: here the new job begins with a snapshot. On Dataflow it keeps its state, and a
-   backfill writes the rows again.)
+   (Prism keeps no state between two jobs: here the new job begins with a snapshot. On Dataflow it keeps its state, and
+   a backfill writes the rows again.)
 6. A last backfill: every row is the oracle's, and none differs.
 """
 
@@ -47,7 +47,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PROJECT, NAME, REGION = "my-project", "shop", "us-central1"
 TOPIC, SUBSCRIPTION = f"projects/{PROJECT}/topics/changes", f"projects/{PROJECT}/subscriptions/{NAME}"
 PRISM = "github.com/apache/beam/sdks/v2/go/cmd/prism"
-PATIENCE_SECONDS = 240
+PATIENCE_SECONDS = 120
 VIEWS = """
 import boiler_beam as bb
 from boiler_beam import Ref, aggregate, group, reference, root, view_property
@@ -230,10 +230,10 @@ class Rehearsal:
         while (found := self.rows()) != expected:
             log = self.work / f"stream{len(self.processes) - 1}.log"
             assert self.processes[-1].poll() is None, log.read_text()[-4000:]
-            differing = [path for path in {*expected, *found} if expected.get(path) != found.get(path)]
-            assert time.monotonic() < deadline, (
-                f"{len(differing)} rows differ, {differing[:3]}; {log.read_text()[-2000:]}"
-            )
+            differing = {path: (expected.get(path), found.get(path)) for path in {*expected, *found}}
+            differing = {path: pair for path, pair in differing.items() if pair[0] != pair[1]}
+            history = [one for one in self.application.history if one.path.rpartition("/")[2] in str(list(differing))]
+            assert time.monotonic() < deadline, f"expected and found: {differing}; {history}; {log.read_text()[-1000:]}"
             time.sleep(0.2)
         return len(expected)
 

@@ -300,7 +300,7 @@ def _launch(deployment: Deployment, kind: Kind, verdict: Verdict | None, about: 
         service_account_email=_text(environment.get("serviceAccountEmail")),
         enable_streaming_engine=kind == "streaming",
         update=is_update,
-        transform_name_mappings=json.dumps(mapping, separators=(",", ":")) if mapping else None,
+        transform_name_mappings=joined(mapping) if mapping else None,
         project=deployment.project,
         region=deployment.region,
     )  # fmt: skip

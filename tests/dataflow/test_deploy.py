@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ import pytest
 pytest.importorskip("apache_beam", reason="Beam is an extra: other Pythons run without it")
 pytestmark = [pytest.mark.beam, pytest.mark.slow]
 
-from tests.dataflow.conftest import BUCKET, PROJECT, Gcloud, deploy  # noqa: E402
+from tests.dataflow.conftest import BUCKET, PROJECT, ROOT, Gcloud, deploy  # noqa: E402
 from tests.helpers.dataflow import LocalDataflow, image_of  # noqa: E402
 
 TAG = r"[0-9a-f]{12}"
@@ -68,6 +69,53 @@ def test_the_spec_is_the_one_that_gcloud_builds(package: Path) -> None:
     found = json.loads(built.stdout.removeprefix("|-"))
     assert (found["image"], found["sdkInfo"]) == (spec["image"], spec["sdkInfo"])
     assert found["metadata"]["parameters"] == spec["metadata"]["parameters"]
+
+
+KNOWN = [
+    "builds submit", "storage cp", "storage cat", "storage buckets create", "storage buckets add-iam-policy-binding",
+    "dataflow flex-template run", "dataflow jobs list", "dataflow jobs drain", "dataflow jobs run",
+    "dataflow jobs update-options", "dataflow snapshots create", "scheduler jobs create http", "scheduler jobs update http",
+    "scheduler jobs run", "scheduler jobs delete", "pubsub subscriptions create", "pubsub subscriptions delete",
+    "pubsub subscriptions pull", "pubsub topics create", "pubsub topics add-iam-policy-binding",
+    "pubsub subscriptions add-iam-policy-binding", "services enable", "artifacts repositories create",
+    "artifacts repositories add-iam-policy-binding", "firestore fields ttls update", "firestore bulk-delete",
+    "iam service-accounts create", "iam service-accounts add-iam-policy-binding", "projects add-iam-policy-binding",
+    "functions deploy", "functions logs read", "run services add-iam-policy-binding", "logging read",
+]  # fmt: skip
+
+
+@pytest.mark.skipif(shutil.which("gcloud") is None, reason="needs the Google Cloud SDK (gcloud)")
+def test_gcloud_has_every_command_and_flag(package: Path) -> None:
+    """Of the deployment's commands, of setup.sh, and of the page."""
+    from dataflow.graph import DEPLOYMENT
+    from pipelines.deploy.compatibility import Verdict
+    from pipelines.deploy.deployment import commands as of_deployment
+    from pipelines.deploy.deployment import updating
+
+    update = of_deployment(updating(DEPLOYMENT, {}), package, Verdict(mapping={"a": "b"}, rebuilt=["V"]))
+    beside = of_deployment(replace(DEPLOYMENT, action="beside", is_classic=True), package)
+    given = {**os.environ, "PROJECT": "p", "REGION": "r", "LOCATION": "l", "NAME": "n", "CONSISTENCY": "commit"}
+    setup = subprocess.run(
+        ["sh", ROOT / "dataflow/setup.sh", "--print"], env=given, capture_output=True, text=True, check=True
+    )
+    page = (ROOT / "docs" / "dataflow.md").read_text().replace("\\\n", " ")
+    lines = (
+        [str(one) for one in [*update, *beside]] + setup.stdout.splitlines() + re.findall(r"gcloud [a-z][^`\n]*", page)
+    )
+    flags: dict[str, set[str]] = {}
+    for line in lines:
+        if not line.startswith("gcloud ") or re.match(
+            "gcloud (auth|config|compute|firestore databases|dataflow flex-template build)", line
+        ):
+            continue
+        found = [one for one in KNOWN if line.startswith(f"gcloud {one}")]
+        assert found, line
+        flags.setdefault(max(found, key=len), set()).update(re.findall(r" '?(--[a-z][a-z-]+)", line))
+    for command, names in flags.items():
+        done = subprocess.run(["gcloud", *command.split(), "--help"], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"gcloud {command}: {done.stderr}"
+        unknown = names - set(re.findall(r"--(?:\[no-\])?[a-z][a-z-]+", done.stdout.replace("[no-]", "")))
+        assert unknown <= {"--project"}, f"gcloud {command}: {unknown}"
 
 
 def test_it_runs_its_commands_in_order(package: Path, gcloud: Gcloud) -> None:
