@@ -32,6 +32,7 @@ import msgspec
 __all__ = [
     "INT64_MAX",
     "INT64_MIN",
+    "TYPED_NAMES",
     "UNKNOWN_VALUE",
     "Database",
     "GeoPoint",
@@ -291,6 +292,9 @@ _TYPED: dict[str, Callable[[object], Any]] = {
     "nullValue": _decode_null,
     UNKNOWN_VALUE: _decode_unknown,
 }
+
+TYPED_NAMES = frozenset(_TYPED)
+"""The names of types: an object whose only key is one of them is a typed value."""
 
 
 def from_wire(value: Any) -> Any:

@@ -105,9 +105,13 @@ class ComputedView:
 
     def row_ids(self) -> Iterator[str]:
         """The rows that something makes, and those that an invalid document may make."""
-        for row_id in self._rows.records:
-            if row_id in self._tainted_roots or self._rows.is_made(row_id, self.documents(row_id)):
+        for row_id in self._row_ids():
+            if row_id in self._tainted_roots or self.is_made(row_id):
                 yield row_id
+
+    def _row_ids(self) -> Iterator[str]:
+        """The rows that something makes or made, and those that an invalid document may make."""
+        yield from self._rows.records
         for row_id in self._tainted_roots:
             if row_id not in self._rows.records:
                 yield row_id
@@ -151,7 +155,7 @@ class ComputedView:
         """
         absences = absences or Absences()
         claims = Claims(self.view.name)
-        for row_id in self.row_ids():
+        for row_id in self._row_ids():
             number = self._number_of_letters
             copies = self.copies(row_id)
             if self._number_of_letters > number:

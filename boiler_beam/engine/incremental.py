@@ -90,13 +90,12 @@ class ViewEngine:
             for join in self.joins:
                 join.keep_everything()
             self.rows.fold_documents([join for join in self.joins if join.planned.aggregates])
-        used = {join.edge.family for join in self.joins}
-        deltas = [
-            [Delta(path, None, one, one.version) for path, one in documents.documents.items()] if index in used else []
-            for index, documents in enumerate(self.types)
-        ]
         for join in self.joins:
-            (join.run if followed[join.planned] else join.look_up)(deltas[join.edge.family])
+            documents = join.versions.documents
+            if followed[join.planned]:
+                join.run([Delta(path, None, one, one.version) for path, one in documents.items()])
+            else:
+                join.look_up(documents)
         self._reports = True
         self.rows.dirty.clear()
 
@@ -145,9 +144,9 @@ class IncrementalEngine:
         """How many more documents there are by the batch that was observed."""
         number = 0
         for index, deltas in enumerate(self._deltas):
-            for path, old, new, _ in deltas:
-                if (old is None) is not (new is None) and self.plan.families_of(path)[0] == index:
-                    number += -1 if new is None else 1
+            for one in deltas:
+                if (one.old is None) is not (one.new is None) and self.plan.families_of(one.path)[0] == index:
+                    number += -1 if one.new is None else 1
         return number
 
     def end_batch(self) -> None:

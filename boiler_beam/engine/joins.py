@@ -20,8 +20,8 @@ kept instead: what was added is what is taken back.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from typing_extensions import assert_never, override
 
@@ -41,13 +41,8 @@ RefuseFunction = Callable[[PlannedEdge, str, FunctionRaised], None]
 _NO_PATHS: dict[str, None] = {}
 
 
-class Subscription(NamedTuple):
-    """A row refers to a key of an edge through one document more (1) or less (-1)."""
-
-    key: str
-    row_id: str
-    weight: int
-    version: int
+Subscription = tuple[str, str, int, int]
+"""A row refers to a key of an edge through one document more (1) or less (-1): key, row id, weight and version."""
 
 
 def _ignore(error: FunctionRaised) -> None:
@@ -113,15 +108,17 @@ class EdgeJoin:
 
     def _both(self, delta: Delta) -> tuple[Contribution | None, Contribution | None]:
         """What a document said before the batch, and what it says now."""
-        path, old, new, _ = delta
-        before = self._kept.pop(path, None) if self.keeps else self._asked(old)
-        if new is None:
-            return before, None
+        path, new = delta.path, delta.new
+        before = self._kept.pop(path, None) if self.keeps else self._asked(delta.old)
+        return before, None if new is None else self._current(path, new)
+
+    def _current(self, path: str, document: DomainModel) -> Contribution | None:
+        """What a document says from now on."""
         self._raised_by = path
-        after = self._ask(new, self._raised)
-        if after is not None and self.keeps:
-            self._kept[path] = after
-        return before, after
+        said = self._ask(document, self._raised)
+        if said is not None and self.keeps:
+            self._kept[path] = said
+        return said
 
     def keep_everything(self) -> None:
         """Keeps, before any batch, all that rows may ask for when they are rendered."""
@@ -131,7 +128,7 @@ class EdgeJoin:
 
     def subscribe(self, key: str, row_id: str, weight: int, version: int) -> None:
         """A row refers to a key through one document more or less; it is joined when this edge's turn comes."""
-        self._subscriptions.append(Subscription(key, row_id, weight, version))
+        self._subscriptions.append((key, row_id, weight, version))
 
     def run(self, deltas: Sequence[Delta]) -> None:
         """Takes the changed documents of the edge's type, and the subscriptions of this batch."""
@@ -141,11 +138,11 @@ class EdgeJoin:
         if self._limited is not None:
             self._limited.settle()
 
-    def look_up(self, deltas: Sequence[Delta]) -> None:
+    def look_up(self, documents: Mapping[str, DomainModel]) -> None:
         """Takes all documents where rows look them up, and nothing else depends on them."""
         if self.keeps:
-            for delta in deltas:
-                self._both(delta)
+            for path, document in documents.items():
+                self._current(path, document)
 
     def join_documents(self, deltas: Sequence[Delta]) -> None:
         """Joins changed documents with the rows that subscribe already."""
@@ -247,12 +244,12 @@ class RootJoin(EdgeJoin):
     """Each document makes a row."""
 
     @override
-    def look_up(self, deltas: Sequence[Delta]) -> None:
-        super().look_up(deltas)
+    def look_up(self, documents: Mapping[str, DomainModel]) -> None:
+        super().look_up(documents)
         row_id_of, shown = self.planned.view.row_id, self.shown
-        for delta in deltas:
-            if shown(delta.path) is not None:
-                self.rows.create(row_id_of(delta.path))
+        for path in documents:
+            if shown(path) is not None:
+                self.rows.create(row_id_of(path))
 
     def join_documents(self, deltas: Sequence[Delta]) -> None:
         row_id_of = self.planned.view.row_id
@@ -278,13 +275,13 @@ class GroupJoin(EdgeJoin):
         self._keeps_members = True
 
     @override
-    def look_up(self, deltas: Sequence[Delta]) -> None:
-        for delta in deltas:
-            _, said = self._both(delta)
+    def look_up(self, documents: Mapping[str, DomainModel]) -> None:
+        for path, document in documents.items():
+            said = self._current(path, document)
             keys: Any = said.keys if said is not None else {}
             for row_id, key in keys.items():
-                self._own(row_id, delta.path, key, 1, delta.version)
-                self._place(row_id, delta.path)
+                self._own(row_id, path, key, 1, document.version)
+                self._place(row_id, path)
 
     def join_documents(self, deltas: Sequence[Delta]) -> None:
         keeps_members = self._keeps_members
@@ -368,11 +365,11 @@ class ReferrersJoin(EdgeJoin):
         self._has_several_keys = isinstance(self.edge, Referrers) and self.edge.by.is_many
 
     @override
-    def look_up(self, deltas: Sequence[Delta]) -> None:
-        for delta in deltas:
-            _, said = self._both(delta)
+    def look_up(self, documents: Mapping[str, DomainModel]) -> None:
+        for path, document in documents.items():
+            said = self._current(path, document)
             for key in said.keys if said is not None else ():
-                self._place(key, delta.path)
+                self._place(key, path)
 
     def join_documents(self, deltas: Sequence[Delta]) -> None:
         rows_of = self.rows_of.of

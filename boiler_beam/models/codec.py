@@ -5,9 +5,9 @@ from __future__ import annotations
 import datetime
 import enum
 import functools
-import sys
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+import operator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -26,90 +26,24 @@ from boiler_beam.models.shapes import (
     resolve_annotations,
     struct_fields,
 )
+from boiler_beam.models.typed import resolve_ref, target_of
 from boiler_beam.values import Database, GeoPoint, Ref, decode_fields, from_wire, localized, to_wire, to_wire_map
 
-__all__ = ["FamilyCodec", "ModelCodec", "family_base", "resolve_ref", "wire_of", "wire_of_document"]
+__all__ = ["FamilyCodec", "ModelCodec", "family_base", "wire_of", "wire_of_document"]
 
 _set = msgspec.structs.force_setattr
 _ANY_PROJECT = Database()
 
 
-def resolve_ref(target: type[DomainModel] | None, value: Any, database: Database = _ANY_PROJECT) -> Ref[Any]:
-    """Returns the reference for a stored value: a Firestore reference, a resource name, a path or a bare id.
-
-    Args:
-        target: The model of the documents that it may point to; None for any.
-        value: The stored value.
-        database: The database whose documents are read.
-
-    Raises:
-        ValueError: The value is not a reference, or points into another collection than the target's.
-    """
-    if type(value) is str and value:
-        ref = Ref.at(database.relative(value))
-    elif isinstance(value, Ref):
-        ref = value
-    else:
-        raise ValueError(f"expected a reference, got {value!r}")
-    path = ref.relative_path
-    pattern = target.__boiler__.collection if target is not None else None
-    if pattern is None:
-        return ref
-    if pattern.is_flat:
-        head, slash, tail = path.partition("/")
-        if not slash:
-            return Ref.at(f"{pattern.text}/{head}")
-        if head == pattern.text and tail and "/" not in tail:
-            return ref
-    elif pattern.match(path) is not None:
-        return ref
-    raise ValueError(f"expected a reference into {pattern.text!r}, got {ref.path!r}")
-
-
-_REFS_KEPT = 1 << 17
-
-
 def _ref_reader(database: Database) -> Callable[[type, Any], Any]:
-    """Returns a `dec_hook` for msgspec that decodes references according to their annotation.
-
-    References are cached, because many documents refer to the same one: that saves time and memory.
-    """
-    # For each annotation, by its identity (hashing it is slow): the cached references, and the prefix of valid paths.
-    known: dict[int, tuple[dict[str, Ref[Any]], str]] = {}
-    alive: list[Any] = []
-    new, set_path = Ref.__new__, vars(Ref)["path"].__set__
+    """Returns a `dec_hook` for msgspec that decodes references, where they are not fields of their own."""
 
     def read(kind: Any, value: Any) -> Any:
-        found = known.get(id(kind))
-        if found is None:
-            if kind is not Ref and getattr(kind, "__origin__", None) is not Ref:
-                raise NotImplementedError(f"no value is read as {kind}")
-            alive.append(kind)
-            target = _target_of(kind)
-            pattern = target.__boiler__.collection if target is not None else None
-            found = known[id(kind)] = {}, f"{pattern.text}/" if pattern is not None and pattern.is_flat else "\0"
-        refs, prefix = found
-        if type(value) is not str:
-            return resolve_ref(_target_of(kind), value, database)
-        ref = refs.get(value)
-        if ref is None:
-            value = sys.intern(value)
-            if value.startswith(prefix) and value.count("/") == 1 and len(value) > len(prefix):
-                ref = new(Ref)
-                set_path(ref, value)
-            else:
-                ref = resolve_ref(_target_of(kind), value, database)
-            if len(refs) >= _REFS_KEPT:
-                refs.clear()
-            refs[value] = ref
-        return ref
+        if kind is not Ref and getattr(kind, "__origin__", None) is not Ref:
+            raise NotImplementedError(f"no value is read as {kind}")
+        return resolve_ref(target_of(kind), value, database)
 
     return read
-
-
-def _target_of(kind: Any) -> type[DomainModel] | None:
-    (target,) = getattr(kind, "__args__", None) or (None,)
-    return target if isinstance(target, ModelMeta) else None  # type: ignore[return-value]
 
 
 class ModelCodec:
@@ -130,7 +64,9 @@ class ModelCodec:
         mistakes.extend(mistakes_in(model))
         resolve_annotations(model, self.fields)
         is_renamed = any(one.encoded != one.stored or one.was for one in self.fields)
-        self.speed = max([PLAIN, *(one.shape.speed for one in self.fields)]) if not is_renamed else CHECKED + 1
+        speeds = [PLAIN, *(one.shape.speed for one in self.fields if one.typed is None)]
+        self.speed = max(speeds) if not is_renamed else CHECKED + 1
+        self._typed = [(one.name, one.typed.finish(database)) for one in self.fields if one.typed is not None]
         self._normalize = _by_names([(one.encoded, one.stored, one.was, one.shape.normalize) for one in self.fields])
         self._names = frozenset(name for one in self.fields for name in (one.stored, *one.was))
         self._hook = _ref_reader(database)
@@ -149,7 +85,7 @@ class ModelCodec:
         for name, one in self.path_fields.items():
             where = f"{self.model.__name__}.{name}"
             try:
-                kind, target = one.annotation, _target_of(one.annotation)
+                kind, target = one.annotation, target_of(one.annotation)
             except NameError as error:
                 yield Mistake(where, "an annotation that can be resolved", str(error), "define the class in its module")
                 continue
@@ -172,6 +108,9 @@ class ModelCodec:
         if self.speed == PLAIN or (self.speed == CHECKED and not _may_hold_typed_values(data)):
             try:
                 document = self._decode(data)
+                for name, finish in self._typed:
+                    if (stored := getattr(document, name)) is not None:
+                        _set(document, name, finish(stored))
             except (msgspec.ValidationError, ValueError):
                 document = self._decode_slowly(data)
             except RecursionError:
@@ -184,13 +123,29 @@ class ModelCodec:
 
     def _decode_slowly(self, data: bytes | msgspec.Raw) -> DomainModel:
         try:
-            value = self._normalize(self._localized(decode_fields(data, self._names), data))
-            return _convert(value, self.model, self._hook)  # type: ignore[no-any-return]
+            values = self._normalize(self._localized(decode_fields(data, self._names), data))
+            found = self._typed_values(values)
+            document: DomainModel = _convert(values, self.model, self._hook)
+            for name, value in found.items():
+                _set(document, name, value)
+            return document
         except (msgspec.MsgspecError, ValueError, NotImplementedError) as error:
             message = shown_names(f"{self.model.__name__}: {error}")
             raise InvalidDocument("invalid_document", message) from error
         except RecursionError:
             raise InvalidDocument("invalid_document", "expected at most 20 levels of nesting, got more") from None
+
+    def _typed_values(self, values: Any) -> dict[str, Any]:
+        """Takes the values of typed fields out of a document's values, as models hold them."""
+        found: dict[str, Any] = {}
+        for one in self.fields if type(values) is dict else ():
+            if one.typed is not None and one.encoded in values:
+                try:
+                    value = found[one.name] = _convert(values[one.encoded], one.annotation, self._hook)
+                except msgspec.ValidationError as error:
+                    raise _at_field(error, one.encoded) from None
+                values[one.encoded] = None if value is None else one.typed.placeholder
+        return found
 
     def _localized(self, values: Any, data: bytes | msgspec.Raw) -> Any:
         text = bytes(data)
@@ -245,6 +200,12 @@ def from_wire_leniently(data: bytes | msgspec.Raw) -> Any:
 
 def _convert(value: Any, kind: Any, hook: Callable[[type, Any], Any]) -> Any:
     return msgspec.convert(value, kind, dec_hook=hook, builtin_types=(datetime.datetime, bytes))
+
+
+def _at_field(error: msgspec.ValidationError, name: str) -> msgspec.ValidationError:
+    """The error of a field's value as one of the document's."""
+    message, _, where = str(error).partition(" - at `$")
+    return msgspec.ValidationError(f"{message} - at `$.{name}{where or '`'}")
 
 
 def _may_hold_typed_values(data: bytes | msgspec.Raw) -> bool:
@@ -378,9 +339,36 @@ class FamilyCodec:
 # Writing --------------------------------------------------------------------------------------------------------------
 
 
+_Row = tuple[str, str, Callable[[Any], Any] | None]
+"""Of a field: its attribute, its stored name, and `encode=` or None."""
+
+
+class _Stored(NamedTuple):
+    """How the fields of a class are stored.
+
+    Attributes:
+        case: Of the names in structs that they contain.
+        names: The stored names.
+        encodes: `encode=` of each field, or None; empty where no field has any.
+        read: Returns the attributes of an instance, in this order.
+    """
+
+    case: str
+    names: tuple[str, ...]
+    encodes: tuple[Callable[[Any], Any] | None, ...]
+    read: Callable[[Any], tuple[Any, ...]]
+
+    @classmethod
+    def of(cls, case: str, rows: Sequence[_Row]) -> _Stored:
+        """Makes it of the fields of a class."""
+        keys, names, encodes = zip(*rows, strict=True) if rows else ((), (), ())
+        read = operator.attrgetter(*keys) if len(keys) > 1 else lambda value: tuple(getattr(value, key) for key in keys)
+        return cls(case, names, encodes if any(encodes) else (), read)
+
+
 @functools.lru_cache(maxsize=4096)
-def _written(model: type[msgspec.Struct], case: str) -> tuple[str, tuple[tuple[str, str, Any], ...]]:
-    """Returns the case of a class's names, and for each field the attribute, stored name and `encode=` or None."""
+def _rows(model: type[msgspec.Struct], case: str) -> tuple[str, tuple[_Row, ...]]:
+    """The case of a class's names, and its fields."""
     options = options_of(model)
     is_document = issubclass(model, DomainModel)
     if is_document:
@@ -395,6 +383,14 @@ def _written(model: type[msgspec.Struct], case: str) -> tuple[str, tuple[tuple[s
     return case, tuple(rows)
 
 
+@functools.lru_cache(maxsize=4096)
+def _stored(model: type[msgspec.Struct], case: str) -> _Stored:
+    return _Stored.of(*_rows(model, case))
+
+
+_AS_THEY_ARE = frozenset({str, bool, type(None)})
+
+
 def wire_of(value: Any, case: str = "camel") -> Any:
     """Returns the JSON form of a value that may contain structs, models and Enums, with names in `case`.
 
@@ -402,7 +398,7 @@ def wire_of(value: Any, case: str = "camel") -> Any:
         TypeError, ValueError: Firestore has no type for something in it.
     """
     kind: Any = type(value)
-    if kind is str or kind is bool or value is None:
+    if kind in _AS_THEY_ARE:
         return value
     if kind is int or kind is float:
         return to_wire(value)
@@ -411,11 +407,11 @@ def wire_of(value: Any, case: str = "camel") -> Any:
     if kind is dict:
         return to_wire_map(value, lambda item: wire_of(item, case))
     if isinstance(value, msgspec.Struct) and kind is not GeoPoint:
-        return _wire_of_fields(value, *_written(kind, case))
+        return _wire_of_fields(value, _stored(kind, case))
     if kind is Narrowed:
         model, known = known_fields(value)
-        case, rows = _written(model, case)
-        return _wire_of_fields(value, case, [row for row in rows if row[0] in known])
+        case, rows = _rows(model, case)
+        return _wire_of_fields(value, _Stored.of(case, [row for row in rows if row[0] in known]))
     if isinstance(value, enum.Enum):
         return to_wire(value.value)
     return to_wire(value)
@@ -423,19 +419,18 @@ def wire_of(value: Any, case: str = "camel") -> Any:
 
 def wire_of_document(document: DomainModel) -> dict[str, Any]:
     """Returns the JSON form of a document's fields; the outermost object is always the map of fields."""
-    return _fields_of(document, *_written(type(document), "camel"))
+    return _fields_of(document, _stored(type(document), "camel"))
 
 
-def _wire_of_fields(value: Any, case: str, rows: Iterable[tuple[str, str, Any]]) -> Any:
+def _wire_of_fields(value: Any, stored: _Stored) -> Any:
     """Returns the map as which a struct or model is stored."""
-    fields = _fields_of(value, case, rows)
+    fields = _fields_of(value, stored)
     return fields if len(fields) != 1 else to_wire_map(fields, lambda item: item)
 
 
-def _fields_of(value: Any, case: str, rows: Iterable[tuple[str, str, Any]]) -> dict[str, Any]:
-    fields = {}
-    for key, stored, encode in rows:
-        item = getattr(value, key) if encode is None else encode(getattr(value, key))
-        kind = type(item)
-        fields[stored] = item if kind is str or kind is bool else wire_of(item, case)
-    return fields
+def _fields_of(value: Any, stored: _Stored) -> dict[str, Any]:
+    case, items = stored.case, stored.read(value)
+    if stored.encodes:
+        items = tuple([item if to is None else to(item) for to, item in zip(stored.encodes, items, strict=True)])
+    found = zip(stored.names, items, strict=True)
+    return {name: item if type(item) in _AS_THEY_ARE else wire_of(item, case) for name, item in found}

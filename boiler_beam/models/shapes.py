@@ -22,7 +22,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import msgspec
 
 from boiler_beam.errors import Mistake
-from boiler_beam.models.declare import name_problem, options_of, stored_as
+from boiler_beam.models.declare import DomainModel, name_problem, options_of, stored_as
+from boiler_beam.models.typed import TypedField, typed_field
 from boiler_beam.raised import raised
 from boiler_beam.values import INT64_MAX, INT64_MIN, GeoPoint, Ref
 
@@ -70,10 +71,16 @@ class FieldShape:
     shape: Shape
     annotation: Any
     encode: Callable[[Any], Any] | None
+    typed: TypedField | None = None
+
+    @property
+    def native(self) -> Any:
+        """The annotation that msgspec gets."""
+        return self.shape.native if self.typed is None else Annotated[self.typed.native, Written(self.annotation)]
 
 
 class Written:
-    """Metadata of the `Any` that msgspec gets for a field with `decode=`: the annotation that was written."""
+    """Metadata of what msgspec gets for another annotation: the one that was written."""
 
     def __init__(self, annotation: Any) -> None:
         self.annotation = annotation
@@ -258,20 +265,21 @@ def struct_fields(model: type[msgspec.Struct], case: str, mistakes: list[Mistake
         if key in ("path", "version") and getattr(model, "__boiler_base__", False):
             continue
         declared = options.fields.get(key) if options else None
-        stored = stored_as(model, key, encoded, own_case)
+        stored, annotation, typed = stored_as(model, key, encoded, own_case), written_annotation(hints[key]), None
         try:
             if declared is not None and declared.decode is not None:
-                native = Annotated[Any, Written(written_annotation(hints[key]))]
+                native = Annotated[Any, Written(annotation)]
                 shape = Shape(native, SLOW, _decoding(f"{name}.{key}", declared.decode))
             else:
-                shape = shape_of(hints[key], own_case)
+                shape = shape_of(annotation, own_case)
+                typed = typed_field(annotation) if issubclass(model, DomainModel) else None
         except UnsupportedAnnotation as refused:
             if mistakes is None:
                 raise
             mistakes.append(Mistake(f"{name}.{key}", "a type that Firestore has", refused.got, refused.fix))
             continue
         was, encode = (declared.was, declared.encode) if declared else ((), None)
-        fields.append(FieldShape(key, encoded, stored, was, shape, written_annotation(hints[key]), encode))
+        fields.append(FieldShape(key, encoded, stored, was, shape, annotation, encode, typed))
     return fields
 
 
@@ -300,7 +308,7 @@ def structs_in(annotation: Any, seen: set[Any] | None = None) -> Iterator[tuple[
     yield annotation, {key: written_annotation(hint) for key, hint in hints.items()}
     for key, hint in hints.items():
         if key not in decoded:  # with `decode=` the stored value has another type
-            yield from structs_in(hint, seen)
+            yield from structs_in(written_annotation(hint), seen)
 
 
 def mistakes_in(annotation: Any) -> Iterator[Mistake]:
@@ -347,7 +355,7 @@ def _decoding(where: str, decode: Callable[[Any], Any]) -> Normalize:
 
 def resolve_annotations(model: type[msgspec.Struct], fields: list[FieldShape]) -> None:
     """Replaces the annotations of a class by the native ones, which msgspec reads."""
-    native = {one.name: one.shape.native for one in fields}
+    native = {one.name: one.native for one in fields}
     for base in model.__mro__:
         annotations = base.__dict__.get("__annotations__")
         if annotations and issubclass(base, msgspec.Struct) and base is not msgspec.Struct:

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import msgspec
 from typing_extensions import assert_never
 
-from boiler_beam.models import DomainModel
+from boiler_beam.models import DomainModel, written_annotation
 from boiler_beam.plan.planned import Plan
 from boiler_beam.plan.reads import PASSED_OVER, nested
 from boiler_beam.plan.tree import Edge, Fixed, Group, Reference, Referrers, Root, ViewPlan
@@ -298,5 +298,5 @@ def _add_structs(annotation: Any, found: dict[type, None]) -> None:
     if not is_struct or annotation in found or annotation in (msgspec.Struct, DomainModel):
         return
     found[annotation] = None
-    for hint in typing.get_type_hints(annotation).values():
-        _add_structs(hint, found)
+    for hint in typing.get_type_hints(annotation, include_extras=True).values():
+        _add_structs(written_annotation(hint), found)

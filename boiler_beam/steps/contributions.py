@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple, TypeVar, get_origin
 
+import msgspec
 from typing_extensions import assert_never
 
 from boiler_beam.compare import sort_key
@@ -27,7 +28,7 @@ from boiler_beam.plan.tree import Edge
 from boiler_beam.steps.functions import NOTHING, FunctionRaised, contribution, group_ids, is_shown, references, targets
 from boiler_beam.values import Ref
 
-__all__ = ["Contribution", "Contributions", "Refuse", "contributions_of"]
+__all__ = ["Contribution", "Contributions", "Refuse", "contributions_of", "is_plain_reference"]
 
 T = TypeVar("T")
 Refuse = Callable[[FunctionRaised], None]
@@ -36,7 +37,7 @@ Paths = tuple[str, ...]
 Ask = Callable[[DomainModel, Refuse], T]
 
 
-class Contribution(NamedTuple):
+class Contribution(msgspec.Struct, frozen=True, gc=False):
     """What one document says at an edge that shows it.
 
     Attributes:
@@ -150,11 +151,17 @@ def _references(edge: Reference, document: Any) -> Paths:
     return tuple(dict.fromkeys([path for _, path in references(edge, document)]))
 
 
+def is_plain_reference(field: FieldPath) -> bool:
+    """Whether a field path is one field, of references or of a list or map of them."""
+    is_ref = field.annotation is Ref or get_origin(field.annotation) is Ref
+    return field.is_plain and is_ref and not field.may_raise
+
+
 def _paths(field: FieldPath) -> Ask[Paths] | None:
     """The paths in a plain field of references; None where it is another one."""
-    name, is_ref = field.text, field.annotation is Ref or get_origin(field.annotation) is Ref
-    if field.may_raise or not field.is_plain or not is_ref:
+    if not is_plain_reference(field):
         return None
+    name, is_map = field.text, field.is_map
 
     def one(document: DomainModel, refuse: Refuse) -> Paths:
         ref = getattr(document, name)
@@ -166,5 +173,4 @@ def _paths(field: FieldPath) -> Ask[Paths] | None:
             return ()
         return tuple(dict.fromkeys([ref.path for ref in (refs.values() if is_map else refs) if ref is not None]))
 
-    is_map = field.is_map
     return several if field.is_many else one

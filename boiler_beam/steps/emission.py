@@ -105,6 +105,13 @@ def emissions(
         epoch: The present one.
         now: The time in microseconds, or None, as `emit` takes it.
     """
+    if len(copies) == 1 and copies[0].fields is not None and emitted.keys() <= {copies[0].path}:  # as most rows are
+        path, fields, _ = copies[0]
+        last = emitted.get(path)
+        if (new := emit(last, version, fields, epoch, now)) is not None:
+            emitted[path] = new
+            yield path, last, new, fields
+        return
     unknown = {path for path, fields, _ in copies if fields is None}
     for path in unknown - emitted.keys():
         emitted[path] = uncertain(None)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import Enum
+from functools import lru_cache
 from itertools import product
 from typing import Any
 from urllib.parse import quote
@@ -117,7 +118,7 @@ def group_ids(edge: Group, document: Any) -> list[tuple[str, Any]]:
     try:
         if not edge.is_tuple:
             keys = _parts(edge.by[0], document)
-            return list({row_id([key]): key for key in keys}.items())
+            return list({_id_of_text(key) if type(key) is str else row_id([key]): key for key in keys}.items())
         parts = product(*(_parts(path, document) for path in edge.by))
         return list({row_id(key): key for key in parts}.items())
     except _IdTooLong as error:
@@ -172,6 +173,12 @@ def row_id(parts: Iterable[Any]) -> str:
             f"expected a key that, quoted, is no longer than an id may be ({most}), got {size}: {text[:40]}..."
         )
     return text
+
+
+@lru_cache(maxsize=1 << 14)
+def _id_of_text(key: str) -> str:
+    """The id of the row of a key that is one text: many documents have the same."""
+    return row_id([key])
 
 
 def _part(key: Any) -> str:
