@@ -32,6 +32,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from boiler_beam.connectors import read_dead_letters
 from boiler_beam.connectors.pubsub.client import Client as PubsubClient
 from boiler_beam.connectors.pubsub.protos import DocumentEventData, Subscription, Topic
 from boiler_beam.events import Change
@@ -224,6 +225,16 @@ class Rehearsal:
         """The rows in the database."""
         return {**self.application.rows("order_cards"), **self.application.rows("product_sales")}
 
+    def _told(self, differing: dict[str, Any], log: Path) -> str:
+        """What is known of rows that are not the oracle's."""
+        stored = {**self.application.documents("order_cards"), **self.application.documents("product_sales")}
+        letters = [f"{one.code} {one.about}: {one.message}" for one in read_dead_letters(f"firestore:{PROJECT}")]
+        lines = [f"{path}: expected {pair[0]}, found {stored.get(path)}" for path, pair in differing.items()]
+        lines += ["dead letters:", *letters, "documents:", *map(str, self.application.history)]
+        (ROOT / "build").mkdir(exist_ok=True)
+        (ROOT / "build" / "rehearsal.log").write_text("\n".join([*lines, log.read_text()]))
+        return f"{len(differing)} rows differ from the oracle's; see build/rehearsal.log"
+
     def wait_for_right(self) -> int:
         """Waits until the rows are the oracle's; returns their number."""
         expected, deadline = self.expected(), time.monotonic() + PATIENCE_SECONDS
@@ -232,8 +243,8 @@ class Rehearsal:
             assert self.processes[-1].poll() is None, log.read_text()[-4000:]
             differing = {path: (expected.get(path), found.get(path)) for path in {*expected, *found}}
             differing = {path: pair for path, pair in differing.items() if pair[0] != pair[1]}
-            history = [one for one in self.application.history if one.path.rpartition("/")[2] in str(list(differing))]
-            assert time.monotonic() < deadline, f"expected and found: {differing}; {history}; {log.read_text()[-1000:]}"
+            if time.monotonic() > deadline:
+                raise AssertionError(self._told(differing, log))
             time.sleep(0.2)
         return len(expected)
 

@@ -44,6 +44,7 @@ def test_systemd_reads_the_units(tmp_path: Path) -> None:
     schedule = Schedule("1w", "03:40", "shop", RUN, str(tmp_path / "lock"), program="/bin/true", folder=str(tmp_path))
     units = systemd_units(schedule)
     (command,) = re.findall("^ExecStart=(.*)$", units["shop.service"], re.MULTILINE)
+    assert re.findall(r"(?<!%)%(?!%)", command) == [], "systemd reads a single % as a specifier"
     assert shlex.split(command.replace("%%", "%")) == list(schedule.words)
     assert re.search(r"^OnCalendar=\w{3} \*-\*-\* 03:40:00 UTC$", units["shop.timer"], re.MULTILINE)
     if shutil.which("systemd-analyze") is None:
