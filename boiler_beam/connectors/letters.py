@@ -1,7 +1,7 @@
 """The base of writers of dead letters: a file (`dead_letters`), or a target that many workers share.
 
 >>> digest_of(DeadLetter(stage="decode", code="invalid_document", message="...", path="users/u1", version=7))
-'29c2ea11e0a38a49'
+'a4c7d75882160890'
 """
 
 from __future__ import annotations

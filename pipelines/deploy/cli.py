@@ -90,7 +90,8 @@ def deploy_command(
     """  # fmt: skip
     from pipelines.deploy.commands import run, script
     from pipelines.deploy.compatibility import compare
-    from pipelines.deploy.deployment import commands, read_running, running_command, updating, write
+    from pipelines.deploy.deployment import commands, launch_body, read_running, running_command, updating, write
+    from pipelines.deploy.files import write_json
 
     if update + beside + templates_only > 1:
         raise click.UsageError("expected one of --update, --beside and --templates_only, got more")
@@ -117,6 +118,8 @@ def deploy_command(
             *(f"{one}: its code changed; its rows take the next generation" for one in verdict.rebuilt),
         ]:
             print(note, file=sys.stderr)
+    if verdict is not None:
+        write_json(target / "launch_streaming.json", launch_body(deployment, "streaming", verdict))
     found = commands(deployment, target, verdict)
     (target / "commands.sh").write_text(script(found))
     print(script(found) if dry_run else f"wrote {target}", flush=True)

@@ -34,6 +34,7 @@ def arguments_of(given: Sequence[str], environ: Mapping[str, str]) -> list[str]:
         given: What Dataflow passes.
         environ: The environment variables.
     """
+    given = ["--update" if one.lower() == "--update=true" else one for one in given]  # Beam's flag takes no value
     names = {one.partition("=")[0] for one in given}
     is_stream = any(part.startswith("pubsub:") for one in given if one.startswith("--source=") for part in _parts(one))
     added = {"--runner": "--runner=DataflowRunner", "--no_save_main_session": "--no_save_main_session"}

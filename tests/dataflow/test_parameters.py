@@ -98,6 +98,7 @@ def test_a_launcher_adds_what_its_image_says() -> None:
         "--runner=DataflowRunner", "--no_save_main_session", "--sdk_container_image=host/p/r/shop:1",
         "--enable_streaming_engine",
     ]  # fmt: skip
+    assert "--update" in arguments_of(["--source=firestore:p", "--update=true"], {}), "Beam's flag takes no value"
     given = ["--runner=PrismRunner", "--sdk_container_image=other", "--source=firestore:p"]
     assert arguments_of(given, environ) == [*given, "--no_save_main_session"]
 
