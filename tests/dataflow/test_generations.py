@@ -19,22 +19,22 @@ from tests.pipelines.streaming_views import Card, Table  # noqa: E402
 PLAN = compile_plan([Card, Table])
 
 
-def test_an_update_keeps_generation_holder_and_topic(tmp_path: Path) -> None:
+def test_an_update_keeps_generation_and_holder(tmp_path: Path) -> None:
     sink = open_sink(f"sqlite:{tmp_path}/rows.db")
     same, changed = PLAN.views
     controls = {
-        same.name: Control(generation=3, fingerprint=same.fingerprint, holder="job", topic="t"),
-        changed.name: Control(generation=5, fingerprint="of the old code", holder="job", topic="t"),
+        same.name: Control(generation=3, fingerprint=same.fingerprint, holder="job"),
+        changed.name: Control(generation=5, fingerprint="of the old code", holder="job"),
     }
     with sink.stream([view.target for view in PLAN.views]) as writer:
         writer.control(controls)
     found = _updated_generations(PLAN, open_sink(sink.uri))
     assert found[same.name] == controls[same.name]
-    assert found[changed.name] == Control(generation=6, fingerprint=changed.fingerprint, holder="job", topic="t")
+    assert found[changed.name] == Control(generation=6, fingerprint=changed.fingerprint, holder="job")
 
 
 def test_what_no_job_writes_cannot_be_updated(tmp_path: Path) -> None:
     with pytest.raises(
-        UsageError, match="--update: expected a job that writes Card to sqlite:.*, got none; fix: start it"
+        UsageError, match=r"--update: expected a job that writes Card to sqlite:.*, got none; fix: start it"
     ):
         _updated_generations(PLAN, open_sink(f"sqlite:{tmp_path}/rows.db"))
