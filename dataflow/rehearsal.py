@@ -48,9 +48,11 @@ ROOT = Path(__file__).resolve().parents[1]
 PROJECT, NAME, REGION = "my-project", "shop", "us-central1"
 TOPIC, SUBSCRIPTION = f"projects/{PROJECT}/topics/changes", f"projects/{PROJECT}/subscriptions/{NAME}"
 PRISM = "github.com/apache/beam/sdks/v2/go/cmd/prism"
-PATIENCE_SECONDS = 180
+PATIENCE_SECONDS = 90
+SPLIT, MOST_STREAMS = "Unexpected split on a bundle with timers", 5
+"""Prism's warning that it has lost timers, which happens where bundles are slow; only then a stream is started again."""
 TIMED = ["--parameter", "consistency=commit", "--parameter", "allowed_lateness_seconds=2"]
-"""Rows are rendered by event-time timers alone: Prism now and then loses a processing-time timer, and so a row."""
+"""Rows are rendered by event-time timers alone, of which Prism loses fewer."""
 VIEWS = """
 import boiler_beam as bb
 from boiler_beam import Ref, aggregate, group, reference, root, view_property
@@ -172,7 +174,7 @@ class Rehearsal:
         data = (self.work / "out" / f"launch_{kind}.json").read_bytes()
         request = urllib.request.Request(url, data, {"Content-Type": "application/json"}, method="POST")
         try:
-            with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS) as answer:
+            with urllib.request.urlopen(request, timeout=300) as answer:
                 assert answer.status == 200
         except urllib.error.HTTPError as error:
             raise AssertionError(json.load(error)["error"]["message"]) from error
@@ -247,7 +249,16 @@ class Rehearsal:
             differing = {path: (expected.get(path), found.get(path)) for path in {*expected, *found}}
             differing = {path: pair for path, pair in differing.items() if pair[0] != pair[1]}
             if time.monotonic() > deadline:
-                raise AssertionError(self._told(differing, log))
+                if SPLIT not in log.read_text() or len(self.processes) >= MOST_STREAMS:
+                    raise AssertionError(self._told(differing, log))
+                print(
+                    f"          {len(differing)} rows differ, and Prism said that it split a bundle with timers, which "
+                    "loses them (https://github.com/apache/beam/issues/35771): the stream is started again",
+                    flush=True,
+                )
+                self.stop()
+                self.launch("streaming")
+                deadline = time.monotonic() + PATIENCE_SECONDS
             time.sleep(0.2)
         return len(expected)
 
