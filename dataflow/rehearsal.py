@@ -50,7 +50,7 @@ TOPIC, SUBSCRIPTION = f"projects/{PROJECT}/topics/changes", f"projects/{PROJECT}
 PRISM = "github.com/apache/beam/sdks/v2/go/cmd/prism"
 PATIENCE_SECONDS = 90
 SPLIT, MOST_STREAMS = "Unexpected split on a bundle with timers", 5
-"""Prism's warning that it has lost timers, which happens where bundles are slow; only then a stream is started again."""
+"""Prism's warning that it lost timers, as happens where bundles are slow; only then a stream is started again."""
 TIMED = ["--parameter", "consistency=commit", "--parameter", "allowed_lateness_seconds=2"]
 """Rows are rendered by event-time timers alone, of which Prism loses fewer."""
 VIEWS = """
