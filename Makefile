@@ -5,7 +5,7 @@ STAGE := $(PYTHON) scripts/stage.py
 ARGS ?=
 PORT ?= 8080
 
-.PHONY: help demo meeting beam check check-all soak bench bench-stream bench-firestore docs release clean base serve dev
+.PHONY: help demo meeting beam check check-all deploy-check rehearse soak bench bench-stream bench-firestore docs release clean base serve dev
 
 help: ## list these commands
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 17
@@ -27,6 +27,12 @@ check: dev ## what a contributor runs: format, lint, types, tests, README, wheel
 
 check-all: dev ## the rest: more examples for every property, slow tests, other Pythons, docs, the worker's sdist
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/check_all.sh
+
+deploy-check: dev ## what would be deployed to Dataflow, without a cloud: job graphs, templates, launcher, requests, Terraform
+	@PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/deploy_check.sh
+
+rehearse: dev ## a whole deployment on this machine: relay, stream, scheduled backfill, update; needs gcloud, Java, and prism or Go
+	@PATH="$(CURDIR)/$(BIN):$$PATH" python -m dataflow.rehearsal $(ARGS)
 
 soak: dev ## random histories through every executor with fresh seeds (ARGS="--seconds 3600"); what fails is saved as a test
 	@$(BIN)/python scripts/soak.py $(ARGS)

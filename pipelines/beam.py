@@ -22,14 +22,9 @@ from boiler_beam.engine.write import ViewReport
 from boiler_beam.errors import BoilerBeamError, UsageError
 from boiler_beam.plan import Plan, refuse_main
 from pipelines.options import NAMES, did_you_mean
+from pipelines.workers import DATAFLOW, LOCAL_RUNNERS, is_awaited, workers_are_elsewhere
 
-__all__ = ["LOCAL_RUNNERS", "THIS_MACHINE", "pipeline_on", "plain_errors", "run_backfill", "workers_are_elsewhere"]
-
-LOCAL_RUNNERS = ("DirectRunner", "FnApiRunner")
-"""Runner names that mean FnApiRunner: Beam's DirectRunner may otherwise try to download another runner."""
-
-THIS_MACHINE = (*LOCAL_RUNNERS, "BundleBasedDirectRunner", "PrismRunner")
-"""Runners whose workers are processes on this machine."""
+__all__ = ["pipeline_on", "plain_errors", "run_backfill"]
 
 PARTITION_BYTES = 32 << 20
 """The bytes of the sources for one partition; as objects in a worker, its documents need about ten times as much."""
@@ -40,8 +35,8 @@ WORKER_PARTITIONS = 32
 
 def run_backfill(
     plan: Plan, sources: Sequence[str], destination: Destination, *, runner: str, beam_arguments: Sequence[str] = ()
-) -> Report:
-    """Computes all rows on a runner and writes them.
+) -> Report | None:
+    """Computes all rows on a runner and writes them; returns None if the job was only handed to Dataflow.
 
     Args:
         plan: The views, importable on the workers.
@@ -81,20 +76,11 @@ def run_backfill(
     computed | "WriteRows" >> WriteRows(plan.name, destination)
     with without_garbage_collection() if is_local else contextlib.nullcontext(), plain_errors():
         result = pipeline.run()
+        if not is_awaited(result, beam_arguments):
+            print(f"{DATAFLOW}: handed over the job of the backfill", file=sys.stderr)
+            return None
         result.wait_until_finish()
     return _report(plan, result)
-
-
-def workers_are_elsewhere(runner: str, dead_letters: str) -> bool:
-    """Returns whether a runner's workers may be other machines; prints a warning about dead letters if so."""
-    if runner in THIS_MACHINE:
-        return False
-    print(
-        f"{dead_letters}: a file on each worker's disk, lost with it unless the path is shared; "
-        "workers log each dead letter as a warning, too",
-        file=sys.stderr,
-    )
-    return True
 
 
 def pipeline_on(runner: str, arguments: Sequence[str]) -> beam.Pipeline:

@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from pipelines.command import execute
+from pipelines.deploy.cli import deploy_command, once_command, schedule_command
 from pipelines.main import run_command
 from pipelines.options import CONTEXT, RunOptions, did_you_mean, options_of_a_database, options_of_a_run
 
@@ -58,7 +59,8 @@ def _cli() -> None:
     """Reactive view models for Firestore backends."""
 
 
-_cli.add_command(run_command)
+for _command in (run_command, deploy_command, schedule_command, once_command):
+    _cli.add_command(_command)
 
 
 @_cli.command("explain")
@@ -343,7 +345,7 @@ def _dead_letters() -> None:
 @click.option("--code", help="Only dead letters with this code.")
 @click.option("--limit", type=click.IntRange(min=0), default=20, show_default=True, help="How many to show.")
 def _list(uri: str, code: str | None, limit: int) -> int:
-    """Show the dead letters at jsonl:PATH or sqlite:PATH, and count them by code."""
+    """Show the dead letters at a URI, and count them by code: where --dead_letter wrote them, or a subscription."""
     from boiler_beam.connectors import read_dead_letters
 
     counts: Counter[str] = Counter()
@@ -361,12 +363,14 @@ def _list(uri: str, code: str | None, limit: int) -> int:
 
 @_dead_letters.command("replay")
 @click.argument("uri")
+@click.option("--to", metavar="TOPIC", help="Publish the inputs to this topic: for a stream that follows it.")
 @_views
 @options_of_a_run
-def _replay(options: RunOptions, views: tuple[str, ...], uri: str) -> int:
+def _replay(options: RunOptions, views: tuple[str, ...], uri: str, to: str | None) -> int:
     """Apply the inputs of dead letters to the state of a stream, after the fix.
 
-    The stream must not run meanwhile. --state and --sink are those of the stream.
+    The stream must not run meanwhile. --state and --sink are those of the stream. With --to they are published to the
+    topic that the stream follows, which may run: so for a job on Dataflow.
     """
     from boiler_beam.errors import UsageError
     from boiler_beam.program.connecting import state_beside
@@ -376,6 +380,16 @@ def _replay(options: RunOptions, views: tuple[str, ...], uri: str) -> int:
     for name in ("runner", "source"):
         if getattr(options, name):
             raise UsageError(f"--{name}: expected only the inputs of dead letters; fix: leave it out")
+    if to is not None:
+        from boiler_beam.connectors.pubsub.replay import replay
+        from boiler_beam.program.loading import plan_of
+
+        plan = plan_of(load_views(views), project=options.project, database=options.database)
+        found = replay(uri, to, [view.target for view in plan.views])
+        print(
+            f"published {found['document']:,} documents, {found['message']:,} messages, {found['row']:,} rows to {to}"
+        )
+        return 0
     state = options.state or state_beside(options.sink, is_bounded=False)
     _path_of_state(state)
     source = (f"dead-letters:{uri}",)

@@ -59,6 +59,7 @@ def _compare(console: Console, plan: Plan, rows: MemorySink, runner: str) -> int
         sink = f"sqlite:{folder}/rows.db"
         destination = Destination(sink, f"jsonl:{folder}/dead.jsonl")
         report = run_backfill(plan, [SAMPLE], destination, runner=runner)
+        assert report is not None  # only a job on Dataflow is handed over
         computed = open_sink(sink)
         show_rows(console, plan, computed, {one.view: one.rows for one in report.views})
         number = show_differences(console, differences(plan, rows, computed))

@@ -164,7 +164,11 @@ _OPTIONS = [
         "--sink", metavar="URI", envvar="BOILER_BEAM_SINK", default="sqlite:boiler_beam.db", show_default=True,
         help="The sink of rows: sqlite:PATH, jsonl:PATH, parquet:FOLDER, firestore:PROJECT, pubsub:TOPIC.",
     ),
-    click.option("--dead_letter", metavar="URI", help="Where dead letters are written.  [default: beside the sink]"),
+    click.option(
+        "--dead_letter", metavar="URI",
+        help="Where dead letters are written: jsonl:PATH, sqlite:PATH, firestore:PROJECT, gs:BUCKET/FOLDER, "
+        "pubsub:TOPIC. Jobs on other machines need one of the last three.  [default: beside the sink]",
+    ),
     click.option(
         "--mode", type=click.Choice(["auto", "backfill", "stream"]), default="auto", show_default=True,
         help="backfill: from the newest versions of all documents; stream: change by change; "
@@ -236,7 +240,7 @@ def options_of_a_run(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds the options of a run to a command; unknown options are passed on to Beam."""
 
     def run(read_time: str | None, beam_arguments: tuple[str, ...], **given: Any) -> Any:
-        runner, rest = given["runner"], {name: given[name] for name in ("views", "uri") if name in given}
+        runner, rest = given["runner"], {name: given[name] for name in ("views", "uri", "to") if name in given}
         known = {name: value for name, value in given.items() if name not in rest}
         if runner is None and beam_arguments:
             raise click.UsageError(_unknown(beam_arguments[0]))

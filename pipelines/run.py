@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from boiler_beam.connectors import dead_letters_beside, open_source
+from boiler_beam.connectors import open_source
 from boiler_beam.errors import UsageError
 from boiler_beam.plan import Plan
 from boiler_beam.plan.impure import warnings_of
@@ -20,6 +20,7 @@ from pipelines.options import RunOptions, sink_of, write_options
 from pipelines.progress import backfill_progress
 from pipelines.show import show_report, show_rows
 from pipelines.stream import run_stream
+from pipelines.workers import LOCAL_RUNNERS, dead_letters_of
 
 __all__ = ["run"]
 
@@ -49,6 +50,8 @@ def run(views: Sequence[type[ViewModel]], options: RunOptions) -> int:
     for name in sorted(_OF_STREAMS & options.given):
         print(f"--{name}: has no effect on a backfill; fix: add --mode stream, or leave it out", file=sys.stderr)
     report = _on_beam(plan, options) if options.runner else _embedded(plan, options)
+    if report is None:
+        return DONE
     console = Console(soft_wrap=False, highlight=False)
     if not options.dry_run:
         standing = {view.view: view.rows + view.kept for view in report.views}
@@ -75,12 +78,13 @@ def _embedded(plan: Plan, options: RunOptions) -> Report:
         )
 
 
-def _on_beam(plan: Plan, options: RunOptions) -> Report:
+def _on_beam(plan: Plan, options: RunOptions) -> Report | None:
+    """Returns the report; None: the job was submitted, and nobody waits for it."""
     started = time.monotonic()
-    dead_letters = options.dead_letter or dead_letters_beside(options.sink)
+    dead_letters = dead_letters_of(options)
     with needs_beam(options.runner):
         from boiler_beam.beam import Destination
-        from pipelines.beam import LOCAL_RUNNERS, run_backfill
+        from pipelines.beam import run_backfill
     if options.runner in LOCAL_RUNNERS:
         print("bounded input: runs on FnApiRunner, in this process", file=sys.stderr)
     destination = Destination(
@@ -93,4 +97,6 @@ def _on_beam(plan: Plan, options: RunOptions) -> Report:
     )
     arguments = options.beam_arguments
     counts = run_backfill(plan, options.source, destination, runner=options.runner or "", beam_arguments=arguments)
+    if counts is None:
+        return None
     return Report.of(counts, time.monotonic() - started, dead_letters, is_dry_run=options.dry_run)

@@ -10,15 +10,16 @@ from contextlib import ExitStack
 from rich.console import Console
 from rich.text import Text
 
-from boiler_beam.connectors import dead_letters_beside, open_source
+from boiler_beam.connectors import open_source
 from boiler_beam.errors import BoilerBeamError, UsageError
 from boiler_beam.plan import Plan
 from boiler_beam.program import StreamReport, follow
 from boiler_beam.program.signals import asked_to_end
-from pipelines.finish import finish, needs_beam
+from pipelines.finish import DONE, finish, needs_beam
 from pipelines.options import RunOptions, sink_of
 from pipelines.progress import stream_progress
 from pipelines.show import show_rows, show_stream
+from pipelines.workers import LOCAL_RUNNERS, dead_letters_of
 
 __all__ = ["run_stream"]
 
@@ -35,13 +36,16 @@ def run_stream(plan: Plan, options: RunOptions) -> int:
         report = _on_beam(plan, options) if options.runner else _embedded(plan, options)
     except KeyboardInterrupt:
         raise BoilerBeamError("interrupted; fix: run it again, it resumes after its last transaction") from None
+    if report is None:
+        return DONE
     if not options.dry_run:
         show_rows(console, plan, sink_of(options, plan), {view.view: view.rows for view in report.views})
     show_stream(console, report)
     return finish(console, report, report.not_pruned, (), is_strict=options.strict)
 
 
-def _on_beam(plan: Plan, options: RunOptions) -> StreamReport:
+def _on_beam(plan: Plan, options: RunOptions) -> StreamReport | None:
+    """Returns the report; None: the job was submitted, and nobody waits for it."""
     for name, value in (("state", options.state), ("metrics_port", options.metrics_port)):
         if value is not None:
             raise UsageError(
@@ -53,9 +57,8 @@ def _on_beam(plan: Plan, options: RunOptions) -> StreamReport:
             "fix: leave one of the two out"
         )
     started = time.monotonic()
-    dead_letters = options.dead_letter or dead_letters_beside(options.sink)
+    dead_letters = dead_letters_of(options)
     with needs_beam(options.runner):
-        from pipelines.beam import LOCAL_RUNNERS
         from pipelines.streaming import run_streaming
     if not all(open_source(uri).is_bounded for uri in options.source):
         if options.runner in (*LOCAL_RUNNERS, "PrismRunner"):
@@ -68,6 +71,8 @@ def _on_beam(plan: Plan, options: RunOptions) -> StreamReport:
         print("bounded input: runs on FnApiRunner, in this process", file=sys.stderr)
     with asked_to_end() as should_stop:
         counts = run_streaming(plan, options, dead_letters, should_stop)
+    if counts is None:
+        return None
     report = StreamReport.of(counts, time.monotonic() - started, dead_letters, is_dry_run=options.dry_run)
     _warnings()(report)
     return report

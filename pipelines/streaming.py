@@ -40,21 +40,21 @@ from boiler_beam.errors import UsageError
 from boiler_beam.events import EncodedRow, Stamp
 from boiler_beam.plan import Plan, refuse_main
 from boiler_beam.steps.keyed.wire import path_bytes
-from pipelines.beam import LOCAL_RUNNERS, pipeline_on, plain_errors, workers_are_elsewhere
+from pipelines.beam import pipeline_on, plain_errors
 from pipelines.options import RunOptions, sink_of, write_options
+from pipelines.workers import DATAFLOW, LOCAL_RUNNERS, is_awaited, workers_are_elsewhere
 
 __all__ = ["run_streaming"]
-
-_DATAFLOW = "DataflowRunner"
 
 
 def run_streaming(
     plan: Plan, options: RunOptions, dead_letters: str, should_stop: Callable[[], bool] = lambda: False
-) -> StreamReport:
+) -> StreamReport | None:
     """Runs the streaming pipeline over the changes of some sources, and writes the rows.
 
-    Every run begins with an empty state, so its rows take the next generation (S13). If its sources end, the rows that
-    it did not compute are pruned, if that is safe.
+    Every run begins with an empty state, so its rows take the next generation (S13); an update of a running job on
+    Dataflow (`--update`) does not. If its sources end, the rows that it did not compute are pruned, if that is safe.
+    Returns None if the job was only handed to Dataflow.
 
     Args:
         plan: The views.
@@ -75,13 +75,16 @@ def run_streaming(
             f"{live[0].uri}: expected a snapshot to begin with, got no bounded source; fix: add --source with the "
             "documents, or --from_empty if there are none yet"
         )
+    is_remote = workers_are_elsewhere(options.runner or "", dead_letters)
     pipeline = _pipeline(options, is_live=bool(live))
     for source in [*live, *bounded]:  # changes during the snapshot must not be missed
         source.read_time = options.read_time
         source.prepare(plan.collections)
     splits = [(source.uri, split) for source in bounded for split in source.splits()]
     sink = sink_of(options, plan)
-    controls = _next_generations(plan, sink, next((source.topic for source in live if source.topic), ""))
+    topic = next((source.topic for source in live if source.topic), "")
+    is_update = bool(pipeline.options.view_as(GoogleCloudOptions).update)
+    controls = _updated_generations(plan, sink) if is_update else _next_generations(plan, sink, topic)
     compute = ComputeRows(
         *plan.name.views,
         mode="stream",
@@ -97,27 +100,21 @@ def run_streaming(
         if not options.dry_run:
             with ExitStack() as opened:
                 opened.enter_context(sink.stream([view.target for view in plan.views])).control(controls)
-                if _takes_many(sink) and options.runner != _DATAFLOW:
+                if _takes_many(sink) and options.runner != DATAFLOW:
                     held.push(opened.pop_all())  # the lease is held while this program waits for the runner
-                if live and options.runner == _DATAFLOW:
+                if live and not is_update and options.runner == DATAFLOW:
                     held.enter_context(_withdrawn(plan, sink, controls))
         left = "" if live else os.path.join(held.enter_context(tempfile.TemporaryDirectory()), "left.jsonl")
         read = [pipeline | "Read" >> ReadChanges(splits)] if bounded or not live else []
         if live:
             read += _live(pipeline, plan, live, options)
         computed = _flattened(read) | "Follow" >> compute
-        is_remote = workers_are_elsewhere(options.runner or "", dead_letters)
         _write(computed, plan, sink, options, Outlet(options.sink, dead_letters, left, is_remote))
         with plain_errors():
             result: Any = pipeline.run()
-            if options.runner == _DATAFLOW and (live or options.dry_run):
-                said = (
-                    "built the job; nothing was submitted"
-                    if options.dry_run
-                    else f"submitted the job {result.job_id()}"
-                )
-                print(f"{_DATAFLOW}: {said}", file=sys.stderr)
-                return StreamReport()
+            if options.runner == DATAFLOW and (live or options.dry_run or not is_awaited(result)):
+                print(f"{DATAFLOW}: {_said(result, options)}", file=sys.stderr)
+                return None
             _wait(result, should_stop)
         counts = _counts(result)
         report = _report(plan, counts)
@@ -144,6 +141,13 @@ def _withdrawn(plan: Plan, sink: Sink, controls: Mapping[str, Control]) -> Itera
         with sink.stream([view.target for view in plan.views]) as writer:
             writer.control({name: msgspec.structs.replace(one, topic="") for name, one in controls.items()})
         raise
+
+
+def _said(result: Any, options: RunOptions) -> str:
+    """Says what happened to a job that nobody waits for."""
+    if options.dry_run:
+        return "built the job; nothing was submitted"
+    return f"submitted the job {result.job_id()}" if is_awaited(result) else "wrote the job, which Dataflow starts"
 
 
 def _takes_many(sink: Sink) -> bool:
@@ -183,12 +187,12 @@ def _write(computed: ComputedRows, plan: Plan, sink: Sink, options: RunOptions, 
 
 def _live(pipeline: Any, plan: Plan, live: Sequence[Source], options: RunOptions) -> list[Changes]:
     """Follows unbounded sources: on Dataflow by its own service, else by reads within bundles."""
-    if options.runner != _DATAFLOW:
+    if options.runner != DATAFLOW:
         return [pipeline | "Live" >> FollowSources(plan.name, [source.uri for source in live])]
     for source in live:
         if source.scheme != "pubsub":
             raise UsageError(
-                f"{source.uri}: expected a source that {_DATAFLOW} follows, got another; fix: name a subscription, "
+                f"{source.uri}: expected a source that {DATAFLOW} follows, got another; fix: name a subscription, "
                 "pubsub:projects/P/subscriptions/S, and a relay that publishes to its topic"
             )
     time = "event_time" if options.consistency == "commit" else None
@@ -260,6 +264,28 @@ def _next_generations(plan: Plan, sink: Sink, topic: str) -> dict[str, Control]:
         known = controls.get(view.name)
         generation = 1 + (known.generation if known is not None else 0)
         found[view.name] = Control(generation=generation, fingerprint=view.fingerprint, holder=holder, topic=topic)
+    return found
+
+
+def _updated_generations(plan: Plan, sink: Sink) -> dict[str, Control]:
+    """Returns the control data for an update of a job: its state stays, and with it the generation of its rows.
+
+    A changed view takes the next one: rows that are rendered again replace those of the old code, and a backfill beside
+    the job asks for the others (S13, S16).
+
+    Raises:
+        UsageError: No job writes one of the views.
+    """
+    controls, found = sink.controls(), {}
+    for view in plan.views:
+        known = controls.get(view.name)
+        if known is None or not known.holder:
+            raise UsageError(
+                f"--update: expected a job that writes {view.name} to {sink.uri}, got none; fix: start it without "
+                "--update, as a job of its own"
+            )
+        generation = known.generation + (known.fingerprint != view.fingerprint)
+        found[view.name] = msgspec.structs.replace(known, generation=generation, fingerprint=view.fingerprint)
     return found
 
 

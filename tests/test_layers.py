@@ -30,7 +30,7 @@ ORDER = [
 BEAM = "boiler_beam.beam"
 """The only package inside `boiler_beam` that imports Beam; nothing in `boiler_beam` imports it."""
 
-CLIENTS = ("firestore", "pubsub")
+CLIENTS = ("firestore", "pubsub", "gcs")
 """The packages that need Google's clients; they are imported when a URI names them."""
 
 

@@ -1,4 +1,4 @@
-"""Writes the dead letters of a worker to their file, and also to the log if the worker may be another machine."""
+"""Writes the dead letters of a worker; those in a file also to the log if the worker may be another machine."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import logging
 import msgspec
 
 from boiler_beam.connectors import DeadLetterWriter, open_dead_letters
+from boiler_beam.connectors.dead_letters import is_shared
 from boiler_beam.errors import BoilerBeamError
 from boiler_beam.events import DeadLetter
 
@@ -21,10 +22,10 @@ def worker_dead_letters(uri: str, *, is_remote: bool) -> DeadLetterWriter | Logg
     """Opens a writer of dead letters on a worker.
 
     Args:
-        uri: `jsonl:PATH` or `sqlite:PATH`.
+        uri: The URI of dead letters.
         is_remote: Whether the worker may be another machine than the submitting one.
     """
-    return Logged(open_dead_letters(uri)) if is_remote else open_dead_letters(uri)
+    return Logged(open_dead_letters(uri)) if is_remote and not is_shared(uri) else open_dead_letters(uri)
 
 
 class Logged:

@@ -1,4 +1,15 @@
-"""Writes and reads dead letters at `jsonl:PATH` (one object a line) or `sqlite:PATH` (table `dead_letters`)."""
+"""Writes and reads dead letters, by URI.
+
+| URI | |
+| --- | --- |
+| `jsonl:PATH` | a file, one object a line |
+| `sqlite:PATH` | a file, table `dead_letters` |
+| `pubsub:projects/P/topics/T` | a message each; they are read from `pubsub:projects/P/subscriptions/S` |
+| `firestore:PROJECT[/DATABASE]` | a document each, in the collection `_boiler_dead_letters` |
+| `gs:BUCKET/FOLDER` | objects in a folder of Cloud Storage, one object a line |
+
+The last three are for jobs whose workers are other machines.
+"""
 
 from __future__ import annotations
 
@@ -8,26 +19,28 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from datetime import datetime, timezone
 from typing import Any
 
 import msgspec
 
 from boiler_beam.connectors.base import Sink
+from boiler_beam.connectors.letters import DeadLetterWriter, now
 from boiler_beam.connectors.registry import open_sink
 from boiler_beam.errors import BoilerBeamError, UsageError
 from boiler_beam.events import DeadLetter
-from boiler_beam.values import format_timestamp
 
-__all__ = ["DeadLetterWriter", "dead_letters_beside", "open_dead_letters", "read_dead_letters"]
+__all__ = [
+    "DeadLetterWriter",
+    "dead_letters_beside",
+    "is_shared",
+    "open_dead_letters",
+    "read_dead_letters",
+    "shared_dead_letters",
+]
 
 _COLUMNS = DeadLetter.__struct_fields__
 _CREATE = f"CREATE TABLE IF NOT EXISTS dead_letters ({', '.join(_COLUMNS)})"
 _INSERT = f"INSERT INTO dead_letters VALUES ({', '.join('?' * len(_COLUMNS))})"
-
-
-def _now() -> str:
-    return format_timestamp(datetime.now(timezone.utc))
 
 
 def dead_letters_beside(sink: str | Sink) -> str:
@@ -40,7 +53,25 @@ def dead_letters_beside(sink: str | Sink) -> str:
     return f"jsonl:{opened.rest}.dead_letters.jsonl" if opened.has_path else "jsonl:dead_letters.jsonl"
 
 
-class DeadLetterWriter(abc.ABC):
+def shared_dead_letters(sink: str) -> str:
+    """Returns the default of `--dead_letter` where workers are other machines: the sink's database, if it is one.
+
+    >>> shared_dead_letters("firestore:my-project")
+    'firestore:my-project'
+    """
+    return sink if sink.startswith("firestore:") else dead_letters_beside(sink)
+
+
+def is_shared(uri: str) -> bool:
+    """Returns whether many workers can write to a place.
+
+    >>> is_shared("gs:bucket/letters"), is_shared("jsonl:letters.jsonl")
+    (True, False)
+    """
+    return uri.partition(":")[0] in _SHARED
+
+
+class _File(DeadLetterWriter):
     """Appends dead letters to a file, which is created with the first one.
 
     Args:
@@ -50,17 +81,11 @@ class DeadLetterWriter(abc.ABC):
     """
 
     def __init__(self, uri: str, path: str, now: Callable[[], str]) -> None:
-        self.uri, self.path, self.now = uri, path, now
+        super().__init__(uri, now)
+        self.path = path
         self._opened: Any = None
 
-    def write(self, letter: DeadLetter) -> None:
-        """Writes one dead letter; all are durable after `flush` or `close`.
-
-        Raises:
-            BoilerBeamError: It can't be written.
-        """
-        if not letter.time:
-            letter = msgspec.structs.replace(letter, time=self.now())
+    def _write(self, letter: DeadLetter) -> None:
         try:
             if self._opened is None:
                 os.makedirs(os.path.dirname(self.path) or ".", exist_ok=True)
@@ -70,11 +95,7 @@ class DeadLetterWriter(abc.ABC):
             raise self._failed(error) from error
 
     def flush(self) -> None:
-        """Makes all dead letters so far durable.
-
-        Raises:
-            BoilerBeamError: They can't be written.
-        """
+        """Makes all dead letters so far durable."""
         if self._opened is not None:
             try:
                 self._sync()
@@ -82,11 +103,7 @@ class DeadLetterWriter(abc.ABC):
                 raise self._failed(error) from error
 
     def close(self) -> None:
-        """Closes the file.
-
-        Raises:
-            BoilerBeamError: The last letters can't be written.
-        """
+        """Closes the file."""
         if self._opened is not None:
             try:
                 self._end()
@@ -111,7 +128,7 @@ class DeadLetterWriter(abc.ABC):
     def _end(self) -> None: ...
 
 
-class _Jsonl(DeadLetterWriter):
+class _Jsonl(_File):
     def _open(self) -> Any:
         return open(self.path, "ab")
 
@@ -126,7 +143,7 @@ class _Jsonl(DeadLetterWriter):
         self._opened.close()
 
 
-class _Sqlite(DeadLetterWriter):
+class _Sqlite(_File):
     def _open(self) -> Any:
         database = sqlite3.connect(self.path)
         try:
@@ -147,35 +164,68 @@ class _Sqlite(DeadLetterWriter):
         self._opened.close()
 
 
-_KINDS = {"jsonl": _Jsonl, "sqlite": _Sqlite}
+_FILES = {"jsonl": _Jsonl, "sqlite": _Sqlite}
+_SHARED = ("pubsub", "firestore", "gs")
+
+
+def _target(scheme: str) -> Any:
+    """Returns the module of a shared target; it needs Google's clients, and is imported only when it is named."""
+    try:
+        if scheme == "pubsub":
+            from boiler_beam.connectors.pubsub import letters as pubsub
+
+            return pubsub
+        if scheme == "firestore":
+            from boiler_beam.connectors.firestore import letters as firestore
+
+            return firestore
+        from boiler_beam.connectors.gcs import letters as gcs
+
+        return gcs
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith(("google", "grpc")):
+            raise
+        raise UsageError(
+            f"{scheme}: expected Google's client libraries to be installed, got no {error.name}; "
+            "fix: pip install 'boiler_beam[firestore]'"
+        ) from None
 
 
 def _parsed(uri: str) -> tuple[str, str]:
-    scheme, _, path = uri.partition(":")
-    if scheme not in _KINDS or not path:
-        raise UsageError(f"{uri}: expected dead letters at jsonl:PATH or sqlite:PATH; fix: write one of the two")
-    if os.path.isdir(path):
+    scheme, _, rest = uri.partition(":")
+    if scheme not in (*_FILES, *_SHARED) or not rest:
+        raise UsageError(
+            f"{uri}: expected dead letters at jsonl:PATH, sqlite:PATH, pubsub:projects/P/topics/T, "
+            "firestore:PROJECT or gs:BUCKET/FOLDER; fix: write one of them"
+        )
+    if scheme in _FILES and os.path.isdir(rest):
         raise UsageError(f"{uri}: expected a file, got a folder; fix: name a file in it")
-    return scheme, path
+    return scheme, rest
 
 
-def open_dead_letters(uri: str, *, now: Callable[[], str] = _now) -> DeadLetterWriter:
-    """Opens a writer of dead letters. The file is created with the first one.
+def open_dead_letters(uri: str, *, now: Callable[[], str] = now) -> DeadLetterWriter:
+    """Opens a writer of dead letters. A file is created with the first one.
 
     Raises:
         UsageError: The URI is not one of dead letters.
     """
-    scheme, path = _parsed(uri)
-    return _KINDS[scheme](uri, path, now)
+    scheme, rest = _parsed(uri)
+    if scheme in _FILES:
+        return _FILES[scheme](uri, rest, now)
+    writer: DeadLetterWriter = _target(scheme).open_writer(uri, rest, now)
+    return writer
 
 
 def read_dead_letters(uri: str) -> Iterator[DeadLetter]:
-    """Yields the dead letters of a file, in the order in which they were written.
+    """Yields the dead letters at a URI, those of a file in the order in which they were written.
 
     Raises:
-        UsageError: The file does not exist, or holds something else.
+        UsageError: There is no such place, or it holds something else.
     """
     scheme, path = _parsed(uri)
+    if scheme in _SHARED:
+        yield from _target(scheme).read_letters(uri, path)
+        return
     if not os.path.exists(path):
         raise UsageError(f"{uri}: expected dead letters, got no file; fix: check the path (no dead letters, no file)")
     try:

@@ -8,7 +8,11 @@ from typing import BinaryIO
 
 from boiler_beam.errors import UsageError
 
-__all__ = ["Lock"]
+__all__ = ["Lock", "LockedError"]
+
+
+class LockedError(UsageError):
+    """Another program holds a lock."""
 
 
 class Lock:
@@ -20,7 +24,8 @@ class Lock:
         fix: The fix in the message if another program holds the lock.
 
     Raises:
-        UsageError: Another program holds the lock, or the lock file can't be created.
+        LockedError: Another program holds the lock.
+        UsageError: The lock file can't be created.
     """
 
     def __init__(self, uri: str, path: str, fix: str = "wait until it ends") -> None:
@@ -38,7 +43,7 @@ class Lock:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 file.close()
-                raise UsageError(f"{uri}: expected to be its only writer, got another one; fix: {self._fix}") from None
+                raise LockedError(f"{uri}: expected to be its only writer, got another one; fix: {self._fix}") from None
             try:
                 if os.stat(self._path).st_ino == os.fstat(file.fileno()).st_ino:
                     return file

@@ -284,7 +284,7 @@ def submit(project: str, channel: Channel, job: Callable[[Any], Any], *arguments
             "apache_beam.options.pipeline_options_validator.PipelineOptionsValidator.validate", lambda self: []
         )
         patch.setattr("apache_beam.Pipeline.run", job)
-        return run_streaming(PLAN, options, "jsonl:dead.jsonl")
+        return run_streaming(PLAN, options, database)
 
 
 @pytest.mark.beam

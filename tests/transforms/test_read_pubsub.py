@@ -92,10 +92,12 @@ def test_a_dry_run_makes_the_job_of_a_stream(
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[2]))
     (tmp_path / "snapshot.jsonl").write_text("")
     given = ["--source", "file:snapshot.jsonl", "--source", f"pubsub:{subscription}", "--sink", f"pubsub:{topic}"]
+    letters = ["--dead_letter", f"pubsub:{topic}"]
     cloud = ["--project=project", "--region=r", "--temp_location=gs://bucket/temp", "--no_auth"]
-    done = programs.run(
-        [sys.executable, "-m", "pipelines.meeting", *given, "--runner", "DataflowRunner", "--dry_run", *cloud], tmp_path
-    )
+    command = [sys.executable, "-m", "pipelines.meeting", *given, "--runner", "DataflowRunner", "--dry_run", *cloud]
+    done = programs.run([*command, *letters], tmp_path)
     assert done.returncode == 0, done.stderr
     assert "DataflowRunner: built the job; nothing was submitted" in done.stderr
-    assert "jsonl:dead_letters.jsonl: a file on each worker's disk" in done.stderr
+    refused = programs.run(command, tmp_path)
+    assert refused.returncode == 2
+    assert "--dead_letter jsonl:dead_letters.jsonl: expected a target that many workers write to" in refused.stderr

@@ -50,9 +50,9 @@ def test_many(tmp_path: Path, scheme: str, number: int) -> None:
     assert sum(1 for _ in read_dead_letters(f"{scheme}:{tmp_path}/dead")) == number
 
 
-@pytest.mark.parametrize("uri", ["jsonl:", "parquet:x", "x.jsonl", "firestore:p"])
+@pytest.mark.parametrize("uri", ["jsonl:", "parquet:x", "x.jsonl", "kafka:h/t"])
 def test_other_places_are_refused(uri: str) -> None:
-    with pytest.raises(UsageError, match="expected dead letters at jsonl:PATH or sqlite:PATH"):
+    with pytest.raises(UsageError, match="expected dead letters at jsonl:PATH, sqlite:PATH, pubsub:"):
         open_dead_letters(uri)
 
 

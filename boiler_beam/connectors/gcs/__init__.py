@@ -1,0 +1,1 @@
+"""Cloud Storage; it needs Google's client library."""
