@@ -61,7 +61,10 @@ def test_what_a_running_job_cannot_become(change: Any, reason: str) -> None:
 
 def test_another_subscription_would_lose_what_the_old_one_holds() -> None:
     def other(new: Any) -> None:
-        new["stages"] = {label.replace("/meeting/Read", "/other/Read"): one for label, one in new["stages"].items()}
+        new["stages"] = {
+            label.replace("/subscriptions/meeting/", "/subscriptions/other/"): one
+            for label, one in new["stages"].items()
+        }
 
     assert any("the stage is gone, and with it its position in its source" in one for one in verdict(other).reasons)
 
