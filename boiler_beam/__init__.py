@@ -25,20 +25,20 @@ from boiler_beam.views import (
     root,
     view_property,
 )
-from boiler_beam.writing import (
-    DELETE_FIELD,
-    SERVER_TIME,
-    Form,
-    Transaction,
-    array_remove,
-    array_union,
-    increment,
-    run_transaction,
-    transaction,
-)
 
 if TYPE_CHECKING:
     from boiler_beam.program import backfill, check, diff, explain, follow, why
+    from boiler_beam.writing import (
+        DELETE_FIELD,
+        SERVER_TIME,
+        Form,
+        Transaction,
+        array_remove,
+        array_union,
+        increment,
+        run_transaction,
+        transaction,
+    )
 
     __version__: str
 
@@ -84,7 +84,18 @@ __all__ = [
 ]
 
 _OF_PROGRAM = {"backfill", "check", "diff", "explain", "follow", "why"}
-"""They need the engine and the connectors, which `import boiler_beam` does not load."""
+_OF_WRITING = {
+    "DELETE_FIELD",
+    "SERVER_TIME",
+    "Form",
+    "Transaction",
+    "array_remove",
+    "array_union",
+    "increment",
+    "run_transaction",
+    "transaction",
+}
+"""They need the engine or the connectors, which `import boiler_beam` does not load."""
 
 
 if not TYPE_CHECKING:  # a type checker would take any name for one of the package
@@ -94,11 +105,13 @@ if not TYPE_CHECKING:  # a type checker would take any name for one of the packa
             from importlib.metadata import version  # slow to import, and rarely needed
 
             return version("boiler_beam")
-        if name not in _OF_PROGRAM:
+        if name in _OF_PROGRAM:
+            import boiler_beam.program as later
+        elif name in _OF_WRITING:
+            import boiler_beam.writing as later
+        else:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        import boiler_beam.program as program
-
-        return getattr(program, name)
+        return getattr(later, name)
 
 
 def __dir__() -> list[str]:

@@ -50,7 +50,7 @@ class Mails:
 
 def main(subscription: str) -> None:
     """Follows a subscription; needs `google-cloud-pubsub`."""
-    from google.cloud import pubsub_v1
+    import google.cloud.pubsub_v1 as pubsub_v1
 
     mails = Mails("mails.db", lambda path, text: print(f"{path}: {text}"))
     with pubsub_v1.SubscriberClient() as subscriber:

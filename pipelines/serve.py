@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from boiler_beam.errors import UsageError
+from boiler_beam.install import install_command
 from boiler_beam.views import ViewModel
 
 __all__ = ["ServeOptions", "run_serve"]
@@ -60,8 +61,7 @@ def run_serve(views: Sequence[type[ViewModel]], options: ServeOptions, page: Pat
         if (error.name or "").partition(".")[0] in ("boiler_beam", "pipelines"):
             raise
         raise UsageError(
-            f"serve: expected the extra `serve` to be installed, got no {error.name}; "
-            "fix: pip install 'boiler_beam[serve]'"
+            f"serve: expected the extra `serve` to be installed, got no {error.name}; fix: {install_command('serve')}"
         ) from None
 
     class Server(uvicorn.Server):

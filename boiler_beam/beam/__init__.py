@@ -22,9 +22,10 @@ try:
 except ModuleNotFoundError as error:
     if error.name != "apache_beam":
         raise
+    from boiler_beam.install import install_command
+
     raise ImportError(
-        "transforms: expected Apache Beam to be installed, got none; fix: pip install 'boiler_beam[beam]'",
-        name=error.name,
+        f"transforms: expected Apache Beam to be installed, got none; fix: {install_command('beam')}", name=error.name
     ) from None
 
 from boiler_beam.beam.append import AppendRows, Outlet

@@ -326,5 +326,5 @@ def test_without_beam_one_line_says_what_to_install(module: str) -> None:
     done = run("-c", program, cwd=ROOT)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == (
-        "ImportError: transforms: expected Apache Beam to be installed, got none; fix: pip install 'boiler_beam[beam]'"
+        f"ImportError: transforms: expected Apache Beam to be installed, got none; fix: pip install '{ROOT}[beam]'"
     )
