@@ -28,6 +28,7 @@ from boiler_beam.connectors.letters import DeadLetterWriter, now
 from boiler_beam.connectors.registry import open_sink
 from boiler_beam.errors import BoilerBeamError, UsageError
 from boiler_beam.events import DeadLetter
+from boiler_beam.install import install_command
 
 __all__ = [
     "DeadLetterWriter",
@@ -187,7 +188,7 @@ def _target(scheme: str) -> Any:
             raise
         raise UsageError(
             f"{scheme}: expected Google's client libraries to be installed, got no {error.name}; "
-            "fix: pip install 'boiler_beam[firestore]'"
+            f"fix: {install_command('firestore')}"
         ) from None
 
 
