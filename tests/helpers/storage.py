@@ -7,6 +7,8 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pytest
+
 from tests.helpers.servers import free_port
 
 
@@ -44,6 +46,7 @@ class Storage:
 @contextmanager
 def storage() -> Iterator[Storage]:
     """Starts the emulator, in memory."""
+    pytest.importorskip("gcp_storage_emulator", reason="a development tool: other Pythons run without it")
     from gcp_storage_emulator.server import create_server
 
     port = free_port()
