@@ -333,7 +333,7 @@ def format_timestamp(moment: datetime) -> str:
 
 
 _COUNTERS = 10**12
-"""Versions below are numbers that somebody counted, not times."""
+"""Versions below are counters, not times."""
 _LAST = 253_402_300_799_999_999
 
 

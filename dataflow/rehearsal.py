@@ -348,8 +348,8 @@ def main() -> int:
         views = one.work / "shopping" / "views.py"
         views.write_text(VIEWS.replace('return f"{self', 'return f"now {self'))
         shutil.copy(one.work / "out" / "compatibility.json", one.work / "running.json")
-        told = one.deploy(*TIMED, "--update", "--running", "running.json")
-        assert "OrderCard: its code changed" in told, told
+        output = one.deploy(*TIMED, "--update", "--running", "running.json")
+        assert "OrderCard: its code changed" in output, output
         one.stop()
         one.write(10)
         one.launch("streaming")

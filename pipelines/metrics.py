@@ -57,7 +57,7 @@ def serve_metrics(port: int) -> Iterator[Callable[[StreamReport], None]]:
         counter.inc(value - seen.get(name, 0))
         seen[name] = value
 
-    def told(report: StreamReport) -> None:
+    def update(report: StreamReport) -> None:
         raise_to(changes, "changes", report.changes)
         raise_to(letters, "letters", report.dead_letters)
         raise_to(late, "late", report.late)
@@ -92,7 +92,7 @@ def serve_metrics(port: int) -> Iterator[Callable[[StreamReport], None]]:
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
-        yield told
+        yield update
     finally:
         server.shutdown()
         server.server_close()

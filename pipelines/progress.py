@@ -39,13 +39,13 @@ def backfill_progress(console: Console | None = None) -> Iterator[Callable[[prog
     with Progress(*columns, console=console) as bars:
         tasks = {"": bars.add_task("changes read", total=None)}
 
-        def told(progress: program.Progress) -> None:
+        def show(progress: program.Progress) -> None:
             if progress.view not in tasks:
                 bars.stop_task(list(tasks.values())[-1])
                 tasks[progress.view] = bars.add_task(f"rows of {progress.view}", total=progress.total)
             bars.update(tasks[progress.view], completed=progress.done)
 
-        yield told
+        yield show
 
 
 @contextmanager
@@ -62,14 +62,14 @@ def stream_progress() -> Iterator[Callable[[program.StreamReport], None]]:
     _log.setLevel(logging.INFO)
     last = [started]
 
-    def told(report: program.StreamReport) -> None:
+    def log(report: program.StreamReport) -> None:
         now = time.monotonic()
         if now - last[0] >= _LOG_EVERY_SECONDS:
             last[0] = now
             _log.info(_line(report, report.changes / (now - started)))
 
     try:
-        yield told
+        yield log
     finally:
         _log.removeHandler(handler)
 

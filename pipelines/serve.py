@@ -114,13 +114,13 @@ def run_serve(views: Sequence[type[ViewModel]], options: ServeOptions, page: Pat
             server.hub = served.core.hub
             for number in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().add_signal_handler(number, server.asked_to_end)
-            told = asyncio.create_task(_tell(server, options, views[0].__name__ if page is None else None))
+            announcing = asyncio.create_task(_announce(server, options, views[0].__name__ if page is None else None))
             try:
                 await server.serve()
             except SystemExit:  # the port is taken; uvicorn has said so
                 return False
             finally:
-                told.cancel()
+                announcing.cancel()
         return True
 
     if not asyncio.run(serve()):
@@ -128,7 +128,7 @@ def run_serve(views: Sequence[type[ViewModel]], options: ServeOptions, page: Pat
     return 0
 
 
-async def _tell(server: Any, options: ServeOptions, view: str | None) -> None:
+async def _announce(server: Any, options: ServeOptions, view: str | None) -> None:
     """Says where the server is, as soon as it answers."""
     while not server.started:
         await asyncio.sleep(0.01)

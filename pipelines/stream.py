@@ -19,7 +19,7 @@ from pipelines.finish import DONE, finish, needs_beam
 from pipelines.options import RunOptions, sink_of
 from pipelines.progress import stream_progress
 from pipelines.show import show_rows, show_stream
-from pipelines.workers import LOCAL_RUNNERS, dead_letters_of
+from pipelines.workers import DATAFLOW, LOCAL_RUNNERS, dead_letters_of
 
 __all__ = ["run_stream"]
 
@@ -51,7 +51,7 @@ def _on_beam(plan: Plan, options: RunOptions) -> StreamReport | None:
             raise UsageError(
                 f"--{name}: expected the embedded engine, got --runner {options.runner}; fix: leave it out"
             )
-    if options.dry_run and options.runner != "DataflowRunner":
+    if options.dry_run and options.runner != DATAFLOW:
         raise UsageError(
             f"--dry_run: expected the embedded engine, or DataflowRunner, got --runner {options.runner}; "
             "fix: leave one of the two out"
@@ -98,14 +98,14 @@ def _embedded(plan: Plan, options: RunOptions) -> StreamReport:
     if not running.is_bounded:
         print(f"follows {', '.join(options.source)}; state {running.state}", file=sys.stderr)
     with ExitStack() as stack:
-        told = [stack.enter_context(stream_progress()), _warnings()]
+        observers = [stack.enter_context(stream_progress()), _warnings()]
         if options.metrics_port is not None:
             from pipelines.metrics import serve_metrics
 
-            told.append(stack.enter_context(serve_metrics(options.metrics_port)))
+            observers.append(stack.enter_context(serve_metrics(options.metrics_port)))
         for report in stack.enter_context(running):
-            for tell in told:
-                tell(report.total)
+            for observe in observers:
+                observe(report.total)
     return running.report
 
 
@@ -113,11 +113,11 @@ def _warnings() -> Callable[[StreamReport], None]:
     """Prints a warning on stderr when a view begins to have no row although there are roots or members."""
     console, known = Console(stderr=True, soft_wrap=True, highlight=False), set[str]()
 
-    def told(report: StreamReport) -> None:
+    def warn(report: StreamReport) -> None:
         failures = {view.view: view.failure for view in report.views if view.failure is not None}
         for name in failures.keys() - known:
             console.print(Text(f"warning: {failures[name]}", style="bold red"))
         known.clear()
         known.update(failures)
 
-    return told
+    return warn

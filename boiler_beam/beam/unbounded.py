@@ -131,7 +131,7 @@ class _Follow(beam.DoFn):  # type: ignore[misc]
 
 
 def _timed(events: Sequence[Event]) -> Iterator[Any]:
-    """Yields events as elements, whose times are their versions; the end of a snapshot is not told on Beam."""
+    """Yields events as elements, whose times are their versions; the end of a snapshot is no element on Beam."""
     for event in events:
         match event:
             case Change():

@@ -25,10 +25,9 @@ import msgspec
 
 from boiler_beam.connectors.base import Sink
 from boiler_beam.connectors.letters import DeadLetterWriter, now
-from boiler_beam.connectors.registry import open_sink
+from boiler_beam.connectors.registry import imported, open_sink
 from boiler_beam.errors import BoilerBeamError, UsageError
 from boiler_beam.events import DeadLetter
-from boiler_beam.install import install_command
 
 __all__ = [
     "DeadLetterWriter",
@@ -166,30 +165,12 @@ class _Sqlite(_File):
 
 
 _FILES = {"jsonl": _Jsonl, "sqlite": _Sqlite}
-_SHARED = ("pubsub", "firestore", "gs")
-
-
-def _target(scheme: str) -> Any:
-    """Returns the module of a shared target; it needs Google's clients, and is imported only when it is named."""
-    try:
-        if scheme == "pubsub":
-            from boiler_beam.connectors.pubsub import letters as pubsub
-
-            return pubsub
-        if scheme == "firestore":
-            from boiler_beam.connectors.firestore import letters as firestore
-
-            return firestore
-        from boiler_beam.connectors.gcs import letters as gcs
-
-        return gcs
-    except ModuleNotFoundError as error:
-        if not (error.name or "").startswith(("google", "grpc")):
-            raise
-        raise UsageError(
-            f"{scheme}: expected Google's client libraries to be installed, got no {error.name}; "
-            f"fix: {install_command('firestore')}"
-        ) from None
+_SHARED = {
+    "pubsub": "boiler_beam.connectors.pubsub.letters",
+    "firestore": "boiler_beam.connectors.firestore.letters",
+    "gs": "boiler_beam.connectors.gcs.letters",
+}
+"""The module of each target that many workers share."""
 
 
 def _parsed(uri: str) -> tuple[str, str]:
@@ -213,7 +194,7 @@ def open_dead_letters(uri: str, *, now: Callable[[], str] = now) -> DeadLetterWr
     scheme, rest = _parsed(uri)
     if scheme in _FILES:
         return _FILES[scheme](uri, rest, now)
-    writer: DeadLetterWriter = _target(scheme).open_writer(uri, rest, now)
+    writer: DeadLetterWriter = imported(scheme, f"{_SHARED[scheme]}:open_writer")(uri, rest, now)
     return writer
 
 
@@ -225,7 +206,7 @@ def read_dead_letters(uri: str) -> Iterator[DeadLetter]:
     """
     scheme, path = _parsed(uri)
     if scheme in _SHARED:
-        yield from _target(scheme).read_letters(uri, path)
+        yield from imported(scheme, f"{_SHARED[scheme]}:read_letters")(uri, path)
         return
     if not os.path.exists(path):
         raise UsageError(f"{uri}: expected dead letters, got no file; fix: check the path (no dead letters, no file)")

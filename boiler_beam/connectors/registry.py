@@ -173,7 +173,7 @@ def open_store(uri: str) -> DocumentStore:
     """
     scheme, _, rest = uri.partition(":")
     if scheme in _STORES:
-        store: DocumentStore = _imported(scheme, _STORES[scheme])(rest)
+        store: DocumentStore = imported(scheme, _STORES[scheme])(rest)
         return store
     known = ", ".join(_STORES)
     if scheme in _SINKS:
@@ -203,14 +203,19 @@ def _class_of(scheme: str, kind: Any) -> Any:
         return _registered[scheme]
     if scheme in _BUILT_IN:
         wanted = _SOURCES if kind is Source else _SINKS
-        return _imported(scheme, wanted.get(scheme, _BUILT_IN[scheme]))
+        return imported(scheme, wanted.get(scheme, _BUILT_IN[scheme]))
     for point in _installed():
         if point.name == scheme:
             return point.load()
     return object
 
 
-def _imported(scheme: str, address: str) -> Any:
+def imported(scheme: str, address: str) -> Any:
+    """Returns what a scheme needs, `module:name`; it is imported only when the scheme is named.
+
+    Raises:
+        UsageError: Google's client libraries are not installed.
+    """
     module, _, name = address.partition(":")
     try:
         return getattr(importlib.import_module(module), name)

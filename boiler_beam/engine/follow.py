@@ -56,7 +56,7 @@ def follow(
     settings: Settings,
     *,
     should_stop: Callable[[], bool] = lambda: False,
-    told: Callable[[StreamReport], None] = lambda report: None,
+    on_report: Callable[[StreamReport], None] = lambda report: None,
     sent: Callable[[Sequence[tuple[View, EncodedRow]]], None] = lambda rows: None,
     clock: Callable[[], float] = time.monotonic,
     now: Callable[[], float] = time.time,
@@ -71,8 +71,8 @@ def follow(
         state: What is kept between runs.
         settings: How they are followed.
         should_stop: Asked between transactions; all that was read is written when it ends.
-        told: Called after each transaction.
-        sent: Called with rows that the sink has taken, before `told` of their transaction.
+        on_report: Called after each transaction.
+        sent: Called with rows that the sink has taken, before `on_report` of their transaction.
         clock: Seconds.
         now: Seconds since the epoch.
 
@@ -84,7 +84,7 @@ def follow(
         source.prepare(plan.collections)
     with rare_garbage_collection(), sink.stream([view.target for view in plan.views]) as writer:
         positions = positions_to_follow_from(plan, sources, sink, state, settings, now())
-        engine = StreamEngine(plan, sources, sink, state, settings, clock=clock, told=told, sent=sent)
+        engine = StreamEngine(plan, sources, sink, state, settings, clock=clock, on_report=on_report, sent=sent)
         engine.start(writer, dead_letters, positions, now)
         report = engine.run(should_stop)
     for one in [*(source.billed for source in sources), sink.billed]:
@@ -108,11 +108,11 @@ class StreamEngine:
         settings: Settings,
         *,
         clock: Callable[[], float],
-        told: Callable[[StreamReport], None],
+        on_report: Callable[[StreamReport], None],
         sent: Callable[[Sequence[tuple[View, EncodedRow]]], None] = lambda rows: None,
     ) -> None:
         self.plan, self.sink, self.state, self.settings = plan, sink, state, settings
-        self.clock, self.told, self.sent = clock, told, sent
+        self.clock, self.on_report, self.sent = clock, on_report, sent
         self.sources = {source.uri: source for source in sources}
         self.bounded = [source for source in sources if source.is_bounded]
         self.unbounded = [source for source in sources if not source.is_bounded]
@@ -186,7 +186,7 @@ class StreamEngine:
         self.report.figures = self.sink.figures()
         if self.report.is_ready:
             find_failures(self.engine, self.state, self.report, is_thorough=False)
-        self.told(self.report)
+        self.on_report(self.report)
 
     # The loop ---------------------------------------------------------------------------------------------------------
 
@@ -278,10 +278,10 @@ class StreamEngine:
         if is_written and not self.report.is_ready:
             self.report.is_ready = True
             find_failures(self.engine, self.state, self.report, is_thorough=True)
-            self.told(self.report)
+            self.on_report(self.report)
 
     def _take_touches(self) -> None:
-        """Rows that a backfill asks for by way of the sink, which is told when they are written."""
+        """Rows that a backfill asks for by way of the sink, which is informed when they are written."""
         if not self._asked and not self.generations.held_back and self.clock() - self._last_touches >= _TOUCH_SECONDS:
             self._last_touches = self.clock()
             touches = self.writer.touches()

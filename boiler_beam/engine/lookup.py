@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 from typing_extensions import assert_never
 
 from boiler_beam.models import DomainModel
 from boiler_beam.plan import Edge, Fixed, Group, PlannedEdge, PlannedView, Reference, Referrers, Root
-from boiler_beam.steps.contributions import Contribution, is_plain_reference
-from boiler_beam.steps.functions import known_references
+from boiler_beam.steps.contributions import Contribution, links_of
+from boiler_beam.steps.functions import FunctionRaised, known_references
 from boiler_beam.steps.newest import DocumentVersions
 from boiler_beam.steps.row import store_value
 
@@ -99,6 +98,10 @@ class RowLookup:
                 assert_never(edge)
 
 
+def _ignore(error: FunctionRaised) -> None:
+    """What a property raises is reported where all documents are joined."""
+
+
 def _shown(join: JoinedDocuments) -> Callable[[str], DomainModel | None]:
     """The document at a path, where the edge shows it."""
     return join.versions.documents.get if join.planned.shows_all else join.shown
@@ -121,12 +124,12 @@ def _of_one(join: JoinedDocuments, one: Callable[[RowDocuments], DomainModel | N
 
 def _referred(edge: Reference, join: JoinedDocuments) -> Callable[[RowDocuments], Documents]:
     """The documents that the documents over the parent edge refer to."""
-    parent, shown, references = edge.parent or "", _shown(join), _references(edge)
+    parent, shown, links = edge.parent or "", _shown(join), links_of(edge)
 
     def referred(row: RowDocuments) -> Documents:
         found: Documents = {}
         for document in row(parent).values():
-            for _, path in references(document):
+            for path in links(document, _ignore):
                 if (other := shown(path)) is not None:
                     found[path] = other
         return found
@@ -134,41 +137,15 @@ def _referred(edge: Reference, join: JoinedDocuments) -> Callable[[RowDocuments]
     return referred
 
 
-def _references(edge: Reference) -> Callable[[DomainModel], Iterable[tuple[Any, str]]]:
-    """What a document refers to over an edge, in the field's order: the key in a map, and the path."""
-    field, name = edge.field, edge.field.text
-    if not is_plain_reference(field):
-        return partial(known_references, edge)
-    if field.is_map:
-
-        def of_map(document: DomainModel) -> Iterable[tuple[Any, str]]:
-            refs = getattr(document, name) or {}
-            return [(key, ref.path) for key in sorted(refs) if (ref := refs[key]) is not None]
-
-        return of_map
-    if field.is_many:
-
-        def of_list(document: DomainModel) -> Iterable[tuple[Any, str]]:
-            return [(None, ref.path) for ref in getattr(document, name) or () if ref is not None]
-
-        return of_list
-
-    def of_one(document: DomainModel) -> Iterable[tuple[Any, str]]:
-        ref = getattr(document, name)
-        return () if ref is None else ((None, ref.path),)
-
-    return of_one
-
-
 def _of_parent(edge: Reference, join: JoinedDocuments, above: Callable[[RowDocuments], DomainModel | None]) -> _Reader:
     """A reader of what a field of one document refers to, in the field's order."""
-    shown, references = _shown(join), _references(edge)
+    shown, links = _shown(join), links_of(edge)
     is_map, is_by_id = edge.keyed_by == "map", edge.keyed_by == "doc_id"
 
     def one(row: RowDocuments) -> DomainModel | None:
         parent = above(row)
         if parent is not None:
-            for _, path in references(parent):
+            for path in links(parent, _ignore):
                 return shown(path)
         return None
 
@@ -176,19 +153,19 @@ def _of_parent(edge: Reference, join: JoinedDocuments, above: Callable[[RowDocum
         parent = above(row)
         if parent is None:
             return {}
-        return {path: other for _, path in references(parent) if (other := shown(path)) is not None}
+        return {path: other for path in links(parent, _ignore) if (other := shown(path)) is not None}
 
     def many(row: RowDocuments) -> Any:
         parent = above(row)
         if parent is None:
             return {}
         if is_map:
-            return {key: other for key, path in references(parent) if (other := shown(path)) is not None}
+            found = known_references(edge, parent)
+            return {key: other for key, path in found if (other := shown(path)) is not None}
         if not is_by_id:
             return documents(row)
-        return {
-            path[path.rfind("/") + 1 :]: other for _, path in references(parent) if (other := shown(path)) is not None
-        }
+        paths = links(parent, _ignore)
+        return {path[path.rfind("/") + 1 :]: other for path in paths if (other := shown(path)) is not None}
 
     if not edge.is_many:
         return _of_one(join, one)

@@ -26,24 +26,13 @@ from boiler_beam.models.shapes import (
     resolve_annotations,
     struct_fields,
 )
-from boiler_beam.models.typed import resolve_ref, target_of
-from boiler_beam.values import Database, GeoPoint, Ref, decode_fields, from_wire, localized, to_wire, to_wire_map
+from boiler_beam.models.typed import reference_hook, target_of
+from boiler_beam.values import Database, GeoPoint, decode_fields, from_wire, localized, to_wire, to_wire_map
 
 __all__ = ["FamilyCodec", "ModelCodec", "family_base", "stored_fields", "wire_of", "wire_of_document"]
 
 _set = msgspec.structs.force_setattr
 _ANY_PROJECT = Database()
-
-
-def _ref_reader(database: Database) -> Callable[[type, Any], Any]:
-    """Returns a `dec_hook` for msgspec that decodes references, where they are not fields of their own."""
-
-    def read(kind: Any, value: Any) -> Any:
-        if kind is not Ref and getattr(kind, "__origin__", None) is not Ref:
-            raise NotImplementedError(f"no value is read as {kind}")
-        return resolve_ref(target_of(kind), value, database)
-
-    return read
 
 
 class ModelCodec:
@@ -69,7 +58,7 @@ class ModelCodec:
         self._typed = [(one.name, one.typed.finish(database)) for one in self.fields if one.typed is not None]
         self._normalize = _by_names([(one.encoded, one.stored, one.was, one.shape.normalize) for one in self.fields])
         self._names = frozenset(name for one in self.fields for name in (one.stored, *one.was))
-        self._hook = _ref_reader(database)
+        self._hook = reference_hook(database)
         self._decode: Callable[[bytes | msgspec.Raw], DomainModel] = self._decode_slowly
         try:
             self._decode = msgspec.json.Decoder(model, dec_hook=self._hook).decode

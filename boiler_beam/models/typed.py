@@ -23,9 +23,8 @@ import msgspec
 from boiler_beam.models.declare import DomainModel, ModelMeta
 from boiler_beam.values import TYPED_NAMES, Database, Ref, parse_timestamp
 
-__all__ = ["TypedField", "resolve_ref", "target_of", "typed_field"]
+__all__ = ["TypedField", "reference_hook", "target_of", "typed_field"]
 
-_ANY_PROJECT = Database()
 _REFERENCES_KEPT = 1 << 17
 _Finish = Callable[[Any], Any]
 
@@ -58,7 +57,9 @@ class TypedField(NamedTuple):
     @property
     def placeholder(self) -> object:
         """What msgspec accepts for the field until its value is set."""
-        return self.container() if self.container is not None else _PLACEHOLDERS[self.item is datetime]
+        if self.container is not None:
+            return self.container()
+        return {"timestampValue": ""} if self.item is datetime else ""
 
     def finish(self, database: Database) -> _Finish:
         """Returns the function that makes what models hold of what msgspec decoded; it raises `ValueError`."""
@@ -71,9 +72,6 @@ class TypedField(NamedTuple):
         if self.container is list:
             return lambda values: list(map(one, values))
         return lambda values: dict(zip(_keys(values), map(one, values.values()), strict=True))
-
-
-_PLACEHOLDERS: tuple[object, object] = ("", {"timestampValue": ""})
 
 
 def typed_field(annotation: Any) -> TypedField | None:
@@ -129,7 +127,7 @@ class _KnownReferences(dict[Any, Ref[Any]]):
             ref = Ref.at(sys.intern(path))
         else:
             value = path if is_text or not path else Ref.at(self._database.relative(path))
-            ref = resolve_ref(self._target, value, self._database)
+            ref = _resolved(self._target, value, self._database)
         if len(self) >= _REFERENCES_KEPT:
             self.clear()
         self[stored] = ref
@@ -142,8 +140,19 @@ def target_of(annotation: Any) -> type[DomainModel] | None:
     return target if isinstance(target, ModelMeta) else None  # type: ignore[return-value]
 
 
-def resolve_ref(target: type[DomainModel] | None, value: Any, database: Database = _ANY_PROJECT) -> Ref[Any]:
-    """Returns the reference for a stored value: a Firestore reference, a resource name, a path or a bare id.
+def reference_hook(database: Database) -> Callable[[type, Any], Any]:
+    """Returns a `dec_hook` for msgspec that makes references of stored values, according to their annotation."""
+
+    def read(kind: Any, value: Any) -> Any:
+        if kind is not Ref and get_origin(kind) is not Ref:
+            raise NotImplementedError(f"no value is read as {kind}")
+        return _resolved(target_of(kind), value, database)
+
+    return read
+
+
+def _resolved(target: type[DomainModel] | None, value: Any, database: Database) -> Ref[Any]:
+    """Returns the reference for a stored value: a Firestore reference, a resource name, a path or an id alone.
 
     Args:
         target: The model of the documents that it may point to; None for any.

@@ -81,7 +81,7 @@ def backfill(
     target = opened_sink(sink, options)
     letters = opened_dead_letters(dead_letter, target)
 
-    def told(view: str, done: int, total: int | None) -> None:
+    def report_progress(view: str, done: int, total: int | None) -> None:
         if progress is not None:
             progress(Progress("rows" if view else "read", view, done, total))
 
@@ -93,7 +93,7 @@ def backfill(
             _dropped if dry_run else letters.write,
             prune=prune,
             read_time=None if read_time is None else read_time_micros(read_time),
-            progress=told,
+            progress=report_progress,
         )
     finally:
         letters.close()

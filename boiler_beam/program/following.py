@@ -118,7 +118,7 @@ def follow(
 
     def run(
         should_stop: Callable[[], bool],
-        told: Callable[[engine.StreamReport], None],
+        on_counts: Callable[[engine.StreamReport], None],
         sent: Callable[[Sequence[tuple[View, EncodedRow]]], None],
     ) -> engine.StreamReport:
         began.append(time.monotonic())
@@ -131,7 +131,7 @@ def follow(
                 opened_state,
                 settings,
                 should_stop=should_stop,
-                told=told,
+                on_report=on_counts,
                 sent=sent,
             )
 

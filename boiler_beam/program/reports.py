@@ -56,6 +56,7 @@ class _Summary:
         examples: The first dead letter of each code.
         is_dry_run: Whether nothing was written.
         billed: What Firestore bills for.
+        views: What was done with the rows of each view.
     """
 
     documents: int
@@ -66,11 +67,27 @@ class _Summary:
     examples: tuple[DeadLetter, ...] = ()
     is_dry_run: bool = False
     billed: Billed = field(default_factory=Billed)
+    views: tuple[ViewReport, ...] | tuple[StreamedView, ...] = ()
 
     @property
     def rows(self) -> int:
-        """The rows that there are now."""
-        raise NotImplementedError
+        """The rows of all views that are in the sink."""
+        return sum(view.rows for view in self.views)
+
+    @property
+    def written(self) -> int:
+        """How many rows were inserted or updated; for a stream how many times, in this run."""
+        return sum(view.written for view in self.views)
+
+    @property
+    def deleted(self) -> int:
+        """How many rows were deleted, in this run."""
+        return sum(view.deleted for view in self.views)
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """For each view without any row although documents make some: what went wrong."""
+        return tuple(view.failure for view in self.views if view.failure is not None)
 
     def __str__(self) -> str:
         done = " (dry run: nothing was written)" if self.is_dry_run else ""
@@ -138,29 +155,9 @@ class Report(_Summary):
     drift: int = 0
 
     @property
-    def rows(self) -> int:
-        """The rows that were computed, and are in the sink."""
-        return sum(view.rows for view in self.views)
-
-    @property
-    def written(self) -> int:
-        """The rows that were inserted or updated."""
-        return sum(view.written for view in self.views)
-
-    @property
-    def deleted(self) -> int:
-        """The rows that were pruned."""
-        return sum(view.deleted for view in self.views)
-
-    @property
     def not_pruned(self) -> tuple[str, ...]:
         """For each view that was not pruned although rows were not computed: its name, and why."""
         return tuple(f"{view.view}: {view.not_pruned}" for view in self.views if view.not_pruned is not None)
-
-    @property
-    def failures(self) -> tuple[str, ...]:
-        """For each view without any row although documents make some: what went wrong."""
-        return tuple(view.failure for view in self.views if view.failure is not None)
 
     @classmethod
     def of(cls, counts: BackfillCounts, seconds: float, dead_letter: str, *, is_dry_run: bool = False) -> Report:
@@ -215,26 +212,6 @@ class StreamReport(_Summary):
     is_ready: bool = False
     not_pruned: tuple[str, ...] = ()
     figures: Mapping[str, float] = field(default_factory=dict)
-
-    @property
-    def rows(self) -> int:
-        """The rows that there are."""
-        return sum(view.rows for view in self.views)
-
-    @property
-    def written(self) -> int:
-        """How many times a row was written, in this run."""
-        return sum(view.written for view in self.views)
-
-    @property
-    def deleted(self) -> int:
-        """How many rows were deleted, in this run."""
-        return sum(view.deleted for view in self.views)
-
-    @property
-    def failures(self) -> tuple[str, ...]:
-        """For each view without any row although documents make some: what went wrong."""
-        return tuple(view.failure for view in self.views if view.failure is not None)
 
     @classmethod
     def of(

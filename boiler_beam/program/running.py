@@ -193,9 +193,9 @@ class Running:
 
     def _work(self) -> None:
         try:
-            counts = self._run(self._is_to_end, self._told, self._sent)
+            counts = self._run(self._is_to_end, self._reported, self._sent)
             if self._rows:
-                self._told(counts)
+                self._reported(counts)
             self._report = self._summed(counts)
         except BaseException as error:  # raised again in the program's thread
             self._error = error
@@ -214,7 +214,7 @@ class Running:
     def _sent(self, rows: Sequence[tuple[View, EncodedRow]]) -> None:
         self._rows += [Row(view.name, row.path, *row.stamp, row.fields) for view, row in rows]
 
-    def _told(self, counts: engine.StreamReport) -> None:
+    def _reported(self, counts: engine.StreamReport) -> None:
         before, total = self._report, self._summed(counts)
         self._report = total
         is_new = (total.changes, total.dead_letters, total.is_ready) != (

@@ -103,7 +103,7 @@ class _Served:
         self.counts: Counter[tuple[str, int]] = Counter()
 
     def answering(self, protocol: str, answer: Answer) -> Callable[[Request], Awaitable[Response]]:
-        """Returns an endpoint that says who asks, and tells problems; what went wrong inside is logged, not told."""
+        """Returns an endpoint that finds out who asks, and answers problems; other errors are logged, and not sent."""
 
         async def endpoint(request: Request) -> Response:
             try:
@@ -177,9 +177,9 @@ class _Served:
     async def openapi(self, request: Request) -> Response:
         """`/openapi.json`."""
         access = self.core.access
-        told = describe(self.core.catalog, is_open=access.is_open, can_write=self.core.writer is not None)
-        told["servers"] = [{"url": request.scope.get("root_path", "") or "/"}]
-        return Response(msgspec.json.encode(told), media_type="application/json")
+        document = describe(self.core.catalog, is_open=access.is_open, can_write=self.core.writer is not None)
+        document["servers"] = [{"url": request.scope.get("root_path", "") or "/"}]
+        return Response(msgspec.json.encode(document), media_type="application/json")
 
     async def asyncapi(self, request: Request) -> Response:
         """`/asyncapi.json`."""

@@ -40,7 +40,7 @@ def describe_frames(catalog: Catalog) -> dict[str, Any]:
         "authenticate": _object(token={"type": "string"}),
     }
     number = {"type": "integer"}
-    told = {
+    notifications = {
         "rows": _object(
             subscription=number,
             messages={"type": "array", "items": of_rows},
@@ -52,7 +52,7 @@ def describe_frames(catalog: Catalog) -> dict[str, Any]:
     }
     answer = _object(jsonrpc={"const": "2.0"}, id={}, result={}, error={"type": "object"})
     messages = {name: _message(name, params, has_id=True) for name, params in calls.items()}
-    messages |= {name: _message(name, params, has_id=False) for name, params in told.items()}
+    messages |= {name: _message(name, params, has_id=False) for name, params in notifications.items()}
     messages["answer"] = {"summary": "The answer to a call, with its id.", "payload": answer}
     return {
         "asyncapi": "3.0.0",
@@ -62,7 +62,11 @@ def describe_frames(catalog: Catalog) -> dict[str, Any]:
         },
         "operations": {
             "receive": {"action": "receive", "channel": {"$ref": "#/channels/ws"}, "messages": _of(calls)},
-            "send": {"action": "send", "channel": {"$ref": "#/channels/ws"}, "messages": _of([*told, "answer"])},
+            "send": {
+                "action": "send",
+                "channel": {"$ref": "#/channels/ws"},
+                "messages": _of([*notifications, "answer"]),
+            },
         },
         "components": {"schemas": schemas, "messages": messages},
     }

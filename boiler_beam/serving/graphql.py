@@ -200,7 +200,7 @@ def _root(name: str, fields: Mapping[str, Any]) -> Any:
 
 
 class _Schema(strawberry.Schema):
-    """Problems are told with their documents, other errors are logged and not told."""
+    """Problems are sent with their documents; other errors are logged, and not sent."""
 
     def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
         unexpected = []

@@ -29,6 +29,9 @@ from boiler_beam.serving.reader import Mark, RowReader
 
 __all__ = ["Batch", "Hub", "Limits"]
 
+_NONE = "none"
+"""The incarnation while nothing was ever written."""
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -248,7 +251,7 @@ class Hub:
 
     def incarnation(self) -> str:
         """Returns the name of the present sequence of numbers."""
-        return self._looked().incarnation or "none"
+        return self._looked().incarnation or _NONE
 
     def read(self, view: ServedView, incarnation: str, position: Position) -> Batch:
         """Returns what is behind a position; nothing, where nothing is.
@@ -261,25 +264,23 @@ class Hub:
         Raises:
             HistoryGone: It is not known what changed since.
         """
-        if incarnation != self.incarnation():
+        mark = self._looked()
+        if incarnation != (mark.incarnation or _NONE):
             raise HistoryGone
         if position.is_snapshot:
-            return self._snapshot(view, position)
+            return self._chunk((view.name, position, True, mark.number), lambda: self._rows(view, position))
         feed = self.feeds.get(view.name)
         if feed is not None and position.path is None and feed.floor <= position.number <= feed.number:
             if position.number not in feed.merged:
                 units = [one for number, messages in feed.units if number > position.number for one in messages]
                 feed.merged[position.number] = newest(units)
             return Batch(feed.merged[position.number], Position(feed.number), True)
-        return self._chunk((view.name, position, False, self._looked().number), lambda: self._changes(view, position))
+        return self._chunk((view.name, position, False, mark.number), lambda: self._changes(view, position))
 
     def _changes(self, view: ServedView, position: Position) -> Batch:
         read = self.reader.changes(view.name, position, self.limits.chunk)
         self.figures["reads"] += 1
         return Batch(messages_of(view, read.changed), read.position, read.is_whole)
-
-    def _snapshot(self, view: ServedView, position: Position) -> Batch:
-        return self._chunk((view.name, position, True, self._looked().number), lambda: self._rows(view, position))
 
     def _rows(self, view: ServedView, position: Position) -> Batch:
         chunk = self.limits.chunk
@@ -300,7 +301,7 @@ class Hub:
         self._chunks.move_to_end(key)
         return found
 
-    # What is told of it -----------------------------------------------------------------------------------------------
+    # State of the feed ------------------------------------------------------------------------------------------------
 
     def staleness(self) -> str | None:
         """Returns why rows may be stale; None if they are not."""

@@ -1,4 +1,4 @@
-"""What is refused, as every protocol tells it: a status of HTTP, a title, and where in the input the mistake is."""
+"""What is refused, in every protocol: a status of HTTP, a title, and where in the input the mistake is."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["HistoryGone", "Problem", "unknown_row", "unknown_view"]
 
 
 class Problem(Exception):
-    """A request that can't be answered; its text is told to the client, so it holds nothing about the server.
+    """A request that can't be answered; its text is sent to the client, so it has nothing about the server.
 
     Attributes:
         status: The status code of HTTP that says it.

@@ -116,10 +116,10 @@ class _Stamp(msgspec.Struct):
 
 def error(call_id: Any, code: int, message: str, data: Any = None) -> Any:
     """Returns an error response."""
-    told: dict[str, Any] = {"code": code, "message": message}
+    error: dict[str, Any] = {"code": code, "message": message}
     if data is not None:
-        told["data"] = data
-    return {"jsonrpc": "2.0", "id": call_id, "error": told}
+        error["data"] = data
+    return {"jsonrpc": "2.0", "id": call_id, "error": error}
 
 
 def _text(params: Mapping[str, Any], name: str) -> str:

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 
-from boiler_beam.connectors import KeyedSource, Source, database_of, open_dead_letters, open_source
+from boiler_beam.connectors import KeyedSource, Source, database_of, open_source
 from boiler_beam.connectors.sqlite import SqliteSink
 from boiler_beam.engine.follow import Settings, StreamReport, follow
 from boiler_beam.engine.fresh import fresh_row
@@ -18,6 +18,7 @@ from boiler_beam.engine.state import State, open_state
 from boiler_beam.errors import BoilerBeamError, UsageError
 from boiler_beam.events import EncodedRow, View
 from boiler_beam.plan import Plan, compile_plan
+from boiler_beam.program.connecting import opened_dead_letters, state_beside
 from boiler_beam.serving.access import Access, Verifier
 from boiler_beam.serving.app import MAX_BODY, application
 from boiler_beam.serving.auth import verifier_of
@@ -176,20 +177,28 @@ def _engine(
     coalesce_seconds: float,
     served: Running,
 ) -> Engine:
-    is_bounded = all(source.is_bounded for source in sources)
-    address = state or ("memory:" if is_bounded else f"sqlite:{sink.rest}.state.db")
+    address = state or state_beside(sink, is_bounded=all(source.is_bounded for source in sources))
 
-    def told(report: StreamReport) -> None:
+    def keep_report(report: StreamReport) -> None:
         served.report = report
 
     def run(is_opened: Callable[[], None], should_stop: Callable[[], bool]) -> None:
         with contextlib.ExitStack() as stack:
             kept = open_state(address) if isinstance(address, str) else address
             stack.callback(kept.close)
-            letters = open_dead_letters(dead_letters or f"jsonl:{sink.rest}.dead_letters.jsonl")
+            letters = opened_dead_letters(dead_letters, sink)
             stack.callback(letters.close)
             is_opened()
-            follow(plan, sources, sink, letters, kept, Settings(coalesce_seconds), should_stop=should_stop, told=told)
+            follow(
+                plan,
+                sources,
+                sink,
+                letters,
+                kept,
+                Settings(coalesce_seconds),
+                should_stop=should_stop,
+                on_report=keep_report,
+            )
 
     return run
 

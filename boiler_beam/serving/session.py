@@ -1,4 +1,4 @@
-"""One client over a connection that stays open: JSON-RPC calls, and subscriptions whose rows are told as they change.
+"""One client over a connection that stays open: JSON-RPC calls, and subscriptions whose rows are sent as they change.
 
 A session knows no transport: it is given what was received, and a function that sends.
 """
@@ -134,8 +134,8 @@ class Session:
                 if followed.is_reset:
                     messages.insert(0, control("reset"))
                 if messages or batch.is_whole:
-                    told = {"messages": [msgspec.Raw(one) for one in messages], "offset": followed.offset}
-                    await self._tell("rows", {"subscription": number, **told, "upToDate": batch.is_whole})
+                    rows = {"messages": [msgspec.Raw(one) for one in messages], "offset": followed.offset}
+                    await self._tell("rows", {"subscription": number, **rows, "upToDate": batch.is_whole})
 
     async def _tell(self, method: str, params: Any) -> None:
         await self.send({"jsonrpc": "2.0", "method": method, "params": params})

@@ -161,10 +161,10 @@ class Streams:
                 if messages:
                     yield b"event: data\ndata: " + array(messages) + b"\n\n"
                 cursor = cursor_after(cursor)
-                told: dict[str, Any] = {"streamNextOffset": position.text, "streamCursor": cursor}
+                control: dict[str, Any] = {"streamNextOffset": position.text, "streamCursor": cursor}
                 if batch.is_whole:
-                    told["upToDate"] = True
-                yield event("control", told)
+                    control["upToDate"] = True
+                yield event("control", control)
 
 
 def framed(batch: Batch, messages: Any, begin: Position | None) -> list[bytes]:

@@ -28,7 +28,7 @@ from boiler_beam.plan.tree import Edge
 from boiler_beam.steps.functions import NOTHING, FunctionRaised, contribution, group_ids, is_shown, references, targets
 from boiler_beam.values import Ref
 
-__all__ = ["Contribution", "Contributions", "Refuse", "contributions_of", "is_plain_reference"]
+__all__ = ["Contribution", "Contributions", "Refuse", "contributions_of", "links_of"]
 
 T = TypeVar("T")
 Refuse = Callable[[FunctionRaised], None]
@@ -79,7 +79,7 @@ def contributions_of(planned: PlannedEdge) -> Contributions:
     shows = _tried(is_shown, edge, False)
     keys_of = _keys(planned)
     children = [child.edge for child in planned.references if isinstance(child.edge, Reference)]
-    links_of = [_links(child) for child in children]
+    links = [links_of(child) for child in children]
     values_of = [_tried(contribution, aggregate, NOTHING) for _, aggregate in planned.aggregates]
     order_of = _tried(_sort_key, edge, b"") if edge.limit is not None else None
     only_path = edge.path if isinstance(edge, Fixed) else None
@@ -94,7 +94,7 @@ def contributions_of(planned: PlannedEdge) -> Contributions:
             return None
         return Contribution(
             keys,
-            tuple([link_of(document, refuse) for link_of in links_of]) if links_of else (),
+            tuple([link_of(document, refuse) for link_of in links]) if links else (),
             tuple([value_of(document, refuse) for value_of in values_of]) if values_of else (),
             b"" if order_of is None else order_of(document, refuse),
         )
@@ -143,7 +143,8 @@ def _keys(planned: PlannedEdge) -> Ask[Any]:
             assert_never(edge)
 
 
-def _links(edge: Reference) -> Ask[Paths]:
+def links_of(edge: Reference) -> Ask[Paths]:
+    """Returns what a document over the parent edge refers to, each once, in the field's order."""
     return _paths(edge.field) or _tried(_references, edge, ())
 
 
@@ -151,17 +152,12 @@ def _references(edge: Reference, document: Any) -> Paths:
     return tuple(dict.fromkeys([path for _, path in references(edge, document)]))
 
 
-def is_plain_reference(field: FieldPath) -> bool:
-    """Whether a field path is one field, of references or of a list or map of them."""
-    is_ref = field.annotation is Ref or get_origin(field.annotation) is Ref
-    return field.is_plain and is_ref and not field.may_raise
-
-
 def _paths(field: FieldPath) -> Ask[Paths] | None:
     """The paths in a plain field of references; None where it is another one."""
-    if not is_plain_reference(field):
-        return None
     name, is_map = field.text, field.is_map
+    is_ref = field.annotation is Ref or get_origin(field.annotation) is Ref
+    if field.may_raise or not field.is_plain or not is_ref:
+        return None
 
     def one(document: DomainModel, refuse: Refuse) -> Paths:
         ref = getattr(document, name)

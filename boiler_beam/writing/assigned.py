@@ -12,11 +12,11 @@ import msgspec
 
 from boiler_beam.errors import WriteRefused
 from boiler_beam.models import DomainModel, stored_name
-from boiler_beam.models.declare import ModelMeta, shown_names
+from boiler_beam.models.declare import shown_names
 from boiler_beam.models.shapes import Shape, UnsupportedAnnotation, shape_of
-from boiler_beam.models.typed import resolve_ref
+from boiler_beam.models.typed import reference_hook
 from boiler_beam.plan import ViewPlan
-from boiler_beam.values import Database, Ref, from_wire
+from boiler_beam.values import Database, from_wire
 
 __all__ = ["Argument", "arguments_of", "converted", "setters_of"]
 
@@ -87,19 +87,12 @@ def converted(where: str, name: str, value: Any, annotation: Any, case: str, dat
     Raises:
         WriteRefused: The value does not fit.
     """
-
-    def hook(kind: Any, found: Any) -> Any:
-        if kind is not Ref and typing.get_origin(kind) is not Ref:
-            raise NotImplementedError(f"no value is read as {kind}")
-        (target,) = typing.get_args(kind) or (None,)
-        return resolve_ref(target if isinstance(target, ModelMeta) else None, found, database)  # type: ignore[arg-type]
-
     try:
         plain = from_wire(value)
         shape = _shape(annotation, case)
         if shape.normalize is not None:
             plain = shape.normalize(plain)
-        return msgspec.convert(plain, shape.native, dec_hook=hook)
+        return msgspec.convert(plain, shape.native, dec_hook=reference_hook(database))
     except (msgspec.ValidationError, ValueError, NotImplementedError) as error:
         message = f"{where}: {shown_names(str(error))}; fix: send a value of the declared type"
         raise WriteRefused("invalid_value", message, name) from error

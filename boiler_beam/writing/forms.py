@@ -313,7 +313,7 @@ def follow_forms(
     *,
     refuse: Callable[[DeadLetter], None],
     should_stop: Callable[[], bool] = lambda: False,
-    told: Callable[[FormsReport], None] = lambda report: None,
+    on_report: Callable[[FormsReport], None] = lambda report: None,
 ) -> FormsReport:
     """Applies the forms that a source yields, until it ends.
 
@@ -325,7 +325,7 @@ def follow_forms(
         store: A URI or an opened store.
         refuse: Takes dead letters.
         should_stop: Asked after each batch.
-        told: Called after each batch.
+        on_report: Called after each batch.
     """
     with closing(open_store(store)) if isinstance(store, str) else _kept(store) as opened:
         runner = FormRunner(forms, opened, refuse)
@@ -337,7 +337,7 @@ def follow_forms(
                 elif isinstance(event, DeadLetter):
                     refuse(event)
             source.acknowledge(position)
-            told(runner.report)
+            on_report(runner.report)
             if should_stop():
                 break
         return runner.report
@@ -360,12 +360,12 @@ def applying_forms(
     is_over, report = threading.Event(), FormsReport()
     failures: list[BaseException] = []
 
-    def told(now: FormsReport) -> None:
+    def copy_counts(now: FormsReport) -> None:
         report.done, report.rejected, report.failed = now.done, now.rejected, now.failed
 
     def run() -> None:
         try:
-            follow_forms(forms, source, store, refuse=refuse, should_stop=is_over.is_set, told=told)
+            follow_forms(forms, source, store, refuse=refuse, should_stop=is_over.is_set, on_report=copy_counts)
         except BaseException as error:  # raised again at the end of the block
             failures.append(error)
 

@@ -170,7 +170,7 @@ class DocumentsFollower(DocumentsSource):
 
     def _tail(self, database: sqlite3.Connection, at: _Position) -> Iterator[tuple[Sequence[Event], str]]:
         sql = f"SELECT {_COLUMNS}, number FROM documents WHERE number > ? ORDER BY number LIMIT {_BATCH}"
-        seen, told = None, time.monotonic()
+        seen, last = None, time.monotonic()
         while True:
             version = database.execute("PRAGMA data_version").fetchone()
             found = database.execute(sql, (at.number,)).fetchall() if version != seen else []
@@ -179,8 +179,8 @@ class DocumentsFollower(DocumentsSource):
             if found:
                 at.number = found[-1][-1]
             batch = [_change(*one[:-1]) for one in found if self._is_wanted(one[0])]
-            if batch or time.monotonic() - told >= _IDLE_SECONDS:
-                told = time.monotonic()
+            if batch or time.monotonic() - last >= _IDLE_SECONDS:
+                last = time.monotonic()
                 yield batch, msgspec.json.encode(at).decode()
             elif not found:
                 time.sleep(_LOOK_SECONDS)

@@ -157,7 +157,9 @@ def test_a_stream_writes_the_rows_that_a_transaction_changes_and_resumes(uri: st
             return attending[0] == 1 and rows()["meeting_sessions/m1"]["inSession"] is (status == "in-session")
 
         source = open_source(uri).following()
-        follow(plan, [source], sink, None, state, Settings(0.0, None, "safe", False), should_stop=is_there, told=told)
+        follow(
+            plan, [source], sink, None, state, Settings(0.0, None, "safe", False), should_stop=is_there, on_report=told
+        )
         state.close()
 
     run("closed", is_first=True)

@@ -122,7 +122,7 @@ def lives(
             should_stop=should_stop,
             clock=clock,
             now=lambda: now,
-            told=told,
+            on_report=told,
         )
     finally:
         state.close()
