@@ -107,5 +107,15 @@ class Application:
             path: {name: value for name, value in fields.items() if name != "_boiler"} for path, fields in found.items()
         }
 
+    def unexpected(self) -> dict[str, Any]:
+        """Returns the documents that differ from the last write to their path: by path, written and stored fields."""
+        written = {
+            change.path: None if change.is_deleted else msgspec.json.decode(change.fields) for change in self.history
+        }
+        stored: dict[str, Any] = {}
+        for collection in {path.split("/")[0] for path in written}:
+            stored |= self.documents(collection)
+        return {path: (fields, stored.get(path)) for path, fields in written.items() if fields != stored.get(path)}
+
     def close(self) -> None:
         self.client.close()

@@ -7,6 +7,7 @@ import json
 import random
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -48,8 +49,17 @@ def assert_right(application: Application) -> None:
     assert rows(application) == truth(application)
 
 
-def wait_for_right(application: Application, seconds: float = 60) -> None:
-    wait_until(lambda: rows(application) == truth(application), "the rows of all documents", seconds)
+def wait_for_right(application: Application, seconds: float = 180) -> None:
+    expected, deadline = truth(application), time.monotonic() + seconds
+    while (found := rows(application)) != expected:
+        if time.monotonic() > deadline:
+            different = {path for path in found.keys() | expected.keys() if found.get(path) != expected.get(path)}
+            pytest.fail(
+                f"not right within {seconds} s: expected {[(path, expected.get(path)) for path in sorted(different)]}, "
+                f"got {[(path, found.get(path)) for path in sorted(different)]}; "
+                f"documents unlike the last write to them: {application.unexpected()}"
+            )
+        time.sleep(0.1)
 
 
 def moves(number: int, seed: int, players: int = 20) -> list[Write]:
@@ -172,7 +182,7 @@ def test_killed_at_any_time(application: Application, project: str, tmp_path: Pa
         wait_for_right(application)
     finally:
         process.kill()
-        process.communicate()
+        print(*process.communicate())
     done = cli(tmp_path, "diff", "--views", VIEWS, "--source", database, database)
     assert done.stdout == "no row differs\n", done.stdout + done.stderr
 

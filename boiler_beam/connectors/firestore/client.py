@@ -44,6 +44,9 @@ PASSING = frozenset(
     ]
 )
 """Transient errors: the same call may succeed later."""
+_CALL_SECONDS = 60.0
+_SECONDS: dict[str, float | None] = {"RunQuery": 300.0, "Listen": None}
+"""How long a response may take: without a limit, a call that the server never answers would block the program."""
 
 
 class Client:
@@ -91,12 +94,13 @@ class Client:
         Args:
             method: `BatchWrite`, `RunQuery`, ...: see `boiler_beam.connectors.firestore.protos.METHODS`.
             request: The request; an iterator of requests for `Listen`.
-            timeout: In seconds.
+            timeout: In seconds; None: a minute, five minutes for `RunQuery`, no limit for `Listen`.
 
         Raises:
             grpc.RpcError: The server refused the call, or can't be reached.
             UsageError: There are no credentials.
         """
+        timeout = _SECONDS.get(method, _CALL_SECONDS) if timeout is None else timeout
         return self.stub(method)(request, timeout=timeout, metadata=self._metadata)
 
     def future(self, method: str, request: Any, timeout: float | None = None) -> Any:

@@ -14,6 +14,7 @@ import pytest
 
 from boiler_beam.compare import path_key
 from boiler_beam.connectors import open_source
+from boiler_beam.connectors.firestore import client as client_module
 from boiler_beam.connectors.firestore import read
 from boiler_beam.connectors.firestore.client import Client
 from boiler_beam.connectors.firestore.protos import METHODS, PartitionQueryRequest
@@ -23,6 +24,8 @@ from boiler_beam.connectors.firestore.source import FirestoreSource
 from boiler_beam.errors import BoilerBeamError, UsageError
 from boiler_beam.events import Change, Complete
 from boiler_beam.values import Ref
+from tests.helpers.faults import Call as FaultyCall
+from tests.helpers.faults import Fault, Proxy
 from tests.helpers.firestore import put
 from tests.helpers.proxy import Call, GrpcProxy, TcpProxy
 
@@ -340,3 +343,29 @@ def test_many_documents_in_flat_memory(client: Client) -> None:
     assert max(held) - held[0] < 16, f"MiB after each 5,000 documents: {held}"
     assert len(source.splits()) == 3
     assert len(set(paths(source))) == 50_000
+
+
+def test_a_call_that_the_server_never_answers_is_repeated(
+    firestore_emulator: str, project: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_module, "_CALL_SECONDS", 1.0)
+    monkeypatch.setitem(client_module._SECONDS, "RunQuery", 1.0)
+    is_over = threading.Event()
+
+    def never(call: FaultyCall) -> Fault | None:
+        return None if call.number else Fault(grpc.StatusCode.UNAVAILABLE, before=is_over.wait)
+
+    with Proxy(firestore_emulator, never) as proxy:
+        monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", proxy.address)
+        source = open_source(f"firestore:{project}")
+        assert isinstance(source, FirestoreSource)
+        try:
+            put(source.client, {"users/u1": {"name": "Ann"}})
+            source.prepare(["users"])
+            assert [change.path for change in source.read_all()] == ["users/u1"]
+            assert [change.path for change in source.get(["users/u1"])] == ["users/u1"]
+        finally:
+            is_over.set()
+            source.client.close()
+    assert proxy.calls["RunQuery"] > 1
+    assert proxy.calls["BatchGetDocuments"] > 1
