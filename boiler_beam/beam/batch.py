@@ -254,7 +254,7 @@ class _Result(beam.DoFn):  # type: ignore[misc]
                     generation = 0 if is_tainted else self.batch.generation[view.name]
                     yield Row(view.name, path, generation, version, 0, message.fields)
                 case Failure():
-                    yield pvalue.TaggedOutput(_LETTERS, message.letter)
+                    yield pvalue.TaggedOutput(_LETTERS, message.dead_letter)
                 case _:
                     notes.append(message)
         if notes:

@@ -176,7 +176,7 @@ class _Write(beam.DoFn):  # type: ignore[misc]
                             found = message.lacking, message.absent, message.failed, message.example
                             rows.absent(message.view_index, Absences(*found))
                         case Failure():
-                            refuse(message.letter)
+                            refuse(message.dead_letter)
                 for place, view in enumerate(plan.views):
                     valid, invalid = known[view.root.family]
                     rows.absent(place, Absences(), 0 if valid else invalid)

@@ -92,11 +92,11 @@ def backfill(
     """
     report, located = Report(), Located()
 
-    def count(letter: DeadLetter) -> None:
-        letter = located(letter)
+    def count(dead_letter: DeadLetter) -> None:
+        dead_letter = located(dead_letter)
         report.dead_letters += 1
-        report.examples.setdefault(letter.code, letter)
-        refuse(letter)
+        report.examples.setdefault(dead_letter.code, dead_letter)
+        refuse(dead_letter)
 
     for source in sources:
         source.read_time = read_time
@@ -127,8 +127,8 @@ def backfill(
             roots = versions.types[planned.view.root.family]
             rows.absent(planned.index, absences, 0 if roots.documents else len(roots.invalid))
         dead = versions.lost.union(index for index, one in enumerate(versions.types) if one.invalid)
-        for letter in rows.finish(prune, [view.root.family in dead for view in plan.views]):
-            count(letter)
+        for dead_letter in rows.finish(prune, [view.root.family in dead for view in plan.views]):
+            count(dead_letter)
         report.views, report.touched, report.drift = rows.reports, writer.touched, writer.drift
     for one in [*(source.billed for source in sources), sink.billed]:
         report.billed.add(one)

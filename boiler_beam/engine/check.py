@@ -53,7 +53,7 @@ def check(
     plan: Plan,
     changes: Iterable[Change | DeadLetter],
     sample: int | None = None,
-    located: Callable[[DeadLetter], DeadLetter] = lambda letter: letter,
+    located: Callable[[DeadLetter], DeadLetter] = lambda dead_letter: dead_letter,
     looked_at: Callable[[NewestVersions], None] = lambda versions: None,
 ) -> list[Checked]:
     """Looks at the documents of every collection that the plan reads.
@@ -71,10 +71,10 @@ def check(
     checked = [Checked(family.pattern.text) for family in plan.families]
     unreadable = Checked("(unreadable)")
 
-    def refuse(letter: DeadLetter) -> None:
-        places = plan.families_of(letter.path) if letter.path is not None else ()
+    def refuse(dead_letter: DeadLetter) -> None:
+        places = plan.families_of(dead_letter.path) if dead_letter.path is not None else ()
         for one in [checked[place] for place in places] or [unreadable]:
-            one.add(letter.code, letter.message, located(letter).about)
+            one.add(dead_letter.code, dead_letter.message, located(dead_letter).about)
 
     versions = NewestVersions(plan, refuse)
     newest: list[dict[str, tuple[int, bool]]] = [{} for _ in plan.families]  # the version, and whether it is a deletion

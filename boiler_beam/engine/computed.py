@@ -39,7 +39,7 @@ class ComputedView:
 
     def __init__(self, planned: PlannedView, versions: NewestVersions, refuse: Callable[[DeadLetter], None]) -> None:
         self.planned, self.view, self.types = planned, planned.view, versions.types
-        self._refuse, self._number_of_letters = refuse, 0
+        self._refuse, self._number_of_dead_letters = refuse, 0
         self._engine = ViewEngine(planned, versions.types, refuse)
         self._engine.build(is_last=True)
         self._rows = self._engine.rows
@@ -146,9 +146,9 @@ class ComputedView:
         tainted_by = self.tainted_by(row_id) if self._taints else ()
         return marked(self.view, row_id, copies, tainted_by) if tainted_by else copies
 
-    def _count(self, letter: DeadLetter) -> None:
-        self._number_of_letters += 1
-        self._refuse(letter)
+    def _count(self, dead_letter: DeadLetter) -> None:
+        self._number_of_dead_letters += 1
+        self._refuse(dead_letter)
 
     def rows(self, absences: Absences | None = None) -> Iterator[Copy]:
         """All copies of all rows.
@@ -161,9 +161,9 @@ class ComputedView:
         absences = absences or Absences()
         claims = Claims(self.view.name)
         for row_id in self._row_ids():
-            number = self._number_of_letters
+            number = self._number_of_dead_letters
             copies = self.copies(row_id)
-            if self._number_of_letters > number:
+            if self._number_of_dead_letters > number:
                 absences.failed += all(copy.fields is None for copy in copies)
             elif not copies and self.is_made(row_id):
                 absences.add(self.unmade(row_id))
@@ -172,6 +172,6 @@ class ComputedView:
             else:
                 for copy in copies:
                     claims.add(row_id, copy)
-        for letter in claims.refused():
-            self._refuse(letter)
+        for dead_letter in claims.refused():
+            self._refuse(dead_letter)
         yield from claims.settled()

@@ -47,9 +47,9 @@ class Writes:
 def writes_per_change(plan: Plan, versions: NewestVersions) -> Iterator[Writes]:
     """Counts, for each collection of the plan, the rows that hang on each document."""
     counts: list[Counter[str]] = [Counter() for _ in plan.families]
-    letters: list[DeadLetter] = []
+    dead_letters: list[DeadLetter] = []
     for planned in plan.planned_views:
-        computed = ComputedView(planned, versions, letters.append)
+        computed = ComputedView(planned, versions, dead_letters.append)
         for row_id in computed.row_ids():
             copies = sum(copy.fields is not None for copy in computed.copies(row_id))
             if not copies:

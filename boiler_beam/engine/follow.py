@@ -117,7 +117,9 @@ class StreamEngine:
         self.bounded = [source for source in sources if source.is_bounded]
         self.unbounded = [source for source in sources if not source.is_bounded]
         self.report, self._located = StreamReport(), Located()
-        self.engine = IncrementalEngine(plan, lambda letter: self.transactions.letters.append(self._located(letter)))
+        self.engine = IncrementalEngine(
+            plan, lambda dead_letter: self.transactions.dead_letters.append(self._located(dead_letter))
+        )
         self.generations = Generations(plan, sink, state, self.engine, settings.prune)
         self._behind: Iterator[list[Entry]] | None = None
         self._awaited: set[str] = set()

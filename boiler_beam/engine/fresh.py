@@ -36,21 +36,21 @@ def fresh_row(view: type[ViewModel], row_id: str, source: str | Source, at: Mapp
     opened = open_source(source) if isinstance(source, str) else source
     plan = compile_plan([view], database_of([opened]))
     (planned,) = plan.views
-    letters, located = list[DeadLetter](), Located()
-    versions = NewestVersions(plan, lambda letter: letters.append(located(letter)))
+    dead_letters, located = list[DeadLetter](), Located()
+    versions = NewestVersions(plan, lambda dead_letter: dead_letters.append(located(dead_letter)))
     if isinstance(opened, KeyedSource):
         read_row(plan, row_id, opened, versions)
     else:
         opened.prepare(plan.collections)
         versions.add_all(read_located([opened], located))
-    computed, read = ComputedView(plan.planned_views[0], versions, letters.append), list(letters)
+    computed, read = ComputedView(plan.planned_views[0], versions, dead_letters.append), list(dead_letters)
     copies = computed.copies(row_id)
     wanted = [copy for copy in copies if at.items() <= planned.paths.at(copy.path).items()]
     if any(copy.fields is None or copy.tainted_by for copy in copies):
         tainted_by = {path for copy in copies for path in copy.tainted_by}
         its = [one for one in read if one.path in tainted_by]
-        its += letters[len(read) :]
-        why = "; ".join(f"{letter.about}: {letter.message}" for letter in its) or "a document is invalid"
+        its += dead_letters[len(read) :]
+        why = "; ".join(f"{dead_letter.about}: {dead_letter.message}" for dead_letter in its) or "a document is invalid"
         raise BoilerBeamError(
             f"{planned.name} {row_id}: expected documents that make a row, got: {why}; fix: correct it"
         )

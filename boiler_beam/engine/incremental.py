@@ -59,7 +59,7 @@ class ViewEngine:
     def _raised(self, planned: PlannedEdge, path: str, error: FunctionRaised) -> None:
         if self._reports:
             change = self.types[planned.edge.family].change_of(path)
-            self.refuse(dead_letter_of("down", error.code, f"{self.view.name}: {error}", change))
+            self.refuse(dead_letter_of("document", error.code, f"{self.view.name}: {error}", change))
 
     def _depends(self, planned: PlannedEdge) -> bool:
         """Whether it must be known which rows have the documents of an edge, or of one below."""

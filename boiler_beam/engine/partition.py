@@ -26,8 +26,8 @@ def compute_rows(plan: Plan, observed: Iterable[Observed | Unreadable], send: Se
         send: Takes the messages, all of them to the stage `write`.
     """
 
-    def refuse(letter: DeadLetter) -> None:
-        send(WRITE, Failure(letter))
+    def refuse(dead_letter: DeadLetter) -> None:
+        send(WRITE, Failure(dead_letter))
 
     versions = newest_of(plan, observed, refuse)
     for view in plan.planned_views:

@@ -232,11 +232,11 @@ class ViewRows:
         """Of some rows what differs from what was written of them last."""
         for row_id in row_ids:
             record = self.records[row_id]
-            letters: list[DeadLetter] = []
+            dead_letters: list[DeadLetter] = []
             documents = self.documents(row_id)
-            copies = self.copies(row_id, documents, letters.append)
-            if letters or record.failing:
-                self._report(row_id, record, letters)
+            copies = self.copies(row_id, documents, dead_letters.append)
+            if dead_letters or record.failing:
+                self._report(row_id, record, dead_letters)
             if not copies and not self.is_made(row_id, documents):
                 record.key = record.accumulators = None  # what was added was taken back
             record.read = EVERYTHING if None in [copy.fields for copy in copies] else documents.read
@@ -253,12 +253,12 @@ class ViewRows:
             path, version = self._contested.popitem()
             yield from self._settled(path, version)
 
-    def _report(self, row_id: str, record: RowRecord, letters: Sequence[DeadLetter]) -> None:
+    def _report(self, row_id: str, record: RowRecord, dead_letters: Sequence[DeadLetter]) -> None:
         """Reports the dead letters that the last rendering of the row did not have."""
-        digests = tuple(map(digest_of, letters))
-        for letter, which in zip(letters, digests, strict=True):
+        digests = tuple(map(digest_of, dead_letters))
+        for dead_letter, which in zip(dead_letters, digests, strict=True):
             if which not in record.failing:
-                self.refuse(letter)
+                self.refuse(dead_letter)
         self.failing += bool(digests) - bool(record.failing)
         if record.failing != digests:
             record.failing = digests

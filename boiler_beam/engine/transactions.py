@@ -36,7 +36,7 @@ class Transactions:
         committed: Called after each transaction.
 
     Attributes:
-        letters: The dead letters of the present transaction.
+        dead_letters: The dead letters of the present transaction.
         positions: How far each source was read, by URI.
     """
 
@@ -54,7 +54,7 @@ class Transactions:
         self.engine, self.state, self.sender, self.sources = engine, state, sender, sources
         self.reorder, self.now, self._located, self._committed = reorder, now, located, committed
         self.report: StreamReport = sender.report
-        self.letters: list[DeadLetter] = []
+        self.dead_letters: list[DeadLetter] = []
         self.positions: dict[str, str] = {}
 
     def take(self, batch: Sequence[Event], positions: Mapping[str, str], *, is_end: bool = False) -> None:
@@ -81,7 +81,7 @@ class Transactions:
             if isinstance(one, (Complete, Touch)):
                 continue
             if isinstance(one, DeadLetter):
-                self.letters.append(one)
+                self.dead_letters.append(one)
                 lost = families_lost(self.engine.plan, one)
                 self.state.dead_collections.update(families[family].pattern.text for family in lost)
                 continue
@@ -105,16 +105,16 @@ class Transactions:
 
     def _apply(self, changes: Sequence[Change]) -> None:
         """Brings changes into the engine; where that raises, they are undone and taken one by one (S21)."""
-        number = len(self.letters)
+        number = len(self.dead_letters)
         try:
             self.engine.observe(changes)
             return
         except Exception as error:  # a bug of ours: users' functions are reported where they are called
             self.engine.undo_batch()
-            del self.letters[number:]
+            del self.dead_letters[number:]
             if len(changes) == 1:
                 message = f"a step raised {type(error).__name__}: {error}"
-                self.letters.append(self._located(dead_letter_of("row", "step_raised", message, changes[0])))
+                self.dead_letters.append(self._located(dead_letter_of("row", "step_raised", message, changes[0])))
                 return
         for change in changes:
             self._apply([change])
@@ -141,9 +141,9 @@ class Transactions:
         """Makes durable what the engine did since the last transaction, and sends it."""
         state, report = self.state, self.report
         progress.entries += self._dirty_rows()
-        progress.entries += [Entry("", None, letter) for letter in self.letters]
-        self.sender.count(self.letters)
-        self.letters.clear()
+        progress.entries += [Entry("", None, dead_letter) for dead_letter in self.dead_letters]
+        self.sender.count(self.dead_letters)
+        self.dead_letters.clear()
         self._count()
         state.facts["alive"] = round(self.now() * 1e6)
         state.commit(progress, self.engine)

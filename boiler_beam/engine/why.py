@@ -39,14 +39,14 @@ class Why:
         return "\n".join(self.lines)
 
 
-def why(plan: Plan, versions: NewestVersions, row_path: str, letters: Sequence[DeadLetter] = ()) -> Why:
+def why(plan: Plan, versions: NewestVersions, row_path: str, dead_letters: Sequence[DeadLetter] = ()) -> Why:
     """What each edge of a row reached, what was added to its aggregates, and the row itself; or why there is none.
 
     Args:
         plan: The views.
         versions: The documents.
         row_path: The row's path, `meeting_sessions/m1`.
-        letters: What was refused when the documents were read.
+        dead_letters: What was refused when the documents were read.
 
     Raises:
         UsageError: No view has rows at such a path.
@@ -55,14 +55,19 @@ def why(plan: Plan, versions: NewestVersions, row_path: str, letters: Sequence[D
     if planned is None:
         known = ", ".join(view.paths.template for view in plan.views)
         raise UsageError(f"{row_path}: expected the path of a row, got none of a view; fix: rows are at {known}")
-    return _Asked(plan, versions, planned, row_path, letters).answer()
+    return _Asked(plan, versions, planned, row_path, dead_letters).answer()
 
 
 class _Asked:
     def __init__(
-        self, plan: Plan, versions: NewestVersions, planned: PlannedView, row_path: str, letters: Sequence[DeadLetter]
+        self,
+        plan: Plan,
+        versions: NewestVersions,
+        planned: PlannedView,
+        row_path: str,
+        dead_letters: Sequence[DeadLetter],
     ) -> None:
-        self.plan, self.versions, self.row_path, self.letters = plan, versions, row_path, letters
+        self.plan, self.versions, self.row_path, self.dead_letters = plan, versions, row_path, dead_letters
         self.planned, self.view = planned, planned.view
         self.raised: list[DeadLetter] = []
         self.computed = ComputedView(planned, versions, self.raised.append)
@@ -94,19 +99,21 @@ class _Asked:
         """What becomes of one that may make the row."""
         begin = len(self.raised)
         copies = self.computed.copies(row_id)
-        letters = self.raised[begin:]
+        dead_letters = self.raised[begin:]
         copy = next((one for one in copies if one.path == self.row_path), None)
         if copy is not None and copy.fields is not None:
             self.known.append((row_id, copy))
         elif copy is not None or any(one.is_mask for one in copies):
-            self.unknown.append([*self._edges(row_id), _NOT_TOLD, *self._refused(row_id), *map(_letter, letters)])
+            self.unknown.append(
+                [*self._edges(row_id), _NOT_TOLD, *self._refused(row_id), *map(_describe, dead_letters)]
+            )
         elif copies:
             self.elsewhere += [one.path for one in copies]
         elif not self.computed.is_made(row_id):
             self.unknown.append([_NOT_TOLD, *self._refused(row_id)])
-        elif letters or self.view.paths.is_unique:
-            reason = "what paths() gives makes no path" if letters else self._reason(self.computed.unmade(row_id))
-            self.unknown.append([*self._edges(row_id), f"no row: {reason}", *map(_letter, letters)])
+        elif dead_letters or self.view.paths.is_unique:
+            reason = "what paths() gives makes no path" if dead_letters else self._reason(self.computed.unmade(row_id))
+            self.unknown.append([*self._edges(row_id), f"no row: {reason}", *map(_describe, dead_letters)])
 
     def _rivals(self) -> Iterator[str]:
         _, *others = sorted(row_id for row_id, _ in self.known)
@@ -171,9 +178,9 @@ class _Asked:
     def _refused(self, row_id: str) -> Iterator[str]:
         """The refused inputs that a row needs."""
         tainted_by = self.computed.tainted_by(row_id)
-        for letter in self.letters:
-            if letter.stage != "render" and letter.path in tainted_by:
-                yield f"dead letter {letter.code} of {letter.about}: {letter.message}"
+        for dead_letter in self.dead_letters:
+            if dead_letter.stage != "render" and dead_letter.path in tainted_by:
+                yield f"dead letter {dead_letter.code} of {dead_letter.about}: {dead_letter.message}"
 
     def _edges(self, row_id: str) -> Iterator[str]:
         documents = self.computed.documents(row_id)
@@ -195,5 +202,5 @@ def _some(texts: Sequence[str], between: str) -> str:
     return between.join(texts[:_MOST]) + more
 
 
-def _letter(letter: DeadLetter) -> str:
-    return f"dead letter {letter.code}: {letter.message}"
+def _describe(dead_letter: DeadLetter) -> str:
+    return f"dead letter {dead_letter.code}: {dead_letter.message}"

@@ -278,10 +278,10 @@ class RowWriter:
                 holder=holder,
                 backfilled=self.read_time if holder else 0,
             )
-        letters = self.writer.commit(controls) or ()
-        for letter in letters:
-            self._refused(letter.path or "")
-        return letters
+        dead_letters = self.writer.commit(controls) or ()
+        for dead_letter in dead_letters:
+            self._refused(dead_letter.path or "")
+        return dead_letters
 
     def _refused(self, path: str) -> None:
         """What was to be done with a row, and was not."""

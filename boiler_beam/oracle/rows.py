@@ -89,8 +89,8 @@ class _View:
         ):
             if copy.path in claimed and not copy.is_mask:
                 message = f"{self.view.name}: another row has this path"
-                letter = DeadLetter(stage="claim", code="contested_path", message=message, path=copy.path)
-                self.truth.dead_letters.append(letter)
+                dead_letter = DeadLetter(stage="claim", code="contested_path", message=message, path=copy.path)
+                self.truth.dead_letters.append(dead_letter)
             elif copy.fields is None:
                 self.truth.unknown.add(copy.path)
             else:
@@ -176,7 +176,7 @@ class _View:
             return function(what, document)
         except FunctionRaised as error:
             self.truth.dead_letters.append(
-                DeadLetter(stage="down", code=error.code, message=str(error), path=document.path)
+                DeadLetter(stage="document", code=error.code, message=str(error), path=document.path)
             )
             return None
 

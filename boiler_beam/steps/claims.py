@@ -25,10 +25,10 @@ class Claims:
     >>> claims = Claims("Profile")
     >>> claims.add("u2", Copy("names/ann", b"{}"))
     >>> claims.add("u1", Copy("names/ann", None))
-    >>> list(claims.settled()), [letter.message for letter in claims.refused()]
+    >>> list(claims.settled()), [dead_letter.message for dead_letter in claims.refused()]
     ([Copy(path='names/ann', fields=None, tainted_by=())], [])
     >>> claims.add("u3", Copy("names/ann", b"{}"))
-    >>> [letter.message for letter in claims.refused()]
+    >>> [dead_letter.message for dead_letter in claims.refused()]
     ["Profile: expected a row path of its own for 'u3', got one that a row with a smaller id wants, too"]
     """
 

@@ -93,7 +93,7 @@ class DistributedEdge:
         """
 
         def report(error: FunctionRaised) -> None:
-            refuse(dead_letter_of("down", error.code, f"{self.planned.view.name}: {error}", change))
+            refuse(dead_letter_of("document", error.code, f"{self.planned.view.name}: {error}", change))
 
         found = self._ask(document, report)
         if found is None:

@@ -49,15 +49,15 @@ def dead_letter_of(stage: str, code: str, message: str, change: Change) -> DeadL
     )
 
 
-def digest_of(letter: DeadLetter) -> bytes:
+def digest_of(dead_letter: DeadLetter) -> bytes:
     """Identifies a dead letter: of two with the same digest, one is enough."""
-    parts = (letter.code, letter.path, letter.version, letter.message, letter.input)
+    parts = (dead_letter.code, dead_letter.path, dead_letter.version, dead_letter.message, dead_letter.input)
     return hashlib.blake2b(_encode(parts), digest_size=8).digest()
 
 
-def families_lost(plan: Plan, letter: DeadLetter) -> Iterable[int]:
+def families_lost(plan: Plan, dead_letter: DeadLetter) -> Iterable[int]:
     """The families (places in the plan) of which an input that could not be read may have been a document."""
-    return range(len(plan.families)) if letter.path is None else plan.families_of(letter.path)
+    return range(len(plan.families)) if dead_letter.path is None else plan.families_of(dead_letter.path)
 
 
 def _canonical(fields: bytes) -> bytes:
@@ -146,15 +146,15 @@ def judge(
         return Judgement(known)
     refused = known.refused
 
-    def refuse_once(letter: DeadLetter) -> None:
+    def refuse_once(dead_letter: DeadLetter) -> None:
         """A version that comes again is no other dead letter."""
         nonlocal refused
-        which = digest_of(letter)
+        which = digest_of(dead_letter)
         is_known = which in refused
         if not is_known:
             refused = (*refused[-_MOST_REFUSED:], which)
         if not is_known or reports_again:
-            refuse(letter)
+            refuse(dead_letter)
 
     document: DomainModel | None = None
     if is_equal and current is not None:

@@ -171,7 +171,7 @@ class _Rendering:
     """The copies of one row; what is the same in all of them is computed for the first."""
 
     def __init__(self, view: ViewPlan, row_id: str, row: ViewModel, refuse: Callable[[DeadLetter], None]) -> None:
-        self.view, self.row_id, self.row, self.letters = view, row_id, row, refuse
+        self.view, self.row_id, self.row, self.dead_letters = view, row_id, row, refuse
         self.told: set[tuple[str, str]] = set()
         self.copy_of_row: CopyOfRow = row.__dict__["_copy"]
         self.shared: dict[str, Any] = {}
@@ -181,7 +181,7 @@ class _Rendering:
         """One dead letter, where several copies fail alike."""
         if (path, str(raised)) not in self.told:
             self.told.add((path, str(raised)))
-            self.letters(DeadLetter(stage="render", code=raised.code, message=str(raised), path=path))
+            self.dead_letters(DeadLetter(stage="render", code=raised.code, message=str(raised), path=path))
 
     def named(self, what: str) -> str:
         """What failed, `Profile.name`; and in which row, where its path does not say that."""

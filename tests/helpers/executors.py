@@ -133,7 +133,7 @@ def partitioned(plan: Plan, changes: Sequence[Change], partitions: int = 3, limi
             case messages.MayBelong():
                 outcome.may_belong.add((message.view_index, MayBelong(message.document, message.known)))
             case Failure():
-                outcome.letters.append(message.letter)
+                outcome.letters.append(message.dead_letter)
     assert not inbox, f"messages were left at {list(inbox)}"
     return outcome
 

@@ -29,7 +29,7 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
 
     view: str
     row: EncodedRow | None
-    letter: DeadLetter | None = None
+    dead_letter: DeadLetter | None = None
 
 
 class ViewState(msgspec.Struct, array_like=True):

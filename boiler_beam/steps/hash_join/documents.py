@@ -41,8 +41,8 @@ def index_documents(plan: HashJoinPlan, observed: Iterable[Observed | Unreadable
         send: Takes the messages.
     """
 
-    def refuse(letter: DeadLetter) -> None:
-        send(WRITE, Failure(letter))
+    def refuse(dead_letter: DeadLetter) -> None:
+        send(WRITE, Failure(dead_letter))
 
     versions = newest_of(plan.plan, observed, refuse)
     index = _Index(plan, send, refuse)

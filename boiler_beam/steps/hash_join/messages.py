@@ -271,7 +271,7 @@ class Absent(_Message, tag="n"):
 class Failure(_Message, tag="F"):
     """A dead letter."""
 
-    letter: DeadLetter
+    dead_letter: DeadLetter
 
 
 class Statistics(_Message, tag="S"):

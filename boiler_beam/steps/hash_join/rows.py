@@ -95,7 +95,7 @@ class _ViewRows:
     ) -> None:
         self.plan, self.view, self.send = plan, view, send
         self.absences = Absences()
-        self._decoded, self._number_of_letters = decoded, 0
+        self._decoded, self._number_of_dead_letters = decoded, 0
         self._rows: dict[str, _Row] = {}
         self._shared = _Row()
 
@@ -131,12 +131,12 @@ class _ViewRows:
         view = self.view.view
         for row_id, row in self._rows.items():
             tainted_by = tuple(sorted(one for one, makes_row in row.tainted_by.items() if row.exists or makes_row))
-            number = self._number_of_letters
+            number = self._number_of_dead_letters
             copies: Sequence[Copy] = ()
             if row.exists:
                 documents = self._documents_of(row)
                 copies = self._copies(row_id, row, documents)
-                if self._number_of_letters > number:
+                if self._number_of_dead_letters > number:
                     self.absences.failed += all(copy.fields is None for copy in copies)
                 elif not copies and not tainted_by:
                     self.absences.add(unmade(view, documents))
@@ -175,9 +175,9 @@ class _ViewRows:
             document = self._decoded[key] = edge.decode(message.path, message.version, message.fields)
         return document
 
-    def _refuse(self, letter: DeadLetter) -> None:
-        self._number_of_letters += 1
-        self.send(WRITE, Failure(letter))
+    def _refuse(self, dead_letter: DeadLetter) -> None:
+        self._number_of_dead_letters += 1
+        self.send(WRITE, Failure(dead_letter))
 
     def _copies(self, row_id: str, row: _Row, documents: Callable[[str], dict[str, DomainModel]]) -> Sequence[Copy]:
         view = self.view.view
@@ -223,5 +223,5 @@ def settle_claims(plan: HashJoinPlan, messages: Iterable[Any], send: Send) -> No
     for view_index, some in enumerate(claims):
         for copy in some.settled():
             send_copy(view_index, copy, send)
-        for letter in some.refused():
-            send(WRITE, Failure(letter))
+        for dead_letter in some.refused():
+            send(WRITE, Failure(dead_letter))

@@ -91,7 +91,7 @@ class PathJoinStep(_JoinStep):
         return None if since is None or any(WeightLog(cell.logs[0], head.rows).items()) else since
 
 
-def _ignore(letter: DeadLetter) -> None:
+def _ignore(dead_letter: DeadLetter) -> None:
     """The first shard of a document reports what is wrong with it."""
 
 

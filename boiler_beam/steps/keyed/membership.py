@@ -34,10 +34,10 @@ class EdgeStep(Step):
         self.edge = edge
         self._reports = settings.reporting is None or label in settings.reporting
 
-    def report(self, letter: DeadLetter) -> None:
+    def report(self, dead_letter: DeadLetter) -> None:
         """Refuses a document; of all steps that read it one reports what is wrong with it, each what it raised here."""
-        if self._reports or letter.stage == "down":
-            self.output.refuse(letter)
+        if self._reports or dead_letter.stage == "document":
+            self.output.refuse(dead_letter)
 
     def count_documents(self, path: str, number: int) -> None:
         """The number of known documents changed."""

@@ -31,7 +31,7 @@ class Output(Protocol):
     def leave_unchanged(self, path: str, /) -> None:
         """The path of an unknown row, or the mask of its copies: what the sink holds stays (S6)."""
 
-    def refuse(self, letter: DeadLetter, /) -> None:
+    def refuse(self, dead_letter: DeadLetter, /) -> None:
         """A dead letter."""
 
 
