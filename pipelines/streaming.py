@@ -334,7 +334,7 @@ def _prune(
             generation, standing = controls[view.name].generation, list(sink.standing(view.target))
             old = [row.path for row in standing if row.stamp.generation < generation]
             going = [path for path in old if path not in left and view.paths.mask_of(path) not in left]
-            pattern = plan.families[view.root.family].pattern.text
+            pattern = plan.collections[view.root.type_index]
             is_dead = counts.get(f"dead {pattern}", 0) > 0
             refusal = refusal_to_prune(prune, len(going), len(standing), is_root_dead=is_dead)
             report.rows[view.name] = len(standing)

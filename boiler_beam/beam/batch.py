@@ -45,7 +45,7 @@ from boiler_beam.steps.hash_join.messages import (
     encode_packs,
 )
 from boiler_beam.steps.hash_join.spill import messages_within
-from boiler_beam.steps.newest import families_lost
+from boiler_beam.steps.newest import types_lost
 from boiler_beam.steps.taint import MayBelong as Suspect
 
 __all__ = ["Backfill", "Batch"]
@@ -154,7 +154,7 @@ class _Pack(PackingDoFn):
     def process(self, element: Change) -> Iterable[Any]:
         self.number += 1
         self.newest = max(self.newest, element.version)
-        if not self.plan.families_of(element.path):
+        if not self.plan.types_of(element.path):
             return ()
         return self.send(OBSERVED, Observed(element.path, element.version, bytes(element.fields)))
 
@@ -172,7 +172,7 @@ class _PackUnreadable(PackingDoFn):
         self.views = views
 
     def process(self, element: DeadLetter) -> Iterable[Any]:
-        lost = families_lost(load_plan(self.views), element)
+        lost = types_lost(load_plan(self.views), element)
         yield from self.send(WRITE, Statistics(0, 0, 0, sorted(lost)))
         if element.path is not None:
             yield from self.send(OBSERVED, Unreadable(element.path))

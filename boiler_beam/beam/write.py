@@ -128,7 +128,7 @@ class _Write(beam.DoFn):  # type: ignore[misc]
         _, packs = element
         plan = load_plan(self.views)
         # The packs are read twice, because counts, and documents of any row, are needed before the first row.
-        total, known = Statistics(0, 0, 0, []), [(0, 0) for _ in plan.families]
+        total, known = Statistics(0, 0, 0, []), [(0, 0) for _ in plan.document_types]
         may_belong: list[list[taint.MayBelong]] = [[] for _ in plan.views]
         unknown: list[Unknown] = []
         tainted: dict[tuple[int, str], tuple[str, ...]] = {}
@@ -138,7 +138,7 @@ class _Write(beam.DoFn):  # type: ignore[misc]
                     total.changes += message.changes
                     total.documents += message.documents
                     total.newest_version = max(total.newest_version, message.newest_version)
-                    total.invalid_families += message.invalid_families
+                    total.invalid_types += message.invalid_types
                     for place, (valid, invalid) in enumerate(message.known):
                         known[place] = known[place][0] + valid, known[place][1] + invalid
                 case MayBelong():
@@ -178,9 +178,9 @@ class _Write(beam.DoFn):  # type: ignore[misc]
                         case Failure():
                             refuse(message.dead_letter)
                 for place, view in enumerate(plan.views):
-                    valid, invalid = known[view.root.family]
+                    valid, invalid = known[view.root.type_index]
                     rows.absent(place, Absences(), 0 if valid else invalid)
-                dead_roots = [view.root.family in total.invalid_families for view in plan.views]
+                dead_roots = [view.root.type_index in total.invalid_types for view in plan.views]
                 for letter in rows.finish(destination.prune, dead_roots):
                     refuse(letter)
         finally:

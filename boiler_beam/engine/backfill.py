@@ -124,10 +124,10 @@ def backfill(
                 if done % _BATCH == 0:
                     progress(planned.view.name, min(done, total), total)
             progress(planned.view.name, total, total)
-            roots = versions.types[planned.view.root.family]
+            roots = versions.types[planned.view.root.type_index]
             rows.absent(planned.index, absences, 0 if roots.documents else len(roots.invalid))
         dead = versions.lost.union(index for index, one in enumerate(versions.types) if one.invalid)
-        for dead_letter in rows.finish(prune, [view.root.family in dead for view in plan.views]):
+        for dead_letter in rows.finish(prune, [view.root.type_index in dead for view in plan.views]):
             count(dead_letter)
         report.views, report.touched, report.drift = rows.reports, writer.touched, writer.drift
     for one in [*(source.billed for source in sources), sink.billed]:

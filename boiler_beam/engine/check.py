@@ -68,22 +68,24 @@ def check(
     Returns:
         What was found in each collection; lines without a path stand under `(unreadable)`.
     """
-    checked = [Checked(family.pattern.text) for family in plan.families]
+    checked = [Checked(collection) for collection in plan.collections]
     unreadable = Checked("(unreadable)")
 
     def refuse(dead_letter: DeadLetter) -> None:
-        places = plan.families_of(dead_letter.path) if dead_letter.path is not None else ()
+        places = plan.types_of(dead_letter.path) if dead_letter.path is not None else ()
         for one in [checked[place] for place in places] or [unreadable]:
             one.add(dead_letter.code, dead_letter.message, located(dead_letter).about)
 
     versions = NewestVersions(plan, refuse)
-    newest: list[dict[str, tuple[int, bool]]] = [{} for _ in plan.families]  # the version, and whether it is a deletion
-    chosen: list[set[str]] = [set() for _ in plan.families]
+    newest: list[dict[str, tuple[int, bool]]] = [
+        {} for _ in plan.collections
+    ]  # the version, and whether it is a deletion
+    chosen: list[set[str]] = [set() for _ in plan.collections]
     for change in changes:
         if isinstance(change, DeadLetter):
             refuse(change)
             continue
-        places = plan.families_of(change.path)
+        places = plan.types_of(change.path)
         for place in places:
             version = change.version, change.is_deleted
             newest[place][change.path] = max(version, newest[place].get(change.path, version))
@@ -106,16 +108,16 @@ def _find_dangling(plan: Plan, versions: NewestVersions, seen: list[set[str]], c
         match edge:
             case Reference():
                 holder = plan.views[view].by_name[edge.parent or ""]
-                text, target = edge.field.text, edge.family
+                text, target = edge.field.text, edge.type_index
             case Referrers():
                 holder = edge
-                text, target = edge.by.text, plan.views[view].by_name[edge.parent or ""].family
+                text, target = edge.by.text, plan.views[view].by_name[edge.parent or ""].type_index
             case _:
                 continue
-        if (holder.family, text, target) in told:
+        if (holder.type_index, text, target) in told:
             continue
-        told.add((holder.family, text, target))
-        for path, document in versions.types[holder.family].documents.items():
+        told.add((holder.type_index, text, target))
+        for path, document in versions.types[holder.type_index].documents.items():
             try:
                 if not is_shown(holder, document):
                     continue
@@ -129,7 +131,7 @@ def _find_dangling(plan: Plan, versions: NewestVersions, seen: list[set[str]], c
             for wanted in found:
                 if not Ref.at(wanted).is_local:
                     message = f"{text} leads into another database, whose documents are not read"
-                    checked[holder.family].add("foreign_reference", message, f"{path} -> {wanted}")
+                    checked[holder.type_index].add("foreign_reference", message, f"{path} -> {wanted}")
                 elif wanted not in seen[target]:
                     message = f"{text} leads to no document"
-                    checked[holder.family].add("dangling_reference", message, f"{path} -> {wanted}")
+                    checked[holder.type_index].add("dangling_reference", message, f"{path} -> {wanted}")

@@ -47,14 +47,14 @@ class ComputedView:
         self._taints: dict[str, dict[str, None]] = {}
         self._tainted_roots: dict[str, None] = {}
         for edge in planned.edges:
-            if self.types[edge.edge.family].invalid:
+            if self.types[edge.edge.type_index].invalid:
                 self._taint(edge)
 
     # Taints -----------------------------------------------------------------------------------------------------------
 
     def _taint(self, planned: PlannedEdge) -> None:
         """Marks the rows that invalid documents may belong to over an edge (S5)."""
-        edge, documents = planned.edge, self.types[planned.edge.family]
+        edge, documents = planned.edge, self.types[planned.edge.type_index]
         shared_keys = set(self._shared_keys(planned)) if planned.is_shared else ()
         for path in documents.invalid:
             keys, unknown = suspicion(edge, path, documents.documents.get(path), documents.partial(path))

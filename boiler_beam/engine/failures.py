@@ -57,7 +57,7 @@ def find_failures(engine: IncrementalEngine, state: State, report: StreamReport,
         absences = engine.views[index].rows.absences(_LOOKED_AT) if is_thorough else Absences()
         invalid, refused = 0, report.refused.get(view.name, 0)
         if is_thorough and absences == Absences() and isinstance(view.root, Root) and view.root.where is None:
-            invalid = state.facts.get(f"invalid {plan.families[view.root.family].pattern.text}", 0)
+            invalid = state.facts.get(f"invalid {plan.collections[view.root.type_index]}", 0)
         lacking = 0 if absences.absent else absences.lacking
         found = nothing_made(view.name, known.failing, invalid, refused, lacking, absences.example)
         if found is not None:

@@ -300,8 +300,8 @@ class StreamEngine:
         """Whether a snapshot says more: what it held was newer, and what it lacked was deleted (S3)."""
         if not isinstance(event, Change) or event.version > self._newest_complete or event.is_deleted:
             return False
-        families = self.plan.families_of(event.path)
-        return bool(families) and all(event.version <= self._complete[family] for family in families)
+        indexes = self.plan.types_of(event.path)
+        return bool(indexes) and all(event.version <= self._complete[index] for index in indexes)
 
     def _completed(self, complete: Complete) -> None:
         """What is known of a collection and was not in it has been deleted meanwhile (S22)."""

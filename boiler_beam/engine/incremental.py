@@ -53,24 +53,24 @@ class ViewEngine:
 
     def _build(self, is_followed: Callable[[PlannedEdge], bool]) -> None:
         self.joins: list[EdgeJoin] = joins_of(self.planned, self.types, self.rows, self._raised, is_followed)
-        collection = self.types[self.view.root.family].codec.pattern.text
+        collection = self.types[self.view.root.type_index].codec.pattern.text
         self.rows.lookup = RowLookup(self.planned, self.joins, collection)
 
     def _raised(self, planned: PlannedEdge, path: str, error: FunctionRaised) -> None:
         if self._reports:
-            change = self.types[planned.edge.family].change_of(path)
+            change = self.types[planned.edge.type_index].change_of(path)
             self.refuse(dead_letter_of("document", error.code, f"{self.view.name}: {error}", change))
 
     def _depends(self, planned: PlannedEdge) -> bool:
         """Whether it must be known which rows have the documents of an edge, or of one below."""
         edge = planned.edge
-        is_tainted = bool(self.types[edge.family].invalid)
+        is_tainted = bool(self.types[edge.type_index].invalid)
         return edge.limit is not None or is_tainted or any(map(self._depends, planned.children))
 
     def take(self, deltas: Sequence[Sequence[Delta]]) -> None:
         """Takes what a batch made of the documents of each type."""
         for join in self.joins:
-            join.run(deltas[join.edge.family])
+            join.run(deltas[join.edge.type_index])
         if self.is_held_back:
             self.rows.dirty.clear()
 
@@ -134,10 +134,9 @@ class IncrementalEngine:
     @property
     def number_of_documents(self) -> int:
         """How many documents are there; one that is of several types counts once."""
-        families_of = self.plan.families_of
+        types_of = self.plan.types_of
         return sum(
-            sum(families_of(path)[0] == index for path in one.documents)
-            for index, one in enumerate(self.versions.types)
+            sum(types_of(path)[0] == index for path in one.documents) for index, one in enumerate(self.versions.types)
         )
 
     def new_documents(self) -> int:
@@ -145,7 +144,7 @@ class IncrementalEngine:
         number = 0
         for index, deltas in enumerate(self._deltas):
             for one in deltas:
-                if (one.old is None) is not (one.new is None) and self.plan.families_of(one.path)[0] == index:
+                if (one.old is None) is not (one.new is None) and self.plan.types_of(one.path)[0] == index:
                     number += -1 if one.new is None else 1
         return number
 

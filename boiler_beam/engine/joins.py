@@ -488,7 +488,7 @@ def joins_of(
         refuse: Takes what users' functions raise.
         is_followed: Whether rows subscribe to the documents of an edge; else they look them up.
     """
-    joins = [_join_of(one)(one, types[one.edge.family], rows, refuse) for one in view.edges]
+    joins = [_join_of(one)(one, types[one.edge.type_index], rows, refuse) for one in view.edges]
     for join in joins:
         references, others = join.planned.references, join.planned.keyed_by_path
         join.references = [(n, joins[one.position]) for n, one in enumerate(references) if is_followed(one)]

@@ -70,7 +70,7 @@ def sampled(plan: Plan, versions: NewestVersions, most: int) -> list[Change]:
             documents = computed.documents(row_id)
             for edge in planned.view.edges:
                 for path in documents(edge.name):
-                    found[edge.family, path] = versions.types[edge.family].change_of(path)
+                    found[edge.type_index, path] = versions.types[edge.type_index].change_of(path)
             left -= 1
             if not left:
                 break

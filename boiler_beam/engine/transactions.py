@@ -15,7 +15,7 @@ from boiler_beam.engine.report import StreamReport
 from boiler_beam.engine.sending import Sender
 from boiler_beam.engine.state.base import Entry, Progress, State
 from boiler_beam.events import Change, Complete, DeadLetter, Event, Touch
-from boiler_beam.steps.newest import dead_letter_of, families_lost
+from boiler_beam.steps.newest import dead_letter_of, types_lost
 
 __all__ = ["Transactions"]
 
@@ -76,14 +76,13 @@ class Transactions:
 
     def _changes(self, batch: Sequence[Event]) -> list[Change]:
         changes: list[Change] = []
-        newest, families = self.state.facts.get("newest", 0), self.engine.plan.families
+        newest, plan = self.state.facts.get("newest", 0), self.engine.plan
         for one in batch:
             if isinstance(one, (Complete, Touch)):
                 continue
             if isinstance(one, DeadLetter):
                 self.dead_letters.append(one)
-                lost = families_lost(self.engine.plan, one)
-                self.state.dead_collections.update(families[family].pattern.text for family in lost)
+                self.state.dead_collections.update(plan.collections[index] for index in types_lost(plan, one))
                 continue
             changes.append(one)
             if one.version > newest:

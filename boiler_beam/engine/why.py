@@ -130,7 +130,7 @@ class _Asked:
 
     def _absence(self, edge: Edge, path: str) -> str:
         """Why an edge does not show a document."""
-        known = self.versions.types[edge.family]
+        known = self.versions.types[edge.type_index]
         document, invalid = known.documents.get(path), known.invalid.get(path)
         if document is None and invalid is not None:
             try:
@@ -155,14 +155,14 @@ class _Asked:
         """Why there is no root or group of this row."""
         view, root = self.view, self.view.root
         if not view.paths.is_unique:
-            return f"no document is there that makes one, of {self.plan.families[root.family].pattern.text}"
+            return f"no document is there that makes one, of {self.plan.collections[root.type_index]}"
         row_id = view.paths.row_id_of(self.row_path)
         if not isinstance(root, Group):
-            pattern = self.plan.families[root.family].pattern.text
+            pattern = self.plan.collections[root.type_index]
             path = row_id if view.paths.root is not None else f"{pattern}/{row_id}"
             return f"its root {path} {self._absence(root, path)}"
         hidden, keyless = [], []
-        for path, document in self.versions.types[root.family].documents.items():
+        for path, document in self.versions.types[root.type_index].documents.items():
             try:
                 is_one = any(row_id == one for one, _ in group_ids(root, document))
             except FunctionRaised as error:

@@ -165,7 +165,7 @@ class _View:
                 assert_never(edge)
 
     def shown(self, edge: Edge) -> Documents:
-        return {path: one for path, one in self.documents[edge.family].items() if self.quietly(is_shown, edge, one)}
+        return {path: one for path, one in self.documents[edge.type_index].items() if self.quietly(is_shown, edge, one)}
 
     def quietly(self, function: Any, what: Any, document: DomainModel) -> Any:
         """Calls a user's function of one document.

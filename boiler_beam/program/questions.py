@@ -273,7 +273,7 @@ def check(
 
     def noted(changes: Iterable[Change | DeadLetter]) -> Iterator[Change | DeadLetter]:
         for change in changes:
-            if isinstance(change, Change) and not plan.families_of(change.path):
+            if isinstance(change, Change) and not plan.types_of(change.path):
                 unread.setdefault(pattern_of(change.path), set()).add(change.path)
             yield change
 
@@ -284,11 +284,11 @@ def check(
     return Check(
         collections=tuple(found),
         unread=tuple(sorted(Counter({name: len(paths) for name, paths in unread.items()}).items())),
-        empty=tuple(family.pattern.text for family in plan.families if family.pattern.text not in known),
+        empty=tuple(pattern for pattern in plan.collections if pattern not in known),
         tainted=tuple(_tainted(plan, versions)),
         differing=tuple(str(one) for one in differing(plan, sampled(plan, versions, _COMPUTED_AGAIN))),
         warnings=tuple(warnings_of(plan)),
-        notes=tuple(dict.fromkeys(note for family in plan.families for note in family.notes())),
+        notes=tuple(dict.fromkeys(note for one in plan.document_types for note in one.notes())),
     )
 
 

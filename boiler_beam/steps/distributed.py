@@ -75,7 +75,7 @@ class DistributedEdge:
 
     def __init__(self, plan: Plan, planned: PlannedEdge) -> None:
         self.planned, self.edge, self.index = planned, planned.edge, planned.index
-        self.codec = plan.families[planned.edge.family]
+        self.codec = plan.document_types[planned.edge.type_index]
         self._ask = contributions_of(planned).ask
 
     def __repr__(self) -> str:

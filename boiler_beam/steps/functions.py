@@ -55,7 +55,7 @@ class _IdTooLong(ValueError):
 
 
 def is_shown(edge: Edge, document: Any) -> bool:
-    """Whether the edge shows this document of its family: its class fits, and `where=` does not refuse it.
+    """Whether the edge shows this document: its class fits, and `where=` does not refuse it.
 
     Raises:
         FunctionRaised: `where=` did, or a property that `order_by=` names.

@@ -22,12 +22,12 @@ import msgspec
 
 from boiler_beam.errors import InvalidDocument
 from boiler_beam.events import Change, DeadLetter
-from boiler_beam.models import DomainModel, FamilyCodec
+from boiler_beam.models import DocumentType, DomainModel
 from boiler_beam.plan import Plan
 from boiler_beam.values import INT64_MAX, decode_fields, encode_fields
 
 __all__ = ["Delta", "DocumentVersions", "Judgement", "Known", "NewestVersions", "dead_letter_of", "digest_of"]
-__all__ += ["families_lost", "judge"]
+__all__ += ["judge", "types_lost"]
 
 NULL = b"null"
 """The fields of a deletion."""
@@ -55,9 +55,9 @@ def digest_of(dead_letter: DeadLetter) -> bytes:
     return hashlib.blake2b(_encode(parts), digest_size=8).digest()
 
 
-def families_lost(plan: Plan, dead_letter: DeadLetter) -> Iterable[int]:
-    """The families (places in the plan) of which an input that could not be read may have been a document."""
-    return range(len(plan.families)) if dead_letter.path is None else plan.families_of(dead_letter.path)
+def types_lost(plan: Plan, dead_letter: DeadLetter) -> Iterable[int]:
+    """The document_types (places in the plan) of which an input that could not be read may have been a document."""
+    return range(len(plan.document_types)) if dead_letter.path is None else plan.types_of(dead_letter.path)
 
 
 def _canonical(fields: bytes) -> bytes:
@@ -115,7 +115,7 @@ class Judgement(NamedTuple):
 
 
 def judge(
-    codec: FamilyCodec,
+    codec: DocumentType,
     known: Known,
     change: Change,
     refuse: Callable[[DeadLetter], None],
@@ -211,7 +211,9 @@ class DocumentVersions:
             another try was asked for.
     """
 
-    def __init__(self, codec: FamilyCodec, refuse: Callable[[DeadLetter], None], *, gives_deltas: bool = False) -> None:
+    def __init__(
+        self, codec: DocumentType, refuse: Callable[[DeadLetter], None], *, gives_deltas: bool = False
+    ) -> None:
         self.codec, self.refuse, self.gives_deltas = codec, refuse, gives_deltas
         self.documents: dict[str, DomainModel] = {}
         self.fields: dict[str, bytes | msgspec.Raw] = {}
@@ -368,7 +370,7 @@ class NewestVersions:
 
     def __init__(self, plan: Plan, refuse: Callable[[DeadLetter], None], *, gives_deltas: bool = False) -> None:
         self.plan, self.refuse = plan, refuse
-        self.types = [DocumentVersions(codec, refuse, gives_deltas=gives_deltas) for codec in plan.families]
+        self.types = [DocumentVersions(codec, refuse, gives_deltas=gives_deltas) for codec in plan.document_types]
         self.lost: set[int] = set()
         self.number_of_changes = 0
         self.newest_version = 0
@@ -380,25 +382,25 @@ class NewestVersions:
     def add_all(self, changes: Iterable[Change | DeadLetter]) -> None:
         """Takes what a source gives: changes, and dead letters of what is none."""
         number, newest = 0, self.newest_version
-        types, families_of = self.types, self.plan.families_of
+        types, types_of = self.types, self.plan.types_of
         for change in changes:
             if isinstance(change, DeadLetter):
                 self.refuse(change)
-                self.lost.update(families_lost(self.plan, change))
+                self.lost.update(types_lost(self.plan, change))
                 if change.path is not None:
                     self.add_unreadable(change.path)
                 continue
             number += 1
             if change.version > newest:
                 newest = change.version
-            for index in families_of(change.path):
+            for index in types_of(change.path):
                 types[index].observe(change)
         self.number_of_changes += number
         self.newest_version = newest
 
     def add_unreadable(self, path: str) -> None:
         """Takes that some version of a document could not be read."""
-        for index in self.plan.families_of(path):
+        for index in self.plan.types_of(path):
             self.types[index].add_unreadable(path)
 
     @property

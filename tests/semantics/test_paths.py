@@ -209,8 +209,8 @@ def test_only_says_what_it_lacks() -> None:
 
 def test_a_path_field_is_read_only() -> None:
     plan = compile_plan(VIEWS)
-    family = next(one for one in plan.families if one.base.__name__ == "Message")
-    message = family.decode("rooms/1/messages/2", 1, b'{"author": "guests/1"}')
+    document_type = next(one for one in plan.document_types if one.base.__name__ == "Message")
+    message = document_type.decode("rooms/1/messages/2", 1, b'{"author": "guests/1"}')
     assert message.room.path == "rooms/1"  # type: ignore[attr-defined]
     with pytest.raises(AttributeError, match="immutable type: 'Message'"):
         message.room = None  # type: ignore[attr-defined]

@@ -162,7 +162,9 @@ class SqliteState(State):
         plan = engine.plan
         self._open_views(plan)
         documents, rows, paths = self._read()
-        read_otherwise = {edge.family for view in plan.views if view.name in self.changed_views for edge in view.edges}
+        read_otherwise = {
+            edge.type_index for view in plan.views if view.name in self.changed_views for edge in view.edges
+        }
         for index, versions in enumerate(engine.versions.types):
             stored = documents.pop(versions.codec.pattern.text, {})
             while stored:

@@ -47,7 +47,7 @@ def index_documents(plan: HashJoinPlan, observed: Iterable[Observed | Unreadable
     versions = newest_of(plan.plan, observed, refuse)
     index = _Index(plan, send, refuse)
     for type_index, known in enumerate(versions.types):
-        edges = plan.of_family[type_index]
+        edges = plan.edges_of_type[type_index]
         for path, document in known.documents.items():
             index.add(edges, document, known.change_of(path))
         for path in known.invalid:

@@ -281,14 +281,14 @@ class Statistics(_Message, tag="S"):
         changes: Changes read.
         documents: Documents that are there.
         newest_version: The newest version of all.
-        invalid_families: The families that have an invalid document, or may have lost one.
-        known: Of each family, how many documents are there, and how many have a newer version that is invalid.
+        invalid_types: The document_types that have an invalid document, or may have lost one.
+        known: Of each document type, how many documents are there, and how many have a newer version that is invalid.
     """
 
     changes: int
     documents: int
     newest_version: int
-    invalid_families: list[int]
+    invalid_types: list[int]
     known: list[tuple[int, int]] = []
 
 

@@ -68,17 +68,17 @@ class HashJoinPlan:
     Attributes:
         plan: The plan.
         edges: The edges, by `PlannedEdge.index`.
-        of_family: For each family of documents, the edges that show some of them.
+        edges_of_type: For each document type, the edges that show some of them.
         depth: How many joins there are.
     """
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.edges: list[JoinedEdge] = []
-        self.of_family: list[list[JoinedEdge]] = [[] for _ in plan.families]
+        self.edges_of_type: list[list[JoinedEdge]] = [[] for _ in plan.document_types]
         for planned in plan.planned_edges:  # parents first
             parent = None if planned.parent is None else self.edges[planned.parent.index]
             edge = JoinedEdge(plan, planned, parent)
             self.edges.append(edge)
-            self.of_family[edge.edge.family].append(edge)
+            self.edges_of_type[edge.edge.type_index].append(edge)
         self.depth = max(edge.level for edge in self.edges)

@@ -169,7 +169,7 @@ class _ViewRows:
         edge: JoinedEdge = self.plan.edges[message.edge_index]
         if edge.is_narrowed:
             return edge.decode(message.path, message.version, message.fields)  # type: ignore[no-any-return]
-        key = edge.edge.family, message.path
+        key = edge.edge.type_index, message.path
         document = self._decoded.get(key)
         if document is None:
             document = self._decoded[key] = edge.decode(message.path, message.version, message.fields)
