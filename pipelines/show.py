@@ -68,7 +68,7 @@ def show_rows(console: Console, plan: Plan, sink: Sink, standing: Mapping[str, i
         standing: How many rows each view has, by its name.
     """
     for view in plan.views:
-        rows = list(islice(sink.standing(view.target), _ROWS))
+        rows = list(islice(sink.current_rows(view.target), _ROWS))
         if not rows:
             continue
         total = max(len(rows), standing.get(view.name, 0))

@@ -35,8 +35,8 @@ from boiler_beam.steps.hash_join import (
 )
 from boiler_beam.steps.hash_join.messages import (
     Failure,
-    MayBelong,
     Observed,
+    PossibleMember,
     Rendered,
     Statistics,
     TaintedRow,
@@ -46,7 +46,7 @@ from boiler_beam.steps.hash_join.messages import (
 )
 from boiler_beam.steps.hash_join.spill import messages_within
 from boiler_beam.steps.newest import types_lost
-from boiler_beam.steps.taint import MayBelong as Suspect
+from boiler_beam.steps.taint import PossibleMember as Suspect
 
 __all__ = ["Backfill", "Batch"]
 
@@ -221,7 +221,7 @@ class _Facts(beam.DoFn):  # type: ignore[misc]
     """Sends what must be known of all documents before the first row."""
 
     def process(self, element: PACKED) -> Iterator[bytes]:
-        some = [one for one in decode_pack(element[1]) if isinstance(one, (Statistics, MayBelong))]
+        some = [one for one in decode_pack(element[1]) if isinstance(one, (Statistics, PossibleMember))]
         if some:
             yield from encode_packs(some)
 

@@ -115,7 +115,7 @@ class BeamOutput:
         self._waiting.append(pvalue.TaggedOutput(LETTERS, encode_letter(letter)))
 
     def leave_unchanged(self, path: str, /) -> None:
-        """The path of an unknown row, or the mask of its copies."""
+        """The path of an unknown row, or the wildcard of its copies."""
         self._waiting.append(pvalue.TaggedOutput(LEFT, path))
 
     def count_documents(self, path: str, number: int, /) -> None:

@@ -114,7 +114,7 @@ def backfill(
         rows = RowWriter(plan.views, sink, writer, as_of if read_time is None else read_time, count)
         for planned in plan.planned_views:
             absences, computed = Absences(), ComputedView(planned, versions, count)
-            rows.may_belong(planned.index, computed.may_belong)
+            rows.possible_members(planned.index, computed.possible_members)
             total = computed.most_rows
             for done, row in enumerate(computed.rows(absences), start=1):
                 if row.fields is not None:

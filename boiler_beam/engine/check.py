@@ -72,8 +72,8 @@ def check(
     unreadable = Checked("(unreadable)")
 
     def refuse(dead_letter: DeadLetter) -> None:
-        places = plan.types_of(dead_letter.path) if dead_letter.path is not None else ()
-        for one in [checked[place] for place in places] or [unreadable]:
+        indexes = plan.types_of(dead_letter.path) if dead_letter.path is not None else ()
+        for one in [checked[index] for index in indexes] or [unreadable]:
             one.add(dead_letter.code, dead_letter.message, located(dead_letter).about)
 
     versions = NewestVersions(plan, refuse)
@@ -85,17 +85,17 @@ def check(
         if isinstance(change, DeadLetter):
             refuse(change)
             continue
-        places = plan.types_of(change.path)
-        for place in places:
+        indexes = plan.types_of(change.path)
+        for index in indexes:
             version = change.version, change.is_deleted
-            newest[place][change.path] = max(version, newest[place].get(change.path, version))
-            if sample is None or len(chosen[place]) < sample:
-                chosen[place].add(change.path)
-        if any(change.path in chosen[place] for place in places):
+            newest[index][change.path] = max(version, newest[index].get(change.path, version))
+            if sample is None or len(chosen[index]) < sample:
+                chosen[index].add(change.path)
+        if any(change.path in chosen[index] for index in indexes):
             versions.add(change)
     seen = [{path for path, (_, is_deleted) in one.items() if not is_deleted} for one in newest]
-    for place, one in enumerate(checked):
-        one.documents, one.paths = len(versions.types[place].documents), len(seen[place])
+    for index, one in enumerate(checked):
+        one.documents, one.paths = len(versions.types[index].documents), len(seen[index])
     _find_dangling(plan, versions, seen, checked)
     looked_at(versions)
     return [one for one in [*checked, unreadable] if one.paths or one.findings]
@@ -103,7 +103,7 @@ def check(
 
 def _find_dangling(plan: Plan, versions: NewestVersions, seen: list[set[str]], checked: list[Checked]) -> None:
     """Counts the references, over every edge, that lead to no document; each field once, whoever reads it."""
-    told: set[tuple[int, str, int]] = set()
+    looked_at_fields: set[tuple[int, str, int]] = set()
     for view, edge in plan.edges():
         match edge:
             case Reference():
@@ -114,9 +114,9 @@ def _find_dangling(plan: Plan, versions: NewestVersions, seen: list[set[str]], c
                 text, target = edge.by.text, plan.views[view].by_name[edge.parent or ""].type_index
             case _:
                 continue
-        if (holder.type_index, text, target) in told:
+        if (holder.type_index, text, target) in looked_at_fields:
             continue
-        told.add((holder.type_index, text, target))
+        looked_at_fields.add((holder.type_index, text, target))
         for path, document in versions.types[holder.type_index].documents.items():
             try:
                 if not is_shown(holder, document):

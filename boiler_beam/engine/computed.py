@@ -17,10 +17,10 @@ from boiler_beam.models import DomainModel
 from boiler_beam.plan import Aggregate, Fixed, Group, PlannedEdge, PlannedView, Reference, Referrers, Root
 from boiler_beam.steps.claims import Claims
 from boiler_beam.steps.functions import NOTHING, known_references
-from boiler_beam.steps.missing import Absences, Unmade, unmade
+from boiler_beam.steps.missing import Absence, Absences, absence_of
 from boiler_beam.steps.newest import NewestVersions
 from boiler_beam.steps.row import Copy
-from boiler_beam.steps.taint import MayBelong, marked, suspicion
+from boiler_beam.steps.taint import PossibleMember, possible_keys, taint_copies
 
 __all__ = ["ComputedView"]
 
@@ -34,7 +34,7 @@ class ComputedView:
         refuse: Takes the dead letters of users' functions and getters.
 
     Attributes:
-        may_belong: The invalid documents that may belong to any row of the view.
+        possible_members: The invalid documents that may belong to any row of the view.
     """
 
     def __init__(self, planned: PlannedView, versions: NewestVersions, refuse: Callable[[DeadLetter], None]) -> None:
@@ -43,7 +43,7 @@ class ComputedView:
         self._engine = ViewEngine(planned, versions.types, refuse)
         self._engine.build(is_last=True)
         self._rows = self._engine.rows
-        self.may_belong: list[MayBelong] = []
+        self.possible_members: list[PossibleMember] = []
         self._taints: dict[str, dict[str, None]] = {}
         self._tainted_roots: dict[str, None] = {}
         for edge in planned.edges:
@@ -57,11 +57,11 @@ class ComputedView:
         edge, documents = planned.edge, self.types[planned.edge.type_index]
         shared_keys = set(self._shared_keys(planned)) if planned.is_shared else ()
         for path in documents.invalid:
-            keys, unknown = suspicion(edge, path, documents.documents.get(path), documents.partial(path))
+            keys, unknown = possible_keys(edge, path, documents.documents.get(path), documents.partial(path))
             if unknown is not None:
-                self.may_belong.append(MayBelong(path, unknown))
+                self.possible_members.append(PossibleMember(path, unknown))
             if planned.is_shared:
-                self.may_belong += [MayBelong(path)] * any(key in shared_keys for key in keys)
+                self.possible_members += [PossibleMember(path)] * any(key in shared_keys for key in keys)
                 continue
             for row_id in [row_id for key in keys for row_id in self._rows_at(planned, key)]:
                 self._taints.setdefault(row_id, {})[path] = None
@@ -106,7 +106,7 @@ class ComputedView:
     def row_ids(self) -> Iterator[str]:
         """The rows that something makes, and those that an invalid document may make."""
         for row_id in self._row_ids():
-            if row_id in self._tainted_roots or self.is_made(row_id):
+            if row_id in self._tainted_roots or self.exists(row_id):
                 yield row_id
 
     def _row_ids(self) -> Iterator[str]:
@@ -121,9 +121,9 @@ class ComputedView:
         """How many rows there are at most, before anything is computed; copies are not counted."""
         return len(self._rows.records)
 
-    def is_made(self, row_id: str) -> bool:
+    def exists(self, row_id: str) -> bool:
         """Whether a document makes the row."""
-        return row_id in self._rows.records and self._rows.is_made(row_id, self.documents(row_id))
+        return row_id in self._rows.records and self._rows.exists(row_id, self.documents(row_id))
 
     def documents(self, row_id: str) -> RowDocuments:
         """What a row has over each edge."""
@@ -136,15 +136,15 @@ class ComputedView:
             if value is not NOTHING:
                 yield aggregate, value
 
-    def unmade(self, row_id: str) -> Unmade:
+    def absence_of(self, row_id: str) -> Absence:
         """Why a row is not there that something makes."""
-        return unmade(self.view, self.documents(row_id))
+        return absence_of(self.view, self.documents(row_id))
 
     def copies(self, row_id: str) -> Sequence[Copy]:
-        """The copies of a row; of one that an invalid document may belong to also the mask of copies not known."""
+        """The copies of a row; of one that an invalid document may belong to also the wildcard of copies not known."""
         copies = self._rows.copies(row_id, self.documents(row_id), self._count)
         tainted_by = self.tainted_by(row_id) if self._taints else ()
-        return marked(self.view, row_id, copies, tainted_by) if tainted_by else copies
+        return taint_copies(self.view, row_id, copies, tainted_by) if tainted_by else copies
 
     def _count(self, dead_letter: DeadLetter) -> None:
         self._number_of_dead_letters += 1
@@ -165,8 +165,8 @@ class ComputedView:
             copies = self.copies(row_id)
             if self._number_of_dead_letters > number:
                 absences.failed += all(copy.fields is None for copy in copies)
-            elif not copies and self.is_made(row_id):
-                absences.add(self.unmade(row_id))
+            elif not copies and self.exists(row_id):
+                absences.add(self.absence_of(row_id))
             if self.view.paths.is_unique:
                 yield from copies
             else:

@@ -12,13 +12,15 @@ if TYPE_CHECKING:
     from boiler_beam.engine.report import StreamReport
     from boiler_beam.engine.state.base import State
 
-__all__ = ["find_failures", "nothing_made"]
+__all__ = ["find_failures", "reason_for_no_rows"]
 
 _LOOKED_AT = 1_000
 """Rows that are looked at for documents that they lack, of a view none of whose rows stands."""
 
 
-def nothing_made(view: str, failed: int, invalid: int, refused: int, lacking: int, example: str = "") -> str | None:
+def reason_for_no_rows(
+    view: str, failed: int, invalid: int, refused: int, lacking: int, example: str = ""
+) -> str | None:
     """What to tell of a view without rows; None where that is as it should be.
 
     Args:
@@ -59,7 +61,7 @@ def find_failures(engine: IncrementalEngine, state: State, report: StreamReport,
         if is_thorough and absences == Absences() and isinstance(view.root, Root) and view.root.where is None:
             invalid = state.facts.get(f"invalid {plan.collections[view.root.type_index]}", 0)
         lacking = 0 if absences.absent else absences.lacking
-        found = nothing_made(view.name, known.failing, invalid, refused, lacking, absences.example)
+        found = reason_for_no_rows(view.name, known.failing, invalid, refused, lacking, absences.example)
         if found is not None:
             report.failures[view.name] = found
         elif is_thorough:

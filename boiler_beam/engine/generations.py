@@ -117,10 +117,12 @@ class Generations:
         for index in self.at("pruning"):
             view = self.plan.views[index]
             known = self.state.views[view.name]
-            standing = [row.path for row in self.sink.standing(view.target) if row.stamp.generation < known.generation]
-            (written, unknown), mask_of = self.engine.views[index].rows.known_paths(), view.paths.mask_of
+            standing = [
+                row.path for row in self.sink.current_rows(view.target) if row.stamp.generation < known.generation
+            ]
+            (written, unknown), wildcard_of = self.engine.views[index].rows.known_paths(), view.paths.wildcard_of
             old = [path for path in standing if path not in written]
-            going = [path for path in old if path not in unknown and mask_of(path) not in unknown]
+            going = [path for path in old if path not in unknown and wildcard_of(path) not in unknown]
             refusal = self._refusal(index, len(going), len(standing) + known.rows)
             if refusal is not None:
                 self.refusals.append(f"{view.name}: {refusal}")

@@ -39,9 +39,9 @@ class MemorySink(Sink):
         """See `Sink`."""
         return self._controls
 
-    def standing(self, view: View) -> Iterator[EncodedRow]:
+    def current_rows(self, view: View) -> Iterator[EncodedRow]:
         """See `Sink`."""
-        for row in self.under.standing(view) if self.under is not None else ():
+        for row in self.under.current_rows(view) if self.under is not None else ():
             if row.path not in self.written and row.path not in self.deleted:
                 yield row._replace(stamp=_OLDEST) if self.is_aside else row
         for row in self.written.values():

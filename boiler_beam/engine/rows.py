@@ -11,9 +11,9 @@ from boiler_beam.plan import Group, PlannedView
 from boiler_beam.steps.claims import contested
 from boiler_beam.steps.emission import Emitted, emissions, emit, is_in_sink, uncertain
 from boiler_beam.steps.functions import NOTHING
-from boiler_beam.steps.missing import Absences, unmade
+from boiler_beam.steps.missing import Absences, absence_of
 from boiler_beam.steps.newest import digest_of
-from boiler_beam.steps.row import Copy, is_missing, render
+from boiler_beam.steps.row import Copy, render
 
 __all__ = ["EVERYTHING", "ClaimedPath", "RowRecord", "ViewRows"]
 
@@ -31,7 +31,7 @@ class RowRecord:
         members: How many documents a group's row has.
         key: The group's key.
         accumulators: What its aggregates hold, by their places in the view.
-        emitted: What was written last at each of its paths; uncertain at paths, or masks of paths, of copies that could
+        emitted: What was written last at each of its paths; uncertain at the paths, or wildcards, of copies that could
             not be rendered and were never written: what is in the sink stays (S6).
         failing: The digests of the dead letters of its last rendering: what fails again in the same way is no other.
     """
@@ -95,7 +95,6 @@ class ViewRows:
         self._folded: dict[int, tuple[JoinedDocuments, int]] = {}
         self._is_group = isinstance(self.view.root, Group)
         self._is_unique = self.view.paths.is_unique
-        self._required = [one.edge for one in planned.edges if is_missing(one.edge, {})]
         self._folds = [aggregate.fold for aggregate in self.view.aggregates]
 
     def end_batch(self) -> None:
@@ -178,7 +177,7 @@ class ViewRows:
         """What a row has over each edge."""
         return RowDocuments(row_id, self.lookup)
 
-    def is_made(self, row_id: str, documents: RowDocuments) -> bool:
+    def exists(self, row_id: str, documents: RowDocuments) -> bool:
         """Whether a root, or members, make the row."""
         if self._is_group:
             record = self.records.get(row_id)
@@ -188,9 +187,9 @@ class ViewRows:
     def copies(self, row_id: str, documents: RowDocuments, refuse: Callable[[DeadLetter], None]) -> Sequence[Copy]:
         """The copies of a row; none where there is no row."""
         record = self.records.get(row_id)
-        if record is None or not self.is_made(row_id, documents):
+        if record is None or not self.exists(row_id, documents):
             return ()
-        for edge in self._required:
+        for edge in self.view.required:
             if not documents.has(edge.name):
                 return ()
         key = record.key if self._is_group else row_id[row_id.rfind("/") + 1 :]
@@ -237,7 +236,7 @@ class ViewRows:
             copies = self.copies(row_id, documents, dead_letters.append)
             if dead_letters or record.failing:
                 self._report(row_id, record, dead_letters)
-            if not copies and not self.is_made(row_id, documents):
+            if not copies and not self.exists(row_id, documents):
                 record.key = record.accumulators = None  # what was added was taken back
             record.read = EVERYTHING if None in [copy.fields for copy in copies] else documents.read
             version, before = max(record.version, self.floor), tuple(record.emitted)
@@ -307,16 +306,16 @@ class ViewRows:
         found, looked_at = Absences(), 0
         for row_id, record in self.records.items():
             documents = self.documents(row_id)
-            if record.failing or not self.is_made(row_id, documents):
+            if record.failing or not self.exists(row_id, documents):
                 continue
             looked_at += 1
             if looked_at > most:
                 break
-            found.add(unmade(self.view, documents))
+            found.add(absence_of(self.view, documents))
         return found
 
     def known_paths(self) -> tuple[set[str], set[str]]:
-        """The paths that were written in this epoch, and the paths, or masks, of copies that could not be rendered."""
+        """The paths that were written in this epoch, and the paths (or wildcards) of copies that were not rendered."""
         written: set[str] = set()
         unknown: set[str] = set()
         for record in self.records.values():

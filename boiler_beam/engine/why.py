@@ -11,9 +11,9 @@ from boiler_beam.events import DeadLetter
 from boiler_beam.plan import Group, Plan, PlannedView
 from boiler_beam.plan.tree import Edge
 from boiler_beam.steps.functions import FunctionRaised, group_ids, is_shown
-from boiler_beam.steps.missing import Unmade
+from boiler_beam.steps.missing import Absence
 from boiler_beam.steps.newest import NewestVersions
-from boiler_beam.steps.row import Copy, is_missing
+from boiler_beam.steps.row import Copy
 from boiler_beam.values import encode_wire, format_version
 from boiler_beam.views.fold import Count
 
@@ -76,9 +76,9 @@ class _Asked:
         self.elsewhere: list[str] = []
 
     def answer(self) -> Why:
-        mask, makers = self.view.paths.mask_of(self.row_path), 0
+        wildcard, makers = self.view.paths.wildcard_of(self.row_path), 0
         for row_id in self.computed.row_ids():
-            if self.view.paths.mask(row_id) == mask:
+            if self.view.paths.wildcard(row_id) == wildcard:
                 makers += 1
                 self._look_at(row_id)
         lines = [f"{self.row_path} of {self.view.name}"]
@@ -103,16 +103,18 @@ class _Asked:
         copy = next((one for one in copies if one.path == self.row_path), None)
         if copy is not None and copy.fields is not None:
             self.known.append((row_id, copy))
-        elif copy is not None or any(one.is_mask for one in copies):
+        elif copy is not None or any(one.is_wildcard for one in copies):
             self.unknown.append(
                 [*self._edges(row_id), _NOT_TOLD, *self._refused(row_id), *map(_describe, dead_letters)]
             )
         elif copies:
             self.elsewhere += [one.path for one in copies]
-        elif not self.computed.is_made(row_id):
+        elif not self.computed.exists(row_id):
             self.unknown.append([_NOT_TOLD, *self._refused(row_id)])
         elif dead_letters or self.view.paths.is_unique:
-            reason = "what paths() gives makes no path" if dead_letters else self._reason(self.computed.unmade(row_id))
+            reason = (
+                "what paths() gives makes no path" if dead_letters else self._reason(self.computed.absence_of(row_id))
+            )
             self.unknown.append([*self._edges(row_id), f"no row: {reason}", *map(_describe, dead_letters)])
 
     def _rivals(self) -> Iterator[str]:
@@ -120,13 +122,13 @@ class _Asked:
         for row_id in others:
             yield f"{row_id!r} wants this path, too: the smallest id has it, the other is a dead letter contested_path"
 
-    def _reason(self, unmade: Unmade) -> str:
+    def _reason(self, absence: Absence) -> str:
         """Why something makes no row, in full."""
-        if unmade.path is None or not unmade.edge:
-            return str(unmade) if not unmade.edge else f"{unmade}, which is required"
-        edge = self.view.by_name[unmade.edge]
-        named = f"which {unmade.parent} names as" if unmade.parent is not None else "which every row reads as"
-        return f"{unmade.path}, {named} {edge.name}, is required, and {self._absence(edge, unmade.path)}"
+        if absence.path is None or not absence.edge:
+            return str(absence) if not absence.edge else f"{absence}, which is required"
+        edge = self.view.by_name[absence.edge]
+        named = f"which {absence.parent} names as" if absence.parent is not None else "which every row reads as"
+        return f"{absence.path}, {named} {edge.name}, is required, and {self._absence(edge, absence.path)}"
 
     def _absence(self, edge: Edge, path: str) -> str:
         """Why an edge does not show a document."""
@@ -187,7 +189,7 @@ class _Asked:
         for planned in self.planned.edges:
             edge = planned.edge
             found = documents(edge.name)
-            lack = ": required, so there is no row" if is_missing(edge, found) else ""
+            lack = ": required, so there is no row" if edge.is_required and not found else ""
             yield f"{edge.name}: {len(found):,} document{'' if len(found) == 1 else 's'}{lack}"
             for path, document in sorted(found.items()):
                 yield f"  {path} at version {format_version(document.version)}"

@@ -189,6 +189,11 @@ class ViewPlan:
         return root
 
     @cached_property
+    def required(self) -> tuple[Edge, ...]:
+        """The edges without whose document there is no row (S4)."""
+        return tuple(edge for edge in self.edges if edge.is_required)
+
+    @cached_property
     def by_name(self) -> dict[str, Edge]:
         """The edges by name."""
         return {edge.name: edge for edge in self.edges}

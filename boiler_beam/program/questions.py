@@ -306,7 +306,7 @@ def _tainted(plan: Plan, versions: NewestVersions) -> Iterator[str]:
             more = f" and {number - _SHOWN:,} more" if number > _SHOWN else ""
             rows = "1 row" if number == 1 else f"{number:,} rows"
             yield f"{view.name}: an invalid document may belong to {rows}: {', '.join(named)}{more}"
-        if computed.may_belong:
-            documents = list(dict.fromkeys(one.document for one in computed.may_belong))
+        if computed.possible_members:
+            documents = list(dict.fromkeys(one.document for one in computed.possible_members))
             more = f" and {len(documents) - _SHOWN:,} more" if len(documents) > _SHOWN else ""
             yield f"{view.name}: an invalid document may belong to any row: {', '.join(documents[:_SHOWN])}{more}"

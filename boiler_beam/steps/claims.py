@@ -42,13 +42,13 @@ class Claims:
         """A row wants a path; one that may exist, and was not computed, only taints it."""
         if copy.tainted_by:
             self._taints.setdefault(copy.path, {}).update(dict.fromkeys(copy.tainted_by))
-        if copy.fields is None and (copy.is_mask or copy.tainted_by):
+        if copy.fields is None and (copy.is_wildcard or copy.tainted_by):
             self._masks[copy.path] = copy
         else:
             self._claims.setdefault(copy.path, {})[row_id] = copy
 
     def settled(self) -> Iterator[Copy]:
-        """The copies that have their paths; first those, and the masks of those, that can't be known."""
+        """The copies that have their paths; first those, and the wildcards of those, that can't be known."""
         for path, copy in self._masks.items():
             if path not in self._claims:
                 yield copy._replace(tainted_by=tuple(sorted(self._taints.get(path, ()))))

@@ -118,9 +118,9 @@ def emissions(
     current = {path: fields for path, fields, _ in copies if fields is not None}
     removed: dict[str, None] = {}
     for path in [path for path in emitted if path not in current and path not in unknown]:
-        if Copy(path, None).is_mask:  # it stood for copies that were unknown
+        if Copy(path, None).is_wildcard:  # it stood for copies that were unknown
             del emitted[path]
-        elif paths.mask_of(path) not in unknown:
+        elif paths.wildcard_of(path) not in unknown:
             removed[path] = None
     for path, fields in (current | removed).items():
         last = emitted.get(path)

@@ -149,7 +149,7 @@ def followed(
 
 def outcome(plan: Plan, sink: Sink, letters: list[DeadLetter]) -> Outcome:
     """What stands in a sink."""
-    rows = {row.path: row.fields or b"" for view in plan.views for row in sink.standing(view.target)}
+    rows = {row.path: row.fields or b"" for view in plan.views for row in sink.current_rows(view.target)}
     return Outcome(rows, letters=letters)
 
 

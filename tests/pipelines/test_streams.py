@@ -92,7 +92,7 @@ def until(is_so: Callable[[], Any], what: str, process: Program) -> None:
 def standing(uri: str, folder: Path) -> dict[str, bytes]:
     scheme, _, path = uri.partition(":")
     sink = open_sink(f"{scheme}:{folder / path}")
-    return {row.path: row.fields or b"" for view in PLAN.views for row in sink.standing(view.target)}
+    return {row.path: row.fields or b"" for view in PLAN.views for row in sink.current_rows(view.target)}
 
 
 def assert_right(uri: str, folder: Path, table: Events) -> None:

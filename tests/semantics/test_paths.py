@@ -101,7 +101,7 @@ def test_too_many_copies() -> None:
 
 def after(sink: MemorySink, table: list[Event], plan: Plan = INBOX) -> tuple[set[str], Any]:
     report = backfill(plan, [ListSource(changes(table))], sink, lambda letter: None)
-    return {row.path for view in plan.views for row in sink.standing(view.target)}, report.views[0]
+    return {row.path for view in plan.views for row in sink.current_rows(view.target)}, report.views[0]
 
 
 def test_copies_that_are_no_longer_yielded_are_pruned_and_those_that_cannot_be_told_stay() -> None:

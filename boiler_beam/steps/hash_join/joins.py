@@ -14,7 +14,7 @@ from boiler_beam.steps.hash_join.messages import (
     Document,
     Invalid,
     LookupRequest,
-    MayBelong,
+    PossibleMember,
     Taint,
 )
 from boiler_beam.steps.hash_join.plan import ROWS, WRITE, HashJoinPlan, JoinedEdge, Send
@@ -102,6 +102,6 @@ def _join_referrers(edge: JoinedEdge, inputs: _Inputs, parents: _Inputs, matches
 def _taint(edge: JoinedEdge, document: str, rows: RowIds, send: Send) -> None:
     view_index = edge.planned.view_index
     if rows is None:
-        send(WRITE, MayBelong(view_index, document, ()))
+        send(WRITE, PossibleMember(view_index, document, ()))
     else:
         send(ROWS, Taint(view_index, False, document, list(rows)))

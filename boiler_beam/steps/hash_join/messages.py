@@ -26,9 +26,9 @@ __all__ = [
     "GroupKeys",
     "Invalid",
     "LookupRequest",
-    "MayBelong",
     "Message",
     "Observed",
+    "PossibleMember",
     "Rendered",
     "RowDocument",
     "Rows",
@@ -225,7 +225,7 @@ class Taint(_ToRows, tag="t"):
     rows: list[str]
 
 
-class MayBelong(_Message, tag="m"):
+class PossibleMember(_Message, tag="m"):
     """An invalid document that may belong to any row of a view whose id fits what is `known` of it (S5)."""
 
     view_index: int
@@ -294,7 +294,7 @@ class Statistics(_Message, tag="S"):
 
 Message = (
     Observed | Unreadable | Document | Invalid | LookupRequest | ChildDocument | RowDocument | Candidate | Accumulators
-    | AggregateValue | GroupKeys | Taint | Claim | MayBelong | Rendered | TaintedRow | Unknown | Absent | Failure
+    | AggregateValue | GroupKeys | Taint | Claim | PossibleMember | Rendered | TaintedRow | Unknown | Absent | Failure
     | Statistics
 )  # fmt: skip
 

@@ -24,9 +24,9 @@ from boiler_beam.steps.hash_join.messages import (
     Unknown,
 )
 from boiler_beam.steps.hash_join.plan import CLAIMS, WRITE, HashJoinPlan, JoinedEdge, Send
-from boiler_beam.steps.missing import Absences, unmade
-from boiler_beam.steps.row import Copy, is_missing, render
-from boiler_beam.steps.taint import marked
+from boiler_beam.steps.missing import Absences, absence_of
+from boiler_beam.steps.row import Copy, render
+from boiler_beam.steps.taint import taint_copies
 from boiler_beam.values import from_wire
 
 __all__ = ["render_rows", "settle_claims"]
@@ -139,8 +139,8 @@ class _ViewRows:
                 if self._number_of_dead_letters > number:
                     self.absences.failed += all(copy.fields is None for copy in copies)
                 elif not copies and not tainted_by:
-                    self.absences.add(unmade(view, documents))
-            for copy in marked(view, row_id, copies, tainted_by) if tainted_by else copies:
+                    self.absences.add(absence_of(view, documents))
+            for copy in taint_copies(view, row_id, copies, tainted_by) if tainted_by else copies:
                 self._send(row_id, copy)
 
     def _send(self, row_id: str, copy: Copy) -> None:
@@ -181,7 +181,7 @@ class _ViewRows:
 
     def _copies(self, row_id: str, row: _Row, documents: Callable[[str], dict[str, DomainModel]]) -> Sequence[Copy]:
         view = self.view.view
-        if any(is_missing(edge, {}) and not self._messages(row, edge.name) for edge in view.edges):
+        if not all(self._messages(row, edge.name) for edge in view.required):
             return ()
         if isinstance(view.root, Group):
             key = tuple(row.key) if view.root.is_tuple else row.key

@@ -21,7 +21,7 @@ CONFIGURED = f"{NAMED},OrganizationSummary"
 
 def rows(uri: str, *views: type[bb.ViewModel]) -> set[str]:
     sink = open_sink(uri)
-    return {row.path for view in compile_plan(views).views for row in sink.standing(view.target)}
+    return {row.path for view in compile_plan(views).views for row in sink.current_rows(view.target)}
 
 
 def test_rows_are_written_once(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def test_rows_are_messages_once_write_is_back(channel: Channel) -> None:
     assert found["sessions/7"].attributes["event_id"] == message["event_id"]
     assert found["sessions/7"].attributes["collection"] == "sessions"
     assert msgspec.json.decode(found["sessions/gone"].data)["fields"] is None
-    assert (sink.controls(), list(sink.standing(VIEW)), sink.keeps_controls) == ({}, [], False)
+    assert (sink.controls(), list(sink.current_rows(VIEW)), sink.keeps_controls) == ({}, [], False)
 
 
 def test_a_view_of_the_rows_of_a_view(channel: Channel) -> None:
