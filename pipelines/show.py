@@ -15,8 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from boiler_beam.connectors import Sink
-from boiler_beam.engine.diff import MISSING, Difference
 from boiler_beam.events import DeadLetter
+from boiler_beam.inspection.diff import MISSING, Difference
 from boiler_beam.plan import Plan
 from boiler_beam.program import Report, StreamReport
 from boiler_beam.values import GeoPoint, Ref, decode_fields, format_timestamp

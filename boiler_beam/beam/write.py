@@ -14,7 +14,7 @@ from boiler_beam.beam.elements import NAMESPACE, ComputedRows
 from boiler_beam.beam.packs import PACKED, PackingDoFn, packing
 from boiler_beam.connectors import open_sink
 from boiler_beam.connectors.firestore.options import WriteOptions
-from boiler_beam.engine.memory import MemorySink
+from boiler_beam.connectors.memory import MemorySink
 from boiler_beam.engine.write import Prune, RowWriter
 from boiler_beam.events import DeadLetter, Row
 from boiler_beam.plan import PlanName, load_plan

@@ -12,8 +12,8 @@ from typing import Any
 from hypothesis import given, note
 from hypothesis import strategies as st
 
-from boiler_beam.engine.check import check
 from boiler_beam.errors import InvalidDocument
+from boiler_beam.inspection.check import check
 from boiler_beam.plan import Plan, compile_plan
 from boiler_beam.propose import pattern_of, propose
 from boiler_beam.values import Ref, encode_fields

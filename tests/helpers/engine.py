@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from boiler_beam.connectors.base import Control, Sink, Source, StreamWriter
+from boiler_beam.connectors.memory import MemorySink
 from boiler_beam.engine.follow import Settings, StreamReport, follow
-from boiler_beam.engine.memory import MemorySink
 from boiler_beam.engine.state import MemoryState, SqliteState, State
 from boiler_beam.events import Change, DeadLetter, EncodedRow, View
 from boiler_beam.plan import Plan

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 import boiler_beam as bb
 from boiler_beam import aggregate, reference, root, view_property
+from boiler_beam.connectors.memory import MemorySink
 from boiler_beam.engine import backfill
-from boiler_beam.engine.memory import MemorySink
 from boiler_beam.events import DeadLetter
 from boiler_beam.oracle import compute
 from boiler_beam.plan import Plan, compile_plan

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 import boiler_beam as bb
 from boiler_beam import Ref, aggregate, document, group, reference, referrers, root, view_property
+from boiler_beam.connectors.memory import MemorySink
 from boiler_beam.engine import Report, backfill
-from boiler_beam.engine.memory import MemorySink
 from boiler_beam.engine.write import RowWriter
 from boiler_beam.events import DeadLetter
 from boiler_beam.oracle import compute

@@ -25,9 +25,9 @@ from boiler_beam.connectors import (  # noqa: E402
     open_source,
     register,
 )
+from boiler_beam.connectors.memory import MemorySink  # noqa: E402
 from boiler_beam.connectors.sqlite import SqliteSink  # noqa: E402
 from boiler_beam.engine import backfill  # noqa: E402
-from boiler_beam.engine.memory import MemorySink  # noqa: E402
 from boiler_beam.events import Change, DeadLetter, EncodedRow, Stamp, View  # noqa: E402
 from boiler_beam.plan import PlanName, load_plan  # noqa: E402
 from pipelines.beam import run_backfill  # noqa: E402

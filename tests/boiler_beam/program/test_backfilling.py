@@ -9,7 +9,7 @@ import pytest
 
 import boiler_beam as bb
 from boiler_beam.connectors import open_sink, open_source, read_dead_letters
-from boiler_beam.engine.memory import MemorySink
+from boiler_beam.connectors.memory import MemorySink
 from boiler_beam.errors import UsageError
 from boiler_beam.plan import compile_plan
 from boiler_beam.program import DeadLettersFound, Progress

@@ -10,9 +10,9 @@ import pytest
 import boiler_beam as bb
 from boiler_beam import root, view_property
 from boiler_beam.connectors import open_sink, open_source
+from boiler_beam.connectors.memory import MemorySink
 from boiler_beam.connectors.pubsub.publisher import publish_touches
 from boiler_beam.engine.follow import Settings, follow
-from boiler_beam.engine.memory import MemorySink
 from boiler_beam.engine.state import MemoryState
 from boiler_beam.errors import UsageError
 from boiler_beam.events import EncodedRow, Stamp, Touch, View

@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from typing_extensions import assert_never
+
 from boiler_beam.events import Change, DeadLetter
-from boiler_beam.plan import Plan, Reference, Referrers
+from boiler_beam.plan import Fixed, Group, Plan, Reference, Referrers, Root
 from boiler_beam.steps.functions import FunctionRaised, is_shown, references, targets
 from boiler_beam.steps.newest import NewestVersions
 from boiler_beam.values import Ref
@@ -25,7 +27,7 @@ class Finding:
         code: A dead letter's code, `dangling_reference` or `foreign_reference`.
         message: What is wrong.
         number: How many documents (or references) have it.
-        example: The path of one, or where its line stands.
+        example: The path of one, or where its line is.
     """
 
     code: str
@@ -62,11 +64,11 @@ def check(
         plan: The views whose models and references are checked.
         changes: Every version of every document.
         sample: How many documents of each collection are looked at (the first ones); None for all.
-        located: Adds to a dead letter where its line stands.
+        located: Adds to a dead letter where its line is.
         looked_at: Takes the documents, when all were looked at.
 
     Returns:
-        What was found in each collection; lines without a path stand under `(unreadable)`.
+        What was found in each collection; lines without a path are under `(unreadable)`.
     """
     checked = [Checked(collection) for collection in plan.collections]
     unreadable = Checked("(unreadable)")
@@ -77,9 +79,7 @@ def check(
             one.add(dead_letter.code, dead_letter.message, located(dead_letter).about)
 
     versions = NewestVersions(plan, refuse)
-    newest: list[dict[str, tuple[int, bool]]] = [
-        {} for _ in plan.collections
-    ]  # the version, and whether it is a deletion
+    newest: list[dict[str, tuple[int, bool]]] = [{} for _ in plan.collections]  # of each path: version, is_deleted
     chosen: list[set[str]] = [set() for _ in plan.collections]
     for change in changes:
         if isinstance(change, DeadLetter):
@@ -112,8 +112,10 @@ def _find_dangling(plan: Plan, versions: NewestVersions, seen: list[set[str]], c
             case Referrers():
                 holder = edge
                 text, target = edge.by.text, plan.views[view].by_name[edge.parent or ""].type_index
+            case Root() | Group() | Fixed():
+                continue  # no document refers to another one along these
             case _:
-                continue
+                assert_never(edge)
         if (holder.type_index, text, target) in looked_at_fields:
             continue
         looked_at_fields.add((holder.type_index, text, target))
@@ -127,7 +129,7 @@ def _find_dangling(plan: Plan, versions: NewestVersions, seen: list[set[str]], c
                     else [p for _, p in references(edge, document)]
                 )
             except FunctionRaised:
-                continue  # a run tells it as a dead letter
+                continue  # a run reports it as a dead letter
             for wanted in found:
                 if not Ref.at(wanted).is_local:
                     message = f"{text} leads into another database, whose documents are not read"
