@@ -224,7 +224,7 @@ class StreamEngine:
 
     def _take(self, found: Gathered, *, is_live: bool = False) -> None:
         """What sources gave: into the state and the sink; then they need not keep it."""
-        self._located.begin(found.events, partial(self._place, found))
+        self._located.begin(found.events, partial(self._location, found))
         events = [event for event in found.events if not (is_live and self._is_past(event))]
         if not events:
             return self._idle(found.positions)
@@ -237,8 +237,8 @@ class StreamEngine:
             self.transactions.take([], found.positions, is_end=not self._awaited)
         return None
 
-    def _place(self, found: Gathered, number: int) -> str | None:
-        """Where an event stands, for messages."""
+    def _location(self, found: Gathered, number: int) -> str | None:
+        """Where an event is in its source, for messages."""
         for events, uri, before, after in found.origins:
             if number < events:
                 return self.sources[uri].place_followed(before, after, number)

@@ -107,7 +107,7 @@ class Generations:
         name, rows = self.plan.views[index].name, self.engine.views[index].rows
         row_ids = iter(list(rows.records))
         while some := list(islice(row_ids, _CHUNK)):
-            yield [Entry(name, row) for row in rows.written(some)]
+            yield [Entry(name, row) for row in rows.emit_rows(some)]
         self.state.views[name].phase = "pruning"
         yield []
 

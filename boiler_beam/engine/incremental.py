@@ -88,14 +88,14 @@ class ViewEngine:
         self._reports = reports
         if is_last:
             for join in self.joins:
-                join.keep_everything()
+                join.keep_contributions()
             self.rows.fold_documents([join for join in self.joins if join.planned.aggregates])
         for join in self.joins:
             documents = join.versions.documents
             if followed[join.planned]:
                 join.run([Delta(path, None, one, one.version) for path, one in documents.items()])
             else:
-                join.look_up(documents)
+                join.load(documents)
         self._reports = True
         self.rows.dirty.clear()
 

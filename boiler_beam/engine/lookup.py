@@ -33,7 +33,7 @@ class JoinedDocuments(Protocol):
     def shown(self, path: str) -> DomainModel | None:
         """The document at a path, where the edge shows it."""
 
-    def first_of(self, row_id: str) -> Iterable[str]:
+    def first_documents(self, row_id: str) -> Iterable[str]:
         """The paths of the documents that a row has over an edge with a limit."""
 
 
@@ -72,7 +72,7 @@ class RowLookup:
     def _reader(self, join: JoinedDocuments) -> _Reader:
         edge, bits = join.edge, join.planned.bits
         if edge.limit is not None:
-            return _Reader(bits, lambda row: _those(join, join.first_of(row.row_id)))
+            return _Reader(bits, lambda row: _those(join, join.first_documents(row.row_id)))
         match edge:
             case Root():
                 prefix, shown = self._prefix, _shown(join)

@@ -158,7 +158,7 @@ def in_one_process(plan: Plan, size: int, kind: str) -> tuple[float, float]:
         with closing(SqliteState(path)) as state:
             engine = IncrementalEngine(plan, pytest.fail)
             state.open(engine)
-            list(engine.views[0].rows.written(engine.views[0].rows.records))  # sorts what it reads for the first time
+            list(engine.views[0].rows.emit_rows(engine.views[0].rows.records))  # sorts what it reads for the first time
             state.commit(Progress(), engine)
             before = state.numbers()["log"]
 
