@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+import msgspec
+
 from boiler_beam.engine.accumulators import Accumulator, accumulator_of
 from boiler_beam.engine.lookup import JoinedDocuments, RowDocuments, RowLookup
 from boiler_beam.events import DeadLetter, EncodedRow, Stamp
@@ -50,14 +52,11 @@ class RowRecord:
         self.read, self.members, self.key, self.accumulators = ALL_EDGES, 0, None, None
 
 
-class ClaimedPath:
+class ClaimedPath(msgspec.Struct, array_like=True):
     """What is kept of one path that several rows may claim (S11): the fields of each, and what was written last."""
 
-    __slots__ = ("emitted", "fields")
-
-    def __init__(self) -> None:
-        self.fields: dict[str, bytes] = {}
-        self.emitted: Emitted | None = None
+    fields: dict[str, bytes] = {}
+    emitted: Emitted | None = None
 
 
 class ViewRows:

@@ -40,7 +40,7 @@ def opened(path: Path) -> tuple[SqliteState, IncrementalEngine]:
 
 def known(engine: IncrementalEngine) -> Any:
     """All that a program must find again."""
-    documents = [{path: one.known(path) for path in (*one.documents, *one.deleted)} for one in engine.versions.types]
+    documents = [{path: one.record(path) for path in (*one.documents, *one.deleted)} for one in engine.versions.types]
     rows = [{row: (one.version, one.emitted) for row, one in view.rows.records.items()} for view in engine.views]
     paths = [{path: (one.emitted, one.fields) for path, one in view.rows.claimed.items()} for view in engine.views]
     return documents, rows, paths
