@@ -1,6 +1,6 @@
 """The rows of one view over all documents that are known: one big batch into empty indexes.
 
-For backfills, and for questions: why a row is as it is, what a change costs, what a row would be now.
+Used by backfills, by `ViewModel.get` and by `boiler_beam.inspection`.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class ComputedView:
                 assert_never(planned.edge)
 
     def _shared_keys(self, planned: PlannedEdge) -> Iterable[str]:
-        """The keys that all rows of the view subscribe to over an edge that is shared, be there rows or not."""
+        """The keys that all rows of the view have over a shared edge, even if the view has no row."""
         edge, parent = planned.edge, planned.parent
         if isinstance(edge, Fixed):
             return (edge.path,)
@@ -98,19 +98,19 @@ class ComputedView:
         return found.values() if edge.order is None else edge.order.first(found.values(), edge.limit)
 
     def tainted_by(self, row_id: str) -> tuple[str, ...]:
-        """The invalid documents that may belong to a row, for all that is known of their keys."""
+        """The invalid documents that may belong to a row, as far as their keys are known."""
         return tuple(sorted(self._taints.get(row_id, ())))
 
     # Rows -------------------------------------------------------------------------------------------------------------
 
     def row_ids(self) -> Iterator[str]:
-        """The rows that something makes, and those that an invalid document may make."""
+        """The rows that have a root or members, and those that an invalid document may make."""
         for row_id in self._row_ids():
             if row_id in self._tainted_roots or self.exists(row_id):
                 yield row_id
 
     def _row_ids(self) -> Iterator[str]:
-        """The rows that something makes or made, and those that an invalid document may make."""
+        """The rows that have, or once had, a root or members, and those that an invalid document may make."""
         yield from self._rows.records
         for row_id in self._tainted_roots:
             if row_id not in self._rows.records:
@@ -122,11 +122,11 @@ class ComputedView:
         return len(self._rows.records)
 
     def exists(self, row_id: str) -> bool:
-        """Whether a document makes the row."""
+        """Whether the row has a root, or members."""
         return row_id in self._rows.records and self._rows.exists(row_id, self.documents(row_id))
 
     def documents(self, row_id: str) -> RowDocuments:
-        """What a row has over each edge."""
+        """The documents that a row has over each edge."""
         return self._rows.documents(row_id)
 
     def added(self, planned: PlannedEdge, path: str) -> Iterator[tuple[Aggregate, Any]]:
@@ -137,11 +137,11 @@ class ComputedView:
                 yield aggregate, value
 
     def absence_of(self, row_id: str) -> Absence:
-        """Why a row is not there that something makes."""
+        """Why a row that has a root, or members, is absent."""
         return absence_of(self.view, self.documents(row_id))
 
     def copies(self, row_id: str) -> Sequence[Copy]:
-        """The copies of a row; of one that an invalid document may belong to also the wildcard of copies not known."""
+        """The copies of a row; with the wildcard of other copies where an invalid document may belong to it."""
         copies = self._rows.copies(row_id, self.documents(row_id), self._count)
         tainted_by = self.tainted_by(row_id) if self._taints else ()
         return taint_copies(self.view, row_id, copies, tainted_by) if tainted_by else copies
@@ -153,10 +153,10 @@ class ComputedView:
     def rows(self, absences: Absences | None = None) -> Iterator[Copy]:
         """All copies of all rows.
 
-        They have no fields where they can't be known: a getter raised, or an invalid document may make them.
+        They have no fields where these are unknown: a getter raised, or an invalid document may make the row.
 
         Args:
-            absences: Takes why rows are not there that something makes.
+            absences: Counts the rows that have a root, or members, and are absent.
         """
         absences = absences or Absences()
         claims = Claims(self.view.name)

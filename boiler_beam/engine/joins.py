@@ -4,7 +4,7 @@ A batch goes through the edges of a view in plan order, parents first:
 
     documents that changed  -+-> rows that subscribe already    -+-> the row: version, aggregates, dirty
                              |                                   +-> subscriptions to the edges below
-    new subscriptions       -+-> documents that are there now   -+
+    new subscriptions       -+-> current documents              -+
 
 | edge | key of its documents | who subscribes |
 | --- | --- | --- |
@@ -14,7 +14,7 @@ A batch goes through the edges of a view in plan order, parents first:
 | referrers | the paths of the parents that it refers to | rows that have the parent document |
 
 What a document contributed before is computed again from its old version. Where a user's function takes part, which may
-give another answer the second time, the contribution is kept instead: exactly what was added is retracted.
+return something else the second time, the contribution is kept instead: exactly what was added is retracted.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ class EdgeJoin:
         raise NotImplementedError
 
     def join_subscriptions(self, subscriptions: Sequence[Subscription]) -> None:
-        """Joins new subscriptions with the documents that are there; roots and groups have none."""
+        """Joins new subscriptions with the current documents; roots and groups have no subscriptions."""
         assert not subscriptions
 
     def change_match(

@@ -10,7 +10,7 @@ from boiler_beam.engine.accumulators import Accumulator, accumulator_of
 from boiler_beam.engine.lookup import JoinedDocuments, RowDocuments, RowLookup
 from boiler_beam.events import DeadLetter, EncodedRow, Stamp
 from boiler_beam.plan import Group, PlannedView
-from boiler_beam.steps.claims import contested
+from boiler_beam.steps.claims import contested, losers
 from boiler_beam.steps.emission import Emitted, emissions, emit, is_in_sink, uncertain
 from boiler_beam.steps.functions import NOTHING
 from boiler_beam.steps.missing import Absences, absence_of
@@ -278,13 +278,13 @@ class ViewRows:
     def _claim_path(self, path: str, row_id: str, fields: bytes | None, version: int) -> None:
         """A row claims a path with other fields; each row that loses the path by it is a dead letter."""
         claim = self._claim_at(path)
-        before = sorted(claim.fields)
+        before = losers(claim.fields)
         if fields is None:
             claim.fields.pop(row_id, None)
         else:
             claim.fields[row_id] = fields
-        for one in sorted(claim.fields)[1:] if before not in ([], [row_id]) else ():
-            if one not in before[1:]:
+        for one in losers(claim.fields):
+            if one not in before:
                 self.refuse(contested(self.view.name, path, one))
         self._contested[path] = max(version, self._contested.get(path, 0))
 

@@ -1,4 +1,4 @@
-"""From a state's outbox to the sink and the dead letters, at least once each: sinks take the same stamp twice (S20)."""
+"""Sends the outbox of a state to the sink and the dead letters, at least once: a stamp may be sent twice (S20)."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ class Sender:
     """Sends what was committed.
 
     Args:
-        engine: Takes back the rows that the sink refuses.
+        engine: Has the rows, some of which the sink may refuse.
         state: Has the outbox.
         writer: The sink's open stream.
         dead_letters: Where unusable inputs go; None: nowhere.
         report: Takes what was done.
-        sent: Takes the rows that the sink has taken.
+        sent: Called with the rows that the sink accepted.
 
     Attributes:
-        is_uncertain: Whether a row was refused that the next transaction must write down.
+        is_uncertain: Whether a refused row must be recorded by the next transaction.
     """
 
     def __init__(
@@ -45,10 +45,10 @@ class Sender:
         self._rows = {view.view.name: view.rows for view in engine.views}
 
     def send(self, *, is_last: bool = False) -> None:
-        """Brings what was committed to where it goes; it leaves the outbox with the next transaction.
+        """Sends the rows and dead letters of the outbox; the next transaction removes them from it.
 
         Args:
-            is_last: Whether rows may no longer wait that were written a moment ago (S17).
+            is_last: Whether the sink may no longer hold back rows whose paths it wrote a moment ago (S17).
         """
         entries, targets = self.state.outbox(), self._targets
         if not entries:
@@ -84,7 +84,7 @@ class Sender:
             self.report.examples.setdefault(dead_letter.code, dead_letter)
 
     def _take_back(self, refused: Sequence[DeadLetter], rows: Sequence[tuple[View, EncodedRow]]) -> None:
-        """Of rows that the sink refused it is not known what is there (S14)."""
+        """Notes that it is unknown what the sink holds of the rows that it refused (S14)."""
         self.count(refused)
         names = {row.path: view.name for view, row in rows}
         for dead_letter in refused:

@@ -1,13 +1,12 @@
-"""What a backfill writes: rows that differ from those that stand, with stamps; and which rows it may delete.
+"""What a backfill writes: rows that differ from those in the sink, with stamps; and which rows it may delete.
 
-A row is written when the sink lacks it, holds other fields or an older generation, and its own stamp is not older than
-the one that stands (rules 2 and 3, S13, S14). Rows that were not computed are pruned, if that is safe. A row that an
-invalid document may belong to is written only where none stands, and named in a dead letter (S5).
+A row is written when the sink lacks it, or holds other fields or an older generation of it, unless the sink's stamp is
+newer (S13, S14). Rows that were not computed are pruned, if that is safe. A row that an invalid document may belong to
+is written only where the sink has none, and named in a dead letter (S5).
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -16,6 +15,7 @@ from boiler_beam.engine.failures import reason_for_no_rows
 from boiler_beam.engine.report import Prune
 from boiler_beam.events import DeadLetter, EncodedRow, Stamp
 from boiler_beam.plan import ViewPlan
+from boiler_beam.steps.emission import digest_of_fields
 from boiler_beam.steps.missing import Absences
 from boiler_beam.steps.taint import PossibleMember
 
@@ -39,16 +39,16 @@ class ViewReport:
         view: The view's name.
         inserted: Rows that are new in the sink.
         updated: Rows whose fields or generation changed.
-        unchanged: Rows that stand as they were computed.
+        unchanged: Rows that the sink holds as they were computed.
         deleted: Rows that were pruned.
-        refused: Rows that the sink will never take: neither inserted nor updated; what stood there stays.
+        refused: Rows that the sink will never accept: neither inserted nor updated; the old rows stay.
         tainted: Rows that were left as they were, because an invalid document may belong to them, or a getter raised.
-        newer: Rows that stand with a stamp newer than this backfill's: left as they were.
+        newer: Rows whose stamp in the sink is newer than this backfill's: left as they were.
         kept: Rows that were not computed, and not deleted either.
-        kept_newer: Those of them that stand with a stamp newer than this backfill's.
-        lacking: Rows that are not there because a required document is named and not found.
-        absent: Rows that are not there because nobody names a required document, or paths() gave nothing.
-        failed: Rows that are not there because a getter or paths() raised, or gave what makes no row.
+        kept_newer: Those of them whose stamp is newer than this backfill's.
+        lacking: Rows that are absent because a reference leads to a required document that does not exist.
+        absent: Rows that are absent because no reference names a required document, or paths() yielded nothing.
+        failed: Rows that are absent because a getter or paths() raised, or returned what makes no row.
         invalid: How many documents of its root's collection there are, where all of them are invalid.
         refused_dead: 1 where nothing was pruned because a root document is dead.
         refused_many: 1 where nothing was pruned because too many rows would go.
@@ -78,8 +78,8 @@ class ViewReport:
         """Why nothing was pruned, or None."""
         if not (self.refused_dead or self.refused_many):
             return None
-        standing = self.kept + self.updated + self.unchanged + self.newer + self.tainted
-        return refusal_to_prune("safe", self.kept, standing, is_root_dead=bool(self.refused_dead))
+        rows_in_sink = self.kept + self.updated + self.unchanged + self.newer + self.tainted
+        return refusal_to_prune("safe", self.kept, rows_in_sink, is_root_dead=bool(self.refused_dead))
 
     @property
     def failure(self) -> str | None:
@@ -91,7 +91,7 @@ class ViewReport:
 
     @property
     def rows(self) -> int:
-        """How many rows were computed, and stand."""
+        """How many computed rows are in the sink."""
         return self.inserted + self.updated + self.unchanged + self.newer
 
 
@@ -110,7 +110,9 @@ class _SinkRows:
         self.view, self.control, self.generation = view, control, 1
         if control is not None:
             self.generation = control.generation + (control.fingerprint != view.fingerprint)
-        self.rows = {row.path: (row.stamp, _digest(row.fields or b"")) for row in sink.current_rows(view.target)}
+        self.rows = {
+            row.path: (row.stamp, digest_of_fields(row.fields or b"")) for row in sink.current_rows(view.target)
+        }
         self.updated: set[str] = set()
         self.wildcards: dict[str, tuple[str, ...]] = {}
         self.possible_members: list[PossibleMember] = []
@@ -124,10 +126,6 @@ class _SinkRows:
     def possible_taints(self, path: str) -> tuple[str, ...]:
         """The invalid documents that may belong to any row, and so to that of a path."""
         return tuple(dict.fromkeys(one.document for one in self.possible_members if one.includes_path(self.view, path)))
-
-
-def _digest(fields: bytes) -> bytes:
-    return hashlib.blake2b(fields, digest_size=16).digest()
 
 
 @dataclass
@@ -157,16 +155,16 @@ class RowWriter:
         self.reports = [ViewReport(view.name) for view in self.views]
 
     def possible_members(self, view_index: int, documents: Iterable[PossibleMember]) -> None:
-        """Takes, before any row, the invalid documents that may belong to any row of a view."""
+        """Takes, before any row of a view, the invalid documents that may belong to any of them."""
         self._in_sink[view_index].possible_members += sorted(set(documents), key=lambda one: one.document)
 
     def unknown(self, view_index: int, path: str, tainted_by: tuple[str, ...]) -> None:
-        """Takes the path of a row that is not known, or the wildcard of its copies: what stands there stays.
+        """Takes the path of a row that is not known, or the wildcard of its copies: the current row stays.
 
-        Where several rows may want one path, these come before the rows that are known.
+        Where several rows may claim one path, these come before the rows that are known.
 
         Args:
-            view_index: Of the view.
+            view_index: The view.
             path: The path or wildcard.
             tainted_by: The invalid documents that may make the row; none where a getter raised.
         """
@@ -191,7 +189,7 @@ class RowWriter:
                     self._name(view_index, path, possible, _WRITTEN)
         else:
             old, digest = known
-            is_same = old.generation == stamp.generation and digest == _digest(fields)
+            is_same = old.generation == stamp.generation and digest == digest_of_fields(fields)
             if certain or (not is_same and (possible := in_sink.possible_taints(path))):
                 report.tainted += 1
                 self._name(view_index, path, certain or possible, _LEFT)
@@ -248,14 +246,14 @@ class RowWriter:
         report.example = report.example or absences.example
 
     def finish(self, prune: Prune, has_dead_roots: Sequence[bool]) -> Sequence[DeadLetter]:
-        """Deletes what was not computed, where that is safe, and makes all stand.
+        """Deletes what was not computed, where that is safe, and commits.
 
         Args:
             prune: `safe`, `all` or `none`.
             has_dead_roots: For each view whether a document that makes its rows is invalid.
 
         Returns:
-            DeadLetters: Of rows that the sink will never take.
+            The dead letters of rows that the sink will never accept.
         """
         controls = {}
         for view_index, (view, in_sink, report) in enumerate(zip(self.views, self._in_sink, self.reports, strict=True)):
@@ -286,7 +284,7 @@ class RowWriter:
         return dead_letters
 
     def _refused(self, path: str) -> None:
-        """What was to be done with a row, and was not."""
+        """Corrects the report of a row that the sink did not accept."""
         for target, in_sink, report in zip(self._targets, self._in_sink, self.reports, strict=True):
             if not target.matches(path):
                 continue
@@ -299,24 +297,24 @@ class RowWriter:
                 report.inserted -= 1
 
 
-def allowed(standing: int) -> int:
+def allowed(rows_in_sink: int) -> int:
     """How many of a view's rows a safe prune may delete."""
-    return max(SAFE_ROWS, int(standing * SAFE_SHARE))
+    return max(SAFE_ROWS, int(rows_in_sink * SAFE_SHARE))
 
 
-def refusal_to_prune(prune: Prune, going: int, standing: int, *, is_root_dead: bool) -> str | None:
-    """Why it is not safe to delete so many of a view's rows; None where it is, or where nobody asks.
+def refusal_to_prune(prune: Prune, going: int, rows_in_sink: int, *, is_root_dead: bool) -> str | None:
+    """Why it is not safe to delete so many of a view's rows; None where it is, or where safety was not asked for.
 
     Args:
-        prune: What somebody asked for.
-        going: How many would go.
-        standing: How many stand.
+        prune: Which rows may be deleted.
+        going: How many would be deleted.
+        rows_in_sink: How many rows the sink has.
         is_root_dead: Whether a document that makes rows is invalid, or may have been in an input that can't be read.
     """
     if not going or prune != "safe":
         return None
     if is_root_dead:
         return f"{going:,} rows were not computed, and a document that makes rows is dead or unreadable"
-    if going > allowed(standing):
-        return f"{going:,} of {standing:,} rows would go, more than {allowed(standing):,}"
+    if going > allowed(rows_in_sink):
+        return f"{going:,} of {rows_in_sink:,} rows would go, more than {allowed(rows_in_sink):,}"
     return None

@@ -210,7 +210,7 @@ class DocumentVersions:
         gives_deltas: Whether `deltas` and `undo_batch` are used; if not, old versions are not kept.
 
     Attributes:
-        documents: Those that are there, by path.
+        documents: Those that exist, by path.
         fields: Their fields as JSON; where `gives_deltas` is False, slices of the bytes that the source read.
         deleted: The versions of those that were deleted.
         invalid: The newest invalid version of documents whose current version is older.
@@ -417,5 +417,5 @@ class NewestVersions:
 
     @property
     def number_of_documents(self) -> int:
-        """How many documents are there."""
+        """How many documents exist."""
         return sum(len(one.documents) for one in self.types)

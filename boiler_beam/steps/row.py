@@ -1,4 +1,4 @@
-"""A row: from what its edges reached to the fields that are stored, once for each of its copies (S4, S6)."""
+"""Renders a row: calls its getters with the documents that its edges reached, for each of its copies (S4, S6)."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Copy(NamedTuple):
 
     @property
     def is_wildcard(self) -> bool:
-        """Whether its path stands for all copies of a row."""
+        """Whether its path is a wildcard, which represents all copies of a row."""
         return "//" in self.path or self.path[-1] == "/"
 
 
@@ -174,13 +174,13 @@ class _Rendering:
         self.encoded: bytes | None = None
 
     def refuse(self, raised: _Raised, path: str) -> None:
-        """One dead letter, where several copies fail alike."""
+        """Reports a failure once, where several copies fail alike."""
         if (path, str(raised)) not in self._reported:
             self._reported.add((path, str(raised)))
             self._refuse(DeadLetter(stage="render", code=raised.code, message=str(raised), path=path))
 
     def named(self, what: str) -> str:
-        """What failed, `Profile.name`; and in which row, where its path does not say that."""
+        """What failed, `Profile.name`; and in which row, where its path does not identify it."""
         return f"{self.view.name}.{what}" + ("" if self.view.paths.is_unique else f" of {self.row_id!r}")
 
     def paths(self) -> list[str]:

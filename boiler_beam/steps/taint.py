@@ -1,7 +1,7 @@
 """Which rows an invalid document may belong to: those that a backfill must not replace or delete (S5).
 
-A backfill does not know the last valid version of an invalid document, unless its sources hold it. Of the invalid
-version those fields count that can be read, and what properties make of them. Where the key of a group, or the
+A backfill does not know the last valid version of an invalid document, unless its sources hold it. The fields of the
+invalid version that can be read are used, and the properties computed from them. Where the key of a group, or the
 reference to a parent, can't be read, the document may belong to any row of the view.
 """
 
@@ -33,7 +33,7 @@ class PossibleMember(NamedTuple):
 
     Attributes:
         document: Its path.
-        known: What is known of the row's id; empty where nothing is.
+        known: What is known of the row's id; empty where nothing is known.
     """
 
     document: str
@@ -63,7 +63,7 @@ class PossibleKeys(NamedTuple):
 
     Attributes:
         keys: Row ids of a group, parents of referrers, else its own path.
-        unknown: None where these are all; else what is known of the id of any other row that it may belong to.
+        unknown: None where these are all its keys; else what is known of the ids of other rows that it may belong to.
     """
 
     keys: tuple[str, ...] = ()
@@ -119,7 +119,7 @@ def _of_keys(readings: list[Any], keys_of: Any, parts_of: Any) -> PossibleKeys:
 
 
 def _may_be_shown(edge: Edge, reading: Any) -> bool:
-    """Whether a reading may be of the edge's class; what `where=` would say of the valid version nobody knows."""
+    """Whether a reading may be of the edge's class; whether `where=` would select it is unknown."""
     if not isinstance(reading, Partial):
         return isinstance(reading, edge.model)
     model = reading.model__

@@ -25,7 +25,7 @@ from typing_extensions import override
 from boiler_beam.connectors.locks import Lock
 from boiler_beam.engine.incremental import IncrementalEngine
 from boiler_beam.engine.rows import ViewRows
-from boiler_beam.engine.state.base import Entry, Progress, State, ViewState
+from boiler_beam.engine.state.base import OutboxEntry, State, StateUpdate, ViewState
 from boiler_beam.engine.state.records import Batch, StoredRow, decode_batch, encode_batch, snapshot, without_deleted
 from boiler_beam.errors import BoilerBeamError, InvalidDocument, UsageError
 from boiler_beam.events import Change
@@ -49,7 +49,7 @@ CREATE TABLE sources (uri TEXT PRIMARY KEY, position TEXT) WITHOUT ROWID;
 CREATE TABLE waiting (version INTEGER, id INTEGER PRIMARY KEY, path TEXT, fields BLOB, event_time INTEGER);
 """
 _encode = msgspec.msgpack.Encoder().encode
-_decode_entries = msgspec.msgpack.Decoder(list[Entry]).decode
+_decode_entries = msgspec.msgpack.Decoder(list[OutboxEntry]).decode
 _decode_view = msgspec.msgpack.Decoder(ViewState).decode
 
 
@@ -223,16 +223,16 @@ class SqliteState(State):
     # Transactions -----------------------------------------------------------------------------------------------------
 
     @override
-    def commit(self, progress: Progress, engine: IncrementalEngine) -> None:
+    def commit(self, update: StateUpdate, engine: IncrementalEngine) -> None:
         batch = Batch.of(engine, self._view_keys(engine.plan))
         data = b"" if batch.is_empty else encode_batch(batch)
-        outbox = [*self._outbox, *progress.entries]
+        outbox = [*self._outbox, *update.entries]
         written = self._small_tables()
         try:
             with self._transaction() as database:
                 if data:
                     database.execute("INSERT INTO log (is_snapshot, batch) VALUES (0, ?)", [data])
-                self._write(database, progress, outbox, written)
+                self._write(database, update, outbox, written)
         except sqlite3.Error as error:
             raise BoilerBeamError(
                 f"--state {self.uri}: could not be written ({error}); it is unchanged; fix: free space, run again"
@@ -251,16 +251,20 @@ class SqliteState(State):
         return {name: data for name, data in found.items() if self._written.get(name) != data}
 
     def _write(
-        self, database: sqlite3.Connection, progress: Progress, outbox: Sequence[Entry], written: Mapping[str, bytes]
+        self,
+        database: sqlite3.Connection,
+        update: StateUpdate,
+        outbox: Sequence[OutboxEntry],
+        written: Mapping[str, bytes],
     ) -> None:
         if self._had_entries:
             database.execute("DELETE FROM outbox")
         if outbox:
             database.execute("INSERT INTO outbox (entries) VALUES (?)", [_encode(outbox)])
-        database.executemany("INSERT OR REPLACE INTO sources VALUES (?, ?)", progress.positions.items())
-        if progress.released is not None:
-            database.execute("DELETE FROM waiting WHERE version <= ?", [progress.released])
-        pushed = [(one.version, one.path, bytes(one.fields), one.event_time) for one in progress.pushed]
+        database.executemany("INSERT OR REPLACE INTO sources VALUES (?, ?)", update.positions.items())
+        if update.released is not None:
+            database.execute("DELETE FROM waiting WHERE version <= ?", [update.released])
+        pushed = [(one.version, one.path, bytes(one.fields), one.event_time) for one in update.pushed]
         database.executemany("INSERT INTO waiting (version, path, fields, event_time) VALUES (?, ?, ?, ?)", pushed)
         for label, data in written.items():
             kind, _, name = label.partition(" ")
@@ -272,11 +276,11 @@ class SqliteState(State):
         database.executemany("UPDATE collections SET is_dead = 1 WHERE pattern = ? AND NOT is_dead", dead)
 
     @override
-    def outbox(self) -> Sequence[Entry]:
+    def outbox(self) -> Sequence[OutboxEntry]:
         return self._outbox
 
     @override
-    def sent(self, left: Sequence[Entry] = ()) -> None:
+    def sent(self, left: Sequence[OutboxEntry] = ()) -> None:
         self._outbox = list(left)
 
     # The log ----------------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """The messages of a hash join, and the packs that carry many of them as bytes.
 
-`edge_index` and `view_index` are places in `Plan.planned_edges` and `Plan.views`, `aggregate_index` one in the view.
+`edge_index` and `view_index` are indexes in `Plan.planned_edges` and `Plan.views`, `aggregate_index` one in the view.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class _Message(msgspec.Struct, array_like=True, gc=False):
     """Base: an array on the wire, its kind first."""
 
     def parts(self, partitions: int, salt: int = 0) -> Iterable[tuple[int, _Message]]:
-        """The partitions that the message goes to, and what of it goes to each."""
+        """The partitions that the message is sent to, each with the part of the message for it."""
         raise TypeError(f"{type(self).__name__} goes to no partition")
 
 
@@ -91,7 +91,7 @@ class _ToRows(_Message):
 
 
 class Observed(_AtPath, tag="c"):
-    """A change that was read, on its way to its document's partition."""
+    """A change that was read, sent to its document's partition."""
 
     version: int
     fields: bytes
@@ -174,7 +174,7 @@ class Candidate(_ToRows, tag="k"):
 
 
 class Claim(_AtPath, tag="p"):
-    """A `Copy` of a row, on its way to where all rows that want its path meet."""
+    """A `Copy` of a row, sent to the partition where all rows that claim its path meet."""
 
     view_index: int
     row: str
@@ -234,7 +234,7 @@ class PossibleMember(_Message, tag="m"):
 
 
 class Rendered(_Message, tag="R"):
-    """A computed row, on its way to the sink."""
+    """A computed row, sent to the sink."""
 
     view_index: int
     path: str
@@ -279,10 +279,10 @@ class Statistics(_Message, tag="S"):
 
     Attributes:
         changes: Changes read.
-        documents: Documents that are there.
+        documents: Documents that exist.
         newest_version: The newest version of all.
         invalid_types: The document_types that have an invalid document, or may have lost one.
-        known: Of each document type, how many documents are there, and how many have a newer version that is invalid.
+        known: Of each document type, how many documents exist, and how many have a newer version that is invalid.
     """
 
     changes: int

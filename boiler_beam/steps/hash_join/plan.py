@@ -1,4 +1,4 @@
-"""The levels of joins that the edges of a plan go through."""
+"""The levels of the edges of a plan: which join finds the rows of their documents."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class JoinedEdge(DistributedEdge):
 
     Attributes:
         parent: The edge that it is attached to; None of a root or group.
-        match_level: The join that knows which rows match its documents; 0 where each document tells it itself.
+        match_level: The join that knows which rows match its documents; 0 where each document says it itself.
         level: The join that knows which rows have them: the next one where the edge has a limit.
         meets_children: Whether the rows of its documents are known at the documents' paths, where referrers come, too.
         announces_rows: Whether its rows must be sent to its documents' paths, for its referrers to meet them.

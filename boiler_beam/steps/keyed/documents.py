@@ -183,7 +183,7 @@ class DocumentStep(EdgeStep):
         weight = (now is not None) - (old is not None)
         member = MemberDelta(weight, delta.group_key) if weight and isinstance(edge.edge, Group) else None
         if edge.edge.limit is None:
-            self.change_row(key, path, old, now, 1, version, member)
+            self.change_member(key, path, old, now, 1, version, member)
             return
         if member is not None:
             self.output.send(MembershipDelta(edge.index, key, path, 1, None, None, [], member, version))
