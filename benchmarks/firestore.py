@@ -190,7 +190,7 @@ class Application:
         """Returns the number of wrong rows."""
         sink = open_sink(f"firestore:{self.project}")
         standing = {
-            row.path: msgspec.json.decode(row.fields or b"") for view in VIEWS for row in sink.standing(view.target)
+            row.path: msgspec.json.decode(row.fields or b"") for view in VIEWS for row in sink.current_rows(view.target)
         }
         expected = expected_rows(self.documents)
         return sum(standing.get(path) != expected.get(path) for path in {*standing, *expected})

@@ -263,7 +263,7 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     r"""An input or a row that could not be used, with the reason, and with what is needed to replay it.
 
     Attributes:
-        stage: Where it was refused: `read`, `decode`, `newest`, `down`, `row`, `render`, `claim` or `write`.
+        stage: Where it was refused: `read`, `decode`, `newest`, `document`, `row`, `render`, `claim` or `write`.
         code: The reason, for programs: `malformed_line`, `invalid_document`, `version_conflict`, ...
         message: The reason, for people.
         path: The document's or row's path, or None if it is unknown.

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from boiler_beam.engine.purity import SEEDS, asks_seed, differing
 from boiler_beam.errors import BoilerBeamError, UsageError
 from boiler_beam.events import Change
+from boiler_beam.inspection.purity import SEEDS, asks_seed, differing
 from boiler_beam.models import DomainModel, wire_of_document
 from boiler_beam.oracle import compute
 from boiler_beam.plan import compile_plan

@@ -60,7 +60,7 @@ class Postgres(Source, Sink):
         with self.engine.connect() as connection:
             return {view: Control(**json.loads(text)) for view, text in connection.execute(sa.select(boiler_controls))}
 
-    def standing(self, view: View) -> Iterator[EncodedRow]:
+    def current_rows(self, view: View) -> Iterator[EncodedRow]:
         with self.engine.connect() as connection:
             for path, _, *stamp, fields in connection.execute(sa.select(rows).where(rows.c.view == view.name)):
                 yield EncodedRow(path, Stamp(*stamp), fields.encode())

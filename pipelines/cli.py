@@ -286,8 +286,8 @@ def _relay(source: str, topic: str, relay_state: str, collection: tuple[str, ...
     from pipelines.relay import run_relay
     from pipelines.views import load_views
 
-    families = compile_plan(load_views(views)).families if views else ()
-    asked = dict.fromkeys([*collection, *(family.pattern.text for family in families)])
+    read = compile_plan(load_views(views)).collections if views else ()
+    asked = dict.fromkeys([*collection, *read])
     report = run_relay(source, topic, relay_state, list(asked))
     print(f"{report.published:,} messages published, {report.deletions:,} of them deletions")
     return 0

@@ -12,11 +12,11 @@ import click
 from rich.console import Console
 
 from boiler_beam.connectors import open_sink, open_source
+from boiler_beam.connectors.memory import MemorySink
 from boiler_beam.engine import backfill
-from boiler_beam.engine.diff import differences
-from boiler_beam.engine.memory import MemorySink
 from boiler_beam.errors import BoilerBeamError
 from boiler_beam.events import DeadLetter
+from boiler_beam.inspection.diff import differences
 from boiler_beam.plan import Plan, compile_plan
 from boiler_beam.samples.meeting import MeetingSession, OrganizationSummary, UserMeetings
 from pipelines.command import execute

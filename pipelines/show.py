@@ -15,8 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from boiler_beam.connectors import Sink
-from boiler_beam.engine.diff import MISSING, Difference
 from boiler_beam.events import DeadLetter
+from boiler_beam.inspection.diff import MISSING, Difference
 from boiler_beam.plan import Plan
 from boiler_beam.program import Report, StreamReport
 from boiler_beam.values import GeoPoint, Ref, decode_fields, format_timestamp
@@ -68,7 +68,7 @@ def show_rows(console: Console, plan: Plan, sink: Sink, standing: Mapping[str, i
         standing: How many rows each view has, by its name.
     """
     for view in plan.views:
-        rows = list(islice(sink.standing(view.target), _ROWS))
+        rows = list(islice(sink.current_rows(view.target), _ROWS))
         if not rows:
             continue
         total = max(len(rows), standing.get(view.name, 0))

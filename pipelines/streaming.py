@@ -33,7 +33,7 @@ from boiler_beam.beam.elements import NAMESPACE, Changes
 from boiler_beam.beam.write_firestore import workers_of
 from boiler_beam.connectors import open_source
 from boiler_beam.connectors.base import Control, Sink, Source
-from boiler_beam.engine.failures import nothing_made
+from boiler_beam.engine.failures import reason_for_no_rows
 from boiler_beam.engine.report import StreamReport
 from boiler_beam.engine.write import Prune, refusal_to_prune
 from boiler_beam.errors import UsageError
@@ -119,11 +119,11 @@ def run_streaming(
         counts = _counts(result)
         report = _report(plan, counts)
         if live:
-            report.rows = {view.name: sum(1 for _ in sink.standing(view.target)) for view in plan.views}
+            report.rows = {view.name: sum(1 for _ in sink.current_rows(view.target)) for view in plan.views}
         else:
             _prune(plan, sink, controls, _left(left), counts, options.prune, report)
     for name, rows in report.rows.items():
-        found = nothing_made(name, counts.get(f"{name}/failed", 0), 0, report.refused.get(name, 0), 0)
+        found = reason_for_no_rows(name, counts.get(f"{name}/failed", 0), 0, report.refused.get(name, 0), 0)
         if found is not None and not rows:
             report.failures[name] = found
     return report
@@ -331,10 +331,10 @@ def _prune(
     """Deletes the rows of older generations, if that is safe; returns the number of current rows."""
     with sink.stream([view.target for view in plan.views]) as writer:
         for view in plan.views:
-            generation, standing = controls[view.name].generation, list(sink.standing(view.target))
+            generation, standing = controls[view.name].generation, list(sink.current_rows(view.target))
             old = [row.path for row in standing if row.stamp.generation < generation]
-            going = [path for path in old if path not in left and view.paths.mask_of(path) not in left]
-            pattern = plan.families[view.root.family].pattern.text
+            going = [path for path in old if path not in left and view.paths.wildcard_of(path) not in left]
+            pattern = plan.collections[view.root.type_index]
             is_dead = counts.get(f"dead {pattern}", 0) > 0
             refusal = refusal_to_prune(prune, len(going), len(standing), is_root_dead=is_dead)
             report.rows[view.name] = len(standing)

@@ -158,7 +158,7 @@ DOCSTRINGS_WITHOUT_MEANING = re.compile(r'"""(See `[^"\n]*|S\d+[a-z]?(, S\d+[a-z
 
 @pytest.mark.parametrize(
     "folder",
-    ["boiler_beam/connectors", "boiler_beam/models", "boiler_beam/plan", "boiler_beam/views", "pipelines", "tests"],
+    ["boiler_beam", "transforms", "pipelines", "tests"],
 )
 def test_no_docstring_only_refers_to_another_place(folder: str) -> None:
     """A docstring says what the thing does: not `See X`, and not only the number of a rule."""

@@ -75,7 +75,7 @@ def test_fields_that_may_be_null_may_be_missing(name: str) -> None:
     module = importlib.import_module(name)
     views = [one for one in vars(module).values() if isinstance(one, type) and issubclass(one, ViewModel)]
     plan = compile_plan([one for one in views if one.__module__ == name])
-    assert [note for family in plan.families for note in family.notes()] == []
+    assert [note for document_type in plan.document_types for note in document_type.notes()] == []
 
 
 def rows_of(name: str, folder: Path, *arguments: str) -> dict[str, Any]:

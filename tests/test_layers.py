@@ -23,7 +23,7 @@ ORDER = [
     "boiler_beam.steps.contributions", "boiler_beam.steps.row", "boiler_beam.steps.emission", "boiler_beam.steps.missing", "boiler_beam.steps.taint",
     "boiler_beam.steps.claims", "boiler_beam.steps.distributed", "boiler_beam.steps.hash_join",
     "boiler_beam.steps.keyed", "boiler_beam.steps",
-    "boiler_beam.engine", "boiler_beam.propose", "boiler_beam.program", "boiler_beam.view_model", "boiler_beam.writing", "boiler_beam.oracle", "boiler_beam",
+    "boiler_beam.engine", "boiler_beam.inspection", "boiler_beam.propose", "boiler_beam.program", "boiler_beam.view_model", "boiler_beam.writing", "boiler_beam.oracle", "boiler_beam",
     "boiler_beam.serving", "boiler_beam.testing", "boiler_beam.samples", "boiler_beam.relay", "boiler_beam.beam", "transforms", "pipelines", "boiler_beam.__main__",
 ]  # fmt: skip
 

@@ -58,7 +58,7 @@ class AppendRows(beam.PTransform):  # type: ignore[misc]
     >>> with beam.Pipeline(runner="FnApiRunner") as pipeline:
     ...     read = pipeline | ReadChanges(("sample:", split) for split in open_source("sample:").splits())
     ...     _ = read | ComputeRows(MeetingSession, mode="stream") | AppendRows(views, outlet)
-    >>> sorted(row.path for row in open_sink(outlet.sink).standing(load_plan(views).views[0].target))
+    >>> sorted(row.path for row in open_sink(outlet.sink).current_rows(load_plan(views).views[0].target))
     ['meeting_sessions/m1', 'meeting_sessions/m2', 'meeting_sessions/m3', 'meeting_sessions/m4']
     >>> folder.cleanup()
 

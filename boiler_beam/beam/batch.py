@@ -35,8 +35,8 @@ from boiler_beam.steps.hash_join import (
 )
 from boiler_beam.steps.hash_join.messages import (
     Failure,
-    MayBelong,
     Observed,
+    PossibleMember,
     Rendered,
     Statistics,
     TaintedRow,
@@ -45,8 +45,8 @@ from boiler_beam.steps.hash_join.messages import (
     encode_packs,
 )
 from boiler_beam.steps.hash_join.spill import messages_within
-from boiler_beam.steps.newest import families_lost
-from boiler_beam.steps.taint import MayBelong as Suspect
+from boiler_beam.steps.newest import types_lost
+from boiler_beam.steps.taint import PossibleMember as Suspect
 
 __all__ = ["Backfill", "Batch"]
 
@@ -154,7 +154,7 @@ class _Pack(PackingDoFn):
     def process(self, element: Change) -> Iterable[Any]:
         self.number += 1
         self.newest = max(self.newest, element.version)
-        if not self.plan.families_of(element.path):
+        if not self.plan.types_of(element.path):
             return ()
         return self.send(OBSERVED, Observed(element.path, element.version, bytes(element.fields)))
 
@@ -172,7 +172,7 @@ class _PackUnreadable(PackingDoFn):
         self.views = views
 
     def process(self, element: DeadLetter) -> Iterable[Any]:
-        lost = families_lost(load_plan(self.views), element)
+        lost = types_lost(load_plan(self.views), element)
         yield from self.send(WRITE, Statistics(0, 0, 0, sorted(lost)))
         if element.path is not None:
             yield from self.send(OBSERVED, Unreadable(element.path))
@@ -221,7 +221,7 @@ class _Facts(beam.DoFn):  # type: ignore[misc]
     """Sends what must be known of all documents before the first row."""
 
     def process(self, element: PACKED) -> Iterator[bytes]:
-        some = [one for one in decode_pack(element[1]) if isinstance(one, (Statistics, MayBelong))]
+        some = [one for one in decode_pack(element[1]) if isinstance(one, (Statistics, PossibleMember))]
         if some:
             yield from encode_packs(some)
 
@@ -254,7 +254,7 @@ class _Result(beam.DoFn):  # type: ignore[misc]
                     generation = 0 if is_tainted else self.batch.generation[view.name]
                     yield Row(view.name, path, generation, version, 0, message.fields)
                 case Failure():
-                    yield pvalue.TaggedOutput(_LETTERS, message.letter)
+                    yield pvalue.TaggedOutput(_LETTERS, message.dead_letter)
                 case _:
                     notes.append(message)
         if notes:

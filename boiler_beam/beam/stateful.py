@@ -110,12 +110,12 @@ class BeamOutput:
         if letter.stage == "render":
             Metrics.counter(NAMESPACE, f"{view.name}/failed").inc()
         if letter.stage == "decode" and letter.path is not None:
-            for family in plan.families_of(letter.path):
-                Metrics.counter(NAMESPACE, f"dead {plan.families[family].pattern.text}").inc()
+            for type_index in plan.types_of(letter.path):
+                Metrics.counter(NAMESPACE, f"dead {plan.collections[type_index]}").inc()
         self._waiting.append(pvalue.TaggedOutput(LETTERS, encode_letter(letter)))
 
     def leave_unchanged(self, path: str, /) -> None:
-        """The path of an unknown row, or the mask of its copies."""
+        """The path of an unknown row, or the wildcard of its copies."""
         self._waiting.append(pvalue.TaggedOutput(LEFT, path))
 
     def count_documents(self, path: str, number: int, /) -> None:

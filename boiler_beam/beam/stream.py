@@ -24,7 +24,7 @@ from boiler_beam.steps.keyed import KeyedView, reporting_labels, steps_of
 from boiler_beam.steps.keyed.messages import StaleRow
 from boiler_beam.steps.keyed.routing import CLAIM, ROW, address, addresses_of_change
 from boiler_beam.steps.keyed.wire import decode_event, decode_letter, encode, encode_event, path_bytes
-from boiler_beam.steps.newest import families_lost
+from boiler_beam.steps.newest import types_lost
 
 __all__ = ["follow_views"]
 
@@ -84,7 +84,7 @@ class _Encode(beam.DoFn):  # type: ignore[misc]
     def process(self, element: Change) -> Iterator[Any]:
         self.number.inc()
         self.newest.update(element.version)
-        if self.plan.families_of(element.path):
+        if self.plan.types_of(element.path):
             data = encode(element)
             yield TimestampedValue(data, Timestamp(micros=element.version)) if self.is_timed else data
 
@@ -107,8 +107,8 @@ class _CountDeadLetters(beam.DoFn):  # type: ignore[misc]
     def process(self, element: DeadLetter) -> Iterator[DeadLetter]:
         plan = load_plan(self.views)
         Metrics.counter(NAMESPACE, "dead_letters").inc()
-        for family in families_lost(plan, element):
-            Metrics.counter(NAMESPACE, f"dead {plan.families[family].pattern.text}").inc()
+        for type_index in types_lost(plan, element):
+            Metrics.counter(NAMESPACE, f"dead {plan.collections[type_index]}").inc()
         yield element
 
 

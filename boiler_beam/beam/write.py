@@ -14,7 +14,7 @@ from boiler_beam.beam.elements import NAMESPACE, ComputedRows
 from boiler_beam.beam.packs import PACKED, PackingDoFn, packing
 from boiler_beam.connectors import open_sink
 from boiler_beam.connectors.firestore.options import WriteOptions
-from boiler_beam.engine.memory import MemorySink
+from boiler_beam.connectors.memory import MemorySink
 from boiler_beam.engine.write import Prune, RowWriter
 from boiler_beam.events import DeadLetter, Row
 from boiler_beam.plan import PlanName, load_plan
@@ -23,7 +23,7 @@ from boiler_beam.steps.hash_join import WRITE
 from boiler_beam.steps.hash_join.messages import (
     Absent,
     Failure,
-    MayBelong,
+    PossibleMember,
     Rendered,
     Statistics,
     TaintedRow,
@@ -71,7 +71,7 @@ class WriteRows(beam.PTransform):  # type: ignore[misc]
     >>> with beam.Pipeline(runner="FnApiRunner") as pipeline:
     ...     read = pipeline | ReadChanges(("sample:", split) for split in open_source("sample:").splits())
     ...     _ = read | ComputeRows(MeetingSession) | WriteRows(views, destination)
-    >>> sorted(row.path for row in open_sink(destination.sink).standing(load_plan(views).views[0].target))
+    >>> sorted(row.path for row in open_sink(destination.sink).current_rows(load_plan(views).views[0].target))
     ['meeting_sessions/m1', 'meeting_sessions/m2', 'meeting_sessions/m3', 'meeting_sessions/m4']
     >>> folder.cleanup()
 
@@ -128,8 +128,8 @@ class _Write(beam.DoFn):  # type: ignore[misc]
         _, packs = element
         plan = load_plan(self.views)
         # The packs are read twice, because counts, and documents of any row, are needed before the first row.
-        total, known = Statistics(0, 0, 0, []), [(0, 0) for _ in plan.families]
-        may_belong: list[list[taint.MayBelong]] = [[] for _ in plan.views]
+        total, known = Statistics(0, 0, 0, []), [(0, 0) for _ in plan.document_types]
+        possible_members: list[list[taint.PossibleMember]] = [[] for _ in plan.views]
         unknown: list[Unknown] = []
         tainted: dict[tuple[int, str], tuple[str, ...]] = {}
         for message in _messages(packs):
@@ -138,11 +138,11 @@ class _Write(beam.DoFn):  # type: ignore[misc]
                     total.changes += message.changes
                     total.documents += message.documents
                     total.newest_version = max(total.newest_version, message.newest_version)
-                    total.invalid_families += message.invalid_families
+                    total.invalid_types += message.invalid_types
                     for place, (valid, invalid) in enumerate(message.known):
                         known[place] = known[place][0] + valid, known[place][1] + invalid
-                case MayBelong():
-                    may_belong[message.view_index].append(taint.MayBelong(message.document, message.known))
+                case PossibleMember():
+                    possible_members[message.view_index].append(taint.PossibleMember(message.document, message.known))
                 case Unknown():
                     unknown.append(message)
                 case TaintedRow():
@@ -163,8 +163,8 @@ class _Write(beam.DoFn):  # type: ignore[misc]
         try:
             with sink.backfill([view.target for view in plan.views]) as writer:
                 rows = RowWriter(plan.views, sink, writer, read_time, refuse)
-                for place, some in enumerate(may_belong):
-                    rows.may_belong(place, some)
+                for place, some in enumerate(possible_members):
+                    rows.possible_members(place, some)
                 for one in unknown:
                     rows.unknown(one.view_index, one.path, one.tainted_by)
                 for message in _messages(packs):
@@ -176,11 +176,11 @@ class _Write(beam.DoFn):  # type: ignore[misc]
                             found = message.lacking, message.absent, message.failed, message.example
                             rows.absent(message.view_index, Absences(*found))
                         case Failure():
-                            refuse(message.letter)
+                            refuse(message.dead_letter)
                 for place, view in enumerate(plan.views):
-                    valid, invalid = known[view.root.family]
+                    valid, invalid = known[view.root.type_index]
                     rows.absent(place, Absences(), 0 if valid else invalid)
-                dead_roots = [view.root.family in total.invalid_families for view in plan.views]
+                dead_roots = [view.root.type_index in total.invalid_types for view in plan.views]
                 for letter in rows.finish(destination.prune, dead_roots):
                     refuse(letter)
         finally:

@@ -1,9 +1,9 @@
 """Connectors: sources and sinks, opened by URIs such as `file:data.jsonl` and `sqlite:rows.db`.
 
 `base` has the protocols `Source` and `Sink`; a new connector is one class, registered in `registry`. The other modules
-are connectors (`documents`, `files`, `jsonl`, `sqlite`, `parquet`, `firestore`, `pubsub`, `gcs`, `dead_letters`) and
-parts that several of them use (`locks`, `letters`, `replacing`, `billed`, `located`, `replay`). `stores` has the
-protocol of stores of documents that transactions write.
+are connectors (`documents`, `files`, `jsonl`, `sqlite`, `parquet`, `memory`, `firestore`, `pubsub`, `gcs`,
+`dead_letters`) and parts that several of them use (`locks`, `letters`, `replacing`, `billed`, `located`, `replay`).
+`stores` has the protocol of stores of documents that transactions write.
 """
 
 from boiler_beam.connectors.base import BackfillWriter, Control, KeyedSource, Sink, Source, StreamWriter

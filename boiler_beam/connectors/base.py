@@ -274,7 +274,7 @@ class Sink(abc.ABC):
         """
 
     @abc.abstractmethod
-    def standing(self, view: View) -> Iterator[EncodedRow]:
+    def current_rows(self, view: View) -> Iterator[EncodedRow]:
         """Yields the current rows of a view, each once with its newest stamp, in no particular order."""
 
     @abc.abstractmethod

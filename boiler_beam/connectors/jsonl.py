@@ -60,7 +60,7 @@ class JsonlSink(Sink):
         """Reads the control data of all views from the side file `PATH.control.jsonl`."""
         return read_controls(self.uri, self._control_path)
 
-    def standing(self, view: View) -> Iterator[EncodedRow]:
+    def current_rows(self, view: View) -> Iterator[EncodedRow]:
         """Yields the current rows of a view: for each path the line with the newest stamp."""
         for line in self._standing_lines(view):
             yield EncodedRow(line.path, Stamp(line.generation, line.version, line.seq), bytes(line.fields))

@@ -69,7 +69,7 @@ class ParquetSink(Sink):
             raise UsageError(f"{self.uri}: expected a folder, got a file; fix: name a folder")
         return read_controls(self.uri, self._control_path)
 
-    def standing(self, view: View) -> Iterator[EncodedRow]:
+    def current_rows(self, view: View) -> Iterator[EncodedRow]:
         """Yields the rows in a view's file."""
         path = self._path(view.name)
         if not os.path.exists(path):
@@ -107,7 +107,7 @@ class _Writer(BackfillWriter):
     def commit(self, controls: Mapping[str, Control]) -> None:
         for view in self.views:
             rows, going = self.rows[view.name], self.going[view.name]
-            rows += [row for row in self.sink.standing(view) if row.path not in going]
+            rows += [row for row in self.sink.current_rows(view) if row.path not in going]
             _write(self.files[view.name], sorted(rows))
         write_controls(self.sink.uri, self.sink._control_path, controls)
         for view in self.views:

@@ -76,7 +76,7 @@ class SqliteSink(Sink):
                 for view, generation, text, holder, backfilled in found
             }
 
-    def standing(self, view: View) -> Iterator[EncodedRow]:
+    def current_rows(self, view: View) -> Iterator[EncodedRow]:
         """Yields the rows in a view's table."""
         with self._read() as database:
             if self._has_table(database, view):

@@ -28,8 +28,8 @@ A backfill is one batch into empty indexes. It writes what differs from the sink
 | `computed`, `backfill`, `write` | all rows of a view at once; reading and writing them; what is written and pruned |
 | `partition` | all rows on Beam, where all documents are in one partition |
 | `fresh` | one row from a source that reads by key: `ViewModel.get` |
-| `why`, `check`, `cost`, `diff`, `purity`, `failures` | what commands tell about rows, documents and views |
-| `memory`, `garbage` | a sink in memory; how often Python's garbage collector runs |
+| `failures` | views of which no row could be computed |
+| `garbage` | how often Python's garbage collector runs |
 
 `docs/following_a_change.md` follows one change through these modules.
 """

@@ -26,7 +26,7 @@ class Accumulator(Protocol):
         """The aggregate's value."""
 
 
-class _State:
+class _FoldAccumulator:
     """A fold's own state: sums, counts, means, and a user's own aggregates."""
 
     __slots__ = ("_fold", "_state")
@@ -44,7 +44,7 @@ class _State:
         return self._fold.result(self._state)
 
 
-class _Distinct:
+class _DistinctAccumulator:
     """How many documents have each value."""
 
     __slots__ = ("_fold", "_numbers")
@@ -66,11 +66,11 @@ class _Distinct:
         return len(self._numbers)
 
 
-class _Ranking:
+class _RankingAccumulator:
     """The values in order, sorted when the first ones are asked for.
 
     >>> from boiler_beam.views.fold import Extreme
-    >>> largest = _Ranking(Extreme(largest=True))
+    >>> largest = _RankingAccumulator(Extreme(largest=True))
     >>> for path, value in (("d/1", 3), ("d/2", 7), ("d/3", 5)):
     ...     largest.add(path, value)
     >>> largest.result(), largest.retract("d/2", 7), largest.result()
@@ -107,11 +107,11 @@ class _Ranking:
 def accumulator_of(fold: Fold) -> Accumulator:
     """An empty accumulator."""
     match fold.keeps:
-        case "state":
-            return _State(fold)
+        case "accumulator":
+            return _FoldAccumulator(fold)
         case "distinct":
-            return _Distinct(fold)
+            return _DistinctAccumulator(fold)
         case "ranking":
-            return _Ranking(fold)
+            return _RankingAccumulator(fold)
         case _:
             assert_never(fold.keeps)

@@ -16,11 +16,11 @@ from boiler_beam.plan import Plan
 from boiler_beam.steps.missing import Absences
 from boiler_beam.steps.newest import NewestVersions
 
-__all__ = ["Progress", "Report", "backfill"]
+__all__ = ["OnProgress", "Report", "backfill"]
 
-Progress = Callable[[str, int, int | None], None]
-"""Told how far it is: the name of the view whose rows are computed, empty while changes are read; how many are done; of
-how many, if that is known."""
+OnProgress = Callable[[str, int, int | None], None]
+"""Called as a backfill goes on: the view whose rows are computed (empty while changes are read), how many are done, and
+of how many, if that is known."""
 
 _BATCH = 4096
 
@@ -30,12 +30,12 @@ class Report:
     """What a backfill did.
 
     Attributes:
-        documents: How many documents stand.
+        documents: How many documents exist.
         changes: How many changes were read.
         dead_letters: How many inputs and rows were refused.
         views: What became of the rows, view by view.
-        touched: How many rows a live stream was asked to write again (S16).
-        drift: How many of them differ still.
+        touched: How many rows a running stream was asked to write again (S16).
+        drift: How many of them still differ.
         billed: What Firestore bills for.
         examples: The first dead letter of each code.
     """
@@ -51,12 +51,12 @@ class Report:
 
     @property
     def rows(self) -> int:
-        """How many rows were computed, and stand."""
+        """How many computed rows are in the sink."""
         return sum(view.rows for view in self.views)
 
     @property
     def failures(self) -> list[str]:
-        """The views none of whose rows could be made, although there is what makes some, each with the reason."""
+        """The views that should have rows and have none, each with the reason."""
         return [view.failure for view in self.views if view.failure is not None]
 
     @property
@@ -73,30 +73,30 @@ def backfill(
     *,
     prune: Prune = "safe",
     read_time: int | None = None,
-    progress: Progress = lambda view, number, total: None,
+    progress: OnProgress = lambda view, number, total: None,
 ) -> Report:
     """Computes every row of the plan's views from the newest versions in all sources together, and writes them.
 
     Args:
         plan: The views.
         sources: Bounded sources.
-        sink: Where rows go; all of them stand at the end, none before.
+        sink: Where rows are written: all of them at the end, none before.
         refuse: Takes the dead letters.
         prune: What to do with rows in the sink that are not computed.
-        read_time: As of when sources are read that can tell, and the version of the rows written, in microseconds since
-            the epoch; by default the sources' own, or the newest version read.
-        progress: Told how far it is.
+        read_time: The time as of which sources are read (if they can be), and the version of the rows written, in
+            microseconds since the epoch; by default the sources' own, or the newest version read.
+        progress: Called now and then with how far it is.
 
     Raises:
         UsageError: A source can't be read or the sink can't be written; nothing was written.
     """
     report, located = Report(), Located()
 
-    def count(letter: DeadLetter) -> None:
-        letter = located(letter)
+    def count(dead_letter: DeadLetter) -> None:
+        dead_letter = located(dead_letter)
         report.dead_letters += 1
-        report.examples.setdefault(letter.code, letter)
-        refuse(letter)
+        report.examples.setdefault(dead_letter.code, dead_letter)
+        refuse(dead_letter)
 
     for source in sources:
         source.read_time = read_time
@@ -114,7 +114,7 @@ def backfill(
         rows = RowWriter(plan.views, sink, writer, as_of if read_time is None else read_time, count)
         for planned in plan.planned_views:
             absences, computed = Absences(), ComputedView(planned, versions, count)
-            rows.may_belong(planned.index, computed.may_belong)
+            rows.possible_members(planned.index, computed.possible_members)
             total = computed.most_rows
             for done, row in enumerate(computed.rows(absences), start=1):
                 if row.fields is not None:
@@ -124,11 +124,11 @@ def backfill(
                 if done % _BATCH == 0:
                     progress(planned.view.name, min(done, total), total)
             progress(planned.view.name, total, total)
-            roots = versions.types[planned.view.root.family]
+            roots = versions.types[planned.view.root.type_index]
             rows.absent(planned.index, absences, 0 if roots.documents else len(roots.invalid))
         dead = versions.lost.union(index for index, one in enumerate(versions.types) if one.invalid)
-        for letter in rows.finish(prune, [view.root.family in dead for view in plan.views]):
-            count(letter)
+        for dead_letter in rows.finish(prune, [view.root.type_index in dead for view in plan.views]):
+            count(dead_letter)
         report.views, report.touched, report.drift = rows.reports, writer.touched, writer.drift
     for one in [*(source.billed for source in sources), sink.billed]:
         report.billed.add(one)

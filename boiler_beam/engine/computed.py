@@ -1,6 +1,6 @@
 """The rows of one view over all documents that are known: one big batch into empty indexes.
 
-For backfills, and for questions: why a row is as it is, what a change costs, what a row would be now.
+Used by backfills, by `ViewModel.get` and by `boiler_beam.inspection`.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from boiler_beam.models import DomainModel
 from boiler_beam.plan import Aggregate, Fixed, Group, PlannedEdge, PlannedView, Reference, Referrers, Root
 from boiler_beam.steps.claims import Claims
 from boiler_beam.steps.functions import NOTHING, known_references
-from boiler_beam.steps.missing import Absences, Unmade, unmade
+from boiler_beam.steps.missing import Absence, Absences, absence_of
 from boiler_beam.steps.newest import NewestVersions
 from boiler_beam.steps.row import Copy
-from boiler_beam.steps.taint import MayBelong, marked, suspicion
+from boiler_beam.steps.taint import PossibleMember, possible_keys, taint_copies
 
 __all__ = ["ComputedView"]
 
@@ -34,34 +34,34 @@ class ComputedView:
         refuse: Takes the dead letters of users' functions and getters.
 
     Attributes:
-        may_belong: The invalid documents that may belong to any row of the view.
+        possible_members: The invalid documents that may belong to any row of the view.
     """
 
     def __init__(self, planned: PlannedView, versions: NewestVersions, refuse: Callable[[DeadLetter], None]) -> None:
         self.planned, self.view, self.types = planned, planned.view, versions.types
-        self._refuse, self._number_of_letters = refuse, 0
+        self._refuse, self._number_of_dead_letters = refuse, 0
         self._engine = ViewEngine(planned, versions.types, refuse)
         self._engine.build(is_last=True)
         self._rows = self._engine.rows
-        self.may_belong: list[MayBelong] = []
+        self.possible_members: list[PossibleMember] = []
         self._taints: dict[str, dict[str, None]] = {}
         self._tainted_roots: dict[str, None] = {}
         for edge in planned.edges:
-            if self.types[edge.edge.family].invalid:
+            if self.types[edge.edge.type_index].invalid:
                 self._taint(edge)
 
     # Taints -----------------------------------------------------------------------------------------------------------
 
     def _taint(self, planned: PlannedEdge) -> None:
         """Marks the rows that invalid documents may belong to over an edge (S5)."""
-        edge, documents = planned.edge, self.types[planned.edge.family]
+        edge, documents = planned.edge, self.types[planned.edge.type_index]
         shared_keys = set(self._shared_keys(planned)) if planned.is_shared else ()
         for path in documents.invalid:
-            keys, unknown = suspicion(edge, path, documents.documents.get(path), documents.partial(path))
+            keys, unknown = possible_keys(edge, path, documents.documents.get(path), documents.partial(path))
             if unknown is not None:
-                self.may_belong.append(MayBelong(path, unknown))
+                self.possible_members.append(PossibleMember(path, unknown))
             if planned.is_shared:
-                self.may_belong += [MayBelong(path)] * any(key in shared_keys for key in keys)
+                self.possible_members += [PossibleMember(path)] * any(key in shared_keys for key in keys)
                 continue
             for row_id in [row_id for key in keys for row_id in self._rows_at(planned, key)]:
                 self._taints.setdefault(row_id, {})[path] = None
@@ -80,7 +80,7 @@ class ComputedView:
                 assert_never(planned.edge)
 
     def _shared_keys(self, planned: PlannedEdge) -> Iterable[str]:
-        """The keys that all rows of the view subscribe to over an edge that is shared, be there rows or not."""
+        """The keys that all rows of the view have over a shared edge, even if the view has no row."""
         edge, parent = planned.edge, planned.parent
         if isinstance(edge, Fixed):
             return (edge.path,)
@@ -98,19 +98,19 @@ class ComputedView:
         return found.values() if edge.order is None else edge.order.first(found.values(), edge.limit)
 
     def tainted_by(self, row_id: str) -> tuple[str, ...]:
-        """The invalid documents that may belong to a row, for all that is known of their keys."""
+        """The invalid documents that may belong to a row, as far as their keys are known."""
         return tuple(sorted(self._taints.get(row_id, ())))
 
     # Rows -------------------------------------------------------------------------------------------------------------
 
     def row_ids(self) -> Iterator[str]:
-        """The rows that something makes, and those that an invalid document may make."""
+        """The rows that have a root or members, and those that an invalid document may make."""
         for row_id in self._row_ids():
-            if row_id in self._tainted_roots or self.is_made(row_id):
+            if row_id in self._tainted_roots or self.exists(row_id):
                 yield row_id
 
     def _row_ids(self) -> Iterator[str]:
-        """The rows that something makes or made, and those that an invalid document may make."""
+        """The rows that have, or once had, a root or members, and those that an invalid document may make."""
         yield from self._rows.records
         for row_id in self._tainted_roots:
             if row_id not in self._rows.records:
@@ -121,12 +121,12 @@ class ComputedView:
         """How many rows there are at most, before anything is computed; copies are not counted."""
         return len(self._rows.records)
 
-    def is_made(self, row_id: str) -> bool:
-        """Whether a document makes the row."""
-        return row_id in self._rows.records and self._rows.is_made(row_id, self.documents(row_id))
+    def exists(self, row_id: str) -> bool:
+        """Whether the row has a root, or members."""
+        return row_id in self._rows.records and self._rows.exists(row_id, self.documents(row_id))
 
     def documents(self, row_id: str) -> RowDocuments:
-        """What a row has over each edge."""
+        """The documents that a row has over each edge."""
         return self._rows.documents(row_id)
 
     def added(self, planned: PlannedEdge, path: str) -> Iterator[tuple[Aggregate, Any]]:
@@ -136,42 +136,42 @@ class ComputedView:
             if value is not NOTHING:
                 yield aggregate, value
 
-    def unmade(self, row_id: str) -> Unmade:
-        """Why a row is not there that something makes."""
-        return unmade(self.view, self.documents(row_id))
+    def absence_of(self, row_id: str) -> Absence:
+        """Why a row that has a root, or members, is absent."""
+        return absence_of(self.view, self.documents(row_id))
 
     def copies(self, row_id: str) -> Sequence[Copy]:
-        """The copies of a row; of one that an invalid document may belong to also the mask of copies not known."""
+        """The copies of a row; with the wildcard of other copies where an invalid document may belong to it."""
         copies = self._rows.copies(row_id, self.documents(row_id), self._count)
         tainted_by = self.tainted_by(row_id) if self._taints else ()
-        return marked(self.view, row_id, copies, tainted_by) if tainted_by else copies
+        return taint_copies(self.view, row_id, copies, tainted_by) if tainted_by else copies
 
-    def _count(self, letter: DeadLetter) -> None:
-        self._number_of_letters += 1
-        self._refuse(letter)
+    def _count(self, dead_letter: DeadLetter) -> None:
+        self._number_of_dead_letters += 1
+        self._refuse(dead_letter)
 
     def rows(self, absences: Absences | None = None) -> Iterator[Copy]:
         """All copies of all rows.
 
-        They have no fields where they can't be known: a getter raised, or an invalid document may make them.
+        They have no fields where these are unknown: a getter raised, or an invalid document may make the row.
 
         Args:
-            absences: Takes why rows are not there that something makes.
+            absences: Counts the rows that have a root, or members, and are absent.
         """
         absences = absences or Absences()
         claims = Claims(self.view.name)
         for row_id in self._row_ids():
-            number = self._number_of_letters
+            number = self._number_of_dead_letters
             copies = self.copies(row_id)
-            if self._number_of_letters > number:
+            if self._number_of_dead_letters > number:
                 absences.failed += all(copy.fields is None for copy in copies)
-            elif not copies and self.is_made(row_id):
-                absences.add(self.unmade(row_id))
+            elif not copies and self.exists(row_id):
+                absences.add(self.absence_of(row_id))
             if self.view.paths.is_unique:
                 yield from copies
             else:
                 for copy in copies:
                     claims.add(row_id, copy)
-        for letter in claims.refused():
-            self._refuse(letter)
+        for dead_letter in claims.refused():
+            self._refuse(dead_letter)
         yield from claims.settled()

@@ -1,4 +1,4 @@
-"""Views none of whose rows could be made, although something makes some: what to tell of them."""
+"""Finds views that should have rows and have none, and says why."""
 
 from __future__ import annotations
 
@@ -12,21 +12,23 @@ if TYPE_CHECKING:
     from boiler_beam.engine.report import StreamReport
     from boiler_beam.engine.state.base import State
 
-__all__ = ["find_failures", "nothing_made"]
+__all__ = ["find_failures", "reason_for_no_rows"]
 
 _LOOKED_AT = 1_000
-"""Rows that are looked at for documents that they lack, of a view none of whose rows stands."""
+"""How many rows of a view without rows are checked for documents that they lack."""
 
 
-def nothing_made(view: str, failed: int, invalid: int, refused: int, lacking: int, example: str = "") -> str | None:
-    """What to tell of a view without rows; None where that is as it should be.
+def reason_for_no_rows(
+    view: str, failed: int, invalid: int, refused: int, lacking: int, example: str = ""
+) -> str | None:
+    """Why a view has no rows, for people; None where it should have none.
 
     Args:
         view: Its name.
-        failed: How many rows could not be told, because a getter or paths() raised, or gave what makes no row.
+        failed: How many rows are unknown because a getter or paths() raised, or returned what makes no row.
         invalid: How many documents would make rows, where all of them are invalid.
-        refused: How many the sink did not take.
-        lacking: How many lack a required document that is named; 0 where others make no row because none is named.
+        refused: How many rows the sink refused.
+        lacking: How many rows refer to a required document that does not exist; 0 where others refer to none.
         example: What one of these lacks.
     """
     parts = [
@@ -40,13 +42,13 @@ def nothing_made(view: str, failed: int, invalid: int, refused: int, lacking: in
 
 
 def find_failures(engine: IncrementalEngine, state: State, report: StreamReport, *, is_thorough: bool) -> None:
-    """Looks for views of a stream of which nothing stands although something makes rows (`report.failures`).
+    """Updates `report.failures`: the views of a stream that should have rows and have none in the sink.
 
     Args:
         engine: Its rows.
         state: What is known of its views.
         report: Takes what was found.
-        is_thorough: Whether also for documents that rows lack, which means to look at the rows.
+        is_thorough: Whether rows are checked for missing documents, too.
     """
     plan = engine.plan
     for index, view in enumerate(plan.views):
@@ -57,9 +59,9 @@ def find_failures(engine: IncrementalEngine, state: State, report: StreamReport,
         absences = engine.views[index].rows.absences(_LOOKED_AT) if is_thorough else Absences()
         invalid, refused = 0, report.refused.get(view.name, 0)
         if is_thorough and absences == Absences() and isinstance(view.root, Root) and view.root.where is None:
-            invalid = state.facts.get(f"invalid {plan.families[view.root.family].pattern.text}", 0)
+            invalid = state.facts.get(f"invalid {plan.collections[view.root.type_index]}", 0)
         lacking = 0 if absences.absent else absences.lacking
-        found = nothing_made(view.name, known.failing, invalid, refused, lacking, absences.example)
+        found = reason_for_no_rows(view.name, known.failing, invalid, refused, lacking, absences.example)
         if found is not None:
             report.failures[view.name] = found
         elif is_thorough:

@@ -4,7 +4,7 @@
     loop:  a batch of events -> `transactions` -> the outbox -> `sending` -> the next batch
     beside: `generations` writes the rows of new and changed views, and prunes; touches of backfills are taken
 
-What is in the outbox when the program starts is sent again: sinks take the same stamp twice (S20). A slow sink slows
+What is in the outbox when the program starts is sent again; the same stamp twice does no harm (S20). A slow sink slows
 the source: nothing is read while rows are written.
 """
 
@@ -23,12 +23,12 @@ from boiler_beam.engine.failures import find_failures
 from boiler_beam.engine.garbage import rare_garbage_collection
 from boiler_beam.engine.generations import Generations
 from boiler_beam.engine.incremental import IncrementalEngine
-from boiler_beam.engine.intake import Gathered, gathered
+from boiler_beam.engine.intake import SourceBatch, gather
 from boiler_beam.engine.reorder import Reorder
 from boiler_beam.engine.report import Settings, StreamReport
 from boiler_beam.engine.sending import Sender
 from boiler_beam.engine.starting import has_snapshot, positions_to_follow_from
-from boiler_beam.engine.state.base import Entry, Progress, State
+from boiler_beam.engine.state.base import OutboxEntry, State, StateUpdate
 from boiler_beam.engine.transactions import Transactions
 from boiler_beam.events import Change, Complete, EncodedRow, Event, View
 from boiler_beam.plan import Plan
@@ -38,13 +38,13 @@ __all__ = ["Settings", "StreamEngine", "StreamReport", "follow"]
 _MOST = 10_000
 """Changes of one transaction."""
 _BEHIND_SECONDS = 0.5
-"""That writing the rows of new views takes between two transactions of the stream."""
+"""How long rows of new views are written between two transactions of the stream."""
 _TOUCH_SECONDS = 5.0
 """How often the sink is asked for touches."""
 _COMPLETE = "complete "
-"""Begins the names of facts: as of when a collection was last known whole."""
+"""The prefix of facts that say as of when a collection last had a whole snapshot."""
 _POSITION_SECONDS, _ALIVE_SECONDS = 1.0, 60.0
-"""How often a position, and that the program lives, are written down while nothing comes."""
+"""How often positions, and the time, are stored while no change comes."""
 
 
 def follow(
@@ -78,7 +78,7 @@ def follow(
 
     Raises:
         UsageError: Nothing was written.
-        BoilerBeamError: State or sink could not be written; the next run goes on from the last transaction.
+        BoilerBeamError: State or sink could not be written; the next run continues from the last transaction.
     """
     for source in sorted(sources, key=lambda one: one.is_bounded):  # what comes while a snapshot is read is not missed
         source.prepare(plan.collections)
@@ -93,7 +93,7 @@ def follow(
 
 
 class StreamEngine:
-    """One run over a state; see `follow` for the arguments."""
+    """One run of a stream over a state; its arguments are those of `follow`."""
 
     transactions: Transactions
     sender: Sender
@@ -117,16 +117,18 @@ class StreamEngine:
         self.bounded = [source for source in sources if source.is_bounded]
         self.unbounded = [source for source in sources if not source.is_bounded]
         self.report, self._located = StreamReport(), Located()
-        self.engine = IncrementalEngine(plan, lambda letter: self.transactions.letters.append(self._located(letter)))
+        self.engine = IncrementalEngine(
+            plan, lambda dead_letter: self.transactions.dead_letters.append(self._located(dead_letter))
+        )
         self.generations = Generations(plan, sink, state, self.engine, settings.prune)
-        self._behind: Iterator[list[Entry]] | None = None
+        self._catching_up: Iterator[list[OutboxEntry]] | None = None
         self._awaited: set[str] = set()
-        """The collections that an unbounded source must give whole before rows of loading views are written (S22)."""
+        """The collections of which a whole snapshot must come before rows of loading views are written (S22)."""
         self._complete: dict[int, int] = {}
         self._newest_complete = -1
         self._last_event = self._last_commit = self._last_touches = clock()
-        self._asked: frozenset[str] = frozenset()
-        """The paths of rows that the sink asked for, and that may wait to be written."""
+        self._touched: frozenset[str] = frozenset()
+        """The row paths of the last touches, until their rows are written."""
 
     # Start ------------------------------------------------------------------------------------------------------------
 
@@ -163,14 +165,14 @@ class StreamEngine:
             for known in state.views.values():  # a history: rows follow it from the first change
                 known.phase = "pruning"
         self.generations.hold_back()
-        self.report.silent, self.report.refusals = self.generations.held_back, self.generations.refusals
-        self._behind = self.generations.catch_up()
+        self.report.held_back, self.report.refusals = self.generations.held_back, self.generations.refusals
+        self._catching_up = self.generations.catch_up()
         self._know_complete()
         if has_snapshot(self.unbounded):
             self._awaited = {
                 pattern for index, pattern in enumerate(self.plan.collections) if self._complete[index] < 0
             }
-        state.commit(Progress(), self.engine)
+        state.commit(StateUpdate(), self.engine)
         writer.control(self.generations.controls())
         self.sender.send()
 
@@ -195,14 +197,14 @@ class StreamEngine:
         self._follow(should_stop)
         self.sender.send(is_last=True)
         if self.sender.is_uncertain:
-            self.state.commit(Progress(), self.engine)
+            self.state.commit(StateUpdate(), self.engine)
         if self.report.is_ready:
             find_failures(self.engine, self.state, self.report, is_thorough=True)
         return self.report
 
     def _follow(self, should_stop: Callable[[], bool]) -> None:
         number, transactions = self.report.changes, self.transactions
-        for found in self._gathered(self.bounded, should_stop):
+        for found in self._batches(self.bounded, should_stop):
             self._take(found)
         if should_stop():
             return
@@ -210,19 +212,19 @@ class StreamEngine:
             transactions.take([], {}, is_end=True)  # a snapshot's last commit is whole, too
         if not self._awaited:
             self._loaded()
-        self._work_behind(_BEHIND_SECONDS if self.unbounded else float("inf"))
-        for found in self._gathered(self.unbounded, should_stop):
+        self._catch_up(_BEHIND_SECONDS if self.unbounded else float("inf"))
+        for found in self._batches(self.unbounded, should_stop):
             self._take(found, is_live=True)
-            self._work_behind(_BEHIND_SECONDS)
+            self._catch_up(_BEHIND_SECONDS)
             self._take_touches()
 
-    def _gathered(self, sources: Sequence[Source], should_stop: Callable[[], bool]) -> Iterator[Gathered]:
+    def _batches(self, sources: Sequence[Source], should_stop: Callable[[], bool]) -> Iterator[SourceBatch]:
         seconds, positions = self.settings.coalesce_seconds, self.transactions.positions
-        return gathered(sources, positions, seconds, _MOST, self.clock, should_stop)
+        return gather(sources, positions, seconds, _MOST, self.clock, should_stop)
 
-    def _take(self, found: Gathered, *, is_live: bool = False) -> None:
-        """What sources gave: into the state and the sink; then they need not keep it."""
-        self._located.begin(found.events, partial(self._place, found))
+    def _take(self, found: SourceBatch, *, is_live: bool = False) -> None:
+        """Takes a batch of the sources in one transaction, after which they need not keep it."""
+        self._located.begin(found.events, partial(self._location, found))
         events = [event for event in found.events if not (is_live and self._is_past(event))]
         if not events:
             return self._idle(found.positions)
@@ -235,8 +237,8 @@ class StreamEngine:
             self.transactions.take([], found.positions, is_end=not self._awaited)
         return None
 
-    def _place(self, found: Gathered, number: int) -> str | None:
-        """Where an event stands, for messages."""
+    def _location(self, found: SourceBatch, number: int) -> str | None:
+        """Where an event is in its source, for messages."""
         for events, uri, before, after in found.origins:
             if number < events:
                 return self.sources[uri].place_followed(before, after, number)
@@ -244,7 +246,7 @@ class StreamEngine:
         return None
 
     def _idle(self, positions: Mapping[str, str]) -> None:
-        """Nothing came: commits that waited for more are whole; where sources are is written down now and then."""
+        """Nothing came: releases commits that waited for more; stores the positions of sources now and then."""
         quiet, since = self.clock() - self._last_event, self.clock() - self._last_commit
         lateness, transactions = self.settings.lateness_seconds, self.transactions
         is_holding = transactions.reorder is not None and transactions.reorder.is_holding
@@ -259,50 +261,50 @@ class StreamEngine:
     # Beside following -------------------------------------------------------------------------------------------------
 
     def _loaded(self) -> None:
-        """All documents are known: rows may be written."""
+        """Notes that all documents are read: rows may be written."""
         self.generations.loaded()
-        if self._behind is None:
-            self._behind = self.generations.catch_up()
+        if self._catching_up is None:
+            self._catching_up = self.generations.catch_up()
 
-    def _work_behind(self, seconds: float) -> None:
-        """Writes rows of new views for some time, a transaction each step; then prunes."""
+    def _catch_up(self, seconds: float) -> None:
+        """Writes rows of new views for some time, one transaction after the other; then prunes."""
         deadline = self.clock() + seconds
-        while self._behind is not None and not self._awaited and self.clock() < deadline:
-            entries = next(self._behind, None)
+        while self._catching_up is not None and not self._awaited and self.clock() < deadline:
+            entries = next(self._catching_up, None)
             if entries is None:
-                self._behind = None
+                self._catching_up = None
                 self.transactions.commit(self.generations.prune())
             else:
-                self.transactions.commit(Progress(entries=entries))
-        is_written = self._behind is None and not self._awaited and not self.generations.at("loading", "emitting")
+                self.transactions.commit(StateUpdate(entries=entries))
+        is_written = self._catching_up is None and not self._awaited and not self.generations.at("loading", "emitting")
         if is_written and not self.report.is_ready:
             self.report.is_ready = True
             find_failures(self.engine, self.state, self.report, is_thorough=True)
             self.on_report(self.report)
 
     def _take_touches(self) -> None:
-        """Rows that a backfill asks for by way of the sink, which is informed when they are written."""
-        if not self._asked and not self.generations.held_back and self.clock() - self._last_touches >= _TOUCH_SECONDS:
+        """Takes the touches of a backfill from the sink, and confirms them when their rows are written."""
+        if not self._touched and not self.generations.held_back and self.clock() - self._last_touches >= _TOUCH_SECONDS:
             self._last_touches = self.clock()
             touches = self.writer.touches()
             for begin in range(0, len(touches), _MOST):
                 self.transactions.take(touches[begin : begin + _MOST], {})
-            self._asked = frozenset(touch.path for touch in touches)
-        if self._asked and not (self.state.outbox() and self._asked & self.writer.held):
+            self._touched = frozenset(touch.path for touch in touches)
+        if self._touched and not (self.state.outbox() and self._touched & self.writer.held):
             self.writer.touched()
-            self._asked = frozenset()
+            self._touched = frozenset()
 
     # Snapshots of unbounded sources -----------------------------------------------------------------------------------
 
     def _is_past(self, event: Event) -> bool:
-        """Whether a snapshot says more: what it held was newer, and what it lacked was deleted (S3)."""
+        """Whether a change is older than a whole snapshot, which is newer in what it has and in what it lacks (S3)."""
         if not isinstance(event, Change) or event.version > self._newest_complete or event.is_deleted:
             return False
-        families = self.plan.families_of(event.path)
-        return bool(families) and all(event.version <= self._complete[family] for family in families)
+        indexes = self.plan.types_of(event.path)
+        return bool(indexes) and all(event.version <= self._complete[index] for index in indexes)
 
     def _completed(self, complete: Complete) -> None:
-        """What is known of a collection and was not in it has been deleted meanwhile (S22)."""
+        """Deletes the documents of a collection that a whole snapshot of it lacks (S22)."""
         if complete.pattern in self.plan.collections:
             known = self.engine.versions.types[self.plan.collections.index(complete.pattern)]
             lost = [path for path in known.documents if path not in complete.paths]
@@ -317,7 +319,7 @@ class StreamEngine:
                 self._loaded()
 
     def _know_complete(self) -> None:
-        """As of when each collection was known whole, by the index of its type; others are not followed."""
+        """Reads from the state as of when each collection had a whole snapshot, by the index of its type."""
         facts, collections = self.state.facts, self.plan.collections
         for name in facts:
             if name.startswith(_COMPLETE) and name.removeprefix(_COMPLETE) not in collections:

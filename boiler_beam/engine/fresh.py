@@ -20,7 +20,7 @@ from boiler_beam.connectors.registry import database_of, open_source
 from boiler_beam.engine.computed import ComputedView
 from boiler_beam.errors import BoilerBeamError, UsageError
 from boiler_beam.events import Change, DeadLetter
-from boiler_beam.models import FamilyCodec, path_fields
+from boiler_beam.models import DocumentType, path_fields
 from boiler_beam.plan import Edge, Fixed, Group, Plan, Reference, Referrers, Root, ViewPlan, compile_plan
 from boiler_beam.plan.fieldpath import FieldPath
 from boiler_beam.steps.functions import known_references
@@ -36,21 +36,21 @@ def fresh_row(view: type[ViewModel], row_id: str, source: str | Source, at: Mapp
     opened = open_source(source) if isinstance(source, str) else source
     plan = compile_plan([view], database_of([opened]))
     (planned,) = plan.views
-    letters, located = list[DeadLetter](), Located()
-    versions = NewestVersions(plan, lambda letter: letters.append(located(letter)))
+    dead_letters, located = list[DeadLetter](), Located()
+    versions = NewestVersions(plan, lambda dead_letter: dead_letters.append(located(dead_letter)))
     if isinstance(opened, KeyedSource):
         read_row(plan, row_id, opened, versions)
     else:
         opened.prepare(plan.collections)
         versions.add_all(read_located([opened], located))
-    computed, read = ComputedView(plan.planned_views[0], versions, letters.append), list(letters)
+    computed, read = ComputedView(plan.planned_views[0], versions, dead_letters.append), list(dead_letters)
     copies = computed.copies(row_id)
     wanted = [copy for copy in copies if at.items() <= planned.paths.at(copy.path).items()]
     if any(copy.fields is None or copy.tainted_by for copy in copies):
         tainted_by = {path for copy in copies for path in copy.tainted_by}
         its = [one for one in read if one.path in tainted_by]
-        its += letters[len(read) :]
-        why = "; ".join(f"{letter.about}: {letter.message}" for letter in its) or "a document is invalid"
+        its += dead_letters[len(read) :]
+        why = "; ".join(f"{dead_letter.about}: {dead_letter.message}" for dead_letter in its) or "a document is invalid"
         raise BoilerBeamError(
             f"{planned.name} {row_id}: expected documents that make a row, got: {why}; fix: correct it"
         )
@@ -71,16 +71,16 @@ def read_row(plan: Plan, row_id: str, source: KeyedSource, versions: NewestVersi
         source: Where the documents are.
         versions: Takes them.
     """
-    _Levels(plan.views[0], plan.families, source, versions).read(row_id)
+    _Levels(plan.views[0], plan.document_types, source, versions).read(row_id)
 
 
 class _Levels:
     """Reads what one row is made of."""
 
     def __init__(
-        self, view: ViewPlan, families: Sequence[FamilyCodec], source: KeyedSource, versions: NewestVersions
+        self, view: ViewPlan, document_types: Sequence[DocumentType], source: KeyedSource, versions: NewestVersions
     ) -> None:
-        self.view, self.families, self.source, self.versions = view, families, source, versions
+        self.view, self.document_types, self.source, self.versions = view, document_types, source, versions
         self.paths: dict[str, set[str]] = {}
         """What each edge reached, by its name."""
 
@@ -91,7 +91,7 @@ class _Levels:
     def _read(self, edge: Edge, row_id: str) -> list[Change]:
         match edge:
             case Root():
-                pattern = self.families[edge.family].pattern.text
+                pattern = self.document_types[edge.type_index].pattern.text
                 found = self._get([f"{pattern}/{row_id}" if self.view.paths.root is None else row_id])
             case Fixed():
                 found = self._get([edge.path])
@@ -111,13 +111,13 @@ class _Levels:
 
     def _parents(self, edge: Edge) -> Iterator[Any]:
         parent = self.view.by_name[edge.parent or ""]
-        documents = self.versions.types[parent.family].documents
+        documents = self.versions.types[parent.type_index].documents
         return (documents[path] for path in self.paths[parent.name] if path in documents)
 
     def _referrers(self, edge: Referrers, parent: str) -> Iterator[Change]:
         inner = path_fields(edge.model).get(edge.by.text)
         if inner is not None:
-            segments = self.families[edge.family].pattern.segments
+            segments = self.document_types[edge.type_index].pattern.segments
             begin = parent.split("/")
             return self.source.query("/".join([*begin, *segments[len(begin) :]]), [])
         return self._query(edge, [self._filters(edge, edge.by, Ref.at(parent))])
@@ -132,11 +132,11 @@ class _Levels:
     def _query(self, edge: Edge, filters: list[list[tuple[str, str, Any]]]) -> Iterator[Change]:
         """All that fulfil one filter of each list."""
         for some in itertools.product(*filters):
-            yield from self.source.query(self.families[edge.family].pattern.text, list(some))
+            yield from self.source.query(self.document_types[edge.type_index].pattern.text, list(some))
 
     def _filters(self, edge: Edge, by: FieldPath, value: Any) -> list[tuple[str, str, Any]]:
         """A filter for each name under which the field is, or once was, stored."""
-        names = (self.families[edge.family].stored_names([by.text]) or frozenset()) - {"obj_type"}
+        names = (self.document_types[edge.type_index].stored_names([by.text]) or frozenset()) - {"obj_type"}
         if not names or by.is_map:
             raise UsageError(
                 f"{self.view.name}.Store.{edge.name}: expected by= to name a stored field that Firestore finds, "

@@ -1,4 +1,4 @@
-"""Python's search for cyclic garbage, tamed: documents hold no cycles, and looking for some among millions is slow."""
+"""Limits Python's search for cyclic garbage: documents have no cycles, and searching millions of them is slow."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from contextlib import contextmanager
 __all__ = ["rare_garbage_collection", "without_garbage_collection"]
 
 _RARELY = (50_000, 20, 100)
-"""A stream runs for ever, and users' getters may make cycles: the search goes on, 70 times as rarely."""
+"""A stream runs for ever, and users' getters may make cycles: the search continues, 70 times as rarely."""
 
 
 @contextmanager
 def without_garbage_collection() -> Iterator[None]:
-    """For what ends: a third of a backfill's time would be the search."""
+    """For backfills, of whose time the search would take a third."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -26,7 +26,7 @@ def without_garbage_collection() -> Iterator[None]:
 
 @contextmanager
 def rare_garbage_collection() -> Iterator[None]:
-    """For what goes on for ever: a sixth of a stream's time would be the search."""
+    """For streams, of whose time the search would take a sixth."""
     before = gc.get_threshold()
     gc.set_threshold(*_RARELY)
     try:

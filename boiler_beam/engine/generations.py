@@ -1,6 +1,6 @@
-"""The life of a stream's views: which generation their rows are of, writing all rows once, pruning (S13, S18).
+"""The phases of a stream's views: choosing a generation, writing all rows once, pruning (S13, S18).
 
-A view's phases: see `boiler_beam.engine.state.base`.
+`boiler_beam.engine.state.base.Phase` describes the phases.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from itertools import islice
 
 from boiler_beam.connectors.base import Control, Sink
 from boiler_beam.engine.incremental import IncrementalEngine
-from boiler_beam.engine.state.base import Entry, Phase, Progress, State
+from boiler_beam.engine.state.base import OutboxEntry, Phase, State, StateUpdate
 from boiler_beam.engine.write import Prune, refusal_to_prune
 from boiler_beam.errors import UsageError
 from boiler_beam.events import EncodedRow, Stamp
@@ -43,7 +43,7 @@ class Generations:
         self.refusals: list[str] = []
 
     def begin(self) -> None:
-        """Says which generation each view's rows are of, and forgets what the sink no longer holds (S13, S16, S18)."""
+        """Chooses the generation of each view's rows, and begins a new epoch where the sink changed (S13, S16, S18)."""
         controls = self.sink.controls() if self.sink.keeps_controls else self._remembered()
         for view, of_view in zip(self.plan.views, self.engine.views, strict=True):
             known, control = self.state.views[view.name], controls.get(view.name)
@@ -67,12 +67,12 @@ class Generations:
             rows.generation, rows.epoch, rows.floor = known.generation, known.epoch, known.floor
 
     def _remembered(self) -> dict[str, Control]:
-        """What a sink would say that keeps nothing: the state alone knows; a changed view is another one."""
+        """The control data of a sink that keeps none, from the state; a changed view has none."""
         changed, controls = self.state.changed_views, self.controls()
         return {name: one for name, one in controls.items() if one.generation and name not in changed}
 
     def controls(self) -> dict[str, Control]:
-        """What the sink is to remember of each view."""
+        """The control data of each view, for the sink."""
         holder, found = self.state.identity, {}
         for view in self.plan.views:
             generation, floor = self.state.views[view.name].generation, self.state.views[view.name].floor
@@ -82,58 +82,60 @@ class Generations:
         return found
 
     def at(self, *phases: Phase) -> list[int]:
-        """The places of the views that are at some phases."""
+        """The indexes of the views in some phases."""
         return [index for index, view in enumerate(self.plan.views) if self.state.views[view.name].phase in phases]
 
     def hold_back(self) -> None:
-        """Keeps the rows of views back whose documents are not all known."""
+        """Holds back the rows of views whose documents are not all read."""
         loading = self.at("loading")
         for index, view in enumerate(self.engine.views):
             view.is_held_back = index in loading
         self.held_back[:] = [self.plan.views[index].name for index in loading]
 
     def loaded(self) -> None:
-        """The snapshot was read: rows may be written."""
+        """Notes that the snapshot was read: rows may be written."""
         for index in self.at("loading"):
             self.state.views[self.plan.views[index].name].phase = "emitting"
         self.hold_back()
 
-    def catch_up(self) -> Iterator[list[Entry]]:
+    def catch_up(self) -> Iterator[list[OutboxEntry]]:
         """Writes each row of views that were not written in this generation: the rows of one transaction at a time."""
         while indexes := self.at("emitting"):
             yield from self._emit(indexes[0])
 
-    def _emit(self, index: int) -> Iterator[list[Entry]]:
+    def _emit(self, index: int) -> Iterator[list[OutboxEntry]]:
         name, rows = self.plan.views[index].name, self.engine.views[index].rows
         row_ids = iter(list(rows.records))
         while some := list(islice(row_ids, _CHUNK)):
-            yield [Entry(name, row) for row in rows.written(some)]
+            yield [OutboxEntry(name, row) for row in rows.emit_rows(some)]
         self.state.views[name].phase = "pruning"
         yield []
 
-    def prune(self) -> Progress:
+    def prune(self) -> StateUpdate:
         """Deletes the rows of older generations that this one did not compute (S13), where that is safe."""
-        progress = Progress()
+        update = StateUpdate()
         for index in self.at("pruning"):
             view = self.plan.views[index]
             known = self.state.views[view.name]
-            standing = [row.path for row in self.sink.standing(view.target) if row.stamp.generation < known.generation]
-            (written, unknown), mask_of = self.engine.views[index].rows.known_paths(), view.paths.mask_of
+            standing = [
+                row.path for row in self.sink.current_rows(view.target) if row.stamp.generation < known.generation
+            ]
+            (written, unknown), wildcard_of = self.engine.views[index].rows.known_paths(), view.paths.wildcard_of
             old = [path for path in standing if path not in written]
-            going = [path for path in old if path not in unknown and mask_of(path) not in unknown]
+            going = [path for path in old if path not in unknown and wildcard_of(path) not in unknown]
             refusal = self._refusal(index, len(going), len(standing) + known.rows)
             if refusal is not None:
                 self.refusals.append(f"{view.name}: {refusal}")
                 continue
             if self.prune_what != "none":
                 stamp = Stamp(known.generation, self.state.facts.get("newest", 0), 0)
-                progress.entries += [Entry(view.name, EncodedRow(path, stamp, None)) for path in going]
-            if len(going) == len(old):  # else a row that can't be rendered keeps what is there, and is looked at again
+                update.entries += [OutboxEntry(view.name, EncodedRow(path, stamp, None)) for path in going]
+            if len(going) == len(old):  # else an unknown row stays, and pruning is tried again
                 known.phase = "live"
-        return progress
+        return update
 
     def _refusal(self, index: int, going: int, standing: int) -> str | None:
         """Why it is not safe to prune so many of a view's rows; None where it is."""
-        pattern = self.plan.families[self.plan.views[index].root.family].pattern.text
+        pattern = self.plan.collections[self.plan.views[index].root.type_index]
         is_dead = pattern in self.state.dead_collections or self.state.facts.get(f"invalid {pattern}", 0) > 0
         return refusal_to_prune(self.prune_what, going, standing, is_root_dead=is_dead)

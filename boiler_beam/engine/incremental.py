@@ -39,7 +39,7 @@ class ViewEngine:
     Attributes:
         rows: Its rows.
         joins: The joins of its edges, parents first.
-        is_held_back: Whether its rows are not written yet: they do not get dirty.
+        is_held_back: Whether its rows are not written yet, and so never dirty.
     """
 
     def __init__(
@@ -53,33 +53,33 @@ class ViewEngine:
 
     def _build(self, is_followed: Callable[[PlannedEdge], bool]) -> None:
         self.joins: list[EdgeJoin] = joins_of(self.planned, self.types, self.rows, self._raised, is_followed)
-        collection = self.types[self.view.root.family].codec.pattern.text
+        collection = self.types[self.view.root.type_index].codec.pattern.text
         self.rows.lookup = RowLookup(self.planned, self.joins, collection)
 
     def _raised(self, planned: PlannedEdge, path: str, error: FunctionRaised) -> None:
         if self._reports:
-            change = self.types[planned.edge.family].change_of(path)
-            self.refuse(dead_letter_of("down", error.code, f"{self.view.name}: {error}", change))
+            change = self.types[planned.edge.type_index].change_of(path)
+            self.refuse(dead_letter_of("document", error.code, f"{self.view.name}: {error}", change))
 
     def _depends(self, planned: PlannedEdge) -> bool:
-        """Whether it must be known which rows have the documents of an edge, or of one below."""
+        """Whether the rows that have the documents of an edge, or of a child edge, must be known."""
         edge = planned.edge
-        is_tainted = bool(self.types[edge.family].invalid)
+        is_tainted = bool(self.types[edge.type_index].invalid)
         return edge.limit is not None or is_tainted or any(map(self._depends, planned.children))
 
     def take(self, deltas: Sequence[Sequence[Delta]]) -> None:
-        """Takes what a batch made of the documents of each type."""
+        """Takes the deltas of a batch, by document type."""
         for join in self.joins:
-            join.run(deltas[join.edge.family])
+            join.run(deltas[join.edge.type_index])
         if self.is_held_back:
             self.rows.dirty.clear()
 
     def build(self, *, reports: bool = True, is_last: bool = False) -> None:
-        """Joins all documents that are there, into empty indexes; no row gets dirty by it.
+        """Joins all documents into empty indexes; marks no row as dirty.
 
         Args:
-            reports: Whether users' functions that raise are dead letters: not where they were reported before.
-            is_last: Whether no change comes after: then documents that rows can look up are not joined.
+            reports: Whether errors of users' functions are dead letters; False where they were reported before.
+            is_last: Whether no change follows: then documents that rows can look up are not joined.
         """
         followed = {planned: not is_last or self._depends(planned) for planned in self.planned.edges}
         for record in self.rows.records.values():
@@ -88,14 +88,14 @@ class ViewEngine:
         self._reports = reports
         if is_last:
             for join in self.joins:
-                join.keep_everything()
+                join.keep_contributions()
             self.rows.fold_documents([join for join in self.joins if join.planned.aggregates])
         for join in self.joins:
             documents = join.versions.documents
             if followed[join.planned]:
                 join.run([Delta(path, None, one, one.version) for path, one in documents.items()])
             else:
-                join.look_up(documents)
+                join.load(documents)
         self._reports = True
         self.rows.dirty.clear()
 
@@ -119,13 +119,13 @@ class IncrementalEngine:
         self._deltas: list[list[Delta]] = []
 
     def take(self, batch: Iterable[Change]) -> Iterator[EncodedRow]:
-        """Takes changes; gives each row that they changed once, with fields None where it is gone."""
+        """Takes changes; returns each row that they changed, once; its fields are None where it was deleted."""
         self.observe(batch)
         self.end_batch()
         return (row for view in self.views for row in view.rows.take_dirty())
 
     def observe(self, batch: Iterable[Change]) -> None:
-        """Takes the changes of a batch; `undo_batch` takes them back until `end_batch`."""
+        """Takes the changes of a batch, which `undo_batch` can undo until `end_batch`."""
         self.versions.add_all(batch)
         self._deltas = [documents.deltas() for documents in self.versions.types]
         for view in self.views:
@@ -133,24 +133,23 @@ class IncrementalEngine:
 
     @property
     def number_of_documents(self) -> int:
-        """How many documents are there; one that is of several types counts once."""
-        families_of = self.plan.families_of
+        """How many documents exist; one that is of several types counts once."""
+        types_of = self.plan.types_of
         return sum(
-            sum(families_of(path)[0] == index for path in one.documents)
-            for index, one in enumerate(self.versions.types)
+            sum(types_of(path)[0] == index for path in one.documents) for index, one in enumerate(self.versions.types)
         )
 
     def new_documents(self) -> int:
-        """How many more documents there are by the batch that was observed."""
+        """By how much the observed batch changed the number of documents."""
         number = 0
         for index, deltas in enumerate(self._deltas):
             for one in deltas:
-                if (one.old is None) is not (one.new is None) and self.plan.families_of(one.path)[0] == index:
+                if (one.old is None) is not (one.new is None) and self.plan.types_of(one.path)[0] == index:
                     number += -1 if one.new is None else 1
         return number
 
     def end_batch(self) -> None:
-        """What was observed stays."""
+        """Ends the batch: it can't be undone any more."""
         self._deltas = []
         for documents in self.versions.types:
             documents.end_batch()
@@ -158,7 +157,7 @@ class IncrementalEngine:
             view.rows.end_batch()
 
     def undo_batch(self) -> None:
-        """Nothing of the batch happened: documents are as they were, and joined anew (S21)."""
+        """Restores the documents as they were before the batch, and joins all of them again (S21)."""
         self._deltas = []
         for documents in self.versions.types:
             documents.undo_batch()

@@ -28,7 +28,7 @@ class RowIndex:
         self._rows: dict[str, str | dict[str, int]] = {}
 
     def add(self, key: str, row_id: str, weight: int) -> int:
-        """A row refers to a key through so many documents more or less; gives through how many now."""
+        """A row refers to a key through `weight` documents more (or less); returns through how many now."""
         known = self._rows.get(key)
         if known is None:
             self._rows[key] = row_id if weight == 1 else {row_id: weight}

@@ -1,4 +1,4 @@
-"""What sources give, gathered: as many events together as come within the coalescing window."""
+"""Reads sources in batches: the events that come within the coalescing window are taken together."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from dataclasses import dataclass, field
 from boiler_beam.connectors.base import Source
 from boiler_beam.events import Event
 
-__all__ = ["Gathered", "gathered"]
+__all__ = ["SourceBatch", "gather"]
 
 _LOOK_SECONDS = 0.1
-"""How often a thread that waits for room looks whether it shall end."""
+"""How often a thread that waits for room checks whether it should end."""
 
 
 @dataclass
-class Gathered:
+class SourceBatch:
     """Events of one or more sources, in each one's order.
 
     Attributes:
-        events: None where nothing came for a while.
+        events: Empty where nothing came for a while.
         positions: How far each source was read with them, by URI.
         origins: Of each batch of a source how many events it had, the source's URI, and the positions before and behind
             it.
@@ -33,29 +33,29 @@ class Gathered:
     origins: list[tuple[int, str, str | None, str]] = field(default_factory=list)
 
 
-def gathered(
+def gather(
     sources: Sequence[Source],
     positions: Mapping[str, str],
     seconds: float,
     most: int,
     clock: Callable[[], float],
     should_stop: Callable[[], bool],
-) -> Iterator[Gathered]:
+) -> Iterator[SourceBatch]:
     """Follows sources from where they were read to; several unbounded ones side by side, others one after the other.
 
     Args:
         sources: All bounded, or all unbounded.
         positions: How far each was read, by URI.
         seconds: The coalescing window; 0: each batch of a source.
-        most: More events than that are not gathered.
+        most: A batch ends when it has so many events.
         clock: Seconds.
-        should_stop: Asked after each batch; what is gathered is given at the end.
+        should_stop: Called after each batch of a source; the last batch is returned when it is true.
     """
     if len(sources) > 1 and not sources[0].is_bounded:
         batches = _side_by_side(sources, positions)
     else:
         batches = _in_turn(sources, positions)
-    found, deadline, before = Gathered(), 0.0, dict(positions)
+    found, deadline, before = SourceBatch(), 0.0, dict(positions)
     with closing(batches):
         for uri, events, position in batches:
             if not found.events:
@@ -67,7 +67,7 @@ def gathered(
             is_end = should_stop()
             if is_end or not found.events or len(found.events) >= most or clock() >= deadline:
                 yield found
-                found = Gathered()
+                found = SourceBatch()
             if is_end:
                 return
     if found.positions:

@@ -4,7 +4,7 @@ A batch goes through the edges of a view in plan order, parents first:
 
     documents that changed  -+-> rows that subscribe already    -+-> the row: version, aggregates, dirty
                              |                                   +-> subscriptions to the edges below
-    new subscriptions       -+-> documents that are there now   -+
+    new subscriptions       -+-> current documents              -+
 
 | edge | key of its documents | who subscribes |
 | --- | --- | --- |
@@ -13,8 +13,8 @@ A batch goes through the edges of a view in plan order, parents first:
 | reference, fixed document | its own path | rows whose parent document refers to it |
 | referrers | the paths of the parents that it refers to | rows that have the parent document |
 
-What a document contributed before is asked of its old version again. Where a user's function answered, the answer is
-kept instead: what was added is what is taken back.
+What a document contributed before is computed again from its old version. Where a user's function takes part, which may
+return something else the second time, the contribution is kept instead: exactly what was added is retracted.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from typing_extensions import assert_never, override
 
 from boiler_beam.compare import same_value
 from boiler_beam.engine.index import RowIndex
-from boiler_beam.engine.rows import EVERYTHING, RowRecord, ViewRows
+from boiler_beam.engine.rows import ALL_EDGES, RowRecord, ViewRows
 from boiler_beam.models import DomainModel
 from boiler_beam.plan import Fixed, Group, PlannedEdge, PlannedView, Reference, Referrers, Root
 from boiler_beam.steps.contributions import Contribution, contributions_of
@@ -38,11 +38,11 @@ __all__ = ["EdgeJoin", "joins_of"]
 
 RefuseFunction = Callable[[PlannedEdge, str, FunctionRaised], None]
 """Takes the edge, the document's path and what a user's function raised."""
-_NO_PATHS: dict[str, None] = {}
-
-
+Links = tuple[tuple[str, ...], ...]
+"""`Contribution.links`."""
 Subscription = tuple[str, str, int, int]
 """A row refers to a key of an edge through one document more (1) or less (-1): key, row id, weight and version."""
+_NO_PATHS: dict[str, None] = {}
 
 
 def _ignore(error: FunctionRaised) -> None:
@@ -61,9 +61,9 @@ class EdgeJoin:
     Attributes:
         documents_at: The paths of the documents at each key, where many documents can be at one.
         rows_of: The rows that subscribe to each key.
-        keeps: Whether what documents contribute is kept; else their old versions are asked again.
-        references: The joins of the edges below that are followed, each with its place in `Contribution.links`.
-        keyed_by_path: The joins of the other edges below that are followed.
+        keeps_contributions: Whether contributions are kept; else they are computed again from old versions.
+        references: The joins of the child edges that are followed, each with its index in `Contribution.links`.
+        keyed_by_path: The joins of the other child edges that are followed.
     """
 
     def __init__(
@@ -75,59 +75,59 @@ class EdgeJoin:
         self.references: list[tuple[int, EdgeJoin]] = []
         self.keyed_by_path: list[EdgeJoin] = []
         contributions = contributions_of(planned)
-        self._ask, self._shows = contributions.ask, contributions.shows
-        self.keeps = contributions.may_raise
-        self._kept: dict[str, Contribution] = {}
+        self._contribute, self._shows = contributions.contribute, contributions.shows
+        self.keeps_contributions = contributions.may_raise
+        self._contributions: dict[str, Contribution] = {}
         self._subscriptions: list[Subscription] = []
         self._bit = 1 << planned.position
         self._aggregates = [index for index, _ in planned.aggregates]
         self._limited = _Limited(self) if self.edge.limit is not None else None
         self._raised_by = ""
 
-    # What documents say -----------------------------------------------------------------------------------------------
+    # Contributions ----------------------------------------------------------------------------------------------------
 
     def contribution(self, path: str) -> Contribution | None:
-        """What the document at a path says now; None where there is none that the edge shows."""
-        if self.keeps:
-            return self._kept.get(path)
-        return self._asked(self.versions.documents.get(path))
+        """The contribution of the document at a path; None where there is none that the edge shows."""
+        if self.keeps_contributions:
+            return self._contributions.get(path)
+        return self._contribution_of(self.versions.documents.get(path))
 
     def shown(self, path: str) -> DomainModel | None:
         """The document at a path, where the edge shows it; of an edge whose documents have their own paths as keys."""
         document = self.versions.documents.get(path)
         if document is None or self.planned.shows_all:
             return document
-        is_shown = path in self._kept if self.keeps else self._shows(document, _ignore)
+        is_shown = path in self._contributions if self.keeps_contributions else self._shows(document, _ignore)
         return document if is_shown else None
 
-    def _asked(self, document: DomainModel | None) -> Contribution | None:
-        return None if document is None else self._ask(document, _ignore)
+    def _contribution_of(self, document: DomainModel | None) -> Contribution | None:
+        return None if document is None else self._contribute(document, _ignore)
 
     def _raised(self, error: FunctionRaised) -> None:
         self.refuse(self.planned, self._raised_by, error)
 
-    def _both(self, delta: Delta) -> tuple[Contribution | None, Contribution | None]:
-        """What a document said before the batch, and what it says now."""
+    def _old_and_new(self, delta: Delta) -> tuple[Contribution | None, Contribution | None]:
+        """The contributions of a document before the batch and now."""
         path, new = delta.path, delta.new
-        before = self._kept.pop(path, None) if self.keeps else self._asked(delta.old)
-        return before, None if new is None else self._current(path, new)
+        before = self._contributions.pop(path, None) if self.keeps_contributions else self._contribution_of(delta.old)
+        return before, None if new is None else self._new_contribution(path, new)
 
-    def _current(self, path: str, document: DomainModel) -> Contribution | None:
-        """What a document says from now on."""
+    def _new_contribution(self, path: str, document: DomainModel) -> Contribution | None:
+        """The contribution of a new version of a document, which is kept where that is necessary."""
         self._raised_by = path
-        said = self._ask(document, self._raised)
-        if said is not None and self.keeps:
-            self._kept[path] = said
-        return said
+        contribution = self._contribute(document, self._raised)
+        if contribution is not None and self.keeps_contributions:
+            self._contributions[path] = contribution
+        return contribution
 
-    def keep_everything(self) -> None:
-        """Keeps, before any batch, all that rows may ask for when they are rendered."""
-        self.keeps = self.keeps or bool(self._aggregates)
+    def keep_contributions(self) -> None:
+        """Keeps, from before the first batch, what aggregates are folded from when rows are rendered."""
+        self.keeps_contributions = self.keeps_contributions or bool(self._aggregates)
 
     # A batch ----------------------------------------------------------------------------------------------------------
 
     def subscribe(self, key: str, row_id: str, weight: int, version: int) -> None:
-        """A row refers to a key through one document more or less; it is joined when this edge's turn comes."""
+        """Queues that a row refers to a key through one document more or less, until this edge is joined."""
         self._subscriptions.append((key, row_id, weight, version))
 
     def run(self, deltas: Sequence[Delta]) -> None:
@@ -138,33 +138,39 @@ class EdgeJoin:
         if self._limited is not None:
             self._limited.settle()
 
-    def look_up(self, documents: Mapping[str, DomainModel]) -> None:
-        """Takes all documents where rows look them up, and nothing else depends on them."""
-        if self.keeps:
+    def load(self, documents: Mapping[str, DomainModel]) -> None:
+        """Takes all documents of an edge whose documents rows look up when they are rendered."""
+        if self.keeps_contributions:
             for path, document in documents.items():
-                self._current(path, document)
+                self._new_contribution(path, document)
 
     def join_documents(self, deltas: Sequence[Delta]) -> None:
         """Joins changed documents with the rows that subscribe already."""
         raise NotImplementedError
 
     def join_subscriptions(self, subscriptions: Sequence[Subscription]) -> None:
-        """Joins new subscriptions with the documents that are there; roots and groups have none."""
+        """Joins new subscriptions with the current documents; roots and groups have no subscriptions."""
         assert not subscriptions
 
-    def member(
+    def change_match(
         self, row_id: str, path: str, before: Contribution | None, after: Contribution | None, version: int
     ) -> None:
-        """A row reached a document in one state, and reaches it in another one; None: not at all."""
+        """A row matched a document with one contribution, and matches it with another one; None: not at all.
+
+        The document is a member of the row, or a candidate where the edge has a limit.
+        """
         if self._limited is None:
-            self.apply(row_id, path, before, after, version)
+            self.change_member(row_id, path, before, after, version)
         elif before is not None or after is not None:
             self._limited.candidate(row_id, path, before, after, version)
 
-    def apply(
+    def change_member(
         self, row_id: str, path: str, before: Contribution | None, after: Contribution | None, version: int
     ) -> None:
-        """A row had a document in one state, and has it in another one; what depends on that follows."""
+        """A row had a document with one contribution, and has it with another one; None: it does not have it.
+
+        Updates the row's version and aggregates, marks it as dirty, and sends subscriptions to the child edges.
+        """
         rows = self.rows
         record = rows.records.get(row_id)
         if record is None:
@@ -177,10 +183,10 @@ class EdgeJoin:
         if record.read & self._bit:
             rows.dirty[row_id] = None
         if self.references:
-            was = before.links if before is not None else None
-            now = after.links if after is not None else None
-            if was != now:
-                self._link(row_id, was, now, version)
+            old = before.links if before is not None else None
+            new = after.links if after is not None else None
+            if old != new:
+                self._follow_links(row_id, old, new, version)
         if self.keyed_by_path and (before is None) is not (after is None):
             weight = -1 if after is None else 1
             for child in self.keyed_by_path:
@@ -188,52 +194,47 @@ class EdgeJoin:
                 child.subscribe(key, row_id, weight, version)
 
     def _aggregate(self, record: RowRecord, path: str, before: Contribution | None, after: Contribution | None) -> None:
-        for place, index in enumerate(self._aggregates):
-            was = NOTHING if before is None else before.values[place]
-            now = NOTHING if after is None else after.values[place]
-            if was is now or same_value(was, now):
+        for position, index in enumerate(self._aggregates):
+            old = NOTHING if before is None else before.values[position]
+            new = NOTHING if after is None else after.values[position]
+            if old is new or same_value(old, new):
                 continue
-            record.read = EVERYTHING
+            record.read = ALL_EDGES
             accumulator = self.rows.accumulator(record, index)
-            if was is not NOTHING:
-                accumulator.retract(path, was)
-            if now is not NOTHING:
-                accumulator.add(path, now)
+            if old is not NOTHING:
+                accumulator.retract(path, old)
+            if new is not NOTHING:
+                accumulator.add(path, new)
 
-    def _link(
-        self,
-        row_id: str,
-        was: tuple[tuple[str, ...], ...] | None,
-        now: tuple[tuple[str, ...], ...] | None,
-        version: int,
-    ) -> None:
-        for place, child in self.references:
-            before = was[place] if was is not None else ()
-            after = now[place] if now is not None else ()
+    def _follow_links(self, row_id: str, old: Links | None, new: Links | None, version: int) -> None:
+        """Subscribes a row to what a document of it refers to now, and unsubscribes it from what it referred to."""
+        for position, child in self.references:
+            before = old[position] if old is not None else ()
+            after = new[position] if new is not None else ()
             if before == after:
                 continue
-            old, new = set(before), set(after)
+            kept = set(before).intersection(after)
             for key in before:
-                if key not in new:
+                if key not in kept:
                     child.subscribe(key, row_id, -1, version)
             for key in after:
-                if key not in old:
+                if key not in kept:
                     child.subscribe(key, row_id, 1, version)
 
-    def first_of(self, row_id: str) -> Iterable[str]:
+    def first_documents(self, row_id: str) -> Iterable[str]:
         """The paths of the documents that a row has over an edge with a limit."""
         assert self._limited is not None
         return self._limited.shown.get(row_id, _NO_PATHS)
 
     # Indexes of documents ---------------------------------------------------------------------------------------------
 
-    def _place(self, key: str, path: str) -> None:
+    def _add_to_index(self, key: str, path: str) -> None:
         paths = self.documents_at.get(key)
         if paths is None:
             paths = self.documents_at[key] = {}
         paths[path] = None
 
-    def _displace(self, key: str, path: str) -> None:
+    def _remove_from_index(self, key: str, path: str) -> None:
         paths = self.documents_at[key]
         del paths[path]
         if not paths:
@@ -244,8 +245,8 @@ class RootJoin(EdgeJoin):
     """Each document makes a row."""
 
     @override
-    def look_up(self, documents: Mapping[str, DomainModel]) -> None:
-        super().look_up(documents)
+    def load(self, documents: Mapping[str, DomainModel]) -> None:
+        super().load(documents)
         row_id_of, shown = self.planned.view.row_id, self.shown
         for path in documents:
             if shown(path) is not None:
@@ -254,9 +255,9 @@ class RootJoin(EdgeJoin):
     def join_documents(self, deltas: Sequence[Delta]) -> None:
         row_id_of = self.planned.view.row_id
         for delta in deltas:
-            before, after = self._both(delta)
+            before, after = self._old_and_new(delta)
             if before is not None or after is not None:
-                self.member(row_id_of(delta.path), delta.path, before, after, delta.version)
+                self.change_match(row_id_of(delta.path), delta.path, before, after, delta.version)
 
 
 class GroupJoin(EdgeJoin):
@@ -267,49 +268,49 @@ class GroupJoin(EdgeJoin):
     ) -> None:
         super().__init__(planned, versions, rows, refuse)
         self._keeps_members = self.edge.is_read or bool(planned.children)
-        """Whether rows may ask for their members."""
+        """Whether rows may read their members."""
 
     @override
-    def keep_everything(self) -> None:
-        super().keep_everything()
+    def keep_contributions(self) -> None:
+        super().keep_contributions()
         self._keeps_members = True
 
     @override
-    def look_up(self, documents: Mapping[str, DomainModel]) -> None:
+    def load(self, documents: Mapping[str, DomainModel]) -> None:
         for path, document in documents.items():
-            said = self._current(path, document)
-            keys: Any = said.keys if said is not None else {}
+            contribution = self._new_contribution(path, document)
+            keys: Any = contribution.keys if contribution is not None else {}
             for row_id, key in keys.items():
-                self._own(row_id, path, key, 1, document.version)
-                self._place(row_id, path)
+                self._count_member(row_id, path, key, 1, document.version)
+                self._add_to_index(row_id, path)
 
     def join_documents(self, deltas: Sequence[Delta]) -> None:
         keeps_members = self._keeps_members
         for delta in deltas:
             path, version = delta.path, delta.version
-            before, after = self._both(delta)
+            before, after = self._old_and_new(delta)
             was: Any = before.keys if before is not None else {}
             now: Any = after.keys if after is not None else {}
             for row_id in was if was.keys() == now.keys() else {**was, **now}:
-                gone, come = row_id in was, row_id in now
-                if gone is not come:
-                    self._own(row_id, path, now.get(row_id), 1 if come else -1, version)
+                was_member, is_member = row_id in was, row_id in now
+                if was_member is not is_member:
+                    self._count_member(row_id, path, now.get(row_id), 1 if is_member else -1, version)
                     if keeps_members:
-                        (self._place if come else self._displace)(row_id, path)
-                self.member(row_id, path, before if gone else None, after if come else None, version)
+                        (self._add_to_index if is_member else self._remove_from_index)(row_id, path)
+                self.change_match(row_id, path, before if was_member else None, after if is_member else None, version)
 
-    def _own(self, row_id: str, path: str, key: Any, number: int, version: int) -> None:
+    def _count_member(self, row_id: str, path: str, key: Any, weight: int, version: int) -> None:
         record = self.rows.records.get(row_id) or self.rows.create(row_id)
-        record.members += number
-        if number > 0:
+        record.members += weight
+        if weight > 0:
             record.key = key
-        record.read = EVERYTHING
+        record.read = ALL_EDGES
         record.version = max(record.version, version)
         self.rows.dirty[row_id] = None
 
 
 class KeyedJoin(EdgeJoin):
-    """Rows refer to a document by its path: references and fixed documents."""
+    """A row refers to a document by its path: references and fixed documents."""
 
     def __init__(
         self, planned: PlannedEdge, versions: DocumentVersions, rows: ViewRows, refuse: RefuseFunction
@@ -317,10 +318,10 @@ class KeyedJoin(EdgeJoin):
         super().__init__(planned, versions, rows, refuse)
         self._only = self.edge.path if isinstance(self.edge, Fixed) else None
         self._is_looked_up = planned.shows_all and not planned.has_dependents and self._limited is None
-        """Whether rows look its documents up and nothing depends on what these say."""
+        """Whether rows only look its documents up: nothing depends on their contributions."""
 
     def join_documents(self, deltas: Sequence[Delta]) -> None:
-        rows_of, touch, bit = self.rows_of.of, self.rows.touched, self._bit
+        rows_of, invalidate, bit = self.rows_of.of, self.rows.invalidate, self._bit
         for delta in deltas:
             path, version = delta.path, delta.version
             if self._only is not None and path != self._only:
@@ -328,31 +329,31 @@ class KeyedJoin(EdgeJoin):
             row_ids = rows_of(path)
             if self._is_looked_up:
                 for row_id in row_ids:
-                    touch(row_id, bit, version)
-            elif row_ids or self.keeps:
-                before, after = self._both(delta)
+                    invalidate(row_id, bit, version)
+            elif row_ids or self.keeps_contributions:
+                before, after = self._old_and_new(delta)
                 for row_id in row_ids:
                     if before is None and after is None:
-                        touch(row_id, bit, version)
+                        invalidate(row_id, bit, version)
                     else:
-                        self.member(row_id, path, before, after, version)
+                        self.change_match(row_id, path, before, after, version)
 
     def join_subscriptions(self, subscriptions: Sequence[Subscription]) -> None:
-        add, touch, bit, documents = self.rows_of.add, self.rows.touched, self._bit, self.versions.documents
+        add, invalidate, bit, documents = self.rows_of.add, self.rows.invalidate, self._bit, self.versions.documents
         for key, row_id, weight, version in subscriptions:
-            number = add(key, row_id, weight)
-            if number != (weight if weight > 0 else 0):
-                continue  # the row refers to it through other documents, too
+            count = add(key, row_id, weight)
+            if count != (weight if weight > 0 else 0):
+                continue  # the row refers to it through other documents as well
             document = documents.get(key)
             if document is not None and document.version > version:
                 version = document.version
-            said = None if self._is_looked_up or document is None else self.contribution(key)
-            if said is None:
-                touch(row_id, bit, version)
+            contribution = None if self._is_looked_up or document is None else self.contribution(key)
+            if contribution is None:
+                invalidate(row_id, bit, version)
             elif weight > 0:
-                self.member(row_id, key, None, said, version)
+                self.change_match(row_id, key, None, contribution, version)
             else:
-                self.member(row_id, key, said, None, version)
+                self.change_match(row_id, key, contribution, None, version)
 
 
 class ReferrersJoin(EdgeJoin):
@@ -365,61 +366,63 @@ class ReferrersJoin(EdgeJoin):
         self._has_several_keys = isinstance(self.edge, Referrers) and self.edge.by.is_many
 
     @override
-    def look_up(self, documents: Mapping[str, DomainModel]) -> None:
+    def load(self, documents: Mapping[str, DomainModel]) -> None:
         for path, document in documents.items():
-            said = self._current(path, document)
-            for key in said.keys if said is not None else ():
-                self._place(key, path)
+            contribution = self._new_contribution(path, document)
+            for key in contribution.keys if contribution is not None else ():
+                self._add_to_index(key, path)
 
     def join_documents(self, deltas: Sequence[Delta]) -> None:
         rows_of = self.rows_of.of
         for delta in deltas:
             path, version = delta.path, delta.version
-            before, after = self._both(delta)
+            before, after = self._old_and_new(delta)
             was = before.keys if before is not None else ()
             now = after.keys if after is not None else ()
             if was == now:
                 for row_id in dict.fromkeys([row_id for key in now for row_id in rows_of(key)]):
-                    self.member(row_id, path, before, after, version)
+                    self.change_match(row_id, path, before, after, version)
                 continue
             if not was and len(now) == 1:  # one that is new: most are
                 (key,) = now
-                self._place(key, path)
+                self._add_to_index(key, path)
                 for row_id in rows_of(key):
-                    self.member(row_id, path, None, after, version)
+                    self.change_match(row_id, path, None, after, version)
                 continue
             for key in was:
                 if key not in now:
-                    self._displace(key, path)
+                    self._remove_from_index(key, path)
             for key in now:
                 if key not in was:
-                    self._place(key, path)
+                    self._add_to_index(key, path)
             had = {row_id: None for key in was for row_id in rows_of(key)}
             has = {row_id: None for key in now for row_id in rows_of(key)}
             for row_id in {**had, **has}:
-                self.member(row_id, path, before if row_id in had else None, after if row_id in has else None, version)
+                self.change_match(
+                    row_id, path, before if row_id in had else None, after if row_id in has else None, version
+                )
 
     def join_subscriptions(self, subscriptions: Sequence[Subscription]) -> None:
         add, documents_at, documents = self.rows_of.add, self.documents_at, self.versions.documents
-        touch, bit, has_several = self.rows.touched, self._bit, self._has_several_keys
+        invalidate, bit, has_several = self.rows.invalidate, self._bit, self._has_several_keys
         for key, row_id, weight, version in subscriptions:
-            number = add(key, row_id, weight)
-            if number != (weight if weight > 0 else 0):
+            count = add(key, row_id, weight)
+            if count != (weight if weight > 0 else 0):
                 continue
-            touch(row_id, bit, version)
+            invalidate(row_id, bit, version)
             for path in documents_at.get(key, _NO_PATHS):
-                said = self.contribution(path)
-                assert said is not None
-                if has_several and self._is_reached_otherwise(said.keys, key, row_id):
+                contribution = self.contribution(path)
+                assert contribution is not None
+                if has_several and self._is_reached_by_another_key(contribution.keys, key, row_id):
                     continue
                 newest = max(version, documents[path].version)
                 if weight > 0:
-                    self.member(row_id, path, None, said, newest)
+                    self.change_match(row_id, path, None, contribution, newest)
                 else:
-                    self.member(row_id, path, said, None, newest)
+                    self.change_match(row_id, path, contribution, None, newest)
 
-    def _is_reached_otherwise(self, keys: Iterable[str], key: str, row_id: str) -> bool:
-        """Whether a document refers to another one of the row's parents, too."""
+    def _is_reached_by_another_key(self, keys: Iterable[str], key: str, row_id: str) -> bool:
+        """Whether a document refers to another one of the row's parents as well."""
         return any(other != key and self.rows_of.has(other, row_id) for other in keys)
 
 
@@ -436,14 +439,14 @@ class _Limited:
     def candidate(
         self, row_id: str, path: str, before: Contribution | None, after: Contribution | None, version: int
     ) -> None:
-        """A row reaches a document, no longer reaches it, or reaches it in another state."""
+        """A row matches a document, no longer matches it, or matches it with another contribution."""
         ranked = self._ranked.get(row_id)
         if ranked is None:
             ranked = self._ranked[row_id] = []
         if before is not None:
-            place = bisect_left(ranked, (before.sort_key, path))
-            assert ranked[place] == (before.sort_key, path)
-            del ranked[place]
+            index = bisect_left(ranked, (before.sort_key, path))
+            assert ranked[index] == (before.sort_key, path)
+            del ranked[index]
         if after is not None:
             insort(ranked, (after.sort_key, path))
         if not ranked:
@@ -452,22 +455,22 @@ class _Limited:
         changed[path] = max(version, changed.get(path, version))
 
     def settle(self) -> None:
-        """At the end of a batch: what comes in, and what falls out."""
+        """At the end of a batch: changes which documents are the first ones of each row."""
         join, pending, self._changed = self._join, self._changed, {}
         for row_id, changed in pending.items():
             newest = max(changed.values())
             shown = self.shown.setdefault(row_id, {})
             first = [path for _, path in self._ranked.get(row_id, ())[: self._limit]]
             for path in [path for path in shown if path not in first]:
-                join.apply(row_id, path, shown.pop(path), None, changed.get(path, newest))
+                join.change_member(row_id, path, shown.pop(path), None, changed.get(path, newest))
             for path in first:
                 if path in shown and path not in changed:
                     continue
-                said = join.contribution(path)
-                assert said is not None
+                contribution = join.contribution(path)
+                assert contribution is not None
                 version = max(changed.get(path, newest), join.versions.documents[path].version)
-                join.apply(row_id, path, shown.get(path), said, version)
-                shown[path] = said
+                join.change_member(row_id, path, shown.get(path), contribution, version)
+                shown[path] = contribution
             if not shown:
                 del self.shown[row_id]
 
@@ -488,7 +491,7 @@ def joins_of(
         refuse: Takes what users' functions raise.
         is_followed: Whether rows subscribe to the documents of an edge; else they look them up.
     """
-    joins = [_join_of(one)(one, types[one.edge.family], rows, refuse) for one in view.edges]
+    joins = [_join_of(one)(one, types[one.edge.type_index], rows, refuse) for one in view.edges]
     for join in joins:
         references, others = join.planned.references, join.planned.keyed_by_path
         join.references = [(n, joins[one.position]) for n, one in enumerate(references) if is_followed(one)]

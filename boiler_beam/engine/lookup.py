@@ -1,4 +1,4 @@
-"""What a row has over each edge, looked up where somebody asks: from the row's own documents on."""
+"""Looks up the documents that a row has over each edge, when they are read: from the root or members on."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class JoinedDocuments(Protocol):
     def shown(self, path: str) -> DomainModel | None:
         """The document at a path, where the edge shows it."""
 
-    def first_of(self, row_id: str) -> Iterable[str]:
+    def first_documents(self, row_id: str) -> Iterable[str]:
         """The paths of the documents that a row has over an edge with a limit."""
 
 
@@ -44,7 +44,7 @@ class _Reader(NamedTuple):
         bits: The edge and those above it, as bits by their positions.
         documents: The documents that a row has, by path.
         one: The document that a row has, of an edge to one document; else None.
-        value: What getters read, where that is faster than to make it of `documents`; else None.
+        value: What getters read, where there is a faster way than through `documents`; else None.
     """
 
     bits: int
@@ -72,7 +72,7 @@ class RowLookup:
     def _reader(self, join: JoinedDocuments) -> _Reader:
         edge, bits = join.edge, join.planned.bits
         if edge.limit is not None:
-            return _Reader(bits, lambda row: _those(join, join.first_of(row.row_id)))
+            return _Reader(bits, lambda row: _those(join, join.first_documents(row.row_id)))
         match edge:
             case Root():
                 prefix, shown = self._prefix, _shown(join)
@@ -99,7 +99,7 @@ class RowLookup:
 
 
 def _ignore(error: FunctionRaised) -> None:
-    """What a property raises is reported where all documents are joined."""
+    """What a property raises was reported when the document was joined."""
 
 
 def _shown(join: JoinedDocuments) -> Callable[[str], DomainModel | None]:
@@ -138,7 +138,7 @@ def _referred(edge: Reference, join: JoinedDocuments) -> Callable[[RowDocuments]
 
 
 def _of_parent(edge: Reference, join: JoinedDocuments, above: Callable[[RowDocuments], DomainModel | None]) -> _Reader:
-    """A reader of what a field of one document refers to, in the field's order."""
+    """A reader of the documents that a field of one document refers to, in the field's order."""
     shown, links = _shown(join), links_of(edge)
     is_map, is_by_id = edge.keyed_by == "map", edge.keyed_by == "doc_id"
 
@@ -174,11 +174,11 @@ def _of_parent(edge: Reference, join: JoinedDocuments, above: Callable[[RowDocum
 
 
 class RowDocuments:
-    """What one row has over each edge.
+    """The documents that one row has over each edge.
 
     Attributes:
         row_id: The row.
-        read: The edges that were asked for, as bits by their positions.
+        read: The edges that were read, as bits by their positions.
     """
 
     __slots__ = ("_known", "_readers", "read", "row_id")

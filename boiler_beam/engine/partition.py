@@ -10,7 +10,7 @@ from boiler_beam.events import DeadLetter
 from boiler_beam.plan import Plan
 from boiler_beam.steps.hash_join import WRITE, Send
 from boiler_beam.steps.hash_join.documents import newest_of, statistics_of
-from boiler_beam.steps.hash_join.messages import Absent, Failure, MayBelong, Observed, Unreadable
+from boiler_beam.steps.hash_join.messages import Absent, Failure, Observed, PossibleMember, Unreadable
 from boiler_beam.steps.hash_join.rows import send_copy
 from boiler_beam.steps.missing import Absences
 
@@ -26,14 +26,14 @@ def compute_rows(plan: Plan, observed: Iterable[Observed | Unreadable], send: Se
         send: Takes the messages, all of them to the stage `write`.
     """
 
-    def refuse(letter: DeadLetter) -> None:
-        send(WRITE, Failure(letter))
+    def refuse(dead_letter: DeadLetter) -> None:
+        send(WRITE, Failure(dead_letter))
 
     versions = newest_of(plan, observed, refuse)
     for view in plan.planned_views:
         absences, computed = Absences(), ComputedView(view, versions, refuse)
-        for document, known in computed.may_belong:
-            send(WRITE, MayBelong(view.index, document, known))
+        for document, known in computed.possible_members:
+            send(WRITE, PossibleMember(view.index, document, known))
         for copy in computed.rows(absences):
             send_copy(view.index, copy, send)
         if absences != Absences():

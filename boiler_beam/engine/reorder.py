@@ -28,8 +28,8 @@ class Reorder:
         released: The version up to which none waits.
 
     Attributes:
-        released: See above.
-        late: How many changes came when their version was released: these are not held.
+        released: The version up to which no change waits.
+        late: How many changes came after their version was released; these are not held.
     """
 
     def __init__(self, lateness_micros: int, waiting: Iterable[Change] = (), released: int = -1) -> None:
@@ -44,7 +44,7 @@ class Reorder:
         heapq.heappush(self._heap, (change.version, self._number, change))
 
     def push(self, change: Change) -> Iterator[Change]:
-        """Takes a change; gives those that wait no longer."""
+        """Takes a change; yields those that need not wait any longer."""
         if change.version <= self.released:
             self.late += 1
             yield change
@@ -62,7 +62,7 @@ class Reorder:
         return change.version <= self.released
 
     def rest(self) -> Iterator[Change]:
-        """All that wait, at the end of the changes."""
+        """Yields all that wait, after the last change."""
         yield from self._release(max((version for version, _, _ in self._heap), default=-1))
 
     def _release(self, version: int) -> Iterator[Change]:

@@ -33,22 +33,22 @@ class Settings:
 
 @dataclass
 class StreamReport:
-    """What was done so far, in this run.
+    """What a stream did so far, in this run.
 
     Attributes:
         changes: How many changes were read.
         documents: How many documents are known, in all runs over this state; deleted ones are not counted.
         written: Of each view, how many rows were written.
         deleted: Of each view, how many rows were deleted.
-        refused: Of each view, how many rows the sink will never take: they are neither written nor deleted.
-        rows: Of each view, how many rows stand.
+        refused: Of each view, how many rows the sink will never accept: they are neither written nor deleted.
+        rows: Of each view, how many rows are in the sink.
         dead_letters: How many inputs and rows were refused.
         examples: The first dead letter of each code.
         late: How many changes came later than allowed, and were not held for their commits.
         dirty: How many rows the last transaction rendered.
-        silent: The views none of whose rows is given yet, because their documents are not all in.
+        held_back: The views of which no row is written yet, because their documents are not all read.
         is_ready: Whether all rows that there were at the beginning, or when the bounded sources ended, are in the sink.
-        failures: By name, the views none of whose rows could be made although something makes some: what to tell of it.
+        failures: By the name of a view that should have rows and has none: the reason, for people.
         newest: The newest version seen, in microseconds since the epoch.
         refusals: Why rows were not pruned, view by view.
         billed: What Firestore bills for, in this run.
@@ -65,7 +65,7 @@ class StreamReport:
     examples: dict[str, DeadLetter] = field(default_factory=dict)
     late: int = 0
     dirty: int = 0
-    silent: list[str] = field(default_factory=list)
+    held_back: list[str] = field(default_factory=list)
     is_ready: bool = False
     failures: dict[str, str] = field(default_factory=dict)
     newest: int = 0

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+import msgspec
+
 from boiler_beam.engine.accumulators import Accumulator, accumulator_of
 from boiler_beam.engine.lookup import JoinedDocuments, RowDocuments, RowLookup
 from boiler_beam.events import DeadLetter, EncodedRow, Stamp
 from boiler_beam.plan import Group, PlannedView
-from boiler_beam.steps.claims import contested
+from boiler_beam.steps.claims import contested, losers
 from boiler_beam.steps.emission import Emitted, emissions, emit, is_in_sink, uncertain
 from boiler_beam.steps.functions import NOTHING
-from boiler_beam.steps.missing import Absences, unmade
+from boiler_beam.steps.missing import Absences, absence_of
 from boiler_beam.steps.newest import digest_of
-from boiler_beam.steps.row import Copy, is_missing, render
+from boiler_beam.steps.row import Copy, render
 
-__all__ = ["EVERYTHING", "ClaimedPath", "RowRecord", "ViewRows"]
+__all__ = ["ALL_EDGES", "ClaimedPath", "RowRecord", "ViewRows"]
 
-EVERYTHING = -1
+ALL_EDGES = -1
 """All edges as a set of bits."""
 
 
@@ -26,38 +28,35 @@ class RowRecord:
 
     Attributes:
         version: The newest version of all documents that affected it (S7), in microseconds; -1 where none did.
-        read: The edges that its getters read last, as bits by their positions in the view: a change over another one
-            changes nothing. All of them where it was not rendered, or where that failed.
+        read: The edges that its getters read last, as bits by their positions in the view: a change over another edge
+            does not affect it. All edges where it was not rendered, or where that failed.
         members: How many documents a group's row has.
         key: The group's key.
-        accumulators: What its aggregates hold, by their places in the view.
-        emitted: What was written last at each of its paths; uncertain at paths, or masks of paths, of copies that could
+        accumulators: The accumulators of its aggregates, by their indexes in the view.
+        emitted: What was written last at each of its paths; uncertain at the paths, or wildcards, of copies that could
             not be rendered and were never written: what is in the sink stays (S6).
-        failing: The digests of the dead letters of its last rendering: what fails again in the same way is no other.
+        failing: The digests of the dead letters of its last rendering: a repeated failure is reported once.
     """
 
     __slots__ = ("accumulators", "emitted", "failing", "key", "members", "read", "version")
 
     def __init__(self) -> None:
-        self.version, self.read, self.members = -1, EVERYTHING, 0
+        self.version, self.read, self.members = -1, ALL_EDGES, 0
         self.key: object = None
         self.accumulators: dict[int, Accumulator] | None = None
         self.emitted: dict[str, Emitted] = {}
         self.failing: tuple[bytes, ...] = ()
 
     def forget_documents(self) -> None:
-        """As if it had none: they are joined anew."""
-        self.read, self.members, self.key, self.accumulators = EVERYTHING, 0, None, None
+        """Drops what was derived from its documents, before they are joined again."""
+        self.read, self.members, self.key, self.accumulators = ALL_EDGES, 0, None, None
 
 
-class ClaimedPath:
-    """What is kept of one path that several rows may want (S11): what each wants there, and what was written last."""
+class ClaimedPath(msgspec.Struct, array_like=True):
+    """What is kept of one path that several rows may claim (S11): the fields of each, and what was written last."""
 
-    __slots__ = ("emitted", "fields")
-
-    def __init__(self) -> None:
-        self.fields: dict[str, bytes] = {}
-        self.emitted: Emitted | None = None
+    fields: dict[str, bytes] = {}
+    emitted: Emitted | None = None
 
 
 class ViewRows:
@@ -70,12 +69,12 @@ class ViewRows:
     Attributes:
         records: What is kept of each row, by its id.
         claimed: Where a row path does not name its row: what is kept of each path.
-        dirty: The rows that a change affected since they were rendered last.
-        changed: The rows of whose records something changed that a restarted program must know.
+        dirty: The rows that a change affected since they were last rendered.
+        changed: The rows whose records changed in this batch in what the state keeps.
         changed_paths: The same, of `claimed`.
         generation: Of the rows that are written (S13).
-        epoch: What was written in an earlier epoch is not known to be what the sink holds (S14).
-        floor: The version that every stamp has at the least: that of a backfill in between (S16).
+        epoch: Rows that were written in an earlier epoch may differ from what the sink holds (S14).
+        floor: The least version of a stamp: that of the last backfill of the sink (S16).
         in_sink: How many more rows are in the sink than when the view was opened.
         failing: How many more rows could not be rendered.
     """
@@ -91,11 +90,10 @@ class ViewRows:
         self.in_sink = self.failing = 0
         self.lookup: RowLookup
         self._contested: dict[str, int] = {}
-        """The paths whose claims changed, with the versions of their new rows."""
+        """The paths whose claims changed, each with the version of its new row."""
         self._folded: dict[int, tuple[JoinedDocuments, int]] = {}
         self._is_group = isinstance(self.view.root, Group)
         self._is_unique = self.view.paths.is_unique
-        self._required = [one.edge for one in planned.edges if is_missing(one.edge, {})]
         self._folds = [aggregate.fold for aggregate in self.view.aggregates]
 
     def end_batch(self) -> None:
@@ -105,12 +103,12 @@ class ViewRows:
     # From the joins ---------------------------------------------------------------------------------------------------
 
     def create(self, row_id: str) -> RowRecord:
-        """A row that was not known."""
+        """Adds a row that was not known."""
         record = self.records[row_id] = RowRecord()
         return record
 
-    def touched(self, row_id: str, bit: int, version: int) -> None:
-        """Something changed over an edge, which is one bit: the row is dirty if it was read."""
+    def invalidate(self, row_id: str, bit: int, version: int) -> None:
+        """Something changed over an edge, given as one bit: the row is dirty if its getters read that edge."""
         record = self.records[row_id]
         if record.version < version:
             record.version = version
@@ -119,7 +117,7 @@ class ViewRows:
             self.dirty[row_id] = None
 
     def accumulator(self, record: RowRecord, index: int) -> Accumulator:
-        """What one aggregate of a row holds."""
+        """The accumulator of one aggregate of a row."""
         known = record.accumulators
         if known is None:
             known = record.accumulators = {}
@@ -131,17 +129,17 @@ class ViewRows:
     # From the sink ----------------------------------------------------------------------------------------------------
 
     def touch(self, path: str, read_time: int, *, is_held_back: bool) -> None:
-        """A backfill found another row at a path, or one that should not be (S16): it is written, not older than that.
+        """A backfill found another row at a path than is known here (S16): it is written again, no older than that.
 
         Args:
             path: The row path.
             read_time: Of the backfill, in microseconds since the epoch.
-            is_held_back: Whether no row of the view is written yet: then all of them are later.
+            is_held_back: Whether no row of the view is written yet: all of them will be written later.
         """
         if self._is_unique:
             row_ids = [self.view.paths.row_id_of(path)]
         else:
-            claim = self._claim(path)
+            claim = self._claim_at(path)
             claim.emitted = uncertain(claim.emitted)
             row_ids = list(claim.fields)
             if not is_held_back:
@@ -155,10 +153,10 @@ class ViewRows:
                 self.dirty[row_id] = None
 
     def refused_by_sink(self, path: str) -> int:
-        """The sink refused a row: what is at its path is not known, and its next change is written (S14).
+        """The sink refused a row: what it holds at the path is unknown, and the next change is written (S14).
 
         Returns:
-            How many rows less are in the sink than were counted: 1 where none was there before.
+            By how much the number of rows in the sink falls: 1 where none was there before.
         """
         if self._is_unique:
             row_id = self.view.paths.row_id_of(path)
@@ -167,7 +165,7 @@ class ViewRows:
             emitted[path] = new = uncertain(last, is_refused=True)
             self.changed[row_id] = None
         else:
-            claim = self._claim(path)
+            claim = self._claim_at(path)
             last = claim.emitted
             claim.emitted = new = uncertain(last, is_refused=True)
         return int(last is not None and last.digest is not None and new.digest is None)
@@ -175,11 +173,11 @@ class ViewRows:
     # Rendering --------------------------------------------------------------------------------------------------------
 
     def documents(self, row_id: str) -> RowDocuments:
-        """What a row has over each edge."""
+        """The documents that a row has over each edge."""
         return RowDocuments(row_id, self.lookup)
 
-    def is_made(self, row_id: str, documents: RowDocuments) -> bool:
-        """Whether a root, or members, make the row."""
+    def exists(self, row_id: str, documents: RowDocuments) -> bool:
+        """Whether the row has a root, or members."""
         if self._is_group:
             record = self.records.get(row_id)
             return record is not None and record.members > 0
@@ -188,9 +186,9 @@ class ViewRows:
     def copies(self, row_id: str, documents: RowDocuments, refuse: Callable[[DeadLetter], None]) -> Sequence[Copy]:
         """The copies of a row; none where there is no row."""
         record = self.records.get(row_id)
-        if record is None or not self.is_made(row_id, documents):
+        if record is None or not self.exists(row_id, documents):
             return ()
-        for edge in self._required:
+        for edge in self.view.required:
             if not documents.has(edge.name):
                 return ()
         key = record.key if self._is_group else row_id[row_id.rfind("/") + 1 :]
@@ -204,61 +202,61 @@ class ViewRows:
         return render(self.view, row_id, key, documents, aggregate, refuse, documents.value)
 
     def fold_documents(self, joins: Sequence[JoinedDocuments]) -> None:
-        """Aggregates are folded from the documents that rows have, when they are rendered: where none changes.
+        """Makes rows fold their aggregates from their documents when they are rendered, because no change follows.
 
         Args:
-            joins: Those of the edges with aggregates; they keep what their documents contribute.
+            joins: The joins of the edges with aggregates; they keep the contributions of their documents.
         """
         for join in joins:
-            for place, (index, _) in enumerate(join.planned.aggregates):
-                self._folded[index] = join, place
+            for position, (index, _) in enumerate(join.planned.aggregates):
+                self._folded[index] = join, position
 
-    def _fold(self, index: int, join: JoinedDocuments, place: int, documents: RowDocuments) -> object:
+    def _fold(self, index: int, join: JoinedDocuments, position: int, documents: RowDocuments) -> object:
         fold = self._folds[index]
         state = fold.empty()
         for path in documents(join.edge.name):
-            said = join.contribution(path)
-            value = NOTHING if said is None else said.values[place]
+            contribution = join.contribution(path)
+            value = NOTHING if contribution is None else contribution.values[position]
             if value is not NOTHING:
                 fold.add(state, path, value)
         return fold.result(state)
 
     def take_dirty(self) -> Iterator[EncodedRow]:
-        """The dirty rows that differ from what was written of them last."""
+        """Renders the dirty rows; returns those that differ from what was written last."""
         row_ids, self.dirty = self.dirty, {}
-        yield from self.written(row_ids)
+        yield from self.emit_rows(row_ids)
 
-    def written(self, row_ids: Iterable[str]) -> Iterator[EncodedRow]:
-        """Of some rows what differs from what was written of them last."""
+    def emit_rows(self, row_ids: Iterable[str]) -> Iterator[EncodedRow]:
+        """Renders some rows; returns those that differ from what was written last."""
         for row_id in row_ids:
             record = self.records[row_id]
-            letters: list[DeadLetter] = []
+            dead_letters: list[DeadLetter] = []
             documents = self.documents(row_id)
-            copies = self.copies(row_id, documents, letters.append)
-            if letters or record.failing:
-                self._report(row_id, record, letters)
-            if not copies and not self.is_made(row_id, documents):
-                record.key = record.accumulators = None  # what was added was taken back
-            record.read = EVERYTHING if None in [copy.fields for copy in copies] else documents.read
+            copies = self.copies(row_id, documents, dead_letters.append)
+            if dead_letters or record.failing:
+                self._report(row_id, record, dead_letters)
+            if not copies and not self.exists(row_id, documents):
+                record.key = record.accumulators = None  # all contributions were retracted
+            record.read = ALL_EDGES if None in [copy.fields for copy in copies] else documents.read
             version, before = max(record.version, self.floor), tuple(record.emitted)
             for path, last, new, fields in emissions(record.emitted, self.view.paths, copies, version, self.epoch):
                 self.changed[row_id] = None
                 if self._is_unique:
                     yield self._row(path, last, new, fields)
                 else:
-                    self._claims(path, row_id, fields, version)
+                    self._claim_path(path, row_id, fields, version)
             if tuple(record.emitted) != before:
                 self.changed[row_id] = None
         while self._contested:
             path, version = self._contested.popitem()
-            yield from self._settled(path, version)
+            yield from self._emit_claimed(path, version)
 
-    def _report(self, row_id: str, record: RowRecord, letters: Sequence[DeadLetter]) -> None:
+    def _report(self, row_id: str, record: RowRecord, dead_letters: Sequence[DeadLetter]) -> None:
         """Reports the dead letters that the last rendering of the row did not have."""
-        digests = tuple(map(digest_of, letters))
-        for letter, which in zip(letters, digests, strict=True):
-            if which not in record.failing:
-                self.refuse(letter)
+        digests = tuple(map(digest_of, dead_letters))
+        for dead_letter, digest in zip(dead_letters, digests, strict=True):
+            if digest not in record.failing:
+                self.refuse(dead_letter)
         self.failing += bool(digests) - bool(record.failing)
         if record.failing != digests:
             record.failing = digests
@@ -268,31 +266,31 @@ class ViewRows:
         self.in_sink += (fields is not None) - is_in_sink(last, new.epoch)
         return EncodedRow(path, Stamp(self.generation, new.version, new.seq), fields)
 
-    # Paths that several rows may want ---------------------------------------------------------------------------------
+    # Paths that several rows may claim --------------------------------------------------------------------------------
 
-    def _claim(self, path: str) -> ClaimedPath:
+    def _claim_at(self, path: str) -> ClaimedPath:
         found = self.claimed.get(path)
         if found is None:
             found = self.claimed[path] = ClaimedPath()
         self.changed_paths[path] = None
         return found
 
-    def _claims(self, path: str, row_id: str, fields: bytes | None, version: int) -> None:
-        """A row wants a path to hold something else; each row that loses it by that is a dead letter."""
-        claim = self._claim(path)
-        before = sorted(claim.fields)
+    def _claim_path(self, path: str, row_id: str, fields: bytes | None, version: int) -> None:
+        """A row claims a path with other fields; each row that loses the path by it is a dead letter."""
+        claim = self._claim_at(path)
+        before = losers(claim.fields)
         if fields is None:
             claim.fields.pop(row_id, None)
         else:
             claim.fields[row_id] = fields
-        for one in sorted(claim.fields)[1:] if before not in ([], [row_id]) else ():
-            if one not in before[1:]:
+        for one in losers(claim.fields):
+            if one not in before:
                 self.refuse(contested(self.view.name, path, one))
         self._contested[path] = max(version, self._contested.get(path, 0))
 
-    def _settled(self, path: str, version: int) -> Iterator[EncodedRow]:
-        """What is to be written at a path: what the row with the smallest id wants (S11)."""
-        claim = self._claim(path)
+    def _emit_claimed(self, path: str, version: int) -> Iterator[EncodedRow]:
+        """Emits what the row with the smallest id claims the path with, if that differs (S11)."""
+        claim = self._claim_at(path)
         fields = claim.fields[min(claim.fields)] if claim.fields else None
         last = claim.emitted
         new = emit(last, version, fields, self.epoch)
@@ -303,20 +301,20 @@ class ViewRows:
     # Of all rows ------------------------------------------------------------------------------------------------------
 
     def absences(self, most: int) -> Absences:
-        """Why rows are not there that something makes, of so many of them at the most."""
+        """Why rows with a root, or members, are absent; looks at no more than `most` of them."""
         found, looked_at = Absences(), 0
         for row_id, record in self.records.items():
             documents = self.documents(row_id)
-            if record.failing or not self.is_made(row_id, documents):
+            if record.failing or not self.exists(row_id, documents):
                 continue
             looked_at += 1
             if looked_at > most:
                 break
-            found.add(unmade(self.view, documents))
+            found.add(absence_of(self.view, documents))
         return found
 
     def known_paths(self) -> tuple[set[str], set[str]]:
-        """The paths that were written in this epoch, and the paths, or masks, of copies that could not be rendered."""
+        """The paths that were written in this epoch, and the paths (or wildcards) of copies that were not rendered."""
         written: set[str] = set()
         unknown: set[str] = set()
         for record in self.records.values():

@@ -1,4 +1,4 @@
-"""From a state's outbox to the sink and the dead letters, at least once each: sinks take the same stamp twice (S20)."""
+"""Sends the outbox of a state to the sink and the dead letters, at least once: a stamp may be sent twice (S20)."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ class Sender:
     """Sends what was committed.
 
     Args:
-        engine: Takes back the rows that the sink refuses.
+        engine: Has the rows, some of which the sink may refuse.
         state: Has the outbox.
         writer: The sink's open stream.
         dead_letters: Where unusable inputs go; None: nowhere.
         report: Takes what was done.
-        sent: Takes the rows that the sink has taken.
+        sent: Called with the rows that the sink accepted.
 
     Attributes:
-        is_uncertain: Whether a row was refused that the next transaction must write down.
+        is_uncertain: Whether a refused row must be recorded by the next transaction.
     """
 
     def __init__(
@@ -39,16 +39,16 @@ class Sender:
         sent: Callable[[Sequence[tuple[View, EncodedRow]]], None] = lambda rows: None,
     ) -> None:
         self.engine, self.state, self.writer = engine, state, writer
-        self.dead_letters, self.report, self._sent = dead_letters, report, sent
+        self.dead_letter_writer, self.report, self._sent = dead_letters, report, sent
         self.is_uncertain = False
         self._targets = {view.name: view.target for view in engine.plan.views}
         self._rows = {view.view.name: view.rows for view in engine.views}
 
     def send(self, *, is_last: bool = False) -> None:
-        """Brings what was committed to where it goes; it leaves the outbox with the next transaction.
+        """Sends the rows and dead letters of the outbox; the next transaction removes them from it.
 
         Args:
-            is_last: Whether rows may no longer wait that were written a moment ago (S17).
+            is_last: Whether the sink may no longer hold back rows whose paths it wrote a moment ago (S17).
         """
         entries, targets = self.state.outbox(), self._targets
         if not entries:
@@ -59,39 +59,39 @@ class Sender:
         self.writer.may_hold = not is_last
         refused = (self.writer.write(rows) if rows else None) or ()
         held = self.writer.held if rows else frozenset()
-        unwritten = held.union(letter.path for letter in refused if letter.path is not None)
+        unwritten = held.union(dead_letter.path for dead_letter in refused if dead_letter.path is not None)
         written = [one for one in rows if one[1].path not in unwritten] if unwritten else rows
         for view, row in written:
             counts = self.report.deleted if row.fields is None else self.report.written
             counts[view.name] = counts.get(view.name, 0) + 1
-        self._refuse([*(entry.letter for entry in entries if entry.letter is not None), *refused])
+        self._refuse([*(entry.dead_letter for entry in entries if entry.dead_letter is not None), *refused])
         if refused:
             self._take_back(refused, rows)
         newest = {entry.row.path: entry for entry in entries if entry.row is not None and entry.row.path in held}
         self.state.sent(list(newest.values()))
         self._sent(written)
 
-    def _refuse(self, letters: Sequence[DeadLetter]) -> None:
-        if letters and self.dead_letters is not None:
-            for letter in letters:
-                self.dead_letters.write(letter)
-            self.dead_letters.flush()
+    def _refuse(self, dead_letters: Sequence[DeadLetter]) -> None:
+        if dead_letters and self.dead_letter_writer is not None:
+            for dead_letter in dead_letters:
+                self.dead_letter_writer.write(dead_letter)
+            self.dead_letter_writer.flush()
 
-    def count(self, letters: Sequence[DeadLetter]) -> None:
+    def count(self, dead_letters: Sequence[DeadLetter]) -> None:
         """Counts dead letters in the report."""
-        self.report.dead_letters += len(letters)
-        for letter in letters:
-            self.report.examples.setdefault(letter.code, letter)
+        self.report.dead_letters += len(dead_letters)
+        for dead_letter in dead_letters:
+            self.report.examples.setdefault(dead_letter.code, dead_letter)
 
     def _take_back(self, refused: Sequence[DeadLetter], rows: Sequence[tuple[View, EncodedRow]]) -> None:
-        """Of rows that the sink refused it is not known what is there (S14)."""
+        """Notes that it is unknown what the sink holds of the rows that it refused (S14)."""
         self.count(refused)
         names = {row.path: view.name for view, row in rows}
-        for letter in refused:
-            name = names.get(letter.path or "")
-            if name is not None and letter.path is not None:
+        for dead_letter in refused:
+            name = names.get(dead_letter.path or "")
+            if name is not None and dead_letter.path is not None:
                 known = self.state.views[name]
-                known.rows -= self._rows[name].refused_by_sink(letter.path)
+                known.rows -= self._rows[name].refused_by_sink(dead_letter.path)
                 self.report.rows[name] = known.rows
                 self.report.refused[name] = self.report.refused.get(name, 0) + 1
                 self.is_uncertain = True

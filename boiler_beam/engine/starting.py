@@ -1,4 +1,4 @@
-"""What a stream needs to begin: a snapshot, sources that still have what is missing, a state of its own (S22)."""
+"""Checks that a stream can start: it has a snapshot, its own state, and sources with all that it missed (S22)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["has_snapshot", "positions_to_follow_from"]
 
 
 def has_snapshot(sources: Sequence[Source]) -> bool:
-    """Whether some source gives all documents as they are."""
+    """Whether some source has all current documents."""
     return any(source.is_bounded or source.has_snapshot for source in sources)
 
 
@@ -32,7 +32,7 @@ def positions_to_follow_from(
         now: Seconds since the epoch.
 
     Raises:
-        UsageError: Something is missing; nothing was touched.
+        UsageError: Something is missing; nothing was changed.
     """
     bounded = [source for source in sources if source.is_bounded]
     unbounded = [source for source in sources if not source.is_bounded]
@@ -62,7 +62,7 @@ def positions_to_follow_from(
 def _is_too_late(
     unbounded: Sequence[Source], bounded: Sequence[Source], positions: dict[str, str], down_seconds: float
 ) -> bool:
-    """Whether a source no longer has all that came while the program was down: then a snapshot is read again."""
+    """Whether a source no longer has all changes since the program stopped; then a snapshot is read again."""
     found = False
     for source in unbounded:
         kept = source.retention_seconds
@@ -83,7 +83,7 @@ def _read_again(sources: Sequence[Source], positions: dict[str, str]) -> None:
 
 
 def _check_replay(plan: Plan, sink: Sink, state: State) -> None:
-    """What was refused once goes to the stream that refused it: it brings no documents that others were made of."""
+    """Checks that dead letters are replayed into the state and sink of the stream that they came from."""
     known, asked = sorted(state.views), sorted(view.name for view in plan.views)
     if known != asked:
         raise UsageError(

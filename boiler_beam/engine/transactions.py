@@ -13,9 +13,9 @@ from boiler_beam.engine.incremental import IncrementalEngine
 from boiler_beam.engine.reorder import Reorder
 from boiler_beam.engine.report import StreamReport
 from boiler_beam.engine.sending import Sender
-from boiler_beam.engine.state.base import Entry, Progress, State
+from boiler_beam.engine.state.base import OutboxEntry, State, StateUpdate
 from boiler_beam.events import Change, Complete, DeadLetter, Event, Touch
-from boiler_beam.steps.newest import dead_letter_of, families_lost
+from boiler_beam.steps.newest import dead_letter_of, types_lost
 
 __all__ = ["Transactions"]
 
@@ -23,7 +23,7 @@ _log = logging.getLogger("boiler_beam")
 
 
 class Transactions:
-    """Takes events into the state, and sends what comes of them.
+    """Takes events into the state, and sends the rows that they change.
 
     Args:
         engine: Makes rows of changes.
@@ -36,7 +36,7 @@ class Transactions:
         committed: Called after each transaction.
 
     Attributes:
-        letters: The dead letters of the present transaction.
+        dead_letters: The dead letters of this transaction.
         positions: How far each source was read, by URI.
     """
 
@@ -54,7 +54,7 @@ class Transactions:
         self.engine, self.state, self.sender, self.sources = engine, state, sender, sources
         self.reorder, self.now, self._located, self._committed = reorder, now, located, committed
         self.report: StreamReport = sender.report
-        self.letters: list[DeadLetter] = []
+        self.dead_letters: list[DeadLetter] = []
         self.positions: dict[str, str] = {}
 
     def take(self, batch: Sequence[Event], positions: Mapping[str, str], *, is_end: bool = False) -> None:
@@ -65,25 +65,24 @@ class Transactions:
             positions: How far sources were read with them, by URI.
             is_end: Whether changes that wait for their commits wait no longer.
         """
-        progress = Progress(positions=dict(positions))
+        update = StateUpdate(positions=dict(positions))
         changes = self._changes(batch)
         if self.reorder is not None:
-            changes = self._released(self.reorder, changes, progress, is_end=is_end)
+            changes = self._released(self.reorder, changes, update, is_end=is_end)
         self._apply(changes)
         self._touch(batch)
         self.report.dirty = sum(len(view.rows.dirty) for view in self.engine.views)
-        self.commit(progress)
+        self.commit(update)
 
     def _changes(self, batch: Sequence[Event]) -> list[Change]:
         changes: list[Change] = []
-        newest, families = self.state.facts.get("newest", 0), self.engine.plan.families
+        newest, plan = self.state.facts.get("newest", 0), self.engine.plan
         for one in batch:
             if isinstance(one, (Complete, Touch)):
                 continue
             if isinstance(one, DeadLetter):
-                self.letters.append(one)
-                lost = families_lost(self.engine.plan, one)
-                self.state.dead_collections.update(families[family].pattern.text for family in lost)
+                self.dead_letters.append(one)
+                self.state.dead_collections.update(plan.collections[index] for index in types_lost(plan, one))
                 continue
             changes.append(one)
             if one.version > newest:
@@ -92,36 +91,36 @@ class Transactions:
         self.report.changes += len(changes)
         return changes
 
-    def _released(self, reorder: Reorder, changes: list[Change], progress: Progress, *, is_end: bool) -> list[Change]:
+    def _released(self, reorder: Reorder, changes: list[Change], update: StateUpdate, *, is_end: bool) -> list[Change]:
         """The changes of whole commits."""
         waiting = [change for change in changes if not reorder.is_late(change)]
         ready = [one for change in changes for one in reorder.push(change)]
         if is_end:
             ready += reorder.rest()
-        progress.released = self.state.facts["released"] = reorder.released
-        progress.pushed = [change for change in waiting if not reorder.is_late(change)]
+        update.released = self.state.facts["released"] = reorder.released
+        update.pushed = [change for change in waiting if not reorder.is_late(change)]
         self.report.late = reorder.late
         return ready
 
     def _apply(self, changes: Sequence[Change]) -> None:
-        """Brings changes into the engine; where that raises, they are undone and taken one by one (S21)."""
-        number = len(self.letters)
+        """Takes changes into the engine; where that raises, undoes them and takes them one by one (S21)."""
+        number = len(self.dead_letters)
         try:
             self.engine.observe(changes)
             return
         except Exception as error:  # a bug of ours: users' functions are reported where they are called
             self.engine.undo_batch()
-            del self.letters[number:]
+            del self.dead_letters[number:]
             if len(changes) == 1:
                 message = f"a step raised {type(error).__name__}: {error}"
-                self.letters.append(self._located(dead_letter_of("row", "step_raised", message, changes[0])))
+                self.dead_letters.append(self._located(dead_letter_of("row", "step_raised", message, changes[0])))
                 return
         for change in changes:
             self._apply([change])
-            self.commit(Progress())
+            self.commit(StateUpdate())
 
     def _touch(self, batch: Sequence[Event]) -> None:
-        """Rows in which a backfill saw something else than is known here are written again (S16)."""
+        """Marks the rows that a backfill saw differ as dirty (S16)."""
         views = {view.view.name: view for view in self.engine.views}
         for one in batch:
             view = views.get(one.view) if isinstance(one, Touch) else None
@@ -132,31 +131,31 @@ class Transactions:
             else:
                 _log.warning("a touch: expected the path of a row of %s, got %r; it is passed over", one.view, one.path)
 
-    def _dirty_rows(self) -> Iterator[Entry]:
+    def _dirty_rows(self) -> Iterator[OutboxEntry]:
         for view in self.engine.views:
             for row in view.rows.take_dirty():
-                yield Entry(view.view.name, row)
+                yield OutboxEntry(view.view.name, row)
 
-    def commit(self, progress: Progress) -> None:
+    def commit(self, update: StateUpdate) -> None:
         """Makes durable what the engine did since the last transaction, and sends it."""
         state, report = self.state, self.report
-        progress.entries += self._dirty_rows()
-        progress.entries += [Entry("", None, letter) for letter in self.letters]
-        self.sender.count(self.letters)
-        self.letters.clear()
+        update.entries += self._dirty_rows()
+        update.entries += [OutboxEntry("", None, dead_letter) for dead_letter in self.dead_letters]
+        self.sender.count(self.dead_letters)
+        self.dead_letters.clear()
         self._count()
         state.facts["alive"] = round(self.now() * 1e6)
-        state.commit(progress, self.engine)
+        state.commit(update, self.engine)
         self.sender.is_uncertain = False
         self.sender.send()
-        self.positions.update(progress.positions)
-        for uri, position in progress.positions.items():
+        self.positions.update(update.positions)
+        for uri, position in update.positions.items():
             self.sources[uri].acknowledge(position)
         report.documents = state.facts.get("documents", 0)
         self._committed()
 
     def _count(self) -> None:
-        """Brings the numbers in the state up to date."""
+        """Updates the numbers in the state."""
         state = self.state
         for view in self.engine.views:
             known, rows = state.views[view.view.name], view.rows

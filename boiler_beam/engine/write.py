@@ -1,23 +1,23 @@
-"""What a backfill writes: rows that differ from those that stand, with stamps; and which rows it may delete.
+"""What a backfill writes: rows that differ from those in the sink, with stamps; and which rows it may delete.
 
-A row is written when the sink lacks it, holds other fields or an older generation, and its own stamp is not older than
-the one that stands (rules 2 and 3, S13, S14). Rows that were not computed are pruned, if that is safe. A row that an
-invalid document may belong to is written only where none stands, and named in a dead letter (S5).
+A row is written when the sink lacks it, or holds other fields or an older generation of it, unless the sink's stamp is
+newer (S13, S14). Rows that were not computed are pruned, if that is safe. A row that an invalid document may belong to
+is written only where the sink has none, and named in a dead letter (S5).
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from boiler_beam.connectors.base import BackfillWriter, Control, Sink
-from boiler_beam.engine.failures import nothing_made
+from boiler_beam.engine.failures import reason_for_no_rows
 from boiler_beam.engine.report import Prune
 from boiler_beam.events import DeadLetter, EncodedRow, Stamp
 from boiler_beam.plan import ViewPlan
+from boiler_beam.steps.emission import digest_of_fields
 from boiler_beam.steps.missing import Absences
-from boiler_beam.steps.taint import MayBelong
+from boiler_beam.steps.taint import PossibleMember
 
 __all__ = ["Prune", "RowWriter", "ViewReport", "allowed", "refusal_to_prune"]
 
@@ -25,9 +25,9 @@ SAFE_ROWS, SAFE_SHARE = 10, 0.2
 _NAMED = 100
 """Rows of a view that are named one by one when they are written though a document may belong to any of them."""
 _SHOWN = 3
-_LEFT = "the row that stands was left as it is"
-_WRITTEN = "no row stood, and it was written without it"
-_NOT_COMPUTED = "no row stands, and without it there is none"
+_LEFT = "the current row was left as it is"
+_WRITTEN = "there was no row, and it was written without it"
+_NOT_COMPUTED = "there is no row, and without it none is computed"
 _OTHER_COPIES = "other copies of the row may be missing"
 
 
@@ -39,16 +39,16 @@ class ViewReport:
         view: The view's name.
         inserted: Rows that are new in the sink.
         updated: Rows whose fields or generation changed.
-        unchanged: Rows that stand as they were computed.
+        unchanged: Rows that the sink holds as they were computed.
         deleted: Rows that were pruned.
-        refused: Rows that the sink will never take: neither inserted nor updated; what stood there stays.
+        refused: Rows that the sink will never accept: neither inserted nor updated; the old rows stay.
         tainted: Rows that were left as they were, because an invalid document may belong to them, or a getter raised.
-        newer: Rows that stand with a stamp newer than this backfill's: left as they were.
+        newer: Rows whose stamp in the sink is newer than this backfill's: left as they were.
         kept: Rows that were not computed, and not deleted either.
-        kept_newer: Those of them that stand with a stamp newer than this backfill's.
-        lacking: Rows that are not there because a required document is named and not found.
-        absent: Rows that are not there because nobody names a required document, or paths() gave nothing.
-        failed: Rows that are not there because a getter or paths() raised, or gave what makes no row.
+        kept_newer: Those of them whose stamp is newer than this backfill's.
+        lacking: Rows that are absent because a reference leads to a required document that does not exist.
+        absent: Rows that are absent because no reference names a required document, or paths() yielded nothing.
+        failed: Rows that are absent because a getter or paths() raised, or returned what makes no row.
         invalid: How many documents of its root's collection there are, where all of them are invalid.
         refused_dead: 1 where nothing was pruned because a root document is dead.
         refused_many: 1 where nothing was pruned because too many rows would go.
@@ -78,8 +78,8 @@ class ViewReport:
         """Why nothing was pruned, or None."""
         if not (self.refused_dead or self.refused_many):
             return None
-        standing = self.kept + self.updated + self.unchanged + self.newer + self.tainted
-        return refusal_to_prune("safe", self.kept, standing, is_root_dead=bool(self.refused_dead))
+        rows_in_sink = self.kept + self.updated + self.unchanged + self.newer + self.tainted
+        return refusal_to_prune("safe", self.kept, rows_in_sink, is_root_dead=bool(self.refused_dead))
 
     @property
     def failure(self) -> str | None:
@@ -87,47 +87,45 @@ class ViewReport:
         if self.rows:
             return None
         lacking = 0 if self.absent else self.lacking
-        return nothing_made(self.view, self.failed, self.invalid, self.refused, lacking, self.example)
+        return reason_for_no_rows(self.view, self.failed, self.invalid, self.refused, lacking, self.example)
 
     @property
     def rows(self) -> int:
-        """How many rows were computed, and stand."""
+        """How many computed rows are in the sink."""
         return self.inserted + self.updated + self.unchanged + self.newer
 
 
-class _Standing:
+class _SinkRows:
     """What the sink holds of a view: a stamp and a digest of the fields for each path.
 
     Attributes:
         updated: The paths of rows that are updated.
-        masks: The masks of rows whose copies can't all be known, each with the invalid documents that are the reason.
-        may_belong: Invalid documents that may belong to any row.
-        named: The masks of the rows that were named as tainted.
-        written: How many rows were written that documents of `may_belong` may belong to.
+        wildcards: The wildcards of rows whose copies are not all known, each with the invalid documents that are why.
+        possible_members: Invalid documents that may belong to any row.
+        named: The wildcards of the rows that were named as tainted.
+        written: How many rows were written that documents of `possible_members` may belong to.
     """
 
     def __init__(self, sink: Sink, view: ViewPlan, control: Control | None) -> None:
         self.view, self.control, self.generation = view, control, 1
         if control is not None:
             self.generation = control.generation + (control.fingerprint != view.fingerprint)
-        self.rows = {row.path: (row.stamp, _digest(row.fields or b"")) for row in sink.standing(view.target)}
+        self.rows = {
+            row.path: (row.stamp, digest_of_fields(row.fields or b"")) for row in sink.current_rows(view.target)
+        }
         self.updated: set[str] = set()
-        self.masks: dict[str, tuple[str, ...]] = {}
-        self.may_belong: list[MayBelong] = []
+        self.wildcards: dict[str, tuple[str, ...]] = {}
+        self.possible_members: list[PossibleMember] = []
         self.named: set[str] = set()
         self.written = 0
 
     def known_taints(self, path: str) -> tuple[str, ...]:
-        """The invalid documents that make some row of this path's mask unknown."""
-        return self.masks.get(self.view.paths.mask_of(path), ()) if self.masks else ()
+        """The invalid documents that make some row of this path's wildcard unknown."""
+        return self.wildcards.get(self.view.paths.wildcard_of(path), ()) if self.wildcards else ()
 
     def possible_taints(self, path: str) -> tuple[str, ...]:
         """The invalid documents that may belong to any row, and so to that of a path."""
-        return tuple(dict.fromkeys(one.document for one in self.may_belong if one.includes_path(self.view, path)))
-
-
-def _digest(fields: bytes) -> bytes:
-    return hashlib.blake2b(fields, digest_size=16).digest()
+        return tuple(dict.fromkeys(one.document for one in self.possible_members if one.includes_path(self.view, path)))
 
 
 @dataclass
@@ -152,49 +150,49 @@ class RowWriter:
 
     def __post_init__(self) -> None:
         controls = self.sink.controls()
-        self._standing = [_Standing(self.sink, view, controls.get(view.name)) for view in self.views]
+        self._in_sink = [_SinkRows(self.sink, view, controls.get(view.name)) for view in self.views]
         self._targets = [view.target for view in self.views]
         self.reports = [ViewReport(view.name) for view in self.views]
 
-    def may_belong(self, place: int, documents: Iterable[MayBelong]) -> None:
-        """Takes, before any row, the invalid documents that may belong to any row of the view at this place."""
-        self._standing[place].may_belong += sorted(set(documents), key=lambda one: one.document)
+    def possible_members(self, view_index: int, documents: Iterable[PossibleMember]) -> None:
+        """Takes, before any row of a view, the invalid documents that may belong to any of them."""
+        self._in_sink[view_index].possible_members += sorted(set(documents), key=lambda one: one.document)
 
-    def unknown(self, place: int, path: str, tainted_by: tuple[str, ...]) -> None:
-        """Takes the path of a row that is not known, or the mask of its copies: what stands there stays.
+    def unknown(self, view_index: int, path: str, tainted_by: tuple[str, ...]) -> None:
+        """Takes the path of a row that is not known, or the wildcard of its copies: the current row stays.
 
-        Where several rows may want one path, these come before the rows that are known.
+        Where several rows may claim one path, these come before the rows that are known.
 
         Args:
-            place: Of the view.
-            path: The path or mask.
+            view_index: The view.
+            path: The path or wildcard.
             tainted_by: The invalid documents that may make the row; none where a getter raised.
         """
-        standing = self._standing[place]
-        standing.masks[path] = tainted_by
+        in_sink = self._in_sink[view_index]
+        in_sink.wildcards[path] = tainted_by
         if not tainted_by:
-            self.reports[place].tainted += 1
+            self.reports[view_index].tainted += 1
 
-    def write(self, place: int, path: str, fields: bytes, tainted_by: tuple[str, ...] = ()) -> None:
-        """Takes a computed row of the view at this place, and the invalid documents that may belong to it."""
-        report, standing = self.reports[place], self._standing[place]
-        stamp = Stamp(standing.generation, self.read_time, 0)
-        known = standing.rows.pop(path, None)
-        certain = tainted_by or standing.known_taints(path)
+    def write(self, view_index: int, path: str, fields: bytes, tainted_by: tuple[str, ...] = ()) -> None:
+        """Takes a computed row of a view, and the invalid documents that may belong to it."""
+        report, in_sink = self.reports[view_index], self._in_sink[view_index]
+        stamp = Stamp(in_sink.generation, self.read_time, 0)
+        known = in_sink.rows.pop(path, None)
+        certain = tainted_by or in_sink.known_taints(path)
         if known is None:
             report.inserted += 1
             if certain:
-                self._name(place, path, certain, _WRITTEN)
-            elif possible := standing.possible_taints(path):
-                standing.written += 1
-                if standing.written <= _NAMED:
-                    self._name(place, path, possible, _WRITTEN)
+                self._name(view_index, path, certain, _WRITTEN)
+            elif possible := in_sink.possible_taints(path):
+                in_sink.written += 1
+                if in_sink.written <= _NAMED:
+                    self._name(view_index, path, possible, _WRITTEN)
         else:
             old, digest = known
-            is_same = old.generation == stamp.generation and digest == _digest(fields)
-            if certain or (not is_same and (possible := standing.possible_taints(path))):
+            is_same = old.generation == stamp.generation and digest == digest_of_fields(fields)
+            if certain or (not is_same and (possible := in_sink.possible_taints(path))):
                 report.tainted += 1
-                self._name(place, path, certain or possible, _LEFT)
+                self._name(view_index, path, certain or possible, _LEFT)
                 return
             if old > stamp:
                 report.newer += 1
@@ -203,42 +201,44 @@ class RowWriter:
                 report.unchanged += 1
                 return
             report.updated += 1
-            standing.updated.add(path)
-        self.writer.write(self._targets[place], EncodedRow(path, stamp, fields))
+            in_sink.updated.add(path)
+        self.writer.write(self._targets[view_index], EncodedRow(path, stamp, fields))
 
-    def _name(self, place: int, path: str, documents: tuple[str, ...], done: str) -> None:
+    def _name(self, view_index: int, path: str, documents: tuple[str, ...], done: str) -> None:
         """Names a tainted row in a dead letter."""
-        standing = self._standing[place]
-        standing.named.add(standing.view.paths.mask_of(path))
+        in_sink = self._in_sink[view_index]
+        in_sink.named.add(in_sink.view.paths.wildcard_of(path))
         some = ", ".join(documents[:_SHOWN]) + (f" and {len(documents) - _SHOWN:,} more" * (len(documents) > _SHOWN))
         are = "is an invalid document" if len(documents) == 1 else "are invalid documents"
-        message = f"{standing.view.name}: {some} {are} that may belong to this row; {done}"
+        message = f"{in_sink.view.name}: {some} {are} that may belong to this row; {done}"
         self.refuse(DeadLetter(stage="write", code="row_tainted", message=message, path=path))
 
-    def _leave_tainted(self, place: int) -> None:
+    def _leave_tainted(self, view_index: int) -> None:
         """Leaves the rows that were not computed where an invalid document may make them, and names them."""
-        report, standing = self.reports[place], self._standing[place]
-        for path in list(standing.rows):
-            certain = standing.known_taints(path)
-            documents = certain or standing.possible_taints(path)
-            is_unknown = standing.view.paths.mask_of(path) in standing.masks
+        report, in_sink = self.reports[view_index], self._in_sink[view_index]
+        for path in list(in_sink.rows):
+            certain = in_sink.known_taints(path)
+            documents = certain or in_sink.possible_taints(path)
+            is_unknown = in_sink.view.paths.wildcard_of(path) in in_sink.wildcards
             if documents or is_unknown:
-                del standing.rows[path]
+                del in_sink.rows[path]
             if documents:
                 report.tainted += 1
-                self._name(place, path, documents, _LEFT)
-        paths = standing.view.paths
-        for mask, documents in standing.masks.items():
-            if documents and (paths.given or mask not in standing.named):
-                self._name(place, paths.shown(mask), documents, _OTHER_COPIES if paths.given else _NOT_COMPUTED)
-        if standing.written > _NAMED:
-            template, documents = standing.view.paths.template, tuple(one.document for one in standing.may_belong)
-            more = f"{standing.written - _NAMED:,} more rows of the view were written without it"
-            self._name(place, template, documents, more)
+                self._name(view_index, path, documents, _LEFT)
+        paths = in_sink.view.paths
+        for wildcard, documents in in_sink.wildcards.items():
+            if documents and (paths.given or wildcard not in in_sink.named):
+                self._name(
+                    view_index, paths.shown(wildcard), documents, _OTHER_COPIES if paths.given else _NOT_COMPUTED
+                )
+        if in_sink.written > _NAMED:
+            template, documents = in_sink.view.paths.template, tuple(one.document for one in in_sink.possible_members)
+            more = f"{in_sink.written - _NAMED:,} more rows of the view were written without it"
+            self._name(view_index, template, documents, more)
 
-    def absent(self, place: int, absences: Absences, invalid: int = 0) -> None:
-        """Takes how many rows of the view at this place are not there, and why; how many roots, if all are invalid."""
-        report = self.reports[place]
+    def absent(self, view_index: int, absences: Absences, invalid: int = 0) -> None:
+        """Takes how many rows of a view are not there, and why; how many roots, if all are invalid."""
+        report = self.reports[view_index]
         report.lacking += absences.lacking
         report.absent += absences.absent
         report.failed += absences.failed
@@ -246,75 +246,75 @@ class RowWriter:
         report.example = report.example or absences.example
 
     def finish(self, prune: Prune, has_dead_roots: Sequence[bool]) -> Sequence[DeadLetter]:
-        """Deletes what was not computed, where that is safe, and makes all stand.
+        """Deletes what was not computed, where that is safe, and commits.
 
         Args:
             prune: `safe`, `all` or `none`.
             has_dead_roots: For each view whether a document that makes its rows is invalid.
 
         Returns:
-            DeadLetters: Of rows that the sink will never take.
+            The dead letters of rows that the sink will never accept.
         """
         controls = {}
-        for place, (view, standing, report) in enumerate(zip(self.views, self._standing, self.reports, strict=True)):
-            self._leave_tainted(place)
-            going = len(standing.rows)
+        for view_index, (view, in_sink, report) in enumerate(zip(self.views, self._in_sink, self.reports, strict=True)):
+            self._leave_tainted(view_index)
+            going = len(in_sink.rows)
             total = going + report.updated + report.unchanged + report.newer + report.tainted
             if prune == "safe" and going:
-                report.refused_dead = int(has_dead_roots[place])
+                report.refused_dead = int(has_dead_roots[view_index])
                 report.refused_many = int(not report.refused_dead and going > allowed(total))
-            stamp = Stamp(standing.generation, self.read_time, 0)
-            for path, (old, _) in standing.rows.items():
+            stamp = Stamp(in_sink.generation, self.read_time, 0)
+            for path, (old, _) in in_sink.rows.items():
                 if prune == "none" or report.refused_dead or report.refused_many or old > stamp:
                     report.kept += 1
                     report.kept_newer += old > stamp
                 else:
                     report.deleted += 1
-                    self.writer.delete(self._targets[place], path, stamp)
-            holder = "" if standing.control is None else standing.control.holder
+                    self.writer.delete(self._targets[view_index], path, stamp)
+            holder = "" if in_sink.control is None else in_sink.control.holder
             controls[view.name] = Control(
-                generation=standing.generation,
+                generation=in_sink.generation,
                 fingerprint=view.fingerprint,
                 holder=holder,
                 backfilled=self.read_time if holder else 0,
             )
-        letters = self.writer.commit(controls) or ()
-        for letter in letters:
-            self._refused(letter.path or "")
-        return letters
+        dead_letters = self.writer.commit(controls) or ()
+        for dead_letter in dead_letters:
+            self._refused(dead_letter.path or "")
+        return dead_letters
 
     def _refused(self, path: str) -> None:
-        """What was to be done with a row, and was not."""
-        for target, standing, report in zip(self._targets, self._standing, self.reports, strict=True):
+        """Corrects the report of a row that the sink did not accept."""
+        for target, in_sink, report in zip(self._targets, self._in_sink, self.reports, strict=True):
             if not target.matches(path):
                 continue
             report.refused += 1
-            if path in standing.rows:
+            if path in in_sink.rows:
                 report.deleted, report.kept = report.deleted - 1, report.kept + 1
-            elif path in standing.updated:
+            elif path in in_sink.updated:
                 report.updated -= 1
             else:
                 report.inserted -= 1
 
 
-def allowed(standing: int) -> int:
+def allowed(rows_in_sink: int) -> int:
     """How many of a view's rows a safe prune may delete."""
-    return max(SAFE_ROWS, int(standing * SAFE_SHARE))
+    return max(SAFE_ROWS, int(rows_in_sink * SAFE_SHARE))
 
 
-def refusal_to_prune(prune: Prune, going: int, standing: int, *, is_root_dead: bool) -> str | None:
-    """Why it is not safe to delete so many of a view's rows; None where it is, or where nobody asks.
+def refusal_to_prune(prune: Prune, going: int, rows_in_sink: int, *, is_root_dead: bool) -> str | None:
+    """Why it is not safe to delete so many of a view's rows; None where it is, or where safety was not asked for.
 
     Args:
-        prune: What somebody asked for.
-        going: How many would go.
-        standing: How many stand.
+        prune: Which rows may be deleted.
+        going: How many would be deleted.
+        rows_in_sink: How many rows the sink has.
         is_root_dead: Whether a document that makes rows is invalid, or may have been in an input that can't be read.
     """
     if not going or prune != "safe":
         return None
     if is_root_dead:
         return f"{going:,} rows were not computed, and a document that makes rows is dead or unreadable"
-    if going > allowed(standing):
-        return f"{going:,} of {standing:,} rows would go, more than {allowed(standing):,}"
+    if going > allowed(rows_in_sink):
+        return f"{going:,} of {rows_in_sink:,} rows would go, more than {allowed(rows_in_sink):,}"
     return None

@@ -10,7 +10,7 @@
 | `narrow` | documents with only some of their fields |
 """
 
-from boiler_beam.models.codec import FamilyCodec, ModelCodec, family_base, wire_of, wire_of_document
+from boiler_beam.models.codec import DocumentType, ModelCodec, base_model, wire_of, wire_of_document
 from boiler_beam.models.collection import CollectionPattern
 from boiler_beam.models.declare import DomainModel, Struct, field, name_problem, stored_name
 from boiler_beam.models.narrow import Narrowed, Partial, narrow_fields
@@ -19,14 +19,14 @@ from boiler_beam.models.shapes import mistakes_in, written_annotation
 
 __all__ = [
     "CollectionPattern",
+    "DocumentType",
     "DomainModel",
-    "FamilyCodec",
     "ModelCodec",
     "Narrowed",
     "Partial",
     "PathField",
     "Struct",
-    "family_base",
+    "base_model",
     "field",
     "mistakes_in",
     "name_problem",

@@ -29,7 +29,7 @@ from boiler_beam.models.shapes import (
 from boiler_beam.models.typed import reference_hook, target_of
 from boiler_beam.values import Database, GeoPoint, decode_fields, from_wire, localized, to_wire, to_wire_map
 
-__all__ = ["FamilyCodec", "ModelCodec", "family_base", "stored_fields", "wire_of", "wire_of_document"]
+__all__ = ["DocumentType", "ModelCodec", "base_model", "stored_fields", "wire_of", "wire_of_document"]
 
 _set = msgspec.structs.force_setattr
 _ANY_PROJECT = Database()
@@ -202,7 +202,7 @@ def _may_hold_typed_values(data: bytes | msgspec.Raw) -> bool:
     return b'Value"' in text or b"\\u00" in text
 
 
-def family_base(model: type[DomainModel]) -> type[DomainModel]:
+def base_model(model: type[DomainModel]) -> type[DomainModel]:
     """Returns the topmost base class with the model's collection."""
     base = model
     for candidate in model.__mro__:
@@ -222,7 +222,7 @@ class _Tag(msgspec.Struct, gc=False):
     obj_type: Any = None
 
 
-class FamilyCodec:
+class DocumentType:
     """Decodes the documents of one document type: of a base model and its subclasses, told apart by `obj_type`.
 
     Args:

@@ -22,28 +22,28 @@ def newest_documents(
     The newest of a document's valid versions and deletions is chosen. At equal versions a deletion wins, and of two
     different documents the one with the greater canonical encoding.
     """
-    newest: list[dict[str, Any]] = [{} for _ in plan.families]
+    newest: list[dict[str, Any]] = [{} for _ in plan.document_types]
     for change in changes:
         if isinstance(change, DeadLetter):
             refuse(change)
             continue
-        for family in plan.families_of(change.path):
+        for type_index in plan.types_of(change.path):
             try:
-                document = None if change.is_deleted else _decoded(plan, family, change)
+                document = None if change.is_deleted else _decoded(plan, type_index, change)
             except InvalidDocument as error:
                 refuse(DeadLetter(stage="decode", code=error.code, message=str(error), path=change.path))
                 continue
             candidate = (change.version, change.is_deleted, _canonical(change)), document
-            known = newest[family].setdefault(change.path, candidate)
+            known = newest[type_index].setdefault(change.path, candidate)
             if candidate[0][:2] == known[0][:2] and candidate[0] != known[0]:
                 refuse(DeadLetter(stage="newest", code="version_conflict", message="two documents", path=change.path))
             if candidate[0] > known[0]:
-                newest[family][change.path] = candidate
+                newest[type_index][change.path] = candidate
     return [{path: one for path, (_, one) in some.items() if one is not None} for some in newest]
 
 
-def _decoded(plan: Plan, family: int, change: Change) -> DomainModel:
-    return plan.families[family].decode(change.path, change.version, change.fields)
+def _decoded(plan: Plan, type_index: int, change: Change) -> DomainModel:
+    return plan.document_types[type_index].decode(change.path, change.version, change.fields)
 
 
 def _canonical(change: Change) -> bytes:

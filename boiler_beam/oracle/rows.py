@@ -16,7 +16,7 @@ from boiler_beam.oracle.newest import newest_documents
 from boiler_beam.plan import Aggregate, Fixed, Group, Plan, Reference, Referrers, Root, ViewPlan
 from boiler_beam.plan.tree import Edge
 from boiler_beam.steps.functions import NOTHING, FunctionRaised, contribution, group_ids, is_shown, references, targets
-from boiler_beam.steps.row import is_missing, render
+from boiler_beam.steps.row import render
 from boiler_beam.views.fold import Collect, CountDistinct, Extreme
 
 __all__ = ["Truth", "compute"]
@@ -31,7 +31,7 @@ class Truth:
 
     Attributes:
         rows: The fields (canonical JSON bytes) of every row, by its path.
-        unknown: The paths (or masks of paths) of rows whose getters raised; their old rows stay.
+        unknown: The paths (or wildcards of paths) of rows whose getters raised; their old rows stay.
         dead_letters: The expected dead letters, once for each row that is affected.
     """
 
@@ -74,7 +74,7 @@ class _View:
         reached = {self.view.root.name: self.first(self.view.root, own)}
         for edge in self.view.edges[1:]:
             reached[edge.name] = self.first(edge, self.reach(edge, reached))
-        if any(is_missing(edge, reached[edge.name]) for edge in self.view.edges):
+        if not all(reached[edge.name] for edge in self.view.required):
             return
 
         def aggregate(index: int) -> Any:
@@ -87,10 +87,10 @@ class _View:
         for copy in render(
             self.view, row_id, key, reached.__getitem__, aggregate, self.truth.dead_letters.append, value
         ):
-            if copy.path in claimed and not copy.is_mask:
+            if copy.path in claimed and not copy.is_wildcard:
                 message = f"{self.view.name}: another row has this path"
-                letter = DeadLetter(stage="claim", code="contested_path", message=message, path=copy.path)
-                self.truth.dead_letters.append(letter)
+                dead_letter = DeadLetter(stage="claim", code="contested_path", message=message, path=copy.path)
+                self.truth.dead_letters.append(dead_letter)
             elif copy.fields is None:
                 self.truth.unknown.add(copy.path)
             else:
@@ -165,7 +165,7 @@ class _View:
                 assert_never(edge)
 
     def shown(self, edge: Edge) -> Documents:
-        return {path: one for path, one in self.documents[edge.family].items() if self.quietly(is_shown, edge, one)}
+        return {path: one for path, one in self.documents[edge.type_index].items() if self.quietly(is_shown, edge, one)}
 
     def quietly(self, function: Any, what: Any, document: DomainModel) -> Any:
         """Calls a user's function of one document.
@@ -176,7 +176,7 @@ class _View:
             return function(what, document)
         except FunctionRaised as error:
             self.truth.dead_letters.append(
-                DeadLetter(stage="down", code=error.code, message=str(error), path=document.path)
+                DeadLetter(stage="document", code=error.code, message=str(error), path=document.path)
             )
             return None
 

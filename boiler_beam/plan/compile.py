@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from boiler_beam.errors import DeclarationError, Mistake, UsageError
-from boiler_beam.models import DomainModel, FamilyCodec, family_base, mistakes_in, stored_name
+from boiler_beam.models import DocumentType, DomainModel, base_model, mistakes_in, stored_name
 from boiler_beam.plan.aggregates import AggregateCompiler
 from boiler_beam.plan.annotations import annotation_mistakes
 from boiler_beam.plan.edges import EdgeCompiler
@@ -47,22 +47,24 @@ def compile_plan(views: Sequence[type[ViewModel]], database: Database = _ANY_PRO
         DeclarationError: With every mistake in the classes.
     """
     mistakes: list[Mistake] = []
-    families: dict[type[DomainModel], FamilyCodec] = {}
+    document_types: dict[type[DomainModel], DocumentType] = {}
 
-    def family_of(model: type[DomainModel]) -> int:
-        base = family_base(model)
-        if base not in families:
-            families[base] = FamilyCodec(base, mistakes, database)
-        return list(families).index(base)
+    def type_index_of(model: type[DomainModel]) -> int:
+        base = base_model(model)
+        if base not in document_types:
+            document_types[base] = DocumentType(base, mistakes, database)
+        return list(document_types).index(base)
 
-    plans = [found for view in views if (found := _ViewCompiler(view, family_of, mistakes).compile()) is not None]
-    _check_places(plans, list(families), mistakes)
+    plans = [found for view in views if (found := _ViewCompiler(view, type_index_of, mistakes).compile()) is not None]
+    _check_places(plans, list(document_types), mistakes)
     if mistakes:
         raise DeclarationError(list(dict.fromkeys(mistakes)))
-    return Plan(tuple(plans), tuple(families.values()), database)
+    return Plan(tuple(plans), tuple(document_types.values()), database)
 
 
-def _check_places(plans: Sequence[ViewPlan], families: Sequence[type[DomainModel]], mistakes: list[Mistake]) -> None:
+def _check_places(
+    plans: Sequence[ViewPlan], document_types: Sequence[type[DomainModel]], mistakes: list[Mistake]
+) -> None:
     """Yields the mistakes between views: equal names, equal row paths, and rows at paths of documents."""
     for index, view in enumerate(plans):
         for other in plans[:index]:
@@ -77,7 +79,7 @@ def _check_places(plans: Sequence[ViewPlan], families: Sequence[type[DomainModel
                 if view.name != other.name:  # SQLite and many file systems ignore the case of names
                     got = f"{view.name!r}, which differs from {other.reference_name} only by case"
                 mistakes.append(Mistake(view.reference_name, expected, got, "rename one of them"))
-        for model in families:
+        for model in document_types:
             collection = model.__boiler__.collection
             if collection is not None and collection.holds(tuple(view.paths.template.split("/")[::2])):
                 got = f"{view.paths.template!r}, where the documents of {model.__name__} are"
@@ -109,11 +111,11 @@ class _ViewCompiler:
     """Compiles one view, and appends its mistakes to `mistakes`."""
 
     def __init__(
-        self, view: type[ViewModel], family_of: Callable[[type[DomainModel]], int], mistakes: list[Mistake]
+        self, view: type[ViewModel], type_index_of: Callable[[type[DomainModel]], int], mistakes: list[Mistake]
     ) -> None:
         self.view = view
         self.mistakes = mistakes
-        self.edges = EdgeCompiler(view.declared_store(), family_of, self.mistake)
+        self.edges = EdgeCompiler(view.declared_store(), type_index_of, self.mistake)
 
     def mistake(self, where: str, expected: str, got: str, fix: str) -> None:
         self.mistakes.append(Mistake(f"{self.view.__name__}{where and '.'}{where}", expected, got, fix))
@@ -254,7 +256,9 @@ class _ViewCompiler:
         declared = [one for one in self.view.declared_properties().values() if isinstance(one, AggregateDeclaration)]
         said = [value for one in declared for value in (one.kind, one.edge, one.of, *one.options.values())]
         described = [
-            *(repr(replace(edge, family=0)) for edge in edges),  # an index that depends on the other views of the plan
+            *(
+                repr(replace(edge, type_index=0)) for edge in edges
+            ),  # an index that depends on the other views of the plan
             *map(repr, aggregates),
             paths.template,
             self._case,

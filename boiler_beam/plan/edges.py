@@ -8,7 +8,7 @@ from dataclasses import replace
 from enum import Enum
 from typing import Any, get_args, get_origin
 
-from boiler_beam.models import DomainModel, family_base
+from boiler_beam.models import DomainModel, base_model
 from boiler_beam.models.declare import ModelMeta
 from boiler_beam.plan.annotations import shown
 from boiler_beam.plan.fieldpath import FieldError, FieldPath, field_path
@@ -28,7 +28,7 @@ class EdgeCompiler:
 
     Args:
         store: The class `Store` of the view, or None.
-        family_of: Returns the index of a model's document type in the plan.
+        type_index_of: Returns the index of a model's document type in the plan.
         report: Called with each mistake.
 
     Attributes:
@@ -37,9 +37,9 @@ class EdgeCompiler:
     """
 
     def __init__(
-        self, store: type[Store] | None, family_of: Callable[[type[DomainModel]], int], report: ReportMistake
+        self, store: type[Store] | None, type_index_of: Callable[[type[DomainModel]], int], report: ReportMistake
     ) -> None:
-        self.store, self.family_of, self.mistake = store, family_of, report
+        self.store, self.type_index_of, self.mistake = store, type_index_of, report
         self.declared: dict[str, EdgeDeclaration] = store.declared_edges() if store else {}
         self.edges: dict[str, Edge] = {}
         self._open: list[str] = []
@@ -101,7 +101,12 @@ class EdgeCompiler:
             case "root":
                 model = declared.options["model"]
                 return Root(
-                    name=name, model=model, family=self.family_of(model), parent=None, is_many=False, where=where
+                    name=name,
+                    model=model,
+                    type_index=self.type_index_of(model),
+                    parent=None,
+                    is_many=False,
+                    where=where,
                 )
             case "group":
                 return self._group(name, declared)
@@ -128,7 +133,7 @@ class EdgeCompiler:
             )
             return False
         if model.__boiler__.collection.problem():
-            self.family_of(model)  # reports the mistake
+            self.type_index_of(model)  # reports the mistake
             return False
         return True
 
@@ -184,7 +189,7 @@ class EdgeCompiler:
                 self.mistake(f"Store.{name}", "by= to name a field", "an empty tuple", "name what the documents share")
             return None
         return Group(
-            name=name, model=model, family=self.family_of(model), parent=None, is_many=True,
+            name=name, model=model, type_index=self.type_index_of(model), parent=None, is_many=True,
             keyed_by=self._keyed_by(model), **self._shows(name, declared, model, is_many=True),
             by=tuple(path for path in paths if path is not None), is_tuple=is_tuple,
         )  # fmt: skip
@@ -240,7 +245,7 @@ class EdgeCompiler:
             path = _as_ids(path, target)
         is_many = parent.is_many or path.is_many
         return Reference(
-            name=name, model=target, family=self.family_of(target), parent=parent_name, is_many=is_many,
+            name=name, model=target, type_index=self.type_index_of(target), parent=parent_name, is_many=is_many,
             keyed_by="map" if path.is_map and not parent.is_many else self._keyed_by(target),
             **self._shows(name, declared, target, is_many),
             field=path, is_required=not is_many and not declared.options["optional"],
@@ -259,7 +264,7 @@ class EdgeCompiler:
                     "annotate the field Ref[Model], or pass to=Model",
                 )
                 return None
-            if to is not None and isinstance(named, ModelMeta) and family_base(to) is not family_base(named):  # type: ignore[arg-type]
+            if to is not None and isinstance(named, ModelMeta) and base_model(to) is not base_model(named):  # type: ignore[arg-type]
                 self.mistake(f"Store.{name}", f"to= to be {named.__name__} or a subclass", to.__name__, "remove to=")
                 return None
         elif to is not None and kind is str:
@@ -312,7 +317,7 @@ class EdgeCompiler:
                 f"name the field of {model.__name__} that refers to {parent.model.__name__}",
             )
             return None
-        if family_base(named) is not family_base(parent.model):  # type: ignore[arg-type]
+        if base_model(named) is not base_model(parent.model):  # type: ignore[arg-type]
             self.mistake(
                 f"Store.{name}",
                 f"by= to refer to {parent.model.__name__}, the model of {of!r}",
@@ -323,7 +328,7 @@ class EdgeCompiler:
         collection = model.__boiler__.collection
         is_child = not parent.is_many and collection is not None and path.text in collection.placeholders[-1:]
         return Referrers(
-            name=name, model=model, family=self.family_of(model), parent=of, is_many=True,
+            name=name, model=model, type_index=self.type_index_of(model), parent=of, is_many=True,
             keyed_by="doc_id" if is_child else self._keyed_by(model),
             **self._shows(name, declared, model, is_many=True), by=path,
         )  # fmt: skip
@@ -340,7 +345,8 @@ class EdgeCompiler:
             return None
         roots = [other for other, one in self.declared.items() if one.kind in ("root", "group")]
         return Fixed(
-            name=name, model=model, family=self.family_of(model), parent=roots[0] if roots else None, is_many=False,
+            name=name, model=model, type_index=self.type_index_of(model), parent=roots[0] if roots else None,
+            is_many=False,
             **self._shows(name, declared, model, is_many=False),
             path=path, is_required=not declared.options["optional"],
         )  # fmt: skip

@@ -34,13 +34,13 @@ def explain(plan: Plan) -> str:
         adds to num_attending
     """
     parts = ["\n".join(_view(view)) for view in plan.views]
-    for index, family in enumerate(plan.families):
-        lines = [f"{family.pattern.text}: a change affects"]
+    for index, document_type in enumerate(plan.document_types):
+        lines = [f"{document_type.pattern.text}: a change affects"]
         for view in plan.views:
             for edge in view.edges:
-                if edge.family == index:
+                if edge.type_index == index:
                     lines += _affected(view, edge)
-        lines += [f"  note: {note}" for note in family.notes()]
+        lines += [f"  note: {note}" for note in document_type.notes()]
         parts.append("\n".join(lines))
     if warnings := warnings_of(plan):
         parts.append("\n".join(f"warning: {warning}" for warning in warnings))

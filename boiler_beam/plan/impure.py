@@ -133,7 +133,7 @@ class Reachable:
     """
 
     def __init__(self, view: ViewPlan, plan: Plan) -> None:
-        models = [model for edge in view.edges for model in plan.families[edge.family].codecs]
+        models = [model for edge in view.edges for model in plan.document_types[edge.type_index].codecs]
         self.view, self.own = view.model, set(view.model.declared_properties())
         self.members: dict[str, list[Any]] = {}
         structs: dict[type, None] = {}

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
-from boiler_beam.models import FamilyCodec
+from boiler_beam.models import DocumentType
 from boiler_beam.plan.tree import Aggregate, Edge, Fixed, Reference, Referrers, Root, ViewPlan
 from boiler_beam.values import Database
 
@@ -23,12 +23,12 @@ __all__ = ["Plan", "PlanName", "PlannedEdge", "PlannedView"]
 
 @dataclass(frozen=True, eq=False, repr=False)
 class PlannedEdge:
-    """An edge with its place in a plan.
+    """An edge with its index in a plan.
 
     Attributes:
-        index: Its place in `Plan.planned_edges`.
-        position: Its place in its view.
-        view_index: The place of its view in `Plan.views`.
+        index: Its index in `Plan.planned_edges`.
+        position: Its index in its view.
+        view_index: The index of its view in `Plan.views`.
         view: That view.
         edge: What was declared.
         parent: The edge whose documents it is attached to; None of a root or group.
@@ -50,7 +50,7 @@ class PlannedEdge:
 
     @cached_property
     def aggregates(self) -> tuple[tuple[int, Aggregate], ...]:
-        """The aggregates over it, with their places in the view's."""
+        """The aggregates over it, with their indexes in the view's."""
         return self.view.aggregates_of[self.edge.name]
 
     @cached_property
@@ -100,7 +100,7 @@ class PlannedEdge:
 
 @dataclass(frozen=True, eq=False)
 class PlannedView:
-    """A view with its place in a plan, and its edges: parents first; the first one makes the rows."""
+    """A view with its index in a plan, and its edges: parents first; the first one is the root or group."""
 
     index: int
     view: ViewPlan
@@ -125,12 +125,12 @@ class Plan:
 
     Attributes:
         views: The views.
-        families: The models of each collection that they read.
+        document_types: The models of each collection that they read.
         database: The database whose documents are read: references into it are joined, others are kept as they are.
     """
 
     views: tuple[ViewPlan, ...]
-    families: tuple[FamilyCodec, ...] = field(compare=False)
+    document_types: tuple[DocumentType, ...] = field(compare=False)
     database: Database = field(default_factory=Database)
 
     @property
@@ -147,44 +147,44 @@ class Plan:
 
     @cached_property
     def _fixed(self) -> dict[int, frozenset[str]]:
-        """Of each family that `document()` alone reads, the paths that it names."""
-        read: dict[int, list[Edge]] = {place: [] for place in range(len(self.families))}
+        """Of each document type that `document()` alone reads, the paths that it names."""
+        read: dict[int, list[Edge]] = {index: [] for index in range(len(self.document_types))}
         for _, edge in self.edges():
-            read[edge.family].append(edge)
+            read[edge.type_index].append(edge)
         return {
-            place: frozenset(edge.path for edge in edges if isinstance(edge, Fixed))
-            for place, edges in read.items()
+            index: frozenset(edge.path for edge in edges if isinstance(edge, Fixed))
+            for index, edges in read.items()
             if all(isinstance(edge, Fixed) for edge in edges)
         }
 
-    @property
+    @cached_property
     def collections(self) -> list[str]:
         """The patterns of the collections whose documents it reads."""
-        return [family.pattern.text for family in self.families]
+        return [document_type.pattern.text for document_type in self.document_types]
 
-    def families_of(self, path: str) -> tuple[int, ...]:
-        """The families (places in `families`) that a document at this path belongs to.
+    def types_of(self, path: str) -> tuple[int, ...]:
+        """The indexes of the document types that a document at this path has.
 
-        A family of which views read single documents alone has no others: what lies beside them in `config` may be
-        of any shape.
+        Where views read a type by `document()` alone, only the documents that they name are of it: the others in
+        `config` may be of any shape.
         """
         collection = path[: path.rfind("/")]
         if "/" in collection:
             collection = "/".join(path.split("/")[::2])  # without the ids of its parents
         found = self._found.get(collection)
         if found is None:
-            some = tuple(i for i, family in enumerate(self.families) if family.pattern.match(path) is not None)
+            some = tuple(index for index, one in enumerate(self.document_types) if one.pattern.match(path) is not None)
             found = self._found[collection] = some, not self._fixed.keys().isdisjoint(some)
-        places, has_fixed = found
+        indexes, has_fixed = found
         if not has_fixed:
-            return places
-        return tuple(place for place in places if path in self._fixed.get(place, (path,)))
+            return indexes
+        return tuple(index for index in indexes if path in self._fixed.get(index, (path,)))
 
     def edges(self) -> Iterator[tuple[int, Edge]]:
-        """All edges, each with its view's place."""
-        for place, view in enumerate(self.views):
+        """All edges, each with the index of its view."""
+        for view_index, view in enumerate(self.views):
             for edge in view.edges:
-                yield place, edge
+                yield view_index, edge
 
     @cached_property
     def planned_views(self) -> tuple[PlannedView, ...]:
@@ -194,7 +194,7 @@ class Plan:
             by_name: dict[str, PlannedEdge] = {}
             for position, edge in enumerate(view.edges):
                 parent = by_name[edge.parent] if edge.parent else None
-                base = self.families[edge.family].base
+                base = self.document_types[edge.type_index].base
                 shows_all = edge.where is None and edge.order is None and edge.model is base
                 one = by_name[edge.name] = PlannedEdge(index, position, view_index, view, edge, parent, shows_all)
                 if parent is not None:

@@ -5,7 +5,7 @@
 (('user',), True)
 >>> inbox.fill("c1", {"user": "u1"})
 'users/u1/inbox/c1'
->>> inbox.mask("c1"), inbox.mask_of("users/u1/inbox/c1")
+>>> inbox.wildcard("c1"), inbox.wildcard_of("users/u1/inbox/c1")
 ('users//inbox/c1', 'users//inbox/c1')
 """
 
@@ -107,12 +107,12 @@ class RowPath:
             return last
         return "/".join([*(at.get(one[1:-1], one) if one[:1] == "{" else one for one in self.root.segments), last])
 
-    def mask(self, row_id: str) -> str:
+    def wildcard(self, row_id: str) -> str:
         """Returns the common part of the paths of a row's copies, with empty segments for placeholders of `paths()`."""
         return self.fill(row_id, dict.fromkeys(self.given, "")) if self.given else self.fill(row_id)
 
-    def mask_of(self, path: str) -> str:
-        """Returns the mask of the row with a copy at this path."""
+    def wildcard_of(self, path: str) -> str:
+        """Returns the wildcard of the row with a copy at this path."""
         if not self.given:
             return path
         segments = path.split("/")
@@ -120,13 +120,13 @@ class RowPath:
             segments[self.placeholders[name]] = ""
         return "/".join(segments)
 
-    def shown(self, mask: str) -> str:
-        """Returns a mask for messages, with the names of the placeholders that `paths()` yields.
+    def shown(self, wildcard: str) -> str:
+        """Returns a wildcard for messages, with the names of the placeholders that `paths()` yields.
 
         >>> RowPath("users/{user}/inbox/{id}", None).shown("users//inbox/c1")
         'users/{user}/inbox/c1'
         """
-        pairs = zip(mask.split("/"), self._segments, strict=True)
+        pairs = zip(wildcard.split("/"), self._segments, strict=True)
         return "/".join([one or placeholder for one, placeholder in pairs])
 
     def yielded(self, where: str, value: Any) -> dict[str, str]:

@@ -30,7 +30,7 @@ class _Edge:
     Attributes:
         name: Its attribute in the store.
         model: The class of its documents; documents of other classes in the collection count as missing.
-        family: The index of the document type of that class in `Plan.families`.
+        type_index: The index of the document type of that class in `Plan.document_types`.
         parent: The name of the parent edge; None for the root or group.
         is_many: Whether a row has a dict of documents (a to-many edge), or one document.
         keyed_by: What the keys of that dict are.
@@ -50,7 +50,7 @@ class _Edge:
 
     name: str
     model: type[DomainModel]
-    family: int
+    type_index: int
     parent: str | None
     is_many: bool
     keyed_by: Literal["doc_id", "path", "map"] = "doc_id"
@@ -187,6 +187,11 @@ class ViewPlan:
         root = self.edges[0]
         assert isinstance(root, (Root, Group))
         return root
+
+    @cached_property
+    def required(self) -> tuple[Edge, ...]:
+        """The edges without whose document there is no row (S4)."""
+        return tuple(edge for edge in self.edges if edge.is_required)
 
     @cached_property
     def by_name(self) -> dict[str, Edge]:

@@ -12,8 +12,8 @@ The command line calls these, and adds Beam. Nothing here imports Beam.
 | `signals` | ^C and SIGTERM |
 """
 
-from boiler_beam.engine.diff import Difference
-from boiler_beam.engine.why import Why
+from boiler_beam.inspection.diff import Difference
+from boiler_beam.inspection.why import Why
 from boiler_beam.program.backfilling import backfill
 from boiler_beam.program.following import follow
 from boiler_beam.program.questions import Check, Differences, Explanation, check, diff, explain, why

@@ -9,8 +9,8 @@ from datetime import datetime
 from boiler_beam.connectors.base import Sink
 from boiler_beam.connectors.dead_letters import DeadLetterWriter
 from boiler_beam.connectors.firestore.options import WriteOptions
+from boiler_beam.connectors.memory import MemorySink
 from boiler_beam.engine.backfill import backfill as run_backfill
-from boiler_beam.engine.memory import MemorySink
 from boiler_beam.engine.report import Prune
 from boiler_beam.errors import UsageError
 from boiler_beam.events import DeadLetter

@@ -11,10 +11,10 @@ from typing import Literal
 from boiler_beam.connectors.base import Sink
 from boiler_beam.connectors.dead_letters import DeadLetterWriter
 from boiler_beam.connectors.firestore.options import WriteOptions
+from boiler_beam.connectors.memory import MemorySink
 from boiler_beam.engine import report as engine
 from boiler_beam.engine.follow import Settings
 from boiler_beam.engine.follow import follow as run_stream
-from boiler_beam.engine.memory import MemorySink
 from boiler_beam.engine.report import Prune
 from boiler_beam.engine.state import open_state
 from boiler_beam.errors import UsageError

@@ -9,18 +9,18 @@ from dataclasses import dataclass
 from boiler_beam.connectors.base import Sink, Source
 from boiler_beam.connectors.firestore.options import WriteOptions
 from boiler_beam.connectors.located import Located, read_located
-from boiler_beam.engine import check as engine_check
-from boiler_beam.engine import why as engine_why
+from boiler_beam.connectors.memory import MemorySink
 from boiler_beam.engine.backfill import backfill
-from boiler_beam.engine.check import Checked
 from boiler_beam.engine.computed import ComputedView
-from boiler_beam.engine.cost import Writes, writes_per_change
-from boiler_beam.engine.diff import Difference, differences
-from boiler_beam.engine.memory import MemorySink
-from boiler_beam.engine.purity import differing, sampled
-from boiler_beam.engine.why import Why
 from boiler_beam.errors import UsageError
 from boiler_beam.events import Change, DeadLetter
+from boiler_beam.inspection import check as inspection_check
+from boiler_beam.inspection import why as inspection_why
+from boiler_beam.inspection.check import Checked
+from boiler_beam.inspection.cost import Writes, writes_per_change
+from boiler_beam.inspection.diff import Difference, differences
+from boiler_beam.inspection.purity import differing, sampled
+from boiler_beam.inspection.why import Why
 from boiler_beam.plan import Plan
 from boiler_beam.plan.explain import explain as explained
 from boiler_beam.plan.impure import warnings_of
@@ -183,7 +183,7 @@ def why(views: Views, row: str, *, sources: Sources, project: str | None = None,
     located = Located()
     versions = NewestVersions(plan, lambda letter: letters.append(located(letter)))
     versions.add_all(read_located(_prepared(opened, plan), located))
-    return engine_why.why(plan, versions, row, letters)
+    return inspection_why.why(plan, versions, row, letters)
 
 
 def _prepared(sources: list[Source], plan: Plan) -> list[Source]:
@@ -273,22 +273,22 @@ def check(
 
     def noted(changes: Iterable[Change | DeadLetter]) -> Iterator[Change | DeadLetter]:
         for change in changes:
-            if isinstance(change, Change) and not plan.families_of(change.path):
+            if isinstance(change, Change) and not plan.types_of(change.path):
                 unread.setdefault(pattern_of(change.path), set()).add(change.path)
             yield change
 
     read = noted(read_located(_prepared(opened, plan), located))
-    found = engine_check.check(plan, read, sample, located, looked_at.append)
+    found = inspection_check.check(plan, read, sample, located, looked_at.append)
     (versions,) = looked_at
     known = {one.collection for one in found}
     return Check(
         collections=tuple(found),
         unread=tuple(sorted(Counter({name: len(paths) for name, paths in unread.items()}).items())),
-        empty=tuple(family.pattern.text for family in plan.families if family.pattern.text not in known),
+        empty=tuple(pattern for pattern in plan.collections if pattern not in known),
         tainted=tuple(_tainted(plan, versions)),
         differing=tuple(str(one) for one in differing(plan, sampled(plan, versions, _COMPUTED_AGAIN))),
         warnings=tuple(warnings_of(plan)),
-        notes=tuple(dict.fromkeys(note for family in plan.families for note in family.notes())),
+        notes=tuple(dict.fromkeys(note for one in plan.document_types for note in one.notes())),
     )
 
 
@@ -306,7 +306,7 @@ def _tainted(plan: Plan, versions: NewestVersions) -> Iterator[str]:
             more = f" and {number - _SHOWN:,} more" if number > _SHOWN else ""
             rows = "1 row" if number == 1 else f"{number:,} rows"
             yield f"{view.name}: an invalid document may belong to {rows}: {', '.join(named)}{more}"
-        if computed.may_belong:
-            documents = list(dict.fromkeys(one.document for one in computed.may_belong))
+        if computed.possible_members:
+            documents = list(dict.fromkeys(one.document for one in computed.possible_members))
             more = f" and {len(documents) - _SHOWN:,} more" if len(documents) > _SHOWN else ""
             yield f"{view.name}: an invalid document may belong to any row: {', '.join(documents[:_SHOWN])}{more}"

@@ -1,22 +1,31 @@
-"""Claims: of several rows that want one path, the one with the smallest id has it (S11).
+"""Claims: of several rows that claim one path, the one with the smallest id gets it (S11).
 
-Only of views whose row path does not name the row: `RowPath.is_unique` says which.
+Rows can claim one path only where it does not identify the row (`RowPath.is_unique` is False).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from boiler_beam.events import DeadLetter
 from boiler_beam.steps.row import Copy
 
-__all__ = ["Claims", "contested"]
+__all__ = ["Claims", "contested", "losers"]
 
 
 def contested(view: str, path: str, row_id: str) -> DeadLetter:
-    """The dead letter of a row whose path another one has; which one may change as rows come and go."""
+    """The dead letter of a row that loses its path to another row."""
     message = f"{view}: expected a row path of its own for {row_id!r}, got one that a row with a smaller id wants, too"
     return DeadLetter(stage="claim", code="contested_path", message=message, path=path)
+
+
+def losers(row_ids: Iterable[str]) -> list[str]:
+    """Of the rows that claim one path, those that do not get it.
+
+    >>> losers(["u2", "u1", "u3"])
+    ['u2', 'u3']
+    """
+    return sorted(row_ids)[1:]
 
 
 class Claims:
@@ -25,10 +34,10 @@ class Claims:
     >>> claims = Claims("Profile")
     >>> claims.add("u2", Copy("names/ann", b"{}"))
     >>> claims.add("u1", Copy("names/ann", None))
-    >>> list(claims.settled()), [letter.message for letter in claims.refused()]
+    >>> list(claims.settled()), [dead_letter.message for dead_letter in claims.refused()]
     ([Copy(path='names/ann', fields=None, tainted_by=())], [])
     >>> claims.add("u3", Copy("names/ann", b"{}"))
-    >>> [letter.message for letter in claims.refused()]
+    >>> [dead_letter.message for dead_letter in claims.refused()]
     ["Profile: expected a row path of its own for 'u3', got one that a row with a smaller id wants, too"]
     """
 
@@ -39,16 +48,16 @@ class Claims:
         self._taints: dict[str, dict[str, None]] = {}
 
     def add(self, row_id: str, copy: Copy) -> None:
-        """A row wants a path; one that may exist, and was not computed, only taints it."""
+        """A row claims a path; a row that was not computed, and may not exist, only taints it."""
         if copy.tainted_by:
             self._taints.setdefault(copy.path, {}).update(dict.fromkeys(copy.tainted_by))
-        if copy.fields is None and (copy.is_mask or copy.tainted_by):
+        if copy.fields is None and (copy.is_wildcard or copy.tainted_by):
             self._masks[copy.path] = copy
         else:
             self._claims.setdefault(copy.path, {})[row_id] = copy
 
     def settled(self) -> Iterator[Copy]:
-        """The copies that have their paths; first those, and the masks of those, that can't be known."""
+        """The copies that get their paths; first those, and the wildcards of those, that are unknown."""
         for path, copy in self._masks.items():
             if path not in self._claims:
                 yield copy._replace(tainted_by=tuple(sorted(self._taints.get(path, ()))))
@@ -58,7 +67,7 @@ class Claims:
             yield first._replace(tainted_by=tuple(sorted(self._taints.get(path, ())))) if is_known else first
 
     def refused(self) -> Iterator[DeadLetter]:
-        """The dead letters of the others; a row that can't be told takes the path from none that can."""
+        """The dead letters of the others; an unknown row does not take a path from a known one."""
         for path, claims in self._claims.items():
-            for row_id in sorted(row_id for row_id, copy in claims.items() if copy.fields is not None)[1:]:
+            for row_id in losers(row_id for row_id, copy in claims.items() if copy.fields is not None):
                 yield contested(self.view, path, row_id)

@@ -1,14 +1,14 @@
 """What a document contributes at an edge: where rows find it, what it refers to, what it adds to aggregates.
 
-It is a function of the document alone, made once for each edge of a plan. All executors but the oracle take it from
-here, so that it is decided once. What a user wrote runs in here (`where=`, `of=`, `by=`, properties): where it raises,
-the document is absent from that edge, aggregate or reference (S10a).
+It is a function of the document alone, built once for each edge of a plan, and used by all executors but the oracle.
+Users' functions (`where=`, `of=`, `by=`, properties) run in it: where one raises, the document is absent from that
+edge, aggregate or reference (S10a).
 
 >>> from boiler_beam.plan import compile_plan
 >>> from boiler_beam.samples.meeting import OrganizationSummary, User
 >>> users, tickets = compile_plan([OrganizationSummary]).planned_edges
 >>> user = User(path="users/u1", version=7, first_name="Ann", last_name="Gray", organization="org1")
->>> contributions_of(users).ask(user, print).keys
+>>> contributions_of(users).contribute(user, print).keys
 {'org1': 'org1'}
 """
 
@@ -34,18 +34,19 @@ T = TypeVar("T")
 Refuse = Callable[[FunctionRaised], None]
 """Takes what a user's function raised."""
 Paths = tuple[str, ...]
-Ask = Callable[[DomainModel, Refuse], T]
+OfDocument = Callable[[DomainModel, Refuse], T]
+"""A function of one document, which reports what users' functions raise."""
 
 
 class Contribution(msgspec.Struct, frozen=True, eq=False, gc=False):
-    """What one document says at an edge that shows it.
+    """What one document contributes at an edge that shows it.
 
     Attributes:
         keys: Where rows find it, each once: the paths of parents, or its own path; of a root or group the rows' ids, of
             a group each with the key that it is made of.
         links: For each of `PlannedEdge.references`, the paths that it refers to, each once.
         values: What it adds to each of `PlannedEdge.aggregates`; `NOTHING` where it does not count.
-        sort_key: Its place in the edge's order, which no other document has; empty where the edge has no limit.
+        sort_key: Orders it among the documents of the edge, and is unique there; empty where the edge has no limit.
     """
 
     keys: Collection[str]
@@ -55,22 +56,22 @@ class Contribution(msgspec.Struct, frozen=True, eq=False, gc=False):
 
 
 class Contributions(NamedTuple):
-    """What the documents of one edge are asked.
+    """The functions of one edge's documents.
 
     Attributes:
-        ask: What a document contributes; None where the edge does not show it, or no row can find it.
+        contribute: What a document contributes; None where the edge does not show it, or no row can find it.
         shows: Whether the edge shows a document.
-        may_raise: Whether a user's code takes part. Then the answer may be another one the next time: who must know an
-            earlier answer keeps it.
+        may_raise: Whether users' functions take part. Then the result may differ the next time: a join that retracts an
+            earlier contribution keeps it.
     """
 
-    ask: Ask[Contribution | None]
-    shows: Ask[bool]
+    contribute: OfDocument[Contribution | None]
+    shows: OfDocument[bool]
     may_raise: bool
 
 
 def contributions_of(planned: PlannedEdge) -> Contributions:
-    """What the documents of an edge are asked.
+    """Builds the functions of an edge's documents.
 
     Args:
         planned: The edge.
@@ -84,7 +85,7 @@ def contributions_of(planned: PlannedEdge) -> Contributions:
     order_of = _tried(_sort_key, edge, b"") if edge.limit is not None else None
     only_path = edge.path if isinstance(edge, Fixed) else None
 
-    def ask(document: DomainModel, refuse: Refuse) -> Contribution | None:
+    def contribute(document: DomainModel, refuse: Refuse) -> Contribution | None:
         if only_path is not None and document.path != only_path:
             return None
         if not (shows_all or shows(document, refuse)):
@@ -100,34 +101,34 @@ def contributions_of(planned: PlannedEdge) -> Contributions:
         )
 
     aggregates = [aggregate for _, aggregate in planned.aggregates]
-    return Contributions(ask, shows, _may_raise(edge, children, aggregates))
+    return Contributions(contribute, shows, _may_raise(edge, children, aggregates))
 
 
 def _may_raise(edge: Edge, children: Sequence[Reference], aggregates: Sequence[Aggregate]) -> bool:
-    """Whether a user's code says what documents contribute."""
+    """Whether users' functions decide what documents contribute."""
     keys = edge.by if isinstance(edge, Group) else (edge.by,) if isinstance(edge, Referrers) else ()
     fields = [*keys, *(child.field for child in children)]
     return edge.may_raise or any(one.may_raise for one in fields) or any(one.may_raise for one in aggregates)
 
 
-def _tried(function: Callable[[Any, Any], T], what: Any, absent: T) -> Ask[T]:
-    """A function of a document that gives `absent`, and reports why, where it raises."""
+def _tried(function: Callable[[Any, Any], T], what: Any, absent: T) -> OfDocument[T]:
+    """A function of a document that returns `absent`, and reports the error, where it raises."""
 
-    def ask(document: DomainModel, refuse: Refuse) -> T:
+    def call(document: DomainModel, refuse: Refuse) -> T:
         try:
             return function(what, document)
         except FunctionRaised as error:
             refuse(error)
             return absent
 
-    return ask
+    return call
 
 
 def _sort_key(edge: Edge, document: Any) -> bytes:
     return b"" if edge.order is None else sort_key(edge.order.ranks(document), edge.order.descending, document.path)
 
 
-def _keys(planned: PlannedEdge) -> Ask[Any]:
+def _keys(planned: PlannedEdge) -> OfDocument[Any]:
     edge = planned.edge
     match edge:
         case Root():
@@ -143,7 +144,7 @@ def _keys(planned: PlannedEdge) -> Ask[Any]:
             assert_never(edge)
 
 
-def links_of(edge: Reference) -> Ask[Paths]:
+def links_of(edge: Reference) -> OfDocument[Paths]:
     """Returns what a document over the parent edge refers to, each once, in the field's order."""
     return _paths(edge.field) or _tried(_references, edge, ())
 
@@ -152,8 +153,8 @@ def _references(edge: Reference, document: Any) -> Paths:
     return tuple(dict.fromkeys([path for _, path in references(edge, document)]))
 
 
-def _paths(field: FieldPath) -> Ask[Paths] | None:
-    """The paths in a plain field of references; None where it is another one."""
+def _paths(field: FieldPath) -> OfDocument[Paths] | None:
+    """Reads the paths in a plain field of references; None where the field is not one."""
     name, is_map = field.text, field.is_map
     is_ref = field.annotation is Ref or get_origin(field.annotation) is Ref
     if field.may_raise or not field.is_plain or not is_ref:

@@ -1,7 +1,7 @@
-"""Edges whose documents travel between workers: what a document contributes, and which of its fields rows get.
+"""Edges whose documents are sent between workers: what a document contributes, and which of its fields rows get.
 
 The hash join (`steps.hash_join`) and the keyed delta join (`steps.keyed`) both send documents as messages. What a
-document says is decided in `steps.contributions`; here it becomes bytes.
+document contributes is decided in `steps.contributions`; here it becomes bytes.
 
 >>> from boiler_beam.plan import compile_plan
 >>> from boiler_beam.samples.meeting import OrganizationSummary
@@ -33,12 +33,12 @@ __all__ = ["Contributed", "DistributedEdge", "WireContribution"]
 
 
 class WireContribution(msgspec.Struct, frozen=True, array_like=True, gc=False, eq=False):
-    """What a document contributes at one edge that shows it, as it travels.
+    """What a document contributes at one edge that shows it, as it is sent between workers.
 
     Attributes:
         values: What it adds to aggregates: the index of each in its view, and the value as on the wire.
         links: The paths that it refers to, for each of `PlannedEdge.references`.
-        sort_key: Its place among the documents of a row, where the edge has a limit.
+        sort_key: By which the documents of a row are ordered, where the edge has a limit.
     """
 
     values: tuple[tuple[int, Any], ...] = ()
@@ -75,8 +75,8 @@ class DistributedEdge:
 
     def __init__(self, plan: Plan, planned: PlannedEdge) -> None:
         self.planned, self.edge, self.index = planned, planned.edge, planned.index
-        self.codec = plan.families[planned.edge.family]
-        self._ask = contributions_of(planned).ask
+        self.codec = plan.document_types[planned.edge.type_index]
+        self._contribute = contributions_of(planned).contribute
 
     def __repr__(self) -> str:
         return repr(self.planned)
@@ -93,9 +93,9 @@ class DistributedEdge:
         """
 
         def report(error: FunctionRaised) -> None:
-            refuse(dead_letter_of("down", error.code, f"{self.planned.view.name}: {error}", change))
+            refuse(dead_letter_of("document", error.code, f"{self.planned.view.name}: {error}", change))
 
-        found = self._ask(document, report)
+        found = self._contribute(document, report)
         if found is None:
             return None
         keys = found.keys if isinstance(found.keys, dict) else dict.fromkeys(found.keys)

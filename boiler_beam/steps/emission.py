@@ -1,4 +1,4 @@
-"""What is written of a row path, and when: only what the sink does not hold already (S9, S13, S14).
+"""Decides what is written at a row path: only what the sink does not hold already (S9, S13, S14).
 
 >>> first = emit(None, 7, b"{}", epoch=1)
 >>> first.version, first.seq, emit(first, 9, b"{}", epoch=1), emit(first, 9, b"{}", epoch=2).seq
@@ -24,8 +24,8 @@ class Emitted(msgspec.Struct, frozen=True, array_like=True, gc=False):
     Attributes:
         version, seq: Of its stamp.
         digest: Of its fields; None of a deletion.
-        epoch: What was written in another epoch no longer says what the sink holds (S13, S14).
-        is_new: Whether nothing of that epoch was there before.
+        epoch: In which it was written; the sink may hold something else in a later one (S13, S14).
+        is_new: Whether the path held no row of that epoch before.
         is_certain: Whether the sink holds it; not where it was seen to hold something else, or refused it (S14, S16).
     """
 
@@ -38,22 +38,22 @@ class Emitted(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 def digest_of_fields(fields: bytes) -> bytes:
-    """What two versions of a row are compared by."""
+    """By which two versions of a row are compared."""
     return hashlib.blake2b(fields, digest_size=16).digest()
 
 
 def emit(
     last: Emitted | None, version: int, fields: bytes | None, epoch: int, now: int | None = None
 ) -> Emitted | None:
-    """The stamp under which a path is written; None where the sink holds what it shall hold.
+    """The stamp under which a path is written; None where the sink already holds these fields.
 
     Args:
         last: What was written last.
         version: The row's version in microseconds.
-        fields: What the path shall hold; None: nothing.
-        epoch: The present one.
-        now: The time in microseconds, where what was written last may have been forgotten by a rollback after it was
-            written (S15): then the sink must decide whether something changed, and the clock tells which is newer.
+        fields: The fields to write; None deletes the row.
+        epoch: The current epoch.
+        now: The time in microseconds, where a rollback may have lost the last write's record (S15): then the row is
+            always written, and the clock makes its stamp newer.
     """
     digest = None if fields is None else digest_of_fields(fields)
     if last is None:
@@ -65,11 +65,11 @@ def emit(
 
 
 def uncertain(last: Emitted | None, *, is_refused: bool = False) -> Emitted:
-    """What was written last, where it is not known whether the sink holds it (S14, S16).
+    """Marks what was written last as uncertain: the sink may hold something else (S14, S16).
 
     Args:
         last: What was written last.
-        is_refused: Whether the sink refused it: nothing is there now where nothing was there before.
+        is_refused: Whether the sink refused it: where the path held no row before, it holds none now.
     """
     if last is None:
         return Emitted(0, 0, None, 0, is_certain=False)
@@ -78,12 +78,12 @@ def uncertain(last: Emitted | None, *, is_refused: bool = False) -> Emitted:
 
 
 def is_in_sink(last: Emitted | None, epoch: int) -> bool:
-    """Whether a row of this epoch is where that was written last."""
+    """Whether the sink holds a row of this epoch, as far as is known."""
     return last is not None and last.digest is not None and (last.epoch == epoch or not last.is_certain)
 
 
 def is_deleted(last: Emitted) -> bool:
-    """Whether the sink holds nothing there."""
+    """Whether the last write was a deletion, which the sink accepted."""
     return last.digest is None and last.is_certain
 
 
@@ -102,7 +102,7 @@ def emissions(
         paths: The view's row paths.
         copies: The row's copies. Where one is unknown, what the sink holds at its path stays (S6).
         version: The row's version.
-        epoch: The present one.
+        epoch: The current epoch.
         now: The time in microseconds, or None, as `emit` takes it.
     """
     if len(copies) == 1 and copies[0].fields is not None and emitted.keys() <= {copies[0].path}:  # as most rows are
@@ -118,9 +118,9 @@ def emissions(
     current = {path: fields for path, fields, _ in copies if fields is not None}
     removed: dict[str, None] = {}
     for path in [path for path in emitted if path not in current and path not in unknown]:
-        if Copy(path, None).is_mask:  # it stood for copies that were unknown
+        if Copy(path, None).is_wildcard:  # it represented unknown copies
             del emitted[path]
-        elif paths.mask_of(path) not in unknown:
+        elif paths.wildcard_of(path) not in unknown:
             removed[path] = None
     for path, fields in (current | removed).items():
         last = emitted.get(path)

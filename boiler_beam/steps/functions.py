@@ -1,4 +1,4 @@
-"""What one document says: whether an edge shows it, what it refers to, its groups, what it contributes.
+"""Calls users' functions of one document: whether an edge shows it, what it refers to, its groups, its values.
 
 All that a user wrote (`where=`, `of=`, `by=`, properties) runs in here, before any state is touched: what it raises
 becomes a `FunctionRaised`, which makes the document absent at that edge or aggregate (S10a).
@@ -39,7 +39,7 @@ NOTHING: Any = object()
 
 
 class FunctionRaised(BoilerBeamError):
-    """A user's function of one document raised: which, and what."""
+    """A user's function of one document raised; the message names it and the error."""
 
     code = "function_raised"
 
@@ -55,7 +55,7 @@ class _IdTooLong(ValueError):
 
 
 def is_shown(edge: Edge, document: Any) -> bool:
-    """Whether the edge shows this document of its family: its class fits, and `where=` does not refuse it.
+    """Whether the edge shows this document: its class fits, and `where=` does not refuse it.
 
     Raises:
         FunctionRaised: `where=` did, or a property that `order_by=` names.
@@ -87,7 +87,7 @@ def references(edge: Reference, parent: Any) -> list[tuple[str | None, str]]:
 
 
 def known_references(edge: Reference, parent: Any) -> list[tuple[str | None, str]]:
-    """The same, none where a property raised: that is told where all documents are looked at."""
+    """Like `references`, but none where a property raised: that is reported where the document is joined."""
     try:
         return references(edge, parent)
     except FunctionRaised:
@@ -95,7 +95,7 @@ def known_references(edge: Reference, parent: Any) -> list[tuple[str | None, str
 
 
 def targets(edge: Referrers, document: Any) -> list[str]:
-    """The paths of the parents that this document hangs on over this edge, each once.
+    """The paths of the parents that this document refers to over this edge, each once.
 
     Raises:
         FunctionRaised: A property on the way did.

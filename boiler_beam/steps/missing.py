@@ -1,4 +1,4 @@
-"""Why a row is not there although something makes it: a required document that nobody finds, or none that is named."""
+"""Why a row with a root, or members, is absent: a required document is missing, or no reference names one."""
 
 from __future__ import annotations
 
@@ -9,17 +9,16 @@ from typing import NamedTuple
 from boiler_beam.models import DomainModel
 from boiler_beam.plan import Fixed, Reference, ViewPlan
 from boiler_beam.steps.functions import known_references
-from boiler_beam.steps.row import is_missing
 
-__all__ = ["Absences", "Unmade", "unmade"]
+__all__ = ["Absence", "Absences", "absence_of"]
 
 
-class Unmade(NamedTuple):
-    """Why something makes no row although its getters did not fail.
+class Absence(NamedTuple):
+    """Why a row that has a root, or members, is absent although its getters did not fail.
 
     Attributes:
-        edge: The edge over which a required document is missing; empty where `paths()` gave none.
-        path: The path of that document; None where nothing names one: so no row is expected.
+        edge: The edge over which a required document is missing; empty where `paths()` yielded nothing.
+        path: The path of that document; None where no reference names one, so that no row is expected.
         parent: The path of the document that names it; None of one that all rows share.
     """
 
@@ -44,12 +43,12 @@ class Unmade(NamedTuple):
 
 @dataclass
 class Absences:
-    """How many rows of a view are not there although something makes them.
+    """How many rows of a view are absent although they have a root, or members.
 
     Attributes:
         lacking: Those that lack a required document that is named.
-        absent: Those that nobody expects: none names such a document, or `paths()` gave nothing.
-        failed: Those whose getters or `paths()` raised, or gave what makes no row.
+        absent: Those that nobody expects: no reference names such a document, or `paths()` yielded nothing.
+        failed: Those whose getters or `paths()` raised, or returned what makes no row.
         example: What one of the lacking ones lacks.
     """
 
@@ -58,28 +57,28 @@ class Absences:
     failed: int = 0
     example: str = ""
 
-    def add(self, one: Unmade) -> None:
-        """One more."""
+    def add(self, one: Absence) -> None:
+        """Counts an absent row."""
         self.lacking += one.is_lacking
         self.absent += not one.is_lacking
         if one.is_lacking and not self.example:
             self.example = str(one)
 
 
-def unmade(view: ViewPlan, reached: Callable[[str], Mapping[str, DomainModel]]) -> Unmade:
-    """Why something makes no row: the first required document that it lacks, or that `paths()` gave nothing.
+def absence_of(view: ViewPlan, reached: Callable[[str], Mapping[str, DomainModel]]) -> Absence:
+    """Why a row is absent: the first required document that it lacks, or that `paths()` yielded nothing.
 
     Args:
         view: The view.
         reached: The documents that the row has over an edge, by the edge's name.
     """
-    for edge in view.edges:
-        if not is_missing(edge, {}) or reached(edge.name):
+    for edge in view.required:
+        if reached(edge.name):
             continue
         if isinstance(edge, Fixed):
-            return Unmade(edge.name, edge.path)
+            return Absence(edge.name, edge.path)
         assert isinstance(edge, Reference)
         for parent in reached(edge.parent or "").values():
             path = next((path for _, path in known_references(edge, parent)), None)
-            return Unmade(edge.name, path, parent.path)
-    return Unmade()
+            return Absence(edge.name, path, parent.path)
+    return Absence()

@@ -22,12 +22,12 @@ import msgspec
 
 from boiler_beam.errors import InvalidDocument
 from boiler_beam.events import Change, DeadLetter
-from boiler_beam.models import DomainModel, FamilyCodec
+from boiler_beam.models import DocumentType, DomainModel
 from boiler_beam.plan import Plan
 from boiler_beam.values import INT64_MAX, decode_fields, encode_fields
 
-__all__ = ["Delta", "DocumentVersions", "Judgement", "Known", "NewestVersions", "dead_letter_of", "digest_of"]
-__all__ += ["families_lost", "judge"]
+__all__ = ["Delta", "DocumentRecord", "DocumentVersions", "Judgement", "NewestVersions", "dead_letter_of", "digest_of"]
+__all__ += ["judge", "types_lost"]
 
 NULL = b"null"
 """The fields of a deletion."""
@@ -49,19 +49,19 @@ def dead_letter_of(stage: str, code: str, message: str, change: Change) -> DeadL
     )
 
 
-def digest_of(letter: DeadLetter) -> bytes:
+def digest_of(dead_letter: DeadLetter) -> bytes:
     """Identifies a dead letter: of two with the same digest, one is enough."""
-    parts = (letter.code, letter.path, letter.version, letter.message, letter.input)
+    parts = (dead_letter.code, dead_letter.path, dead_letter.version, dead_letter.message, dead_letter.input)
     return hashlib.blake2b(_encode(parts), digest_size=8).digest()
 
 
-def families_lost(plan: Plan, letter: DeadLetter) -> Iterable[int]:
-    """The families (places in the plan) of which an input that could not be read may have been a document."""
-    return range(len(plan.families)) if letter.path is None else plan.families_of(letter.path)
+def types_lost(plan: Plan, dead_letter: DeadLetter) -> Iterable[int]:
+    """The indexes of the document types that an unreadable input may have belonged to."""
+    return range(len(plan.document_types)) if dead_letter.path is None else plan.types_of(dead_letter.path)
 
 
 def _canonical(fields: bytes) -> bytes:
-    """What two versions are compared by: equal fields, equal bytes."""
+    """The bytes by which two versions are compared: equal for equal fields."""
     try:
         return encode_fields(decode_fields(fields))
     except (ValueError, RecursionError):  # in a field that the model does not read
@@ -69,13 +69,13 @@ def _canonical(fields: bytes) -> bytes:
 
 
 class Delta(msgspec.Struct, frozen=True, eq=False, gc=False):
-    """What a batch of changes made of one document.
+    """What a batch of changes made of one document: the change that joins pass on.
 
     Attributes:
         path: Its path.
         old: The document before; None where there was none.
         new: The document now.
-        version: The newest version, or event time, of the changes that it took: stamps rise to it (S1).
+        version: The newest version or event time of its changes; rows get at least this version (S7).
     """
 
     path: str
@@ -84,8 +84,8 @@ class Delta(msgspec.Struct, frozen=True, eq=False, gc=False):
     version: int
 
 
-class Known(NamedTuple):
-    """All that is known of one document.
+class DocumentRecord(NamedTuple):
+    """What is kept of one document.
 
     Attributes:
         version: Of the current version, valid or deleted; -1 where there is none.
@@ -99,24 +99,34 @@ class Known(NamedTuple):
     invalid: tuple[int, bytes] | None = None
     refused: tuple[bytes, ...] = ()
 
+    @property
+    def exists(self) -> bool:
+        """Whether there is a document: its current version is not a deletion."""
+        return self.fields != NULL
+
+    @property
+    def is_deletion(self) -> bool:
+        """Whether the current version is a deletion."""
+        return self.version >= 0 and self.fields == NULL
+
 
 class Judgement(NamedTuple):
-    """What becomes of a document by an observed version.
+    """What an observed version changes of a document.
 
     Attributes:
-        known: What is known of it from now on; the same object where nothing changed.
+        known: What is kept of it from now on; the same object where nothing changed.
         is_current: Whether the observed version is current from now on.
-        document: The document that it is then; None of a deletion.
+        document: The decoded document; None of a deletion.
     """
 
-    known: Known
+    known: DocumentRecord
     is_current: bool = False
     document: DomainModel | None = None
 
 
 def judge(
-    codec: FamilyCodec,
-    known: Known,
+    codec: DocumentType,
+    known: DocumentRecord,
     change: Change,
     refuse: Callable[[DeadLetter], None],
     *,
@@ -128,7 +138,7 @@ def judge(
 
     Args:
         codec: Decodes the document.
-        known: What is known of it.
+        known: What is kept of it so far.
         change: The version, maybe not for the first time.
         refuse: Takes the dead letters.
         current: The document of the current version, where that is at hand.
@@ -146,15 +156,15 @@ def judge(
         return Judgement(known)
     refused = known.refused
 
-    def refuse_once(letter: DeadLetter) -> None:
-        """A version that comes again is no other dead letter."""
+    def refuse_once(dead_letter: DeadLetter) -> None:
+        """Reports a version that comes again once."""
         nonlocal refused
-        which = digest_of(letter)
-        is_known = which in refused
+        digest = digest_of(dead_letter)
+        is_known = digest in refused
         if not is_known:
-            refused = (*refused[-_MOST_REFUSED:], which)
+            refused = (*refused[-_MOST_REFUSED:], digest)
         if not is_known or reports_again:
-            refuse(letter)
+            refuse(dead_letter)
 
     document: DomainModel | None = None
     if is_equal and current is not None:
@@ -171,11 +181,11 @@ def judge(
     if version <= known.version and not _replaces(change, known, codec.base.__name__, refuse_once):
         return Judgement(known if refused is known.refused else known._replace(refused=refused))
     invalid = None if known.invalid is None or known.invalid[0] <= version else known.invalid
-    return Judgement(Known(version, fields, invalid, refused), True, document)
+    return Judgement(DocumentRecord(version, fields, invalid, refused), True, document)
 
 
-def _replaces(change: Change, known: Known, model: str, refuse: Callable[[DeadLetter], None]) -> bool:
-    """Whether a valid or deleted version that is not newer takes the place of the current one (S1).
+def _replaces(change: Change, known: DocumentRecord, model: str, refuse: Callable[[DeadLetter], None]) -> bool:
+    """Whether a valid or deleted version that is not newer replaces the current one (S1).
 
     Of two that differ at the same version, the greater canonical encoding is current; the other one is a dead letter.
     """
@@ -186,7 +196,7 @@ def _replaces(change: Change, known: Known, model: str, refuse: Callable[[DeadLe
     if current == came:
         return False
     loser = change if came < current else Change(change.path, known.version, msgspec.Raw(known.fields))
-    message = f"{model}: expected one document at version {known.version}, got two that differ; the other one stands"
+    message = f"{model}: expected one document at version {known.version}, got two that differ; the other one is kept"
     refuse(dead_letter_of("newest", "version_conflict", message, loser))
     return loser is not change
 
@@ -197,21 +207,23 @@ class DocumentVersions:
     Args:
         codec: Decodes the documents.
         refuse: Takes the dead letters.
-        gives_deltas: Whether `deltas` and `undo_batch` are asked for; else what was before is not kept.
+        gives_deltas: Whether `deltas` and `undo_batch` are used; if not, old versions are not kept.
 
     Attributes:
-        documents: Those that are there, by path.
-        fields: Their fields as JSON, which are a part of what the source read where no batch follows.
+        documents: Those that exist, by path.
+        fields: Their fields as JSON; where `gives_deltas` is False, slices of the bytes that the source read.
         deleted: The versions of those that were deleted.
-        invalid: The newest invalid version of those that have none newer that is current.
-        refused: See `Known`.
+        invalid: The newest invalid version of documents whose current version is older.
+        refused: See `DocumentRecord`.
         horizon: The time before which deletions are forgotten (S3), in microseconds: an older change of a document
             that is not known is refused.
         reports_again: Whether a version that was refused is reported again when it is refused once more, because
             another try was asked for.
     """
 
-    def __init__(self, codec: FamilyCodec, refuse: Callable[[DeadLetter], None], *, gives_deltas: bool = False) -> None:
+    def __init__(
+        self, codec: DocumentType, refuse: Callable[[DeadLetter], None], *, gives_deltas: bool = False
+    ) -> None:
         self.codec, self.refuse, self.gives_deltas = codec, refuse, gives_deltas
         self.documents: dict[str, DomainModel] = {}
         self.fields: dict[str, bytes | msgspec.Raw] = {}
@@ -219,21 +231,23 @@ class DocumentVersions:
         self.invalid: dict[str, tuple[int, bytes]] = {}
         self.refused: dict[str, tuple[bytes, ...]] = {}
         self.horizon, self.reports_again = 0, False
-        self._before: dict[str, tuple[Known, DomainModel | None]] = {}
+        self._before: dict[str, tuple[DocumentRecord, DomainModel | None]] = {}
         self._stamps: dict[str, int] = {}
 
-    def known(self, path: str) -> Known:
-        """All that is known of a document."""
+    def record(self, path: str) -> DocumentRecord:
+        """What is kept of a document."""
         document = self.documents.get(path)
         version = document.version if document is not None else self.deleted.get(path, -1)
-        return Known(version, bytes(self.fields.get(path, NULL)), self.invalid.get(path), self.refused.get(path, ()))
+        return DocumentRecord(
+            version, bytes(self.fields.get(path, NULL)), self.invalid.get(path), self.refused.get(path, ())
+        )
 
     def observe(self, change: Change) -> None:
         """Takes one observed version, maybe not for the first time."""
         path, version = change.path, change.version
         old = self.documents.get(path)
         current = old.version if old is not None else self.deleted.get(path, -1)
-        # Most versions are plainly newer, and valid: what `judge` would say of them is said here, in half the time.
+        # Most versions are newer and valid. They need not go through `judge`, which takes twice as long.
         is_newer = version > current and path not in self.invalid and (current >= 0 or version >= self.horizon)
         if is_newer and (old is None or bytes(change.fields) not in (NULL, bytes(self.fields[path]))):
             try:
@@ -246,8 +260,8 @@ class DocumentVersions:
         self._judge(change, old)
 
     def _judge(self, change: Change, old: DomainModel | None) -> None:
-        """Takes a version of which more must be known than that it is newer."""
-        before = self.known(change.path)
+        """Takes a version that may not become the current one."""
+        before = self.record(change.path)
         known, is_current, document = judge(
             self.codec, before, change, self.refuse, current=old, horizon=self.horizon, reports_again=self.reports_again
         )
@@ -280,12 +294,12 @@ class DocumentVersions:
         self.fields[path] = bytes(change.fields) if self.gives_deltas else change.fields
 
     def _remember(self, path: str, old: DomainModel | None) -> None:
-        """Remembers, before it changes, what is known of a document."""
+        """Remembers what is kept of a document before it changes."""
         if self.gives_deltas and path not in self._before:
-            self._before[path] = self.known(path), old
+            self._before[path] = self.record(path), old
 
-    def _keep(self, path: str, known: Known) -> None:
-        """Keeps what is known of a document beside its current version."""
+    def _keep(self, path: str, known: DocumentRecord) -> None:
+        """Keeps what a document has beside its current version."""
         if known.invalid is not None:
             self.invalid[path] = known.invalid
         else:
@@ -294,7 +308,7 @@ class DocumentVersions:
             self.refused[path] = known.refused
 
     def add_unreadable(self, path: str) -> None:
-        """Takes that some version of a document could not be read: nothing is known of it, not even which it was."""
+        """Notes that an unknown version of a document could not be read."""
         self._remember(path, self.documents.get(path))
         self.invalid[path] = INT64_MAX, NULL
 
@@ -306,7 +320,7 @@ class DocumentVersions:
         return self._before.keys()
 
     def deltas(self) -> list[Delta]:
-        """What became of documents since the last `end_batch`."""
+        """The documents whose current version changed since the last `end_batch`."""
         documents, stamps = self.documents, self._stamps
         return [
             Delta(path, old, documents.get(path), stamps[path])
@@ -315,17 +329,17 @@ class DocumentVersions:
         ]
 
     def end_batch(self) -> None:
-        """The batch is done: what comes now is another one."""
+        """Ends the batch: it can't be undone any more."""
         self._before, self._stamps = {}, {}
 
     def undo_batch(self) -> None:
-        """Nothing of the batch happened (S21)."""
+        """Restores the documents as they were before the batch (S21)."""
         for path, (known, document) in self._before.items():
             self.restore(path, known, document)
         self.end_batch()
 
-    def restore(self, path: str, known: Known, document: DomainModel | None) -> None:
-        """Makes of a document what was known of it before."""
+    def restore(self, path: str, known: DocumentRecord, document: DomainModel | None) -> None:
+        """Makes a document what it was before."""
         for kept in (self.documents, self.fields, self.deleted, self.invalid, self.refused):
             kept.pop(path, None)
         if document is not None:
@@ -338,11 +352,11 @@ class DocumentVersions:
         if known.refused:
             self.refused[path] = known.refused
 
-    # What is asked of it ----------------------------------------------------------------------------------------------
+    # Reading ----------------------------------------------------------------------------------------------------------
 
     def change_of(self, path: str) -> Change:
         """The current version of a document as a change."""
-        known = self.known(path)
+        known = self.record(path)
         return Change(path, known.version, msgspec.Raw(known.fields))
 
     def partial(self, path: str) -> Any:
@@ -360,7 +374,7 @@ class NewestVersions:
         gives_deltas: See `DocumentVersions`.
 
     Attributes:
-        types: The documents of each type, by its place in the plan.
+        types: The documents of each type, by its index in the plan.
         lost: The types of which a document may have been lost, because an input could not be read.
         number_of_changes: How many changes were observed.
         newest_version: The newest version of all, in microseconds since the epoch; 0 where there is none.
@@ -368,7 +382,7 @@ class NewestVersions:
 
     def __init__(self, plan: Plan, refuse: Callable[[DeadLetter], None], *, gives_deltas: bool = False) -> None:
         self.plan, self.refuse = plan, refuse
-        self.types = [DocumentVersions(codec, refuse, gives_deltas=gives_deltas) for codec in plan.families]
+        self.types = [DocumentVersions(codec, refuse, gives_deltas=gives_deltas) for codec in plan.document_types]
         self.lost: set[int] = set()
         self.number_of_changes = 0
         self.newest_version = 0
@@ -378,30 +392,30 @@ class NewestVersions:
         self.add_all([change])
 
     def add_all(self, changes: Iterable[Change | DeadLetter]) -> None:
-        """Takes what a source gives: changes, and dead letters of what is none."""
+        """Takes changes, and dead letters of inputs that are none."""
         number, newest = 0, self.newest_version
-        types, families_of = self.types, self.plan.families_of
+        types, types_of = self.types, self.plan.types_of
         for change in changes:
             if isinstance(change, DeadLetter):
                 self.refuse(change)
-                self.lost.update(families_lost(self.plan, change))
+                self.lost.update(types_lost(self.plan, change))
                 if change.path is not None:
                     self.add_unreadable(change.path)
                 continue
             number += 1
             if change.version > newest:
                 newest = change.version
-            for index in families_of(change.path):
+            for index in types_of(change.path):
                 types[index].observe(change)
         self.number_of_changes += number
         self.newest_version = newest
 
     def add_unreadable(self, path: str) -> None:
-        """Takes that some version of a document could not be read."""
-        for index in self.plan.families_of(path):
+        """Notes that an unknown version of a document could not be read."""
+        for index in self.plan.types_of(path):
             self.types[index].add_unreadable(path)
 
     @property
     def number_of_documents(self) -> int:
-        """How many documents are there."""
+        """How many documents exist."""
         return sum(len(one.documents) for one in self.types)

@@ -1,4 +1,4 @@
-"""A row: from what its edges reached to the fields that are stored, once for each of its copies (S4, S6)."""
+"""Renders a row: calls its getters with the documents that its edges reached, for each of its copies (S4, S6)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from boiler_beam.compare import path_key
 from boiler_beam.errors import RenderError
 from boiler_beam.events import DeadLetter
 from boiler_beam.models import DomainModel, Narrowed, wire_of
-from boiler_beam.plan import Fixed, Reference, ViewPlan
+from boiler_beam.plan import Reference, ViewPlan
 from boiler_beam.plan.tree import Edge
 from boiler_beam.raised import place, raised
 from boiler_beam.steps.functions import known_references
@@ -20,15 +20,10 @@ from boiler_beam.views import ViewModel
 from boiler_beam.views.view import CopyOfRow
 from boiler_beam.views.visibility import named
 
-__all__ = ["Copy", "is_missing", "render", "store_value"]
+__all__ = ["Copy", "render", "store_value"]
 
 Reached = Mapping[str, DomainModel]
 _encode = msgspec.json.Encoder(order="deterministic").encode
-
-
-def is_missing(edge: Edge, reached: Reached) -> bool:
-    """Whether a row can't exist because this edge reached nothing: it is required, to one document."""
-    return isinstance(edge, (Reference, Fixed)) and edge.is_required and not reached
 
 
 def store_value(edge: Edge, reached: Reached, parents: Callable[[], Reached]) -> Any:
@@ -68,8 +63,8 @@ class Copy(NamedTuple):
     """One copy of a row.
 
     Attributes:
-        path: Its path; where it can't be told which copies there are, the mask that their paths have (`RowPath.mask`).
-        fields: Its fields as canonical JSON bytes; None where they can't be told, and what stands there stays.
+        path: Its path; where it is unknown which copies there are, the wildcard of their paths (`RowPath.wildcard`).
+        fields: Its fields as canonical JSON bytes; None where they are unknown, so that the current row stays.
         tainted_by: The invalid documents that may belong to the row: the fields are what the others make (S5).
     """
 
@@ -78,8 +73,8 @@ class Copy(NamedTuple):
     tainted_by: tuple[str, ...] = ()
 
     @property
-    def is_mask(self) -> bool:
-        """Whether its path stands for all copies of a row."""
+    def is_wildcard(self) -> bool:
+        """Whether its path is a wildcard, which represents all copies of a row."""
         return "//" in self.path or self.path[-1] == "/"
 
 
@@ -99,7 +94,7 @@ def render(
         row_id: The row's id.
         key: The group's key, or the root's id.
         reached: The documents that an edge reached, by the edge's name.
-        aggregate: The value of an aggregate, by its place in the plan.
+        aggregate: The value of an aggregate, by its index in the view.
         refuse: Takes a dead letter where a getter or `paths()` raised or gave what Firestore has no type for, and where
             a copy has no path or is too large.
         value: What a getter reads of an edge; by default `store_value` of what the edge reached.
@@ -116,19 +111,20 @@ def render(
     except _Raised as raised:
         placeholders = {name: f"{{{name}}}" for name in view.paths.given}
         rendering.refuse(raised, view.paths.fill(row_id, placeholders))
-        return [Copy(view.paths.mask(row_id), None)]
+        return [Copy(view.paths.wildcard(row_id), None)]
 
 
 class _Raised(Exception):
-    """What failed in the whole row."""
+    """A row, or one copy of it, could not be computed.
 
-    def __init__(self, code: str, message: str) -> None:
+    Attributes:
+        code: The dead letter's code.
+        is_shared: Whether all copies fail alike: what failed does not read `self.at`.
+    """
+
+    def __init__(self, code: str, message: str, *, is_shared: bool = True) -> None:
         super().__init__(message)
-        self.code = code
-
-
-class _RaisedInCopy(_Raised):
-    """What failed in one copy."""
+        self.code, self.is_shared = code, is_shared
 
 
 def _row(
@@ -171,20 +167,20 @@ class _Rendering:
     """The copies of one row; what is the same in all of them is computed for the first."""
 
     def __init__(self, view: ViewPlan, row_id: str, row: ViewModel, refuse: Callable[[DeadLetter], None]) -> None:
-        self.view, self.row_id, self.row, self.letters = view, row_id, row, refuse
-        self.told: set[tuple[str, str]] = set()
+        self.view, self.row_id, self.row, self._refuse = view, row_id, row, refuse
+        self._reported: set[tuple[str, str]] = set()
         self.copy_of_row: CopyOfRow = row.__dict__["_copy"]
         self.shared: dict[str, Any] = {}
         self.encoded: bytes | None = None
 
     def refuse(self, raised: _Raised, path: str) -> None:
-        """One dead letter, where several copies fail alike."""
-        if (path, str(raised)) not in self.told:
-            self.told.add((path, str(raised)))
-            self.letters(DeadLetter(stage="render", code=raised.code, message=str(raised), path=path))
+        """Reports a failure once, where several copies fail alike."""
+        if (path, str(raised)) not in self._reported:
+            self._reported.add((path, str(raised)))
+            self._refuse(DeadLetter(stage="render", code=raised.code, message=str(raised), path=path))
 
     def named(self, what: str) -> str:
-        """What failed, `Profile.name`; and in which row, where its path does not say that."""
+        """What failed, `Profile.name`; and in which row, where its path does not identify it."""
         return f"{self.view.name}.{what}" + ("" if self.view.paths.is_unique else f" of {self.row_id!r}")
 
     def paths(self) -> list[str]:
@@ -202,10 +198,10 @@ class _Rendering:
                     if error.code != "bad_path":
                         message = f"{error}{place(error, view.model.declared_method('paths'))}"
                         raise _Raised(error.code, message) from error
-                    self.refuse(_Raised(error.code, str(error)), view.paths.mask(row_id))
+                    self.refuse(_Raised(error.code, str(error)), view.paths.wildcard(row_id))
         except _Raised:
             raise
-        except Exception as error:  # a user's method: whatever it raises, the rows that stand stay (S6)
+        except Exception as error:  # a user's method: whatever it raises, the current rows stay (S6)
             raise _Raised(
                 "getter_raised", f"{where} raised {raised(error, view.model.declared_method('paths'))}"
             ) from error
@@ -216,7 +212,9 @@ class _Rendering:
         self.copy_of_row.path = path
         try:
             return Copy(path, self._encoded(path))
-        except _RaisedInCopy as raised:
+        except _Raised as raised:
+            if raised.is_shared:
+                raise
             self.refuse(raised, path)
             return Copy(path, None)
 
@@ -229,15 +227,12 @@ class _Rendering:
             encoded = _encode(fields)
             check_size(self.view.name, path, encoded)
         except RenderError as error:
-            raise self._kind(copy.reads == 0)(error.code, str(error)) from error
+            raise _Raised(error.code, str(error), is_shared=copy.reads == 0) from error
         except Exception as error:
-            raise self._kind(copy.reads == 0)("getter_raised", f"{self.view.name}: {error}") from error
+            raise _Raised("getter_raised", f"{self.view.name}: {error}", is_shared=copy.reads == 0) from error
         if copy.reads == 0:
             self.encoded = encoded
         return encoded
-
-    def _kind(self, is_shared: bool) -> type[_Raised]:
-        return _Raised if is_shared else _RaisedInCopy
 
     def _fields(self) -> dict[str, Any]:
         view, row, copy, shared = self.view, self.row, self.copy_of_row, self.shared
@@ -250,10 +245,10 @@ class _Rendering:
                 try:
                     value = getattr(row, name)
                     wire = wire_of(named(value()) if name in visibility else value, case)
-                except Exception as error:  # a user's getter: whatever it raises, the row that stands stays (S6)
+                except Exception as error:  # a user's getter: whatever it raises, the current row stays (S6)
                     found = getattr(view.model, name)
                     message = f"{self.named(name)} raised {raised(error, getattr(found, 'getter', found))}"
-                    raise self._kind(copy.reads == reads)("getter_raised", message) from error
+                    raise _Raised("getter_raised", message, is_shared=copy.reads == reads) from error
                 if copy.reads == reads:
                     shared[name] = wire
             if stored is not None:

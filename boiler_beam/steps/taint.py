@@ -1,7 +1,7 @@
 """Which rows an invalid document may belong to: those that a backfill must not replace or delete (S5).
 
-A backfill does not know the last valid version of an invalid document, unless its sources hold it. Of the invalid
-version those fields count that can be read, and what properties make of them. Where the key of a group, or the
+A backfill does not know the last valid version of an invalid document, unless its sources hold it. The fields of the
+invalid version that can be read are used, and the properties computed from them. Where the key of a group, or the
 reference to a parent, can't be read, the document may belong to any row of the view.
 """
 
@@ -18,21 +18,22 @@ from boiler_beam.plan import Edge, Fixed, Group, Reference, Referrers, Root, Vie
 from boiler_beam.steps.functions import FunctionRaised, group_ids, key_parts, targets
 from boiler_beam.steps.row import Copy
 
-__all__ = ["MayBelong", "Suspicion", "marked", "suspicion"]
+__all__ = ["PossibleKeys", "PossibleMember", "possible_keys", "taint_copies"]
 
 Parts = tuple[tuple[str, ...] | None, ...]
 """Of each part of a row's id the texts that it may be, or None where it may be any."""
 
 
-class MayBelong(NamedTuple):
+class PossibleMember(NamedTuple):
     """An invalid document that may belong to any row of a view, as far as its key is known.
 
-    >>> MayBelong("sales/s1", (("north",), None)).includes("north,2026-01"), MayBelong("sales/s1").includes("x")
-    (True, True)
+    >>> north = PossibleMember("sales/s1", (("north",), None))
+    >>> north.includes("north,2026-01"), north.includes("south,2026-01"), PossibleMember("sales/s1").includes("x")
+    (True, False, True)
 
     Attributes:
         document: Its path.
-        known: What is known of the row's id; empty where nothing is.
+        known: What is known of the row's id; empty where nothing is known.
     """
 
     document: str
@@ -57,42 +58,42 @@ def _plain(text: str) -> str:
     return "" if text == "%" else unquote(text)
 
 
-class Suspicion(NamedTuple):
+class PossibleKeys(NamedTuple):
     """Where an invalid document may be at an edge.
 
     Attributes:
         keys: Row ids of a group, parents of referrers, else its own path.
-        unknown: None where these are all; else what is known of the id of any other row that it may belong to.
+        unknown: None where these are all its keys; else what is known of the ids of other rows that it may belong to.
     """
 
     keys: tuple[str, ...] = ()
     unknown: Parts | None = None
 
 
-def marked(view: ViewPlan, row_id: str, copies: Sequence[Copy], tainted_by: tuple[str, ...]) -> list[Copy]:
-    """The copies of a row that invalid documents may belong to, and the mask of all that it may have else."""
+def taint_copies(view: ViewPlan, row_id: str, copies: Sequence[Copy], tainted_by: tuple[str, ...]) -> list[Copy]:
+    """The copies of a row that invalid documents may belong to, and the wildcard of other copies that it may have."""
     found = [copy if copy.fields is None else copy._replace(tainted_by=tainted_by) for copy in copies]
-    mask = view.paths.mask(row_id)
-    return found if any(copy.path == mask for copy in found) else [*found, Copy(mask, None, tainted_by)]
+    wildcard = view.paths.wildcard(row_id)
+    return found if any(copy.path == wildcard for copy in found) else [*found, Copy(wildcard, None, tainted_by)]
 
 
-def suspicion(edge: Edge, path: str, standing: DomainModel | None, partial: Partial) -> Suspicion:
+def possible_keys(edge: Edge, path: str, valid: DomainModel | None, partial: Partial) -> PossibleKeys:
     """Where a document whose newest version is invalid may be at an edge.
 
     Args:
         edge: The edge, which shows documents of this collection.
         path: The document's path.
-        standing: Its newest valid version, where one is known.
+        valid: Its newest valid version, where one is known.
         partial: What can be read of the invalid one.
     """
-    readings = [one for one in (standing, partial) if one is not None and _may_be_shown(edge, one)]
+    readings = [one for one in (valid, partial) if one is not None and _may_be_shown(edge, one)]
     if not readings:
-        return Suspicion()
+        return PossibleKeys()
     match edge:
         case Root() | Reference():
-            return Suspicion((path,))
+            return PossibleKeys((path,))
         case Fixed():
-            return Suspicion((), ()) if path == edge.path else Suspicion()
+            return PossibleKeys((), ()) if path == edge.path else PossibleKeys()
         case Group():
             return _of_keys(
                 readings, lambda one: [row for row, _ in group_ids(edge, one)], lambda one: key_parts(edge, one)
@@ -103,7 +104,7 @@ def suspicion(edge: Edge, path: str, standing: DomainModel | None, partial: Part
             assert_never(edge)
 
 
-def _of_keys(readings: list[Any], keys_of: Any, parts_of: Any) -> Suspicion:
+def _of_keys(readings: list[Any], keys_of: Any, parts_of: Any) -> PossibleKeys:
     """The keys of all readings; where the only one has keys that can't be read, what is known of them."""
     found: dict[str, None] = {}
     unknown: Parts | None = None
@@ -114,11 +115,11 @@ def _of_keys(readings: list[Any], keys_of: Any, parts_of: Any) -> Suspicion:
             texts = parts_of(reading)
             is_known = bool(texts) and None not in texts  # a key that makes no id makes no row
             unknown = None if is_known or len(readings) > 1 else texts
-    return Suspicion(tuple(found), unknown)
+    return PossibleKeys(tuple(found), unknown)
 
 
 def _may_be_shown(edge: Edge, reading: Any) -> bool:
-    """Whether a reading may be of the edge's class; what `where=` would say of the valid version nobody knows."""
+    """Whether a reading may be of the edge's class; whether `where=` would select it is unknown."""
     if not isinstance(reading, Partial):
         return isinstance(reading, edge.model)
     model = reading.model__

@@ -42,12 +42,12 @@ class Fold(abc.ABC):
     """How the contributions of documents are combined into one value.
 
     Attributes:
-        keeps: What a stream stores: a `state` from which contributions can be retracted, in any order; the `distinct`
-            values with their counts; or a `ranking`, of which the first values are the result.
+        keeps: What a stream stores: an `accumulator` from which contributions can be retracted, in any order; the
+            `distinct` values with their counts; or a `ranking`, of which the first values are the result.
         limit: How many values of a ranking are in the result; None for all.
     """
 
-    keeps: ClassVar[Literal["state", "distinct", "ranking"]] = "state"
+    keeps: ClassVar[Literal["accumulator", "distinct", "ranking"]] = "accumulator"
     limit: int | None = None
 
     @abc.abstractmethod
@@ -188,7 +188,7 @@ class Extreme(Fold):
     """The smallest or largest value. The accumulator is `[value]`, or `[]` without values."""
 
     largest: bool
-    keeps: ClassVar[Literal["state", "distinct", "ranking"]] = "ranking"
+    keeps: ClassVar[Literal["accumulator", "distinct", "ranking"]] = "ranking"
     limit = 1
 
     def rank(self, path: str, value: Any) -> bytes:
@@ -219,7 +219,7 @@ class CountDistinct(Fold):
     The accumulator is a dict from the equality key of each value to the number of documents with it.
     """
 
-    keeps: ClassVar[Literal["state", "distinct", "ranking"]] = "distinct"
+    keeps: ClassVar[Literal["accumulator", "distinct", "ranking"]] = "distinct"
 
     def rank(self, path: str, value: Any) -> bytes:
         return equality_key(value)
@@ -257,7 +257,7 @@ class Collect(Fold):
 
     descending: tuple[bool, ...] = ()
     limit: int | None = None
-    keeps: ClassVar[Literal["state", "distinct", "ranking"]] = "ranking"
+    keeps: ClassVar[Literal["accumulator", "distinct", "ranking"]] = "ranking"
 
     def rank(self, path: str, value: Any) -> bytes:
         by, item = value

@@ -32,7 +32,7 @@ from boiler_beam.connectors.field_values import SERVER_TIME, FieldTransform
 from boiler_beam.connectors.stores import Precondition, Write
 from boiler_beam.errors import BoilerBeamError, Conflict, InvalidDocument, UnknownOutcome, UsageError, WriteRefused
 from boiler_beam.events import Change, DeadLetter
-from boiler_beam.models import CollectionPattern, DomainModel, Struct, family_base, field
+from boiler_beam.models import CollectionPattern, DomainModel, Struct, base_model, field
 from boiler_beam.models.declare import ModelMeta
 from boiler_beam.raised import raised
 from boiler_beam.writing.transaction import MAX_RETRIES, Transaction, run_transaction
@@ -259,7 +259,7 @@ class FormRunner:
         self.report = FormsReport()
         bases: dict[str, type[Form]] = {}
         for form in forms:
-            base: Any = family_base(form)
+            base: Any = base_model(form)
             if base.__boiler__.collection is None:
                 raise UsageError(f"{form.__name__}: expected a collection, got none; fix: write collection=")
             bases[base.__boiler__.collection.text] = base

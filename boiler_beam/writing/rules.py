@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from boiler_beam.errors import UsageError
-from boiler_beam.models import CollectionPattern, FamilyCodec, family_base, path_fields, written_annotation
+from boiler_beam.models import CollectionPattern, DocumentType, base_model, path_fields, written_annotation
 from boiler_beam.models.codec import stored_fields
 from boiler_beam.plan import Plan
 from boiler_beam.values import Ref
@@ -76,10 +76,10 @@ def _views(plan: Plan) -> Iterator[str]:
 def _forms(forms: Sequence[type[Form]]) -> Iterator[str]:
     bases: dict[str, type[Form]] = {}
     for form in forms:
-        base: Any = family_base(form)
+        base: Any = base_model(form)
         bases[base.__boiler__.collection.text] = base
     for base in bases.values():
-        FamilyCodec(base, [])  # resolves annotations
+        DocumentType(base, [])  # resolves annotations
         yield _form(base)
 
 
@@ -138,13 +138,13 @@ def _documents(plan: Plan, forms: Sequence[type[Form]]) -> Iterator[str]:
     """Closes the collections of domain documents, so that nobody opens them by mistake."""
     known: set[str] = set()
     for form in forms:
-        collection = family_base(form).__boiler__.collection
+        collection = base_model(form).__boiler__.collection
         if collection is not None:
             known.add(collection.text)
-    for family in plan.families:
-        if family.pattern.text not in known:
-            path = _document_path(family.pattern)
-            comment = f"{family.base.__name__}: domain documents, which only programs read and write."
+    for document_type in plan.document_types:
+        if document_type.pattern.text not in known:
+            path = _document_path(document_type.pattern)
+            comment = f"{document_type.base.__name__}: domain documents, which only programs read and write."
             yield _match(path, ["allow read, write: if false;"], comment)
 
 

@@ -36,7 +36,7 @@ from boiler_beam.connectors.stores import (
 )
 from boiler_beam.errors import Conflict, InvalidDocument, UsageError, WriteRefused
 from boiler_beam.events import Change
-from boiler_beam.models import CollectionPattern, DomainModel, FamilyCodec, family_base
+from boiler_beam.models import CollectionPattern, DocumentType, DomainModel, base_model
 from boiler_beam.values import Database, Ref, decode_fields
 from boiler_beam.writing.configured import configured_store
 from boiler_beam.writing.writable import changes, model_of, stored_values, writable
@@ -94,7 +94,7 @@ class Transaction:
     def __init__(self, attempt: Attempt, database: Database) -> None:
         self._attempt, self.database = attempt, database
         self._known: dict[str, _Known] = {}
-        self._codecs: dict[type[DomainModel], FamilyCodec] = {}
+        self._codecs: dict[type[DomainModel], DocumentType] = {}
         self.versions: dict[str, int] = {}
 
     # Reading ----------------------------------------------------------------------------------------------------------
@@ -145,10 +145,10 @@ class Transaction:
         for change in self._attempt.get(missing) if missing else ():
             self._known[change.path] = _Known(change)
 
-    def _codec(self, model: type[DomainModel]) -> FamilyCodec:
-        base = family_base(model)
+    def _codec(self, model: type[DomainModel]) -> DocumentType:
+        base = base_model(model)
         if base not in self._codecs:
-            self._codecs[base] = FamilyCodec(base, [], self.database)
+            self._codecs[base] = DocumentType(base, [], self.database)
         return self._codecs[base]
 
     def _document(self, model: type[ModelT], path: str) -> ModelT | None:
@@ -303,7 +303,7 @@ def _stored(document: DomainModel) -> dict[str, Any]:
     except (TypeError, ValueError, AttributeError) as error:
         message = f"{document.path}: expected Firestore values, got: {error}; fix: correct the value"
         raise WriteRefused("invalid_value", message) from error
-    if model is not family_base(model):
+    if model is not base_model(model):
         fields["obj_type"] = model.__boiler__.obj_type or model.__name__
     return fields
 

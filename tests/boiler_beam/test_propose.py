@@ -12,8 +12,8 @@ from typing import Any
 from hypothesis import given, note
 from hypothesis import strategies as st
 
-from boiler_beam.engine.check import check
 from boiler_beam.errors import InvalidDocument
+from boiler_beam.inspection.check import check
 from boiler_beam.plan import Plan, compile_plan
 from boiler_beam.propose import pattern_of, propose
 from boiler_beam.values import Ref, encode_fields
@@ -34,9 +34,9 @@ def invalid(documents: dict[str, dict[str, Any]], tell: Callable[[str], None] = 
     """Returns the documents that do not fit the proposed models."""
     plan, found = planned(documents, tell), set[str]()
     for path, fields in documents.items():
-        for place in plan.families_of(path):
+        for place in plan.types_of(path):
             try:
-                plan.families[place].decode(path, 1, encode_fields(fields))
+                plan.document_types[place].decode(path, 1, encode_fields(fields))
             except InvalidDocument:
                 found.add(path)
     return found
@@ -51,7 +51,9 @@ def planned(documents: dict[str, dict[str, Any]], tell: Callable[[str], None]) -
     models = [one for one in vars(module).values() if isinstance(one, type) and one.__module__ == module.__name__]
     plan = compile_plan([view])
     assert models
-    assert [family.notes() for family in plan.families if family.notes()] == [], "an optional field may be missing"
+    assert [document_type.notes() for document_type in plan.document_types if document_type.notes()] == [], (
+        "an optional field may be missing"
+    )
     return plan
 
 

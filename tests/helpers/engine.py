@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from boiler_beam.connectors.base import Control, Sink, Source, StreamWriter
+from boiler_beam.connectors.memory import MemorySink
 from boiler_beam.engine.follow import Settings, StreamReport, follow
-from boiler_beam.engine.memory import MemorySink
 from boiler_beam.engine.state import MemoryState, SqliteState, State
 from boiler_beam.events import Change, DeadLetter, EncodedRow, View
 from boiler_beam.plan import Plan
@@ -149,7 +149,7 @@ def followed(
 
 def outcome(plan: Plan, sink: Sink, letters: list[DeadLetter]) -> Outcome:
     """What stands in a sink."""
-    rows = {row.path: row.fields or b"" for view in plan.views for row in sink.standing(view.target)}
+    rows = {row.path: row.fields or b"" for view in plan.views for row in sink.current_rows(view.target)}
     return Outcome(rows, letters=letters)
 
 

@@ -12,8 +12,8 @@ import msgspec
 import pytest
 
 from boiler_beam.connectors import open_source
+from boiler_beam.connectors.memory import MemorySink
 from boiler_beam.engine.backfill import backfill
-from boiler_beam.engine.memory import MemorySink
 from boiler_beam.engine.state import MemoryState, SqliteState
 from boiler_beam.events import Change
 from boiler_beam.oracle import compute

@@ -30,7 +30,7 @@ from boiler_beam.steps.hash_join.spill import messages_within
 from boiler_beam.steps.missing import Absences
 from boiler_beam.steps.newest import NewestVersions
 from boiler_beam.steps.row import Copy
-from boiler_beam.steps.taint import MayBelong
+from boiler_beam.steps.taint import PossibleMember
 
 
 @dataclass
@@ -39,9 +39,9 @@ class Outcome:
 
     Attributes:
         rows: The fields of each row by its path.
-        unknown: The paths, or masks of paths, of rows that are unknown because a getter raised.
-        tainted: The invalid documents that may belong to a row, by the path of each, or by the mask of its copies.
-        may_belong: The invalid documents that may belong to any row of a view, with the view's index.
+        unknown: The paths, or wildcards of paths, of rows that are unknown because a getter raised.
+        tainted: The invalid documents that may belong to a row, by the path of each, or by the wildcard of its copies.
+        possible_members: The invalid documents that may belong to any row of a view, with the view's index.
         letters: The dead letters.
         copies: All copies of rows in the order of their output, each with its view's index.
         absent: For each view the number of rows that should exist and do not, with the reasons.
@@ -50,7 +50,7 @@ class Outcome:
     rows: dict[str, bytes] = field(default_factory=dict)
     unknown: set[str] = field(default_factory=set)
     tainted: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    may_belong: set[tuple[int, MayBelong]] = field(default_factory=set)
+    possible_members: set[tuple[int, PossibleMember]] = field(default_factory=set)
     letters: list[DeadLetter] = field(default_factory=list)
     copies: list[tuple[int, Copy]] = field(default_factory=list)
     absent: dict[str, tuple[int, ...]] = field(default_factory=dict)
@@ -75,8 +75,8 @@ class Outcome:
         """Returns whether an invalid document may belong to the row at a path."""
         for place, view in enumerate(plan.views):
             if view.target.matches(path):
-                suspects = [one for where, one in self.may_belong if where == place]
-                known = {path, view.paths.mask_of(path)} & self.tainted.keys()
+                suspects = [one for where, one in self.possible_members if where == place]
+                known = {path, view.paths.wildcard_of(path)} & self.tainted.keys()
                 return bool(known) or any(one.includes_path(view, path) for one in suspects)
         raise AssertionError(f"{path} is of no view")
 
@@ -89,7 +89,7 @@ def embedded(plan: Plan, changes: Iterable[Change]) -> Outcome:
     for view in plan.planned_views:
         absences = Absences()
         computed = ComputedView(view, versions, outcome.letters.append)
-        outcome.may_belong.update((view.index, one) for one in computed.may_belong)
+        outcome.possible_members.update((view.index, one) for one in computed.possible_members)
         for copy in computed.rows(absences):
             outcome.add(view.index, copy)
         if absences != Absences():
@@ -130,10 +130,10 @@ def partitioned(plan: Plan, changes: Sequence[Change], partitions: int = 3, limi
                 outcome.add(message.view_index, Copy(message.path, None, message.tainted_by))
             case Absent():
                 outcome.count(plan.views[message.view_index].name, message.lacking, message.absent, message.failed)
-            case messages.MayBelong():
-                outcome.may_belong.add((message.view_index, MayBelong(message.document, message.known)))
+            case messages.PossibleMember():
+                outcome.possible_members.add((message.view_index, PossibleMember(message.document, message.known)))
             case Failure():
-                outcome.letters.append(message.letter)
+                outcome.letters.append(message.dead_letter)
     assert not inbox, f"messages were left at {list(inbox)}"
     return outcome
 
@@ -152,7 +152,7 @@ def on_beam(plan: Plan, text: str, folder: Path) -> Outcome:
     partition_bytes = len(text) // 3 + 1 if len(text) % 2 else 1 << 40
     with mock.patch("pipelines.beam.PARTITION_BYTES", partition_bytes):
         report = run_backfill(plan, [f"file:{folder}/documents.jsonl"], Destination(sink, dead), runner="DirectRunner")
-    rows = {row.path: row.fields or b"" for view in plan.views for row in open_sink(sink).standing(view.target)}
+    rows = {row.path: row.fields or b"" for view in plan.views for row in open_sink(sink).current_rows(view.target)}
     letters = list(read_dead_letters(dead)) if report.dead_letters else []
     left = sum(view.tainted + view.kept for view in report.views)
     assert report.rows <= len(rows) <= report.rows + left
@@ -187,7 +187,7 @@ def streamed_on_beam(
     source = (f"file:{folder}/documents.jsonl",)
     run = run_options(runner=runner, source=source, sink=sink, consistency=consistency, beam_arguments=options)
     report = run_streaming(plan, run, dead)
-    rows = {row.path: row.fields or b"" for view in plan.views for row in open_sink(sink).standing(view.target)}
+    rows = {row.path: row.fields or b"" for view in plan.views for row in open_sink(sink).current_rows(view.target)}
     letters = list(read_dead_letters(dead)) if report.dead_letters else []
     assert sum(report.rows.values()) == len(rows)
     assert report.dead_letters == len(letters)
@@ -200,15 +200,15 @@ def placeless(message: str) -> str:
 
 
 def told(plan: Plan, unknown: set[str], rows: dict[str, bytes]) -> dict[str, bytes]:
-    """The rows that can be told where those at some paths, or masks of paths, can't.
+    """The rows that can be told where those at some paths, or wildcards of paths, can't.
 
     Of rows that may want one path none can be told while any of them may lie anywhere.
     """
-    masks = {view.paths.template: view.paths.mask_of for view in plan.views if view.paths.given}
+    wildcards = {view.paths.template: view.paths.wildcard_of for view in plan.views if view.paths.given}
     matching = {view.paths.template: view.target.matches for view in plan.views if view.paths.given}
     return {
         path: fields
         for path, fields in rows.items()
         if path not in unknown
-        and not any(matching[one](path) and mask_of(path) in unknown for one, mask_of in masks.items())
+        and not any(matching[one](path) and wildcard_of(path) in unknown for one, wildcard_of in wildcards.items())
     }

@@ -68,7 +68,7 @@ class ViewNetwork:
         horizon: Callable[[], int] = lambda: 0,
         reporting: frozenset[str] | None = None,
     ) -> None:
-        self.view = KeyedView(Plan((view,), plan.families))
+        self.view = KeyedView(Plan((view,), plan.document_types))
         self.order = order
         settings = Settings(generation, clock, horizon, reporting)
         self.steps: dict[str, Step] = steps_of(self.view, self, settings)
@@ -153,7 +153,7 @@ class Network:
     """The steps of all views of a plan."""
 
     def __init__(self, plan: Plan, order: random.Random | None = None) -> None:
-        labels = reporting_labels([KeyedView(Plan((view,), plan.families)) for view in plan.views])
+        labels = reporting_labels([KeyedView(Plan((view,), plan.document_types)) for view in plan.views])
         self.views = [
             ViewNetwork(view, plan, order, reporting=some) for view, some in zip(plan.views, labels, strict=True)
         ]

@@ -133,7 +133,7 @@ class Simulation:
             if (
                 row.stamp.generation < self.generation
                 and path not in left
-                and self.view.paths.mask_of(path) not in left
+                and self.view.paths.wildcard_of(path) not in left
             ):
                 self.sink[path] = EncodedRow(path, Stamp(self.generation, 0, 0), None)
 

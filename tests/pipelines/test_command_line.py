@@ -351,7 +351,7 @@ def test_diff(notes: Path) -> None:
     (notes / "invalid.jsonl").write_text("".join(map(note, range(1, 40))) + note(0, text=7))
     untold = run(notes, *CLI, "diff", "--views", "mine", "--source", "file:invalid.jsonl", "jsonl:rows.jsonl")
     assert untold.returncode == 0
-    why = "notes/n0 is an invalid document that may belong to this row; the row that stands was left as it is"
+    why = "notes/n0 is an invalid document that may belong to this row; the current row was left as it is"
     assert sorted(untold.stdout.splitlines()) == [
         "no row differs", f"shouts/n0: row_tainted: Shout: {why}", f"topics/none: row_tainted: Topic: {why}",
     ]  # fmt: skip

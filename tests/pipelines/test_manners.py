@@ -171,8 +171,8 @@ def test_the_sink_of_a_table_is_read_no_further_than_it_shows(tmp_path: Path) ->
     sink, read = open_sink(f"sqlite:{tmp_path}/rows.db"), []
 
     class Counting:
-        def standing(self, view: Any) -> Any:
-            for row in sink.standing(view):
+        def current_rows(self, view: Any) -> Any:
+            for row in sink.current_rows(view):
                 read.append(row)
                 yield row
 

@@ -46,14 +46,14 @@ class Reader:
         self.channel = channel
         self.newest: dict[str, Change] = {}
 
-    def standing(self) -> set[str]:
+    def current_rows(self) -> set[str]:
         return {path for path, change in self.newest.items() if not change.is_deleted}
 
     def waits_for(self, standing: set[str], changed: str = "") -> None:
         """Reads until the reader knows these documents, and one of them has a new version."""
         before = self.newest.get(changed)
         waiting = patience(f"{standing} from {self.channel.subscription}")
-        while self.standing() != standing or (changed and self.newest[changed] == before):
+        while self.current_rows() != standing or (changed and self.newest[changed] == before):
             next(waiting)
             (message,) = self.channel.pulled(1)
             change = decode(message.data, message.attributes)

@@ -15,7 +15,7 @@ import boiler_beam as bb
 from boiler_beam import Ref, aggregate, document, group, reference, referrers, root, view_property
 from boiler_beam.engine.incremental import IncrementalEngine
 from boiler_beam.engine.state import SqliteState
-from boiler_beam.engine.state.base import Progress
+from boiler_beam.engine.state.base import StateUpdate
 from boiler_beam.oracle import compute
 from boiler_beam.plan import Plan, compile_plan
 from tests.conftest import examples
@@ -154,19 +154,19 @@ def in_one_process(plan: Plan, size: int, kind: str) -> tuple[float, float]:
             engine.observe(changes(there))
             assert list(engine.views[0].rows.take_dirty())
             state.facts["newest"] = 1
-            state.commit(Progress(), engine)
+            state.commit(StateUpdate(), engine)
         with closing(SqliteState(path)) as state:
             engine = IncrementalEngine(plan, pytest.fail)
             state.open(engine)
-            list(engine.views[0].rows.written(engine.views[0].rows.records))  # sorts what it reads for the first time
-            state.commit(Progress(), engine)
+            list(engine.views[0].rows.emit_rows(engine.views[0].rows.records))  # sorts what it reads for the first time
+            state.commit(StateUpdate(), engine)
             before = state.numbers()["log"]
 
             def work() -> None:
                 for change in changes(events):
                     engine.observe([change])
                     list(engine.views[0].rows.take_dirty())
-                    state.commit(Progress(), engine)
+                    state.commit(StateUpdate(), engine)
 
             calls = calls_of(work)
             query = "SELECT sum(length(batch)) FROM log WHERE id > ?"

@@ -72,7 +72,7 @@ STEP_BY_STEP: dict[str, Callable[[Plan, Table, random.Random], Sequence[DeadLett
     "machines": lambda plan, table, order: streamed(plan, changes(table), order).letters,
 }
 """Executors that also compute intermediate rows, and report their problems."""
-OF_DOCUMENTS = ("read", "decode", "newest", "down")
+OF_DOCUMENTS = ("read", "decode", "newest", "document")
 
 
 @pytest.mark.parametrize("executor", AT_ONCE)

@@ -141,7 +141,7 @@ def written(views: Sequence[type[bb.ViewModel]], database: str) -> dict[str, Any
     letters: list[DeadLetter] = []
     backfill(plan, [open_source(database)], sink, letters.append)
     assert letters == []
-    return {row.path: decode_fields(row.fields or b"") for view in plan.views for row in sink.standing(view.target)}
+    return {row.path: decode_fields(row.fields or b"") for view in plan.views for row in sink.current_rows(view.target)}
 
 
 class Song(bb.DomainModel, collection="songs"):

@@ -41,7 +41,7 @@ def assert_alike(one: Outcome, other: Outcome) -> None:
     assert one.rows == other.rows
     assert one.unknown == other.unknown
     assert one.tainted == other.tainted
-    assert one.may_belong == other.may_belong
+    assert one.possible_members == other.possible_members
     assert one.absent == other.absent
 
 
@@ -73,7 +73,7 @@ def test_s5_nothing_is_tainted_where_no_document_is_invalid(plan: Plan, is_town:
     table = data.draw(histories(is_invalid=False, is_town=is_town))
     outcome = embedded(plan, changes(table))
     assert not outcome.tainted
-    assert not outcome.may_belong
+    assert not outcome.possible_members
 
 
 @given(st.data())

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 import boiler_beam as bb
 from boiler_beam import aggregate, reference, root, view_property
+from boiler_beam.connectors.memory import MemorySink
 from boiler_beam.engine import backfill
-from boiler_beam.engine.memory import MemorySink
 from boiler_beam.events import DeadLetter
 from boiler_beam.oracle import compute
 from boiler_beam.plan import Plan, compile_plan
@@ -101,7 +101,7 @@ def test_too_many_copies() -> None:
 
 def after(sink: MemorySink, table: list[Event], plan: Plan = INBOX) -> tuple[set[str], Any]:
     report = backfill(plan, [ListSource(changes(table))], sink, lambda letter: None)
-    return {row.path for view in plan.views for row in sink.standing(view.target)}, report.views[0]
+    return {row.path for view in plan.views for row in sink.current_rows(view.target)}, report.views[0]
 
 
 def test_copies_that_are_no_longer_yielded_are_pruned_and_those_that_cannot_be_told_stay() -> None:
@@ -209,8 +209,8 @@ def test_only_says_what_it_lacks() -> None:
 
 def test_a_path_field_is_read_only() -> None:
     plan = compile_plan(VIEWS)
-    family = next(one for one in plan.families if one.base.__name__ == "Message")
-    message = family.decode("rooms/1/messages/2", 1, b'{"author": "guests/1"}')
+    document_type = next(one for one in plan.document_types if one.base.__name__ == "Message")
+    message = document_type.decode("rooms/1/messages/2", 1, b'{"author": "guests/1"}')
     assert message.room.path == "rooms/1"  # type: ignore[attr-defined]
     with pytest.raises(AttributeError, match="immutable type: 'Message'"):
         message.room = None  # type: ignore[attr-defined]

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 import boiler_beam as bb
 from boiler_beam import Ref, aggregate, document, group, reference, referrers, root, view_property
+from boiler_beam.connectors.memory import MemorySink
 from boiler_beam.engine import Report, backfill
-from boiler_beam.engine.memory import MemorySink
 from boiler_beam.engine.write import RowWriter
 from boiler_beam.events import DeadLetter
 from boiler_beam.oracle import compute
@@ -44,7 +44,7 @@ def in_partitions(plan: Plan, table: list[Event], sink: MemorySink) -> list[Dead
     with sink.backfill([view.target for view in plan.views]) as writer:
         rows = RowWriter(plan.views, sink, writer, 99, letters.append)
         for place in range(len(plan.views)):
-            rows.may_belong(place, [one for where, one in outcome.may_belong if where == place])
+            rows.possible_members(place, [one for where, one in outcome.possible_members if where == place])
         for place, copy in outcome.copies:
             if copy.fields is None:
                 rows.unknown(place, copy.path, copy.tainted_by)
@@ -71,7 +71,7 @@ def once(table: list[Event]) -> list[Event]:
 
 
 def stands(plan: Plan, sink: MemorySink) -> dict[str, bytes]:
-    return {row.path: row.fields or b"" for view in plan.views for row in sink.standing(view.target)}
+    return {row.path: row.fields or b"" for view in plan.views for row in sink.current_rows(view.target)}
 
 
 def assert_not_spoiled(plan: Plan, run: Run, before: list[Event], after: list[Event]) -> None:
@@ -267,7 +267,7 @@ def both(plan: Plan, first: list[Event], second: list[Event], run: Run) -> tuple
     return {path: json.loads(fields) for path, fields in stands(plan, sink).items()}, said
 
 
-LEFT, WRITTEN = "the row that stands was left as it is", "no row stood, and it was written without it"
+LEFT, WRITTEN = "the current row was left as it is", "there was no row, and it was written without it"
 IS_INVALID = "is an invalid document that may belong to this row"
 
 
@@ -370,7 +370,7 @@ def test_a_row_that_an_invalid_root_would_make_is_named_and_not_deleted(run: Run
     assert rows.keys() == {"cards/p", "cards/q"}
     assert said == {
         "cards/p": f"Card: patients/p {IS_INVALID}; {LEFT}",
-        "cards/z": f"Card: patients/z {IS_INVALID}; no row stands, and without it there is none",
+        "cards/z": f"Card: patients/z {IS_INVALID}; there is no row, and without it none is computed",
     }
 
 

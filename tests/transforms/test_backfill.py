@@ -25,9 +25,9 @@ from boiler_beam.connectors import (  # noqa: E402
     open_source,
     register,
 )
+from boiler_beam.connectors.memory import MemorySink  # noqa: E402
 from boiler_beam.connectors.sqlite import SqliteSink  # noqa: E402
 from boiler_beam.engine import backfill  # noqa: E402
-from boiler_beam.engine.memory import MemorySink  # noqa: E402
 from boiler_beam.events import Change, DeadLetter, EncodedRow, Stamp, View  # noqa: E402
 from boiler_beam.plan import PlanName, load_plan  # noqa: E402
 from pipelines.beam import run_backfill  # noqa: E402
@@ -88,7 +88,7 @@ def backfilled(pipeline: Any, uri: str, destination: Destination, **options: Any
 
 
 def rows_of(sink: Any) -> dict[str, bytes]:
-    return {row.path: row.fields for view in load_plan(VIEWS).views for row in sink.standing(view.target)}
+    return {row.path: row.fields for view in load_plan(VIEWS).views for row in sink.current_rows(view.target)}
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_s16_rows_have_the_time_as_of_which_the_sources_were_read(tmp_path: Path
     destination = Destination(f"sqlite:{tmp_path}/rows.db", f"jsonl:{tmp_path}/dead.jsonl", read_time=asked)
     run_backfill(load_plan(VIEWS), [f"sample-as-of:{asked or ''}"], destination, runner="DirectRunner")
     sink = open_sink(destination.sink)
-    versions = {row.stamp.version for view in load_plan(VIEWS).views for row in sink.standing(view.target)}
+    versions = {row.stamp.version for view in load_plan(VIEWS).views for row in sink.current_rows(view.target)}
     assert versions == {asked or 4_000_000_000_000_000}
 
 

@@ -91,7 +91,7 @@ class FirestoreSink(Sink):
         """Reads the control documents of all views."""
         return {name: one.control for name, one in read_controls(self.client).items()}
 
-    def standing(self, view: View) -> Iterator[EncodedRow]:
+    def current_rows(self, view: View) -> Iterator[EncodedRow]:
         """Reads the rows of a view."""
         request = _query(self.client, view.template)
         while True:

@@ -30,7 +30,7 @@ class PubsubSink(Sink):
         """Returns an empty dict: a topic stores no control data."""
         return {}
 
-    def standing(self, view: View) -> Iterator[EncodedRow]:
+    def current_rows(self, view: View) -> Iterator[EncodedRow]:
         """Yields nothing: a topic stores no rows."""
         return iter(())
 

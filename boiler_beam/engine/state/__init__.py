@@ -7,23 +7,23 @@
       |     |
       |   records   Batch: the documents and rows that one transaction changed, as they are in the log
       |
-    base        State: what the loop of a stream asks of both; Progress and Entry: what a transaction has
+    base        State: what the loop of a stream asks of both; StateUpdate and OutboxEntry: what a transaction has
 
 A transaction:
 
-    commit(progress, engine)   documents and rows that changed, positions, outbox: all of it or nothing
+    commit(update, engine)   documents and rows that changed, positions, outbox: all of it or nothing
     outbox()                   what the sink must take now
     sent(left)                 the sink has it; the next transaction removes it from the file
 
 A start calls `open(engine)`: it reads the log, takes the last record of each document and row, and joins the documents.
 
 >>> from boiler_beam.engine.incremental import IncrementalEngine
->>> from boiler_beam.engine.state.base import Progress
+>>> from boiler_beam.engine.state.base import StateUpdate
 >>> from boiler_beam.plan import compile_plan
 >>> from boiler_beam.samples.meeting import MeetingSession
 >>> engine, state = IncrementalEngine(compile_plan([MeetingSession]), print), open_state("memory:")
 >>> state.open(engine)
->>> state.commit(Progress(positions={"tail:changes.jsonl": "57"}), engine)
+>>> state.commit(StateUpdate(positions={"tail:changes.jsonl": "57"}), engine)
 >>> state.is_durable, state.outbox()
 (False, [])
 """

@@ -1,4 +1,4 @@
-"""What a state is: all that an engine must find again after it was stopped, changed in transactions (S20)."""
+"""The base of states: what an engine needs again after a restart, changed in transactions (S20)."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ import msgspec
 from boiler_beam.engine.incremental import IncrementalEngine
 from boiler_beam.events import Change, DeadLetter, EncodedRow
 
-__all__ = ["Entry", "Phase", "Progress", "State", "ViewState"]
+__all__ = ["OutboxEntry", "Phase", "State", "StateUpdate", "ViewState"]
 
 Phase = Literal["loading", "emitting", "pruning", "live"]
 """How far a view is in its generation.
 
 * `loading`: its snapshot is not read; no row is written.
-* `emitting`: its rows are right; each one is written once.
+* `emitting`: its documents are read; each row is written once.
 * `pruning`: rows that change are written; those of an older generation are not pruned yet.
 * `live`: rows that change are written.
 """
 
 
-class Entry(msgspec.Struct, frozen=True, array_like=True):
-    """A row or a dead letter that was committed, on its way to where it goes."""
+class OutboxEntry(msgspec.Struct, frozen=True, array_like=True):
+    """A row or a dead letter that was committed, and not yet sent."""
 
     view: str
     row: EncodedRow | None
-    letter: DeadLetter | None = None
+    dead_letter: DeadLetter | None = None
 
 
 class ViewState(msgspec.Struct, array_like=True):
@@ -38,12 +38,12 @@ class ViewState(msgspec.Struct, array_like=True):
     Attributes:
         fingerprint: Of the view's declaration.
         generation: The generation of its rows; 0 where none was written yet.
-        epoch: Grows when what was written so far no longer says what the sink holds (S13, S14).
-        phase: See there.
+        epoch: Grows when it is no longer known what the sink holds (S13, S14).
+        phase: How far the view is in its generation.
         floor: The read time of the last backfill of the sink that is known (S16), in microseconds.
         rows: How many rows are in the sink.
         failing: How many rows could not be rendered the last time.
-        incarnation: Grows when the view was changed: what was kept of its rows before counts no longer.
+        incarnation: Grows when the view was changed: older records of its rows no longer count.
     """
 
     fingerprint: str
@@ -57,17 +57,17 @@ class ViewState(msgspec.Struct, array_like=True):
 
 
 @dataclass
-class Progress:
+class StateUpdate:
     """What a transaction changes beside documents and rows.
 
     Attributes:
-        entries: What goes out.
+        entries: What is added to the outbox.
         positions: How far each source was read, by URI.
         pushed: Changes that wait for the others of their commit.
         released: The version up to which they no longer wait.
     """
 
-    entries: list[Entry] = field(default_factory=list)
+    entries: list[OutboxEntry] = field(default_factory=list)
     positions: dict[str, str] = field(default_factory=dict)
     pushed: list[Change] = field(default_factory=list)
     released: int | None = None
@@ -77,13 +77,13 @@ class State(abc.ABC):
     """What an engine keeps.
 
     Attributes:
-        identity: A random name that it keeps: sinks know by it who feeds them (S18).
-        is_durable: Whether a restarted program finds it again.
+        identity: A random name that never changes, by which a sink knows which program feeds it (S18).
+        is_durable: Whether it outlives the process.
         is_new: Whether no transaction was committed to it, in this run or an earlier one.
         views: What is known of the views, by name.
-        changed_views: The views that are new here, or were declared otherwise when it was open last.
-        facts: Numbers that are few: `documents`, `newest`, `released`, `horizon`.
-        dead_collections: The collections of which a document is, or may be, dead.
+        changed_views: The views that are new, or have changed since the state was last open.
+        facts: Single numbers: `documents`, `newest`, `released`, `horizon` and others.
+        dead_collections: The collections of which a document could not be read, or may not have been.
     """
 
     identity: str
@@ -96,7 +96,7 @@ class State(abc.ABC):
 
     @abc.abstractmethod
     def open(self, engine: IncrementalEngine) -> None:
-        """Brings what is known into an empty engine.
+        """Loads what is kept into an empty engine.
 
         Views that are new or changed are at the phase `loading`; those that are gone are dropped, and so are the
         documents of collections that no view reads.
@@ -115,20 +115,20 @@ class State(abc.ABC):
         """The changes that wait for the others of their commit."""
 
     @abc.abstractmethod
-    def commit(self, progress: Progress, engine: IncrementalEngine) -> None:
-        """Makes what happened since the last one durable, all of it or nothing, and ends the engine's batch.
+    def commit(self, update: StateUpdate, engine: IncrementalEngine) -> None:
+        """Makes what changed since the last transaction durable, all of it or nothing, and ends the engine's batch.
 
         Raises:
             BoilerBeamError: It can't be written: nothing of it was.
         """
 
     @abc.abstractmethod
-    def outbox(self) -> Sequence[Entry]:
+    def outbox(self) -> Sequence[OutboxEntry]:
         """What was committed and not yet `sent`, in order."""
 
     @abc.abstractmethod
-    def sent(self, left: Sequence[Entry] = ()) -> None:
-        """All that `outbox` gave, but what is left, is durable where it went: it leaves with the next transaction."""
+    def sent(self, left: Sequence[OutboxEntry] = ()) -> None:
+        """Notes that the outbox was sent, except what is left; the next transaction removes it from the file."""
 
     def close(self) -> None:  # noqa: B027
-        """Lets go of it."""
+        """Closes it."""

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing_extensions import override
 
 from boiler_beam.engine.incremental import IncrementalEngine
-from boiler_beam.engine.state.base import Entry, Progress, State, ViewState
+from boiler_beam.engine.state.base import OutboxEntry, State, StateUpdate, ViewState
 from boiler_beam.events import Change
 
 __all__ = ["MemoryState"]
@@ -26,7 +26,7 @@ class MemoryState(State):
         self.changed_views: set[str] = set()
         self.facts: dict[str, int] = {}
         self.dead_collections: set[str] = set()
-        self._outbox: list[Entry] = []
+        self._outbox: list[OutboxEntry] = []
 
     @override
     def open(self, engine: IncrementalEngine) -> None:
@@ -46,15 +46,15 @@ class MemoryState(State):
         return ()
 
     @override
-    def commit(self, progress: Progress, engine: IncrementalEngine) -> None:
+    def commit(self, update: StateUpdate, engine: IncrementalEngine) -> None:
         engine.end_batch()
         self.is_new = False
-        self._outbox += progress.entries
+        self._outbox += update.entries
 
     @override
-    def outbox(self) -> Sequence[Entry]:
+    def outbox(self) -> Sequence[OutboxEntry]:
         return self._outbox
 
     @override
-    def sent(self, left: Sequence[Entry] = ()) -> None:
+    def sent(self, left: Sequence[OutboxEntry] = ()) -> None:
         self._outbox = list(left)

@@ -1,100 +1,65 @@
-"""What a state keeps of documents and rows: a batch of records for each transaction; of each the last one counts."""
+"""The records of documents and rows in a log: a transaction appends those that changed; of each the last one counts."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 import msgspec
 
 from boiler_beam.engine.incremental import IncrementalEngine
-from boiler_beam.engine.rows import ClaimedPath, RowRecord, ViewRows
+from boiler_beam.engine.rows import ClaimedPath, RowRecord
 from boiler_beam.steps.emission import Emitted, is_deleted
-from boiler_beam.steps.newest import DocumentVersions, Known
+from boiler_beam.steps.newest import DocumentRecord
 
-__all__ = ["Batch", "PathRecord", "StoredDocument", "StoredRow", "decode_batch", "encode_batch", "snapshot"]
-__all__ += ["without_deleted"]
+__all__ = ["Batch", "StoredRow", "decode_batch", "encode_batch", "snapshot", "without_deleted"]
 
 _CHUNK = 5_000
 """Records of one batch of a snapshot."""
 
 
-class StoredDocument(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """All that is known of one document; see `boiler_beam.steps.newest.Known`."""
-
-    path: str
-    version: int
-    fields: bytes
-    invalid: tuple[int, bytes] | None = None
-    refused: tuple[bytes, ...] = ()
-
-    @classmethod
-    def of(cls, path: str, versions: DocumentVersions) -> StoredDocument:
-        """What is known of a document now."""
-        return cls(path, *versions.known(path))
-
-    @property
-    def known(self) -> Known:
-        """The same, as it is kept in memory."""
-        return Known(self.version, self.fields, self.invalid, self.refused)
-
-
 class StoredRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What a restarted program must know of a row; see `boiler_beam.engine.rows.RowRecord`."""
+    """The part of a `RowRecord` that can't be computed from documents."""
 
-    row_id: str
     version: int
     emitted: dict[str, Emitted]
     failing: tuple[bytes, ...] = ()
 
     @classmethod
-    def of(cls, row_id: str, rows: ViewRows) -> StoredRow:
-        """What is known of a row now."""
-        one = rows.records[row_id]
-        return cls(row_id, one.version, one.emitted, one.failing)
+    def of(cls, record: RowRecord) -> StoredRow:
+        """What is stored of a row."""
+        return cls(record.version, record.emitted, record.failing)
 
-    def restore(self, rows: ViewRows) -> None:
-        """Brings it into memory."""
-        record = rows.records[self.row_id] = RowRecord()
-        record.version, record.emitted = self.version, self.emitted
-        record.failing = self.failing
-
-
-class PathRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What is known of a path that several rows may want; see `boiler_beam.engine.rows.ClaimedPath`."""
-
-    path: str
-    emitted: Emitted | None
-    fields: dict[str, bytes]
-
-    @classmethod
-    def of(cls, path: str, rows: ViewRows) -> PathRecord:
-        """What is known of a path now."""
-        one = rows.claimed[path]
-        return cls(path, one.emitted, one.fields)
-
-    def restore(self, rows: ViewRows) -> None:
-        """Brings it into memory."""
-        claim = rows.claimed[self.path] = ClaimedPath()
-        claim.emitted, claim.fields = self.emitted, self.fields
+    def record(self) -> RowRecord:
+        """The row without its documents."""
+        record = RowRecord()
+        record.version, record.emitted, record.failing = self.version, self.emitted, self.failing
+        return record
 
 
 class Batch(msgspec.Struct, array_like=True):
-    """What a transaction changed.
+    """The records that a transaction changed.
 
     Attributes:
-        documents: By the pattern of their collection.
-        rows, paths: By the name and incarnation of their view.
+        documents: By the pattern of their collection, then by path.
+        rows: By the name and incarnation of their view, then by row id.
+        paths: Likewise, by row path: of views in which several rows may claim a path.
     """
 
-    documents: dict[str, list[StoredDocument]] = {}
-    rows: dict[str, list[StoredRow]] = {}
-    paths: dict[str, list[PathRecord]] = {}
+    documents: dict[str, dict[str, DocumentRecord]] = {}
+    rows: dict[str, dict[str, StoredRow]] = {}
+    paths: dict[str, dict[str, ClaimedPath]] = {}
 
     @property
     def is_empty(self) -> bool:
-        """Whether it holds nothing."""
-        return not (self.documents or self.rows or self.paths)
+        """Whether nothing changed."""
+        return not any(self.kinds)
+
+    @property
+    def kinds(self) -> tuple[dict[str, dict[str, Any]], ...]:
+        """The records of documents, rows and paths."""
+        return self.documents, self.rows, self.paths
 
     @classmethod
     def of(cls, engine: IncrementalEngine, view_keys: Iterable[str]) -> Batch:
@@ -102,50 +67,50 @@ class Batch(msgspec.Struct, array_like=True):
 
         Args:
             engine: The engine.
-            view_keys: Under which name each view's records go, in the plan's order.
+            view_keys: Name and incarnation of each view, in the plan's order.
         """
         batch = cls()
         for versions in engine.versions.types:
             if versions.changed:
-                pattern = versions.codec.pattern.text
-                batch.documents[pattern] = [StoredDocument.of(path, versions) for path in versions.changed]
+                records = {path: versions.record(path) for path in versions.changed}
+                batch.documents[versions.codec.pattern.text] = records
         for key, view in zip(view_keys, engine.views, strict=True):
-            if view.rows.changed:
-                batch.rows[key] = [StoredRow.of(row_id, view.rows) for row_id in view.rows.changed]
-            if view.rows.changed_paths:
-                batch.paths[key] = [PathRecord.of(path, view.rows) for path in view.rows.changed_paths]
+            rows = view.rows
+            if rows.changed:
+                batch.rows[key] = {row_id: StoredRow.of(rows.records[row_id]) for row_id in rows.changed}
+            if rows.changed_paths:
+                batch.paths[key] = {path: rows.claimed[path] for path in rows.changed_paths}
         return batch
+
+    def update(self, later: Batch) -> None:
+        """Replaces records by those of a later transaction."""
+        for known, added in zip(self.kinds, later.kinds, strict=True):
+            for key, records in added.items():
+                known.setdefault(key, {}).update(records)
 
 
 encode_batch = msgspec.msgpack.Encoder().encode
 decode_batch = msgspec.msgpack.Decoder(Batch).decode
 
+Records = Mapping[str, Iterable[tuple[str, Any]]]
+"""Of each collection or view, the records, each with the key of its document, row or path."""
 
-def snapshot(
-    documents: Mapping[str, Iterable[StoredDocument]],
-    rows: Mapping[str, Iterable[StoredRow]],
-    paths: Mapping[str, Iterable[PathRecord]],
-) -> Iterator[Batch]:
+
+def snapshot(documents: Records, rows: Records, paths: Records) -> Iterator[Batch]:
     """All records once, in batches of a moderate size."""
-    kinds: Mapping[str, Mapping[str, Iterable[Any]]] = {"documents": documents, "rows": rows, "paths": paths}
-    for attribute, of_kind in kinds.items():
-        for key, records in of_kind.items():
-            some: list[Any] = []
-            for record in records:
-                some.append(record)
-                if len(some) == _CHUNK:
-                    yield Batch(**{attribute: {key: some}})
-                    some = []
-            if some:
-                yield Batch(**{attribute: {key: some}})
+    for name, kind in (("documents", documents), ("rows", rows), ("paths", paths)):
+        for key, records in kind.items():
+            left = iter(records)
+            while some := dict(islice(left, _CHUNK)):
+                yield Batch(**{name: {key: some}})
 
 
 def without_deleted(record: Any, horizon: int) -> Any:
-    """What is left of a record without what was deleted before a time (S3); None where that is nothing."""
-    if isinstance(record, StoredDocument):
-        is_old = record.fields == b"null" and record.invalid is None and record.version < horizon
+    """A record without what was deleted before a time (S3); None where nothing is left of it."""
+    if isinstance(record, DocumentRecord):
+        is_old = record.is_deletion and record.invalid is None and record.version < horizon
         return None if is_old else record
-    if isinstance(record, PathRecord):
+    if isinstance(record, ClaimedPath):
         is_old = record.emitted is None or (is_deleted(record.emitted) and record.emitted.version < horizon)
         return None if is_old and not record.fields else record
     emitted = {path: one for path, one in record.emitted.items() if not is_deleted(one) or one.version >= horizon}

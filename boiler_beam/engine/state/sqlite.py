@@ -17,7 +17,6 @@ import sqlite3
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from itertools import repeat
 from typing import Any
 
 import msgspec
@@ -25,25 +24,17 @@ from typing_extensions import override
 
 from boiler_beam.connectors.locks import Lock
 from boiler_beam.engine.incremental import IncrementalEngine
-from boiler_beam.engine.state.base import Entry, Progress, State, ViewState
-from boiler_beam.engine.state.records import (
-    Batch,
-    PathRecord,
-    StoredDocument,
-    StoredRow,
-    decode_batch,
-    encode_batch,
-    snapshot,
-    without_deleted,
-)
+from boiler_beam.engine.rows import ViewRows
+from boiler_beam.engine.state.base import OutboxEntry, State, StateUpdate, ViewState
+from boiler_beam.engine.state.records import Batch, StoredRow, decode_batch, encode_batch, snapshot, without_deleted
 from boiler_beam.errors import BoilerBeamError, InvalidDocument, UsageError
 from boiler_beam.events import Change
 from boiler_beam.plan import Plan
-from boiler_beam.steps.newest import DocumentVersions
+from boiler_beam.steps.newest import DocumentRecord, DocumentVersions
 
 __all__ = ["SCHEMA", "SqliteState"]
 
-SCHEMA = 3
+SCHEMA = 4
 REWRITTEN_FROM_BYTES = 32 << 20
 """A smaller log is never rewritten while the engine runs."""
 _REWRITTEN_TIMES = 2
@@ -58,15 +49,15 @@ CREATE TABLE sources (uri TEXT PRIMARY KEY, position TEXT) WITHOUT ROWID;
 CREATE TABLE waiting (version INTEGER, id INTEGER PRIMARY KEY, path TEXT, fields BLOB, event_time INTEGER);
 """
 _encode = msgspec.msgpack.Encoder().encode
-_decode_entries = msgspec.msgpack.Decoder(list[Entry]).decode
+_decode_entries = msgspec.msgpack.Decoder(list[OutboxEntry]).decode
 _decode_view = msgspec.msgpack.Decoder(ViewState).decode
 
 
 class SqliteState(State):
-    """Keeps everything in a file.
+    """Keeps the state in a file.
 
     Args:
-        path: The file; it is made where there is none.
+        path: The file; it is created where there is none.
         fix: What to do when another program uses it.
         is_shared: Whether it is only read, while another program may use it.
 
@@ -124,7 +115,7 @@ class SqliteState(State):
         self._log_bytes, self._snapshot_bytes = sizes.get(0) or 0, sizes.get(1) or 0
         self._had_entries = bool(self._outbox)
         self._written: dict[str, bytes] = {}
-        """What the small tables hold of each fact and view, so that only what changed is written."""
+        """The bytes of each fact and view in the small tables, so that only what changed is written."""
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -141,7 +132,7 @@ class SqliteState(State):
         with open(self.path, "rb") as file:
             head = file.read(100)
         pages, page_bytes = int.from_bytes(head[28:32], "big"), int.from_bytes(head[16:18], "big")
-        log = f"{self.path}-wal"  # what a program that was killed left in it goes into the file when it is opened
+        log = f"{self.path}-wal"  # SQLite applies what a killed program left in it when the file is opened
         is_settled = not os.path.exists(log) or os.path.getsize(log) == 0
         if head.startswith(b"SQLite format 3\0") and is_settled and os.path.getsize(self.path) < pages * page_bytes:
             raise sqlite3.DatabaseError("a file that lacks its end")
@@ -161,17 +152,17 @@ class SqliteState(State):
     def open(self, engine: IncrementalEngine) -> None:
         plan = engine.plan
         self._open_views(plan)
-        documents, rows, paths = self._read()
-        read_otherwise = {edge.family for view in plan.views if view.name in self.changed_views for edge in view.edges}
+        stored = self._read()
+        read_otherwise = {
+            edge.type_index for view in plan.views if view.name in self.changed_views for edge in view.edges
+        }
         for index, versions in enumerate(engine.versions.types):
-            stored = documents.pop(versions.codec.pattern.text, {})
-            while stored:
-                _restore(versions, stored.popitem()[1], is_read_otherwise=index in read_otherwise)
+            documents = stored.documents.pop(versions.codec.pattern.text, {})
+            while documents:
+                _restore(versions, *documents.popitem(), is_read_otherwise=index in read_otherwise)
         for key, view in zip(self._view_keys(plan), engine.views, strict=True):
-            for row in rows.get(key, {}).values():
-                row.restore(view.rows)
-            for path in paths.get(key, {}).values():
-                path.restore(view.rows)
+            view.rows.records.update((row_id, row.record()) for row_id, row in stored.rows.get(key, {}).items())
+            view.rows.claimed.update(stored.paths.get(key, {}))
             view.build(reports=view.view.name in self.changed_views)
         with self._transaction() as database:
             patterns = [(pattern,) for pattern in plan.collections]
@@ -198,31 +189,21 @@ class SqliteState(State):
             self.views[view.name] = one
 
     def _next_incarnation(self, name: str, before: int) -> int:
-        """A number that no earlier declaration of the view had: what is in the log of those counts no longer."""
+        """A number that no earlier declaration of the view had: their records in the log no longer count."""
         fact = f"incarnation {name}"
         self.facts[fact] = max(self.facts.get(fact, -1), before) + 1
         return self.facts[fact]
 
     def _view_keys(self, plan: Plan) -> list[str]:
-        """Under which name each view's records are in the log."""
+        """The key of each view's records in the log."""
         return [f"{view.name}#{self.views[view.name].incarnation}" for view in plan.views]
 
-    def _read(
-        self,
-    ) -> tuple[dict[str, dict[str, StoredDocument]], dict[str, dict[str, StoredRow]], dict[str, dict[str, PathRecord]]]:
-        """The last record of each document, row and path, by collection or view."""
-        documents: dict[str, dict[str, StoredDocument]] = {}
-        rows: dict[str, dict[str, StoredRow]] = {}
-        paths: dict[str, dict[str, PathRecord]] = {}
+    def _read(self) -> Batch:
+        """The last record of each document, row and path."""
+        found = Batch()
         for (data,) in self.database.execute("SELECT batch FROM log ORDER BY id"):
-            batch = decode_batch(data)
-            for pattern, some in batch.documents.items():
-                documents.setdefault(pattern, {}).update((one.path, one) for one in some)
-            for key, several in batch.rows.items():
-                rows.setdefault(key, {}).update((row.row_id, row) for row in several)
-            for key, more in batch.paths.items():
-                paths.setdefault(key, {}).update((path.path, path) for path in more)
-        return documents, rows, paths
+            found.update(decode_batch(data))
+        return found
 
     @override
     def collections(self) -> set[str]:
@@ -242,19 +223,19 @@ class SqliteState(State):
     # Transactions -----------------------------------------------------------------------------------------------------
 
     @override
-    def commit(self, progress: Progress, engine: IncrementalEngine) -> None:
+    def commit(self, update: StateUpdate, engine: IncrementalEngine) -> None:
         batch = Batch.of(engine, self._view_keys(engine.plan))
         data = b"" if batch.is_empty else encode_batch(batch)
-        outbox = [*self._outbox, *progress.entries]
+        outbox = [*self._outbox, *update.entries]
         written = self._small_tables()
         try:
             with self._transaction() as database:
                 if data:
                     database.execute("INSERT INTO log (is_snapshot, batch) VALUES (0, ?)", [data])
-                self._write(database, progress, outbox, written)
+                self._write(database, update, outbox, written)
         except sqlite3.Error as error:
             raise BoilerBeamError(
-                f"--state {self.uri}: could not be written ({error}); it stands as before; fix: free space, run again"
+                f"--state {self.uri}: could not be written ({error}); it is unchanged; fix: free space, run again"
             ) from error
         engine.end_batch()
         self.is_new, self._outbox, self._had_entries = False, outbox, bool(outbox)
@@ -264,25 +245,29 @@ class SqliteState(State):
             self._rewrite(self._of_engine(engine))
 
     def _small_tables(self) -> dict[str, bytes]:
-        """What is to be written of facts and views, by `fact NAME` or `view NAME`: what differs from what is there."""
+        """The facts and views that changed since they were written, by `fact NAME` or `view NAME`."""
         found = {f"view {name}": _encode(one) for name, one in self.views.items()}
         found.update((f"fact {name}", _encode(value)) for name, value in self.facts.items())
         return {name: data for name, data in found.items() if self._written.get(name) != data}
 
     def _write(
-        self, database: sqlite3.Connection, progress: Progress, outbox: Sequence[Entry], written: Mapping[str, bytes]
+        self,
+        database: sqlite3.Connection,
+        update: StateUpdate,
+        outbox: Sequence[OutboxEntry],
+        written: Mapping[str, bytes],
     ) -> None:
         if self._had_entries:
             database.execute("DELETE FROM outbox")
         if outbox:
             database.execute("INSERT INTO outbox (entries) VALUES (?)", [_encode(outbox)])
-        database.executemany("INSERT OR REPLACE INTO sources VALUES (?, ?)", progress.positions.items())
-        if progress.released is not None:
-            database.execute("DELETE FROM waiting WHERE version <= ?", [progress.released])
-        pushed = [(one.version, one.path, bytes(one.fields), one.event_time) for one in progress.pushed]
+        database.executemany("INSERT OR REPLACE INTO sources VALUES (?, ?)", update.positions.items())
+        if update.released is not None:
+            database.execute("DELETE FROM waiting WHERE version <= ?", [update.released])
+        pushed = [(one.version, one.path, bytes(one.fields), one.event_time) for one in update.pushed]
         database.executemany("INSERT INTO waiting (version, path, fields, event_time) VALUES (?, ?, ?, ?)", pushed)
-        for place, data in written.items():
-            kind, _, name = place.partition(" ")
+        for label, data in written.items():
+            kind, _, name = label.partition(" ")
             if kind == "view":
                 database.execute("INSERT OR REPLACE INTO views VALUES (?, ?)", [name, data])
             else:
@@ -291,25 +276,24 @@ class SqliteState(State):
         database.executemany("UPDATE collections SET is_dead = 1 WHERE pattern = ? AND NOT is_dead", dead)
 
     @override
-    def outbox(self) -> Sequence[Entry]:
+    def outbox(self) -> Sequence[OutboxEntry]:
         return self._outbox
 
     @override
-    def sent(self, left: Sequence[Entry] = ()) -> None:
+    def sent(self, left: Sequence[OutboxEntry] = ()) -> None:
         self._outbox = list(left)
 
     # The log ----------------------------------------------------------------------------------------------------------
 
     def _of_engine(self, engine: IncrementalEngine) -> Iterator[Batch]:
-        """All that is known, as it is in memory."""
+        """All records, as they are in memory."""
         documents = {one.codec.pattern.text: _documents_of(one) for one in engine.versions.types}
         of_views = dict(zip(self._view_keys(engine.plan), [view.rows for view in engine.views], strict=True))
-        rows = {key: map(StoredRow.of, some.records, repeat(some)) for key, some in of_views.items()}
-        paths = {key: map(PathRecord.of, some.claimed, repeat(some)) for key, some in of_views.items()}
-        return snapshot(documents, rows, paths)
+        rows = {key: _rows_of(some) for key, some in of_views.items()}
+        return snapshot(documents, rows, {key: some.claimed.items() for key, some in of_views.items()})
 
     def _rewrite(self, batches: Iterator[Batch]) -> None:
-        """Puts batches in the place of all that are there."""
+        """Replaces the log."""
         size = 0
         with self._transaction() as database:
             (last,) = database.execute("SELECT max(id) FROM log").fetchone()
@@ -329,10 +313,8 @@ class SqliteState(State):
         Returns:
             How many documents and rows were forgotten.
         """
-        documents, rows, paths = self._read()
-        everything: list[dict[str, dict[str, Any]]] = [documents, rows, paths]
-        number = 0
-        for records in [records for kind in everything for records in kind.values()]:
+        kinds, number = self._read().kinds, 0
+        for records in [records for kind in kinds for records in kind.values()]:
             for key, record in list(records.items()):
                 left = without_deleted(record, horizon)
                 number += left is not record
@@ -340,7 +322,7 @@ class SqliteState(State):
                     del records[key]
                 else:
                     records[key] = left
-        self._rewrite(snapshot(*({key: some.values() for key, some in kind.items()} for kind in everything)))
+        self._rewrite(snapshot(*({key: records.items() for key, records in kind.items()} for kind in kinds)))
         self.facts["horizon"] = max(horizon, self.facts.get("horizon", 0))
         self.database.execute("INSERT OR REPLACE INTO facts VALUES ('horizon', ?)", [self.facts["horizon"]])
         self.database.execute("VACUUM")
@@ -371,40 +353,45 @@ class SqliteState(State):
                     yield f"{table}: entry {number}: {error}"
 
     def close(self) -> None:
-        """Lets go of the file; one that this program made, and put nothing into that a source gave, goes."""
+        """Closes the file; deletes one that this program created and that no source was read into."""
         self._has_read = bool(self.positions() or self.facts.get("newest"))
         self._opened.close()
 
     def _leave_nothing(self) -> None:
         if not self._has_read and os.path.exists(self.path):
-            os.unlink(self.path)  # what lies beside it went when the database was closed
+            os.unlink(self.path)  # closing the database deleted its log
 
 
-def _documents_of(versions: DocumentVersions) -> Iterator[StoredDocument]:
+def _rows_of(rows: ViewRows) -> Iterator[tuple[str, StoredRow]]:
+    return ((row_id, StoredRow.of(record)) for row_id, record in rows.records.items())
+
+
+def _documents_of(versions: DocumentVersions) -> Iterator[tuple[str, DocumentRecord]]:
     paths = dict.fromkeys(versions.documents)
     for kept in (versions.deleted, versions.invalid, versions.refused):
         paths.update(dict.fromkeys(kept))
-    return (StoredDocument.of(path, versions) for path in paths)
+    return ((path, versions.record(path)) for path in paths)
 
 
-def _restore(versions: DocumentVersions, stored: StoredDocument, *, is_read_otherwise: bool) -> None:
+def _restore(versions: DocumentVersions, path: str, stored: DocumentRecord, *, is_read_otherwise: bool) -> None:
     """Brings a document into memory.
 
     Args:
         versions: The documents of its type.
-        stored: What is known of it.
+        path: Its path.
+        stored: What was kept of it.
         is_read_otherwise: Whether a view that reads it was changed, and so maybe its model: then the newest invalid
             version is current if the model takes it now, and is a dead letter again if not (S2).
     """
     document = None
-    known = stored.known._replace(invalid=None, refused=()) if is_read_otherwise else stored.known
-    if known.version >= 0 and known.fields != b"null":
+    known = stored._replace(invalid=None, refused=()) if is_read_otherwise else stored
+    if known.exists:
         try:
-            document = versions.codec.decode(stored.path, known.version, known.fields)
+            document = versions.codec.decode(path, known.version, known.fields)
         except InvalidDocument:
-            versions.observe(Change(stored.path, known.version, msgspec.Raw(known.fields)))
+            versions.observe(Change(path, known.version, msgspec.Raw(known.fields)))
             return
-    versions.restore(stored.path, known, document)
+    versions.restore(path, known, document)
     if is_read_otherwise and stored.invalid is not None:
         version, fields = stored.invalid
-        versions.observe(Change(stored.path, version, msgspec.Raw(fields)))
+        versions.observe(Change(path, version, msgspec.Raw(fields)))

@@ -3,7 +3,7 @@
     changes -> index_documents  the newest version of each document, and what it contributes at every edge
             -> join_level 1..n  rows that request a document, and the document, meet at the document's path
             -> render_rows      documents and accumulators meet at the row, whose getters run
-            -> settle_claims    of views with `paths()`: rows that want one path meet there
+            -> settle_claims    of views with `paths()`: rows that claim one path meet there
 
 The *level* of an edge is the join that knows which rows its documents belong to. The edges of a level share a grouping:
 

@@ -19,15 +19,15 @@ from boiler_beam.steps.hash_join.messages import (
     Failure,
     GroupKeys,
     Invalid,
-    MayBelong,
     Observed,
+    PossibleMember,
     Statistics,
     Taint,
     Unreadable,
 )
 from boiler_beam.steps.hash_join.plan import ROWS, WRITE, HashJoinPlan, JoinedEdge, Send, join_stage
 from boiler_beam.steps.newest import NewestVersions
-from boiler_beam.steps.taint import suspicion
+from boiler_beam.steps.taint import possible_keys
 
 __all__ = ["index_documents"]
 
@@ -41,13 +41,13 @@ def index_documents(plan: HashJoinPlan, observed: Iterable[Observed | Unreadable
         send: Takes the messages.
     """
 
-    def refuse(letter: DeadLetter) -> None:
-        send(WRITE, Failure(letter))
+    def refuse(dead_letter: DeadLetter) -> None:
+        send(WRITE, Failure(dead_letter))
 
     versions = newest_of(plan.plan, observed, refuse)
     index = _Index(plan, send, refuse)
     for type_index, known in enumerate(versions.types):
-        edges = plan.of_family[type_index]
+        edges = plan.edges_of_type[type_index]
         for path, document in known.documents.items():
             index.add(edges, document, known.change_of(path))
         for path in known.invalid:
@@ -138,10 +138,10 @@ def _send_invalid(edges: list[JoinedEdge], path: str, valid: DomainModel | None,
     """
     at_own_path: dict[int, list[int]] = {}
     for one in edges:
-        keys, unknown = suspicion(one.edge, path, valid, partial)
+        keys, unknown = possible_keys(one.edge, path, valid, partial)
         view_index, row_id = one.planned.view_index, one.planned.view.row_id
         if unknown is not None:
-            send(WRITE, MayBelong(view_index, path, unknown))
+            send(WRITE, PossibleMember(view_index, path, unknown))
         match one.edge:
             case _ if not keys:
                 continue

@@ -7,14 +7,14 @@ from typing import Any
 
 from boiler_beam.plan import Reference, Referrers
 from boiler_beam.steps.hash_join.limits import FirstDocuments
-from boiler_beam.steps.hash_join.matches import Matches, Requests, RowIds
+from boiler_beam.steps.hash_join.matches import Matches, Requests, RowIds, add_request
 from boiler_beam.steps.hash_join.messages import (
     Candidate,
     ChildDocument,
     Document,
     Invalid,
     LookupRequest,
-    MayBelong,
+    PossibleMember,
     Taint,
 )
 from boiler_beam.steps.hash_join.plan import ROWS, WRITE, HashJoinPlan, JoinedEdge, Send
@@ -41,7 +41,7 @@ def join_level(plan: HashJoinPlan, level: int, messages: Iterable[Any], send: Se
                     first = inputs[message.edge_index].first = FirstDocuments(limit)
                 first.add(message)
             case LookupRequest():
-                inputs[message.edge_index].requests.add(message.path, message.rows)
+                add_request(inputs[message.edge_index].requests, message.path, message.rows)
             case Document():
                 for index in message.contributions:
                     inputs[index].documents[message.path] = message
@@ -69,14 +69,14 @@ class _Inputs:
     def __init__(self) -> None:
         self.documents: dict[str, Document] = {}
         self.invalid: set[str] = set()
-        self.requests = Requests()
+        self.requests: Requests = {}
         self.children: list[ChildDocument] = []
         self.first: FirstDocuments | None = None
 
 
 def _join_references(edge: JoinedEdge, inputs: _Inputs, matches: Matches, send: Send) -> None:
     """Documents with the rows that request their paths."""
-    for path, rows in inputs.requests.rows.items():
+    for path, rows in inputs.requests.items():
         if path in inputs.invalid:
             _taint(edge, path, rows, send)
         document = inputs.documents.get(path)
@@ -88,7 +88,7 @@ def _join_references(edge: JoinedEdge, inputs: _Inputs, matches: Matches, send: 
 def _join_referrers(edge: JoinedEdge, inputs: _Inputs, parents: _Inputs, matches: Matches, send: Send) -> None:
     """Documents with the rows of the parents that they name; a parent that is missing or hidden has none."""
     assert edge.parent is not None
-    rows_of, shown = parents.requests.rows, parents.documents if edge.parent.meets_children else None
+    rows_of, shown = parents.requests, parents.documents if edge.parent.meets_children else None
     for child in inputs.children:
         if child.parent not in rows_of or (shown is not None and child.parent not in shown):
             continue
@@ -102,6 +102,6 @@ def _join_referrers(edge: JoinedEdge, inputs: _Inputs, parents: _Inputs, matches
 def _taint(edge: JoinedEdge, document: str, rows: RowIds, send: Send) -> None:
     view_index = edge.planned.view_index
     if rows is None:
-        send(WRITE, MayBelong(view_index, document, ()))
+        send(WRITE, PossibleMember(view_index, document, ()))
     else:
         send(ROWS, Taint(view_index, False, document, list(rows)))

@@ -13,34 +13,31 @@ from boiler_beam.steps.hash_join.messages import Accumulators, AggregateValue, C
 from boiler_beam.steps.hash_join.plan import ROWS, HashJoinPlan, JoinedEdge, Send, join_stage
 from boiler_beam.values import from_wire, to_wire
 
-__all__ = ["Matches", "Requests", "RowIds"]
+__all__ = ["Matches", "Requests", "RowIds", "add_request"]
 
 RowIds = Collection[str] | None
 """Ids of rows, each once; None for every row of the view."""
 
 
-class Requests:
-    """The rows that request the document at each path, over one edge.
+Requests = dict[str, dict[str, None] | None]
+"""By path, the rows that request the document there over one edge."""
 
-    >>> requests = Requests()
-    >>> requests.add("users/u1", ["m1", "m2"])
-    >>> requests.add("users/u1", ["m2", "m3"])
-    >>> requests.add("users/u2", None)
-    >>> {path: rows and list(rows) for path, rows in requests.rows.items()}
+
+def add_request(requests: Requests, path: str, rows: RowIds) -> None:
+    """Adds rows that request the document at a path.
+
+    >>> requests: Requests = {}
+    >>> for path, rows in (("users/u1", ["m1", "m2"]), ("users/u1", ["m2", "m3"]), ("users/u2", None)):
+    ...     add_request(requests, path, rows)
+    >>> {path: rows and list(rows) for path, rows in requests.items()}
     {'users/u1': ['m1', 'm2', 'm3'], 'users/u2': None}
     """
-
-    def __init__(self) -> None:
-        self.rows: dict[str, dict[str, None] | None] = {}
-
-    def add(self, path: str, rows: RowIds) -> None:
-        """Some more rows request the document at a path."""
-        if rows is None:
-            self.rows[path] = None
-            return
-        known = self.rows.setdefault(path, {})
-        if known is not None:
-            known.update(dict.fromkeys(rows))
+    if rows is None:
+        requests[path] = None
+        return
+    known = requests.setdefault(path, {})
+    if known is not None:
+        known.update(dict.fromkeys(rows))
 
 
 class Matches:
@@ -101,7 +98,7 @@ class Matches:
             self._request(edge.index, path, rows)
 
     def _request(self, edge_index: int, path: str, rows: RowIds) -> None:
-        self._requests.setdefault(edge_index, Requests()).add(path, rows)
+        add_request(self._requests.setdefault(edge_index, {}), path, rows)
 
     def _aggregate(self, edge: JoinedEdge, contribution: WireContribution, path: str, rows: RowIds) -> None:
         view, view_index = edge.planned.view, edge.planned.view_index
@@ -120,12 +117,12 @@ class Matches:
                 fold.add(state, path, known)
 
     def finish(self) -> None:
-        """Sends what was gathered."""
+        """Sends what was folded or merged."""
         for first in self._first.values():
             for candidate, some in first.settled():
                 self._send(self._next_join, msgspec.structs.replace(candidate, rows=some))
         for edge_index, requests in self._requests.items():
-            for path, rows in requests.rows.items():
+            for path, rows in requests.items():
                 request = LookupRequest(path, edge_index, None if rows is None else list(rows))
                 self._send(self._next_join, request)
         for (view_index, index), states in self._accumulators.items():

@@ -1,6 +1,6 @@
 """The messages of a hash join, and the packs that carry many of them as bytes.
 
-`edge_index` and `view_index` are places in `Plan.planned_edges` and `Plan.views`, `aggregate_index` one in the view.
+`edge_index` and `view_index` are indexes in `Plan.planned_edges` and `Plan.views`, `aggregate_index` one in the view.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ __all__ = [
     "GroupKeys",
     "Invalid",
     "LookupRequest",
-    "MayBelong",
     "Message",
     "Observed",
+    "PossibleMember",
     "Rendered",
     "RowDocument",
     "Rows",
@@ -62,7 +62,7 @@ class _Message(msgspec.Struct, array_like=True, gc=False):
     """Base: an array on the wire, its kind first."""
 
     def parts(self, partitions: int, salt: int = 0) -> Iterable[tuple[int, _Message]]:
-        """The partitions that the message goes to, and what of it goes to each."""
+        """The partitions that the message is sent to, each with the part of the message for it."""
         raise TypeError(f"{type(self).__name__} goes to no partition")
 
 
@@ -91,7 +91,7 @@ class _ToRows(_Message):
 
 
 class Observed(_AtPath, tag="c"):
-    """A change that was read, on its way to its document's partition."""
+    """A change that was read, sent to its document's partition."""
 
     version: int
     fields: bytes
@@ -174,7 +174,7 @@ class Candidate(_ToRows, tag="k"):
 
 
 class Claim(_AtPath, tag="p"):
-    """A `Copy` of a row, on its way to where all rows that want its path meet."""
+    """A `Copy` of a row, sent to the partition where all rows that claim its path meet."""
 
     view_index: int
     row: str
@@ -225,7 +225,7 @@ class Taint(_ToRows, tag="t"):
     rows: list[str]
 
 
-class MayBelong(_Message, tag="m"):
+class PossibleMember(_Message, tag="m"):
     """An invalid document that may belong to any row of a view whose id fits what is `known` of it (S5)."""
 
     view_index: int
@@ -234,7 +234,7 @@ class MayBelong(_Message, tag="m"):
 
 
 class Rendered(_Message, tag="R"):
-    """A computed row, on its way to the sink."""
+    """A computed row, sent to the sink."""
 
     view_index: int
     path: str
@@ -271,7 +271,7 @@ class Absent(_Message, tag="n"):
 class Failure(_Message, tag="F"):
     """A dead letter."""
 
-    letter: DeadLetter
+    dead_letter: DeadLetter
 
 
 class Statistics(_Message, tag="S"):
@@ -279,22 +279,22 @@ class Statistics(_Message, tag="S"):
 
     Attributes:
         changes: Changes read.
-        documents: Documents that are there.
+        documents: Documents that exist.
         newest_version: The newest version of all.
-        invalid_families: The families that have an invalid document, or may have lost one.
-        known: Of each family, how many documents are there, and how many have a newer version that is invalid.
+        invalid_types: The document_types that have an invalid document, or may have lost one.
+        known: Of each document type, how many documents exist, and how many have a newer version that is invalid.
     """
 
     changes: int
     documents: int
     newest_version: int
-    invalid_families: list[int]
+    invalid_types: list[int]
     known: list[tuple[int, int]] = []
 
 
 Message = (
     Observed | Unreadable | Document | Invalid | LookupRequest | ChildDocument | RowDocument | Candidate | Accumulators
-    | AggregateValue | GroupKeys | Taint | Claim | MayBelong | Rendered | TaintedRow | Unknown | Absent | Failure
+    | AggregateValue | GroupKeys | Taint | Claim | PossibleMember | Rendered | TaintedRow | Unknown | Absent | Failure
     | Statistics
 )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""The levels of joins that the edges of a plan go through."""
+"""The levels of the edges of a plan: which join finds the rows of their documents."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class JoinedEdge(DistributedEdge):
 
     Attributes:
         parent: The edge that it is attached to; None of a root or group.
-        match_level: The join that knows which rows match its documents; 0 where each document tells it itself.
+        match_level: The join that knows which rows match its documents; 0 where each document says it itself.
         level: The join that knows which rows have them: the next one where the edge has a limit.
         meets_children: Whether the rows of its documents are known at the documents' paths, where referrers come, too.
         announces_rows: Whether its rows must be sent to its documents' paths, for its referrers to meet them.
@@ -68,17 +68,17 @@ class HashJoinPlan:
     Attributes:
         plan: The plan.
         edges: The edges, by `PlannedEdge.index`.
-        of_family: For each family of documents, the edges that show some of them.
+        edges_of_type: For each document type, the edges that show some of them.
         depth: How many joins there are.
     """
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.edges: list[JoinedEdge] = []
-        self.of_family: list[list[JoinedEdge]] = [[] for _ in plan.families]
+        self.edges_of_type: list[list[JoinedEdge]] = [[] for _ in plan.document_types]
         for planned in plan.planned_edges:  # parents first
             parent = None if planned.parent is None else self.edges[planned.parent.index]
             edge = JoinedEdge(plan, planned, parent)
             self.edges.append(edge)
-            self.of_family[edge.edge.family].append(edge)
+            self.edges_of_type[edge.edge.type_index].append(edge)
         self.depth = max(edge.level for edge in self.edges)

@@ -24,9 +24,9 @@ from boiler_beam.steps.hash_join.messages import (
     Unknown,
 )
 from boiler_beam.steps.hash_join.plan import CLAIMS, WRITE, HashJoinPlan, JoinedEdge, Send
-from boiler_beam.steps.missing import Absences, unmade
-from boiler_beam.steps.row import Copy, is_missing, render
-from boiler_beam.steps.taint import marked
+from boiler_beam.steps.missing import Absences, absence_of
+from boiler_beam.steps.row import Copy, render
+from boiler_beam.steps.taint import taint_copies
 from boiler_beam.values import from_wire
 
 __all__ = ["render_rows", "settle_claims"]
@@ -95,7 +95,7 @@ class _ViewRows:
     ) -> None:
         self.plan, self.view, self.send = plan, view, send
         self.absences = Absences()
-        self._decoded, self._number_of_letters = decoded, 0
+        self._decoded, self._number_of_dead_letters = decoded, 0
         self._rows: dict[str, _Row] = {}
         self._shared = _Row()
 
@@ -131,16 +131,16 @@ class _ViewRows:
         view = self.view.view
         for row_id, row in self._rows.items():
             tainted_by = tuple(sorted(one for one, makes_row in row.tainted_by.items() if row.exists or makes_row))
-            number = self._number_of_letters
+            number = self._number_of_dead_letters
             copies: Sequence[Copy] = ()
             if row.exists:
                 documents = self._documents_of(row)
                 copies = self._copies(row_id, row, documents)
-                if self._number_of_letters > number:
+                if self._number_of_dead_letters > number:
                     self.absences.failed += all(copy.fields is None for copy in copies)
                 elif not copies and not tainted_by:
-                    self.absences.add(unmade(view, documents))
-            for copy in marked(view, row_id, copies, tainted_by) if tainted_by else copies:
+                    self.absences.add(absence_of(view, documents))
+            for copy in taint_copies(view, row_id, copies, tainted_by) if tainted_by else copies:
                 self._send(row_id, copy)
 
     def _send(self, row_id: str, copy: Copy) -> None:
@@ -169,19 +169,19 @@ class _ViewRows:
         edge: JoinedEdge = self.plan.edges[message.edge_index]
         if edge.is_narrowed:
             return edge.decode(message.path, message.version, message.fields)  # type: ignore[no-any-return]
-        key = edge.edge.family, message.path
+        key = edge.edge.type_index, message.path
         document = self._decoded.get(key)
         if document is None:
             document = self._decoded[key] = edge.decode(message.path, message.version, message.fields)
         return document
 
-    def _refuse(self, letter: DeadLetter) -> None:
-        self._number_of_letters += 1
-        self.send(WRITE, Failure(letter))
+    def _refuse(self, dead_letter: DeadLetter) -> None:
+        self._number_of_dead_letters += 1
+        self.send(WRITE, Failure(dead_letter))
 
     def _copies(self, row_id: str, row: _Row, documents: Callable[[str], dict[str, DomainModel]]) -> Sequence[Copy]:
         view = self.view.view
-        if any(is_missing(edge, {}) and not self._messages(row, edge.name) for edge in view.edges):
+        if not all(self._messages(row, edge.name) for edge in view.required):
             return ()
         if isinstance(view.root, Group):
             key = tuple(row.key) if view.root.is_tuple else row.key
@@ -223,5 +223,5 @@ def settle_claims(plan: HashJoinPlan, messages: Iterable[Any], send: Send) -> No
     for view_index, some in enumerate(claims):
         for copy in some.settled():
             send_copy(view_index, copy, send)
-        for letter in some.refused():
-            send(WRITE, Failure(letter))
+        for dead_letter in some.refused():
+            send(WRITE, Failure(dead_letter))

@@ -18,10 +18,6 @@ from boiler_beam.values import from_wire
 __all__ = ["DistinctStep", "RankingStep"]
 
 
-class _DistinctHead(msgspec.Struct, array_like=True):
-    number: int = 0
-
-
 class DistinctStep(Step):
     """Key: a row and a value that an aggregate counts once. Keeps how many documents have it.
 
@@ -30,18 +26,18 @@ class DistinctStep(Step):
     ValueCountDelta(c1, "Ann", -2)     c1 counts one value less
     """
 
-    head_type: ClassVar[type[Any]] = _DistinctHead
+    head_type: ClassVar[type[Any]] = int
 
     def take(self, cell: Cell, key: Key, message: Change | Message) -> None:
         if not isinstance(message, ValueCountDelta):
             raise self.unexpected(message)
-        head: _DistinctHead = self.heads.read(cell)
-        before, head.number = head.number, head.number + message.weight
-        weight = (head.number > 0) - (before > 0)
+        before: int = self.heads.read(cell)
+        number = before + message.weight
+        weight = (number > 0) - (before > 0)
         if weight:
             self.output.send(DistinctDelta(message.aggregate_index, message.row, weight, message.version))
-        if head.number:
-            self.heads.write(cell, head)
+        if number:
+            self.heads.write(cell, number)
         else:
             cell.write(None)
 

@@ -13,7 +13,7 @@ import msgspec
 
 __all__ = ["Cell", "HeadCodec", "ListLog", "Log"]
 
-FORM = 2
+FORM = 3
 T = TypeVar("T")
 _encode = msgspec.msgpack.Encoder().encode
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from boiler_beam.events import Change, EncodedRow, Stamp
-from boiler_beam.steps.claims import contested
+from boiler_beam.steps.claims import contested, losers
 from boiler_beam.steps.emission import Emitted, emit, is_deleted, uncertain
 from boiler_beam.steps.keyed.cells import Cell
 from boiler_beam.steps.keyed.messages import Claim, Message, StaleRow
@@ -55,13 +55,13 @@ class ClaimStep(Step):
         self.heads.write(cell, head)
 
     def _claim(self, head: _ClaimHead, message: Claim) -> None:
-        """Takes a claim, of two of one row the later one; rows that lose the path by it are dead letters."""
-        before = sorted(head.current())
+        """Takes a claim, unless a later one of its row came before; rows that lose the path by it are dead letters."""
+        before = losers(head.current())
         if message.row in head.claims and head.claims[message.row][0] >= message.sequence:
             return
         head.claims[message.row] = message.sequence, message.fields
-        for row in sorted(head.current())[1:]:
-            if row not in before[1:] and before != [message.row]:
+        for row in losers(head.current()):
+            if row not in before:
                 self.output.refuse(contested(self.view.view.name, message.path, row))
 
     def empty_since(self, cell: Cell) -> int | None:

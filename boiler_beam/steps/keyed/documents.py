@@ -24,23 +24,11 @@ from boiler_beam.steps.keyed.messages import (
 )
 from boiler_beam.steps.keyed.plan import KeyedEdge
 from boiler_beam.steps.keyed.routing import Key
-from boiler_beam.steps.newest import Known, judge
+from boiler_beam.steps.newest import DocumentRecord, judge
 
 __all__ = ["DocumentHead", "DocumentStep", "KeyDelta", "Observation", "observe"]
 
 Refuse = Callable[[DeadLetter], None]
-
-
-class Version(NamedTuple):
-    """A version of a document: in microseconds, and its fields as JSON, `null` of a deletion."""
-
-    version: int
-    fields: bytes
-
-    @property
-    def is_deletion(self) -> bool:
-        """Whether it deleted the document."""
-        return self.fields == b"null"
 
 
 class SentState(msgspec.Struct, frozen=True, array_like=True, gc=False, eq=False):
@@ -60,26 +48,17 @@ class DocumentHead(msgspec.Struct, array_like=True):
 
     Attributes:
         sequence: That of its last state, at least its newest version (S9); 0 where it was never seen.
-        current: Its newest valid version or deletion.
-        invalid: Its newest invalid version, where `current` is no newer (S2).
+        known: Its current version, and what was refused of it (S2).
         sent: What was sent of it; None where the edge does not show it.
-        refused: The digests of the dead letters of its last refused versions: each is reported once.
     """
 
     sequence: int = 0
-    current: Version | None = None
-    invalid: Version | None = None
+    known: DocumentRecord = DocumentRecord()
     sent: SentState | None = None
-    refused: tuple[bytes, ...] = ()
-
-    @property
-    def is_there(self) -> bool:
-        """Whether the document exists."""
-        return self.current is not None and not self.current.is_deletion
 
     def empty_since(self) -> int | None:
         """The version that deleted it; None where there is something to be kept."""
-        return None if self.current is None or self.is_there or self.invalid is not None else self.current.version
+        return self.known.version if self.known.is_deletion and self.known.invalid is None else None
 
 
 class KeyDelta(NamedTuple):
@@ -125,18 +104,14 @@ def observe(edge: KeyedEdge, head: DocumentHead, change: Change, horizon: int, r
     Returns:
         What changes; None where the current version stays.
     """
-    was_there, current = head.is_there, Known() if head.current is None else Known(*head.current)
-    before = current._replace(invalid=head.invalid, refused=head.refused)
-    known, is_current, document = judge(edge.codec, before, change, refuse, horizon=horizon)
-    head.invalid = None if known.invalid is None else Version(*known.invalid)
-    head.refused = known.refused
+    existed = head.known.exists
+    head.known, is_current, document = judge(edge.codec, head.known, change, refuse, horizon=horizon)
     if not is_current:
         return None
-    head.current = Version(known.version, known.fields)
     head.sequence = max(head.sequence + 1, change.version)
     found = None if document is None else edge.contributed(document, change, refuse)
     deltas = _deltas(edge, head, found, change)
-    return Observation(deltas, max(change.version, change.event_time), head.is_there - was_there)
+    return Observation(deltas, max(change.version, change.event_time), head.known.exists - existed)
 
 
 def _deltas(edge: KeyedEdge, head: DocumentHead, found: Contributed | None, change: Change) -> list[KeyDelta]:
@@ -208,7 +183,7 @@ class DocumentStep(EdgeStep):
         weight = (now is not None) - (old is not None)
         member = MemberDelta(weight, delta.group_key) if weight and isinstance(edge.edge, Group) else None
         if edge.edge.limit is None:
-            self.change_row(key, path, old, now, 1, version, member)
+            self.change_member(key, path, old, now, 1, version, member)
             return
         if member is not None:
             self.output.send(MembershipDelta(edge.index, key, path, 1, None, None, [], member, version))

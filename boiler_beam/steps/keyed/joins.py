@@ -21,31 +21,13 @@ NEVER_SEEN = DocumentState(0, None, None, 0)
 """A document of which no version came."""
 
 
-class _JoinStep(EdgeStep):
-    """Base of the joins."""
-
-    def send_row(
-        self, row: str, path: str, old: DocumentState | None, new: DocumentState | None, weight: int, version: int
-    ) -> None:
-        """A row gets a document, or candidates where the edge has a limit or several paths may lead to a document."""
-        edge = self.edge
-        if edge.edge.limit is None and not edge.planned.counts_paths:
-            if weight < 0 and old is None:
-                old, new, weight = new, None, -weight
-            self.change_row(row, path, old, new, weight, version)
-            return
-        for state, times in ((old, -weight), (new, weight)):
-            if state is not None:
-                self.output.send(CandidateDelta(edge.index, row, path, times, state, version))
-
-
 class PathJoinHead(msgspec.Struct, array_like=True):
     document: DocumentHead = msgspec.field(default_factory=DocumentHead)
     state: DocumentState | None = None
     rows: Sizes = msgspec.field(default_factory=Sizes)
 
 
-class PathJoinStep(_JoinStep):
+class PathJoinStep(EdgeStep):
     """Key: a document of a reference, or a shard of a fixed document.
 
     Keeps its state, and in a log the rows that subscribe to it. A row that subscribes to a missing document gets an
@@ -75,7 +57,7 @@ class PathJoinStep(_JoinStep):
                 rows.add(message.row, message.weight)
                 state = head.state or NEVER_SEEN
                 version = max(message.version, state.version)
-                self.send_row(message.row, message.key, None, state, message.weight, version)
+                self.change_match(message.row, message.key, None, state, message.weight, version)
             case _:
                 raise self.unexpected(message)
         self.heads.write(cell, head)
@@ -83,7 +65,7 @@ class PathJoinStep(_JoinStep):
     def _change(self, head: PathJoinHead, rows: WeightLog, path: str, new: DocumentState, version: int) -> None:
         old, head.state = head.state or NEVER_SEEN, new
         for row, weight in rows.items():
-            self.send_row(row, path, old, new, weight, version)
+            self.change_match(row, path, old, new, weight, version)
 
     def empty_since(self, cell: Cell) -> int | None:
         head: PathJoinHead = self.heads.read(cell)
@@ -91,7 +73,7 @@ class PathJoinStep(_JoinStep):
         return None if since is None or any(WeightLog(cell.logs[0], head.rows).items()) else since
 
 
-def _ignore(letter: DeadLetter) -> None:
+def _ignore(dead_letter: DeadLetter) -> None:
     """The first shard of a document reports what is wrong with it."""
 
 
@@ -100,7 +82,7 @@ class ReferrersJoinHead(msgspec.Struct, array_like=True):
     documents: Sizes = msgspec.field(default_factory=Sizes)
 
 
-class ReferrersJoinStep(_JoinStep):
+class ReferrersJoinStep(EdgeStep):
     """Key: the path of a parent to which documents refer.
 
     Keeps in logs the rows that subscribe to it, and the documents that refer to it.
@@ -123,12 +105,12 @@ class ReferrersJoinStep(_JoinStep):
                 documents.change(message.path, message.old, new)
                 if message.old is not None or new is not None:
                     for row, weight in rows.items():
-                        self.send_row(row, message.path, message.old, new, weight, message.version)
+                        self.change_match(row, message.path, message.old, new, weight, message.version)
             case SubscriptionDelta():
                 rows.add(message.row, message.weight)
                 for path, state, times in documents.items():
                     version = max(message.version, state.version)
-                    self.send_row(message.row, path, None, state, message.weight * times, version)
+                    self.change_match(message.row, path, None, state, message.weight * times, version)
             case _:
                 raise self.unexpected(message)
         self.heads.write(cell, head)
@@ -188,7 +170,7 @@ class PathCountStep(EdgeStep):
         sent = head.sent
         if (new.sequence if new is not None else None) == (sent.sequence if sent is not None else None):
             return
-        self.change_row(message.row, message.path, sent, new, 1, message.version)
+        self.change_member(message.row, message.path, sent, new, 1, message.version)
         head.sent = new
 
 
@@ -223,14 +205,14 @@ class LimitStep(EdgeStep):
         if state.contribution is None:
             return
         assert state.contribution.sort_key is not None
-        place = state.contribution.sort_key + b"\0" + state.sequence.to_bytes(8, "big")
+        rank = state.contribution.sort_key + b"\0" + state.sequence.to_bytes(8, "big")
         ranking = Ranking(cell.logs, head.bounds, tuple[str, DocumentState], max(64, 2 * limit))
-        ranking.add(place, message.weight, (message.path, state))
+        ranking.add(rank, message.weight, (message.path, state))
         after: dict[str, DocumentState] = dict(ranking.first(limit))
         for path in [path for path in head.shown if path not in after]:
-            self.change_row(message.row, path, head.shown.pop(path), None, 1, version)
+            self.change_member(message.row, path, head.shown.pop(path), None, 1, version)
         for path, new in after.items():
             old = head.shown.get(path)
             if old is None or old.sequence != new.sequence:
-                self.change_row(message.row, path, old, new, 1, version)
+                self.change_member(message.row, path, old, new, 1, version)
                 head.shown[path] = new

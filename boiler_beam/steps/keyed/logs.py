@@ -114,7 +114,7 @@ def _add_weight(found: dict[str, int], entry: tuple[str, int]) -> None:
 
 
 class DocumentLog:
-    """The documents that refer to a key: how often each is there, in each of its states."""
+    """The documents that refer to a key: the weight of each of their states."""
 
     def __init__(self, log: Log, sizes: Sizes) -> None:
         self._folded: FoldedLog[tuple[str, int], tuple[DocumentState, int]] = FoldedLog(

@@ -7,6 +7,7 @@ from typing import Any
 from boiler_beam.events import DeadLetter
 from boiler_beam.steps.distributed import WireContribution
 from boiler_beam.steps.keyed.messages import (
+    CandidateDelta,
     DocumentState,
     MemberDelta,
     MembershipDelta,
@@ -34,17 +35,31 @@ class EdgeStep(Step):
         self.edge = edge
         self._reports = settings.reporting is None or label in settings.reporting
 
-    def report(self, letter: DeadLetter) -> None:
+    def report(self, dead_letter: DeadLetter) -> None:
         """Refuses a document; of all steps that read it one reports what is wrong with it, each what it raised here."""
-        if self._reports or letter.stage == "down":
-            self.output.refuse(letter)
+        if self._reports or dead_letter.stage == "document":
+            self.output.refuse(dead_letter)
 
     def count_documents(self, path: str, number: int) -> None:
         """The number of known documents changed."""
         if number:
             self.output.count_documents(path, number)
 
-    def change_row(
+    def change_match(
+        self, row: str, path: str, old: DocumentState | None, new: DocumentState | None, weight: int, version: int
+    ) -> None:
+        """A row gets a document, or candidates where the edge has a limit or several paths may lead to a document."""
+        edge = self.edge
+        if edge.edge.limit is None and not edge.planned.counts_paths:
+            if weight < 0 and old is None:
+                old, new, weight = new, None, -weight
+            self.change_member(row, path, old, new, weight, version)
+            return
+        for state, times in ((old, -weight), (new, weight)):
+            if state is not None:
+                self.output.send(CandidateDelta(edge.index, row, path, times, state, version))
+
+    def change_member(
         self,
         row: str,
         path: str,
@@ -88,7 +103,7 @@ class EdgeStep(Step):
     def _send_values(
         self, row: str, path: str, was: WireContribution | None, now: WireContribution | None, weight: int, version: int
     ) -> list[ValueDelta]:
-        """Sends values that are counted or ordered to their own steps; gives the others, which go to the row."""
+        """Sends values that are counted or ordered to their own steps; returns the others, which the row gets."""
         values: list[ValueDelta] = []
         ranked: dict[int, list[tuple[Any, int]]] = {}
         for contribution, times in ((was, -weight), (now, weight)):

@@ -3,7 +3,7 @@
 They add up: a sender remembers what it sent, and takes back exactly that (`old`, a negative weight) when it sends
 something else. So messages may arrive in any order, but each must arrive once (S10).
 
-Messages are of one view. `edge_index` and `aggregate_index` are places in `PlannedView.edges` and
+Messages are of one view. `edge_index` and `aggregate_index` are indexes in `PlannedView.edges` and
 `ViewPlan.aggregates`.
 """
 

@@ -54,18 +54,18 @@ class KeyedView:
         plan: The plan.
         view: The view.
         edges: Its edges, by `PlannedEdge.index`.
-        of_family: For each family of documents, the edges that may show some of them.
+        edges_of_type: For each document type, the edges that may show some of them.
     """
 
     def __init__(self, plan: Plan) -> None:
         (planned,) = plan.planned_views
         self.plan, self.view = plan, planned.view
         self.edges: list[KeyedEdge] = []
-        self.of_family: list[list[KeyedEdge]] = [[] for _ in plan.families]
+        self.edges_of_type: list[list[KeyedEdge]] = [[] for _ in plan.document_types]
         for one in planned.edges:  # parents first
             edge = KeyedEdge(plan, one, None if one.parent is None else self.edges[one.parent.index])
             self.edges.append(edge)
-            self.of_family[edge.edge.family].append(edge)
+            self.edges_of_type[edge.edge.type_index].append(edge)
 
     @cached_property
     def by_name(self) -> dict[str, KeyedEdge]:

@@ -80,8 +80,8 @@ class Address(NamedTuple):
 
 def addresses_of_change(view: KeyedView, path: str) -> Iterator[Address]:
     """Where a change of a document goes: to every edge that may show it."""
-    for family in view.plan.families_of(path):
-        for one in view.of_family[family]:
+    for type_index in view.plan.types_of(path):
+        for one in view.edges_of_type[type_index]:
             if not isinstance(one.edge, Fixed):
                 yield Address(one.input, Key(path))
             elif path == one.edge.path:

@@ -22,12 +22,12 @@ from boiler_beam.steps.keyed.messages import (
     StaleRow,
     ValueDelta,
 )
-from boiler_beam.steps.keyed.plan import EPOCH, KeyedView
+from boiler_beam.steps.keyed.plan import EPOCH
 from boiler_beam.steps.keyed.routing import Key
 from boiler_beam.steps.keyed.row_documents import RowDocuments
-from boiler_beam.steps.keyed.step import Output, Settings, Step
+from boiler_beam.steps.keyed.step import Step
 from boiler_beam.steps.newest import digest_of
-from boiler_beam.steps.row import Copy, is_missing, render
+from boiler_beam.steps.row import Copy, render
 from boiler_beam.values import from_wire, to_wire
 
 __all__ = ["RowHead", "RowStep"]
@@ -85,10 +85,6 @@ class RowStep(Step):
 
     head_type: ClassVar[type[Any]] = RowHead
     number_of_logs: ClassVar[int] = 1
-
-    def __init__(self, view: KeyedView, label: str, output: Output, settings: Settings) -> None:
-        super().__init__(view, label, output, settings)
-        self._required = [edge.name for edge in view.view.edges if is_missing(edge, {})]
 
     def take(self, cell: Cell, key: Key, message: Change | Message) -> None:
         self.receive(cell, message)
@@ -167,7 +163,7 @@ class RowStep(Step):
         """The copies of the row as it is now; none where there is no row."""
         view = self.view.view
         exists = head.members > 0 if isinstance(view.root, Group) else bool(documents(view.root.name))
-        if not exists or not all(documents(name) for name in self._required):
+        if not exists or not all(documents(edge.name) for edge in view.required):
             head.refused = ()
             return ()
         if isinstance(view.root, Group):
@@ -187,7 +183,7 @@ class RowStep(Step):
         fold = self.view.view.aggregates[index].fold
         if fold.keeps == "distinct":
             return head.distinct.get(index, 0)
-        if fold.keeps == "state":
+        if fold.keeps == "accumulator":
             return fold.result(self._accumulator(head, index))
         state = fold.empty()
         for value in head.first_values.get(index, SentValues()).values:

@@ -29,9 +29,9 @@ class Output(Protocol):
         """A row to the sink."""
 
     def leave_unchanged(self, path: str, /) -> None:
-        """The path of an unknown row, or the mask of its copies: what the sink holds stays (S6)."""
+        """The path of an unknown row, or the wildcard of its copies: what the sink holds stays (S6)."""
 
-    def refuse(self, letter: DeadLetter, /) -> None:
+    def refuse(self, dead_letter: DeadLetter, /) -> None:
         """A dead letter."""
 
 

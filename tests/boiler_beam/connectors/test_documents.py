@@ -62,7 +62,7 @@ def test_a_backfill_reads_the_documents(uri: str, tmp_path: Path) -> None:
     for sink, source in zip(sinks, (uri, "sample:"), strict=True):
         assert backfill(plan, [open_source(source)], sink, pytest.fail).rows > 0
     for view in plan.views:
-        rows = [{row.path: row.fields for row in sink.standing(view.target)} for sink in sinks]
+        rows = [{row.path: row.fields for row in sink.current_rows(view.target)} for sink in sinks]
         assert rows[0] == rows[1]
 
 
@@ -139,7 +139,7 @@ def test_a_stream_writes_the_rows_that_a_transaction_changes_and_resumes(uri: st
     attending = [0]
 
     def rows() -> dict[str, Any]:
-        return {row.path: msgspec.json.decode(row.fields or b"null") for row in sink.standing(plan.views[0].target)}
+        return {row.path: msgspec.json.decode(row.fields or b"null") for row in sink.current_rows(plan.views[0].target)}
 
     def run(status: str, *, is_first: bool) -> None:
         attending[0] = 0
@@ -169,5 +169,5 @@ def test_a_stream_writes_the_rows_that_a_transaction_changes_and_resumes(uri: st
     assert "meeting_sessions/m2" not in rows()
     expected = tmp_path / "expected.db"
     backfill(plan, [open_source(uri)], open_sink(f"sqlite:{expected}"), pytest.fail)
-    found = {row.path: row.fields for row in open_sink(f"sqlite:{expected}").standing(plan.views[0].target)}
-    assert {row.path: row.fields for row in sink.standing(plan.views[0].target)} == found
+    found = {row.path: row.fields for row in open_sink(f"sqlite:{expected}").current_rows(plan.views[0].target)}
+    assert {row.path: row.fields for row in sink.current_rows(plan.views[0].target)} == found

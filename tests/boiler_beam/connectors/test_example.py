@@ -30,7 +30,7 @@ def test_rows_go_from_documents_to_rows(tmp_path: Path, monkeypatch: pytest.Monk
     assert (first.rows, first.views[0].inserted) == (3, 3)
     again = backfill(plan, [source], sink, pytest.fail)
     assert (again.views[0].inserted, again.views[0].unchanged) == (0, 3)
-    assert {row.path for row in sink.standing(plan.views[0].target)} == {
+    assert {row.path for row in sink.current_rows(plan.views[0].target)} == {
         "organization_summaries/City%20Archive",
         "organization_summaries/Harbor%20Library",
         "organization_summaries/Riverside%20School",

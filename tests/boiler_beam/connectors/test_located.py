@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from boiler_beam.connectors import files, open_source
 from boiler_beam.connectors.base import Source
 from boiler_beam.connectors.located import Located, read_batches, read_located
+from boiler_beam.connectors.memory import MemorySink
 from boiler_beam.engine import backfill
-from boiler_beam.engine.memory import MemorySink
 from boiler_beam.events import Change, DeadLetter
 from boiler_beam.plan import compile_plan
 from boiler_beam.steps.newest import dead_letter_of

@@ -44,7 +44,7 @@ def put(sink: Sink, rows: Sequence[EncodedRow], deleted: Sequence[str] = ()) -> 
 
 
 def standing(sink: Sink, view: View = ONE) -> list[EncodedRow]:
-    return sorted(sink.standing(view))
+    return sorted(sink.current_rows(view))
 
 
 def test_a_new_sink_is_empty_and_makes_nothing(uri: str, tmp_path: Path) -> None:

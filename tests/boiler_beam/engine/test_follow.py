@@ -367,7 +367,7 @@ def test_s16_a_backfill_in_between_makes_the_last_emissions_unknown(tmp_path: Pa
         state = SqliteState(str(path))
         follow(plan, [source], open_sink(uri), None, state, EAGER)
         state.close()
-        return list(open_sink(uri).standing(plan.views[0].target))
+        return list(open_sink(uri).current_rows(plan.views[0].target))
 
     assert [row.stamp for row in live(batches("one", table))] == [(1, 1, 1)]
     other = [*table, ("authors/a1", 5, {"name": "Bo"})]

@@ -14,7 +14,7 @@ import boiler_beam as bb
 from boiler_beam import root, view_property
 from boiler_beam.connectors.base import Control, Source, StreamWriter
 from boiler_beam.engine.follow import Settings, StreamReport, follow
-from boiler_beam.engine.intake import gathered
+from boiler_beam.engine.intake import gather
 from boiler_beam.engine.state import MemoryState, SqliteState
 from boiler_beam.errors import BoilerBeamError, UsageError
 from boiler_beam.events import Change, Complete, DeadLetter, EncodedRow, Event, Touch, View
@@ -137,10 +137,10 @@ def test_no_row_before_an_unbounded_source_gave_all_that_there_is() -> None:
     table = [("authors/a", 1, {"name": "Ann"}), ("authors/b", 2, {"name": "Bob"})]
     source = Live([writes(table[:1]), writes(table[1:])], has_snapshot=True)
     rows, report, _ = lives([source])
-    assert (rows, report.silent) == ({}, ["Names"])
+    assert (rows, report.held_back) == ({}, ["Names"])
     source = Live([writes(table[:1]), [*writes(table[1:]), *more]], has_snapshot=True)
     rows, report, sink = lives([source])
-    assert (rows, report.silent) == ({"names/a": ANN, "names/b": BOB}, [])
+    assert (rows, report.held_back) == ({"names/a": ANN, "names/b": BOB}, [])
     assert sink.writes == 2
     assert source.told == [["authors"], "from None", "1", "2"]
 
@@ -226,9 +226,9 @@ def test_s22_a_view_that_adds_a_collection_waits_until_it_is_in(tmp_path: Path, 
     rest = [[], [], writes([("authors/a", 2, {"name": "Ann"})]), [] if is_whole else whole]
     ends: list[Event] = [Complete("authors", 9, {"authors/a"})]
     rows, report, _ = lives([Live([[], *rest], has_snapshot=True)], tmp_path / "s", sink=sink, views=[second])
-    assert (rows, report.silent) == (begun, ["Cards"])
+    assert (rows, report.held_back) == (begun, ["Cards"])
     rows, report, _ = lives([Live([[], *rest, ends], has_snapshot=True)], tmp_path / "s", sink=sink, views=[second])
-    assert (rows, report.silent) == ({"cards/p": ANN}, [])
+    assert (rows, report.held_back) == ({"cards/p": ANN}, [])
     assert [row.fields for row in sink.history] == [*begun.values(), ANN]
 
 
@@ -495,5 +495,5 @@ def test_one_of_several_that_fails_ends_all() -> None:
     sources = [Live([], name="a"), Failing([], name="b")]
     never: Callable[[], bool] = lambda: False  # noqa: E731
     with pytest.raises(BoilerBeamError, match="live: it broke"):
-        list(gathered(sources, {}, 0, 10, Clock(), never))
+        list(gather(sources, {}, 0, 10, Clock(), never))
     assert {thread.name for thread in threading.enumerate()}.isdisjoint({"live:a", "live:b"})

@@ -10,7 +10,7 @@ import pytest
 
 from boiler_beam.engine.incremental import IncrementalEngine
 from boiler_beam.engine.state import SqliteState, sqlite
-from boiler_beam.engine.state.base import Progress
+from boiler_beam.engine.state.base import StateUpdate
 from boiler_beam.events import Change
 from boiler_beam.plan import compile_plan
 from tests.helpers import town
@@ -29,7 +29,7 @@ def commit(state: SqliteState, engine: IncrementalEngine, batch: list[Change]) -
     for view in engine.views:
         list(view.rows.take_dirty())
     state.facts["newest"] = batch[-1].version
-    state.commit(Progress(), engine)
+    state.commit(StateUpdate(), engine)
 
 
 def opened(path: Path) -> tuple[SqliteState, IncrementalEngine]:
@@ -40,7 +40,7 @@ def opened(path: Path) -> tuple[SqliteState, IncrementalEngine]:
 
 def known(engine: IncrementalEngine) -> Any:
     """All that a program must find again."""
-    documents = [{path: one.known(path) for path in (*one.documents, *one.deleted)} for one in engine.versions.types]
+    documents = [{path: one.record(path) for path in (*one.documents, *one.deleted)} for one in engine.versions.types]
     rows = [{row: (one.version, one.emitted) for row, one in view.rows.records.items()} for view in engine.views]
     paths = [{path: (one.emitted, one.fields) for path, one in view.rows.claimed.items()} for view in engine.views]
     return documents, rows, paths

@@ -11,8 +11,8 @@ import pytest
 import boiler_beam as bb
 from boiler_beam import root, view_property
 from boiler_beam.connectors import BackfillWriter, Source
+from boiler_beam.connectors.memory import MemorySink
 from boiler_beam.engine import Report, backfill
-from boiler_beam.engine.memory import MemorySink
 from boiler_beam.events import DeadLetter, Stamp
 from boiler_beam.plan import Plan, compile_plan
 from tests.helpers.histories import change

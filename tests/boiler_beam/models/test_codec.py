@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import boiler_beam as bb
 from boiler_beam import GeoPoint, Ref
 from boiler_beam.errors import InvalidDocument, Mistake
-from boiler_beam.models import FamilyCodec, wire_of, wire_of_document
+from boiler_beam.models import DocumentType, wire_of, wire_of_document
 from boiler_beam.samples.cities import Capital, City, StandardCity, StateCapital
 from tests.helpers.values import rest_of, values
 
@@ -61,9 +61,9 @@ class Everything(bb.DomainModel, collection="everything"):
     cents: int = bb.field(encode=lambda cents: cents / 100, decode=lambda euros: round(euros * 100), default=0)
 
 
-def codec_of(model: type[bb.DomainModel]) -> FamilyCodec:
+def codec_of(model: type[bb.DomainModel]) -> DocumentType:
     mistakes: list[Mistake] = []
-    codec = FamilyCodec(model, mistakes)
+    codec = DocumentType(model, mistakes)
     assert mistakes == []
     return codec
 

@@ -157,7 +157,7 @@ CASES: dict[str, tuple[Callable[[], Any], list[str]]] = {
     "no reference": (lambda: view(**MEETING, a=reference("meeting.status")), ["View.Store.a: expected a field that holds references, got 'status', a "]),
     "a text without to=": (lambda: view(a=root(Fine), b=reference("a.meeting_id")), ["View.Store.b: expected a Ref, or an id with to=, got 'meeting_id', a str; fix: annotate the field Ref[Model], or pass to=Model"]),
     "a bare Ref": (lambda: view(a=root(Fine), b=reference("a.anyone")), ["View.Store.b: expected a Ref[Model], got 'anyone', a bare Ref; fix: annotate the field Ref[Model], or pass to=Model"]),
-    "to= of another family": (lambda: view(a=root(Fine), b=reference("a.user", to=Ticket)), ["View.Store.b: expected to= to be User or a subclass, got Ticket; fix: remove to="]),
+    "to= of another document type": (lambda: view(a=root(Fine), b=reference("a.user", to=Ticket)), ["View.Store.b: expected to= to be User or a subclass, got Ticket; fix: remove to="]),
     "group by a float": (lambda: view(a=group(Fine, by="score")), ["View.Store.a: expected by= to name a text, an int, an Enum or a Ref, got 'score', a float; fix: group by another field, or by a property that returns text"]),
     "by= is no reference": (lambda: view(a=root(User), b=referrers(Fine, by="score")), ["View.Store.b: expected by= to name a Ref[...], got 'score', a float; fix: name the field of Fine that refers to User"]),
     "by= refers elsewhere": (lambda: view(**MEETING, b=referrers(Fine, by="user")), ["View.Store.b: expected by= to refer to Meeting, the model of 'meeting', got 'user', which refers to User; fix: name another field, or another edge with of="]),

@@ -47,9 +47,14 @@ def test_the_tree_of_the_meeting_room() -> None:
 
 def test_a_collection_is_decoded_once_whoever_reads_it() -> None:
     plan = compile_plan([MeetingSession, UserMeetings, OrganizationSummary])
-    assert [family.pattern.text for family in plan.families] == ["meetings", "locations", "users", "tickets"]
-    assert plan.families_of("users/u1") == (2,)
-    assert plan.families_of("others/o1") == ()
+    assert [document_type.pattern.text for document_type in plan.document_types] == [
+        "meetings",
+        "locations",
+        "users",
+        "tickets",
+    ]
+    assert plan.types_of("users/u1") == (2,)
+    assert plan.types_of("others/o1") == ()
 
 
 def test_paths_through_lists_maps_structs_and_ids() -> None:
@@ -371,4 +376,4 @@ def test_a_view_with_forty_edges_compiles_in_a_moment() -> None:
     body = {"Store": type("Store", (bb.Store,), edges), "name": view_property(lambda self: self.store.edge39.doc_id)}
     plan = compile_plan([type("View", (bb.ViewModel,), body, collection="rows")])
     assert len(plan.views[0].edges) == 41
-    assert len(plan.families) == 1
+    assert len(plan.document_types) == 1

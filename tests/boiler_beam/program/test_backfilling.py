@@ -9,7 +9,7 @@ import pytest
 
 import boiler_beam as bb
 from boiler_beam.connectors import open_sink, open_source, read_dead_letters
-from boiler_beam.engine.memory import MemorySink
+from boiler_beam.connectors.memory import MemorySink
 from boiler_beam.errors import UsageError
 from boiler_beam.plan import compile_plan
 from boiler_beam.program import DeadLettersFound, Progress
@@ -21,7 +21,7 @@ CONFIGURED = f"{NAMED},OrganizationSummary"
 
 def rows(uri: str, *views: type[bb.ViewModel]) -> set[str]:
     sink = open_sink(uri)
-    return {row.path for view in compile_plan(views).views for row in sink.standing(view.target)}
+    return {row.path for view in compile_plan(views).views for row in sink.current_rows(view.target)}
 
 
 def test_rows_are_written_once(tmp_path: Path) -> None:

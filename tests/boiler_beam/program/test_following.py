@@ -15,7 +15,7 @@ import pytest
 
 import boiler_beam as bb
 from boiler_beam.connectors import Source, StreamWriter
-from boiler_beam.engine.memory import MemorySink
+from boiler_beam.connectors.memory import MemorySink
 from boiler_beam.errors import BoilerBeamError, UsageError
 from boiler_beam.events import Change, DeadLetter, Event
 from boiler_beam.program import DeadLettersFound, TransactionReport

@@ -9,7 +9,7 @@ import pytest
 
 import boiler_beam as bb
 from boiler_beam.connectors import open_source
-from boiler_beam.engine.memory import MemorySink
+from boiler_beam.connectors.memory import MemorySink
 from boiler_beam.errors import UsageError
 from boiler_beam.samples.meeting import MeetingSession, OrganizationSummary, UserMeetings
 from tests.boiler_beam.program.doubtful import Clock

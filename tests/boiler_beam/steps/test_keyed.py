@@ -330,7 +330,7 @@ def test_state_of_another_version_is_refused() -> None:
     assert codec.read(cell) == Sizes(3, 1)
     assert cell.head is not None
     cell.head = b"\x09" + cell.head[1:]
-    with pytest.raises(ValueError, match="expected state of form 2, got 9: it was made by another version"):
+    with pytest.raises(ValueError, match="expected state of form 3, got 9: it was made by another version"):
         codec.read(cell)
 
 

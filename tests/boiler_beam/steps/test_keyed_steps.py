@@ -244,7 +244,7 @@ def test_s6_s16_what_is_emitted_of_a_row_s_copies() -> None:
     one, other = "nicks/a/about/profile", "nicks/b/about/profile"
     assert told(Copy(one, b"{}"), Copy(other, b"{}"), version=1) == [(one, b"{}", 1), (other, b"{}", 1)]
     assert told(Copy(one, b"{}"), Copy(other, None), version=2) == [], "the other one is unknown: it stays"
-    assert told(Copy(paths.mask_of(one), None), version=2) == [], "all copies are unknown: they stay"
+    assert told(Copy(paths.wildcard_of(one), None), version=2) == [], "all copies are unknown: they stay"
     assert told(Copy(one, b"[]"), version=3) == [(one, b"[]", 3), (other, None, 3)]
     assert emitted.keys() == {one, other}, "what stood for unknown copies is forgotten"
     emitted[one] = uncertain(emitted[one])

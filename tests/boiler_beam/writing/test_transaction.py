@@ -19,7 +19,7 @@ import boiler_beam as bb
 from boiler_beam import Ref
 from boiler_beam.connectors import DocumentStore, open_store
 from boiler_beam.connectors.stores import Precondition, Write
-from boiler_beam.models import FamilyCodec
+from boiler_beam.models import DocumentType
 from boiler_beam.writing import MAX_RETRIES
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -177,7 +177,7 @@ def test_documents_that_can_be_assigned_to_are_no_other_models(tmp_path: Path) -
     with bb.transaction(f"documents:{tmp_path}/app.db") as tx:
         person, guest = tx.create(Person(first_name="Ann"), "ann"), tx.create(Guest(first_name="Bob"), "bob")
     mistakes: list[bb.Mistake] = []
-    codec = FamilyCodec(Person, mistakes)
+    codec = DocumentType(Person, mistakes)
     assert (set(codec.codecs), mistakes) == ({Person, Guest}, [])
     assert [type(one) in codec.codecs for one in (person, guest)] == [False, False]
 

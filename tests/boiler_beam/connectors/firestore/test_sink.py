@@ -81,7 +81,7 @@ def touches(sink: FirestoreSink, view: str) -> list[dict[str, Any]]:
 def test_a_new_sink_is_empty(proxy: Proxy, project: str) -> None:
     sink = opened(project)
     assert sink.controls() == {}
-    assert list(sink.standing(ONE)) == []
+    assert list(sink.current_rows(ONE)) == []
 
 
 def test_a_backfill_stands_after_its_commit(proxy: Proxy, project: str) -> None:
@@ -90,9 +90,9 @@ def test_a_backfill_stands_after_its_commit(proxy: Proxy, project: str) -> None:
     put(sink, [row("ones/1", 1, a=1), row("ones/2", 1, a=None, b=[1.5])])
     with sink.backfill([ONE]) as writer:
         writer.write(ONE, row("ones/3", 1, a=1))
-    assert sorted(opened(project).standing(ONE)) == [row("ones/1", 1, a=1), row("ones/2", 1, a=None, b=[1.5])]
+    assert sorted(opened(project).current_rows(ONE)) == [row("ones/1", 1, a=1), row("ones/2", 1, a=None, b=[1.5])]
     put(sink, [row("ones/1", 5, a=9)], deleted=[row("ones/2", 5)])
-    assert list(opened(project).standing(ONE)) == [row("ones/1", 5, a=9)]
+    assert list(opened(project).current_rows(ONE)) == [row("ones/1", 5, a=9)]
     assert set(tombstones(sink.client, "ones/2")) == {"ones/2"}
     assert sink.controls() == {"One": CONTROL}
 
@@ -136,7 +136,7 @@ def test_the_rows_of_a_template(proxy: Proxy, project: str, template: str, paths
     view = View("One", template, ("x",))
     sink = opened(project)
     put(sink, [row(path, 1, x=1) for path in paths + others], view=view)
-    assert sorted(one.path for one in sink.standing(view)) == paths
+    assert sorted(one.path for one in sink.current_rows(view)) == paths
 
 
 def test_many_rows_are_read_in_pages_that_may_break(
@@ -148,14 +148,14 @@ def test_many_rows_are_read_in_pages_that_may_break(
     put(sink, [row(f"ones/{place}", 1, a=place) for place in range(450)])
     fault = Fault(grpc.StatusCode.UNAVAILABLE, answers=30)
     proxy.policy = lambda call: fault if call.method == "RunQuery" and call.number % 3 == 1 else None
-    found = list(sink.standing(ONE))
+    found = list(sink.current_rows(ONE))
     assert len(found) == len({one.path for one in found}) == 450
 
 
 def test_rows_that_cannot_be_read_are_told(proxy: Proxy, project: str) -> None:
     proxy.policy = lambda call: Fault(grpc.StatusCode.PERMISSION_DENIED)
     with pytest.raises(UsageError, match=r"to read the rows of One, .* fix: grant the role"):
-        list(opened(project).standing(ONE))
+        list(opened(project).current_rows(ONE))
 
 
 def test_a_row_that_is_refused_is_a_dead_letter(proxy: Proxy, project: str) -> None:
@@ -165,7 +165,7 @@ def test_a_row_that_is_refused_is_a_dead_letter(proxy: Proxy, project: str) -> N
     with opened(project).stream([ONE]) as writer:
         found = writer.write([(ONE, row("ones/3", 1, a=1)), (ONE, row("ones/4", 1, **{"": 1}))])
     assert [letter.path for letter in found or []] == ["ones/4"]
-    assert [one.path for one in opened(project).standing(ONE)] == ["ones/1", "ones/3"]
+    assert [one.path for one in opened(project).current_rows(ONE)] == ["ones/1", "ones/3"]
 
 
 # Streams --------------------------------------------------------------------------------------------------------------
@@ -214,7 +214,7 @@ def test_what_a_stream_holds_back_is_told(proxy: Proxy, project: str) -> None:
         assert writer.held == frozenset()
         writer.write([(ONE, row("ones/1", 2, a=2)), (ONE, row("ones/2", 2, a=2))])
         assert writer.held == {"ones/1"}
-    assert {one.path: one.stamp.version for one in sink.standing(ONE)} == {"ones/1": 1, "ones/2": 2}
+    assert {one.path: one.stamp.version for one in sink.current_rows(ONE)} == {"ones/1": 1, "ones/2": 2}
 
 
 def test_a_backfill_beside_a_stream_touches(proxy: Proxy, project: str) -> None:
@@ -228,7 +228,7 @@ def test_a_backfill_beside_a_stream_touches(proxy: Proxy, project: str) -> None:
 
         def look(seconds: float) -> None:
             assert touches(sink, "One") == [{"path": "ones/1", "readTime": 9}, {"path": "ones/2", "readTime": 9}]
-            standing = {one.path: one.stamp.version for one in sink.standing(ONE)}
+            standing = {one.path: one.stamp.version for one in sink.current_rows(ONE)}
             assert standing == {"ones/1": 3, "ones/2": 3}, "a backfill writes no rows of a stream"
             asked.extend(writer.touches())
             writer.write([(ONE, row("ones/1", 9, a=5))])
@@ -242,7 +242,7 @@ def test_a_backfill_beside_a_stream_touches(proxy: Proxy, project: str) -> None:
             back.commit({"One": CONTROL, "Two": CONTROL})
         assert sorted(asked, key=lambda one: one.path) == [Touch("One", "ones/1", 9), Touch("One", "ones/2", 9)]
         assert (back.touched, back.drift, touches(sink, "One")) == (2, 1, [])
-        assert list(sink.standing(two)) == [row("twos/1", 9, a=5)]
+        assert list(sink.current_rows(two)) == [row("twos/1", 9, a=5)]
         assert sink.controls() == {"One": STREAMED, "Two": CONTROL}
     touched, _ = put(sink, [row("ones/1", 9, a=5)], controls={"One": backfilled_at(9)})
     assert touched == 0
@@ -298,7 +298,7 @@ def test_a_backfill_of_another_version_of_the_view_is_refused_beside_a_stream(pr
         writer.control({"One": STREAMED})
         with pytest.raises(UsageError, match=r"expected the stream that writes One to run the same view .* fix: stop"):
             put(opened(project), [row("ones/1", 1, a=1)], controls={"One": Control(generation=2, fingerprint="g")})
-    assert list(opened(project).standing(ONE)) == []
+    assert list(opened(project).current_rows(ONE)) == []
 
 
 def test_a_stream_beside_a_backfill_is_refused(proxy: Proxy, project: str) -> None:
@@ -326,7 +326,7 @@ def test_a_stream_beside_a_backfill_is_refused(proxy: Proxy, project: str) -> No
     proxy.policy = policy
     put(sink, [row("ones/1", 1, a=1)])
     assert refused == [True, False]
-    assert list(sink.standing(ONE)) == [row("ones/1", 1, a=1)]
+    assert list(sink.current_rows(ONE)) == [row("ones/1", 1, a=1)]
 
 
 # Engines --------------------------------------------------------------------------------------------------------------
@@ -337,7 +337,7 @@ def meeting(sink: FirestoreSink) -> dict[str, Any]:
     return {
         one.path: (one.stamp.generation, decode_wire(one.fields or b""))
         for view in plan.views
-        for one in sink.standing(view.target)
+        for one in sink.current_rows(view.target)
     }
 
 

@@ -10,9 +10,9 @@ import pytest
 import boiler_beam as bb
 from boiler_beam import root, view_property
 from boiler_beam.connectors import open_sink, open_source
+from boiler_beam.connectors.memory import MemorySink
 from boiler_beam.connectors.pubsub.publisher import publish_touches
 from boiler_beam.engine.follow import Settings, follow
-from boiler_beam.engine.memory import MemorySink
 from boiler_beam.engine.state import MemoryState
 from boiler_beam.errors import UsageError
 from boiler_beam.events import EncodedRow, Stamp, Touch, View
@@ -64,7 +64,7 @@ def test_rows_are_messages_once_write_is_back(channel: Channel) -> None:
     assert found["sessions/7"].attributes["event_id"] == message["event_id"]
     assert found["sessions/7"].attributes["collection"] == "sessions"
     assert msgspec.json.decode(found["sessions/gone"].data)["fields"] is None
-    assert (sink.controls(), list(sink.standing(VIEW)), sink.keeps_controls) == ({}, [], False)
+    assert (sink.controls(), list(sink.current_rows(VIEW)), sink.keeps_controls) == ({}, [], False)
 
 
 def test_a_view_of_the_rows_of_a_view(channel: Channel) -> None:

@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from typing_extensions import assert_never
+
 from boiler_beam.events import Change, DeadLetter
-from boiler_beam.plan import Plan, Reference, Referrers
+from boiler_beam.plan import Fixed, Group, Plan, Reference, Referrers, Root
 from boiler_beam.steps.functions import FunctionRaised, is_shown, references, targets
 from boiler_beam.steps.newest import NewestVersions
 from boiler_beam.values import Ref
@@ -25,7 +27,7 @@ class Finding:
         code: A dead letter's code, `dangling_reference` or `foreign_reference`.
         message: What is wrong.
         number: How many documents (or references) have it.
-        example: The path of one, or where its line stands.
+        example: The path of one, or where its line is.
     """
 
     code: str
@@ -53,7 +55,7 @@ def check(
     plan: Plan,
     changes: Iterable[Change | DeadLetter],
     sample: int | None = None,
-    located: Callable[[DeadLetter], DeadLetter] = lambda letter: letter,
+    located: Callable[[DeadLetter], DeadLetter] = lambda dead_letter: dead_letter,
     looked_at: Callable[[NewestVersions], None] = lambda versions: None,
 ) -> list[Checked]:
     """Looks at the documents of every collection that the plan reads.
@@ -62,38 +64,38 @@ def check(
         plan: The views whose models and references are checked.
         changes: Every version of every document.
         sample: How many documents of each collection are looked at (the first ones); None for all.
-        located: Adds to a dead letter where its line stands.
+        located: Adds to a dead letter where its line is.
         looked_at: Takes the documents, when all were looked at.
 
     Returns:
-        What was found in each collection; lines without a path stand under `(unreadable)`.
+        What was found in each collection; lines without a path are under `(unreadable)`.
     """
-    checked = [Checked(family.pattern.text) for family in plan.families]
+    checked = [Checked(collection) for collection in plan.collections]
     unreadable = Checked("(unreadable)")
 
-    def refuse(letter: DeadLetter) -> None:
-        places = plan.families_of(letter.path) if letter.path is not None else ()
-        for one in [checked[place] for place in places] or [unreadable]:
-            one.add(letter.code, letter.message, located(letter).about)
+    def refuse(dead_letter: DeadLetter) -> None:
+        indexes = plan.types_of(dead_letter.path) if dead_letter.path is not None else ()
+        for one in [checked[index] for index in indexes] or [unreadable]:
+            one.add(dead_letter.code, dead_letter.message, located(dead_letter).about)
 
     versions = NewestVersions(plan, refuse)
-    newest: list[dict[str, tuple[int, bool]]] = [{} for _ in plan.families]  # the version, and whether it is a deletion
-    chosen: list[set[str]] = [set() for _ in plan.families]
+    newest: list[dict[str, tuple[int, bool]]] = [{} for _ in plan.collections]  # of each path: version, is_deleted
+    chosen: list[set[str]] = [set() for _ in plan.collections]
     for change in changes:
         if isinstance(change, DeadLetter):
             refuse(change)
             continue
-        places = plan.families_of(change.path)
-        for place in places:
+        indexes = plan.types_of(change.path)
+        for index in indexes:
             version = change.version, change.is_deleted
-            newest[place][change.path] = max(version, newest[place].get(change.path, version))
-            if sample is None or len(chosen[place]) < sample:
-                chosen[place].add(change.path)
-        if any(change.path in chosen[place] for place in places):
+            newest[index][change.path] = max(version, newest[index].get(change.path, version))
+            if sample is None or len(chosen[index]) < sample:
+                chosen[index].add(change.path)
+        if any(change.path in chosen[index] for index in indexes):
             versions.add(change)
     seen = [{path for path, (_, is_deleted) in one.items() if not is_deleted} for one in newest]
-    for place, one in enumerate(checked):
-        one.documents, one.paths = len(versions.types[place].documents), len(seen[place])
+    for index, one in enumerate(checked):
+        one.documents, one.paths = len(versions.types[index].documents), len(seen[index])
     _find_dangling(plan, versions, seen, checked)
     looked_at(versions)
     return [one for one in [*checked, unreadable] if one.paths or one.findings]
@@ -101,21 +103,23 @@ def check(
 
 def _find_dangling(plan: Plan, versions: NewestVersions, seen: list[set[str]], checked: list[Checked]) -> None:
     """Counts the references, over every edge, that lead to no document; each field once, whoever reads it."""
-    told: set[tuple[int, str, int]] = set()
+    looked_at_fields: set[tuple[int, str, int]] = set()
     for view, edge in plan.edges():
         match edge:
             case Reference():
                 holder = plan.views[view].by_name[edge.parent or ""]
-                text, target = edge.field.text, edge.family
+                text, target = edge.field.text, edge.type_index
             case Referrers():
                 holder = edge
-                text, target = edge.by.text, plan.views[view].by_name[edge.parent or ""].family
+                text, target = edge.by.text, plan.views[view].by_name[edge.parent or ""].type_index
+            case Root() | Group() | Fixed():
+                continue  # no document refers to another one along these
             case _:
-                continue
-        if (holder.family, text, target) in told:
+                assert_never(edge)
+        if (holder.type_index, text, target) in looked_at_fields:
             continue
-        told.add((holder.family, text, target))
-        for path, document in versions.types[holder.family].documents.items():
+        looked_at_fields.add((holder.type_index, text, target))
+        for path, document in versions.types[holder.type_index].documents.items():
             try:
                 if not is_shown(holder, document):
                     continue
@@ -125,11 +129,11 @@ def _find_dangling(plan: Plan, versions: NewestVersions, seen: list[set[str]], c
                     else [p for _, p in references(edge, document)]
                 )
             except FunctionRaised:
-                continue  # a run tells it as a dead letter
+                continue  # a run reports it as a dead letter
             for wanted in found:
                 if not Ref.at(wanted).is_local:
                     message = f"{text} leads into another database, whose documents are not read"
-                    checked[holder.family].add("foreign_reference", message, f"{path} -> {wanted}")
+                    checked[holder.type_index].add("foreign_reference", message, f"{path} -> {wanted}")
                 elif wanted not in seen[target]:
                     message = f"{text} leads to no document"
-                    checked[holder.family].add("dangling_reference", message, f"{path} -> {wanted}")
+                    checked[holder.type_index].add("dangling_reference", message, f"{path} -> {wanted}")

@@ -63,14 +63,14 @@ def sampled(plan: Plan, versions: NewestVersions, most: int) -> list[Change]:
     """The documents that some rows of each view are made of."""
     found: dict[tuple[int, str], Change] = {}
     for planned in plan.planned_views:
-        computed, left = ComputedView(planned, versions, lambda letter: None), most
+        computed, left = ComputedView(planned, versions, lambda dead_letter: None), most
         for row_id in computed.row_ids():
             if not any(copy.fields is not None for copy in computed.copies(row_id)):
                 continue
             documents = computed.documents(row_id)
             for edge in planned.view.edges:
                 for path in documents(edge.name):
-                    found[edge.family, path] = versions.types[edge.family].change_of(path)
+                    found[edge.type_index, path] = versions.types[edge.type_index].change_of(path)
             left -= 1
             if not left:
                 break
@@ -120,9 +120,9 @@ def _makes_sets(code: bytes) -> bool:
 
 
 def _rendered(plan: Plan, documents: Iterable[Change]) -> Rows:
-    versions = NewestVersions(plan, lambda letter: None)
+    versions = NewestVersions(plan, lambda dead_letter: None)
     versions.add_all(documents)
-    computed = [ComputedView(view, versions, lambda letter: None) for view in plan.planned_views]
+    computed = [ComputedView(view, versions, lambda dead_letter: None) for view in plan.planned_views]
     rows = (row for view in computed for row in view.rows() if row.fields is not None)
     return _parsed({row.path: row.fields or b"{}" for row in rows})
 

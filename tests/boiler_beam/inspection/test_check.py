@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from boiler_beam.engine.check import Checked, check
 from boiler_beam.events import DeadLetter
+from boiler_beam.inspection.check import Checked, check
 from boiler_beam.plan import compile_plan
 from boiler_beam.samples.cities import CityCard
 from boiler_beam.samples.meeting import MeetingSession, OrganizationSummary

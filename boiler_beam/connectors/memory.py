@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import ClassVar
 
+from typing_extensions import override
+
 from boiler_beam.connectors.base import BackfillWriter, Control, Sink, StreamWriter
 from boiler_beam.events import EncodedRow, Stamp, View
 
@@ -15,11 +17,11 @@ _OLDEST = Stamp(0, 0, 0)
 
 
 class MemorySink(Sink):
-    """Keeps what is written to it; what lies under it is read, and never written.
+    """Keeps what is written to it, over another sink that is read and never written.
 
     Args:
-        under: A sink whose rows and control data stand here, too, until they are replaced.
-        is_aside: Whether its rows count as older than any others: for what would stand there if all were computed anew.
+        under: A sink whose rows and control data are here, too, until they are replaced.
+        is_aside: Whether the rows of `under` count as older than any others, so that all rows are computed anew.
 
     Attributes:
         written: The rows that were written, by path.
@@ -35,27 +37,27 @@ class MemorySink(Sink):
         self.deleted: set[str] = set()
         self._controls = under.controls() if under is not None else {}
 
+    @override
     def controls(self) -> dict[str, Control]:
-        """See `Sink`."""
         return self._controls
 
-    def standing(self, view: View) -> Iterator[EncodedRow]:
-        """See `Sink`."""
-        for row in self.under.standing(view) if self.under is not None else ():
+    @override
+    def current_rows(self, view: View) -> Iterator[EncodedRow]:
+        for row in self.under.current_rows(view) if self.under is not None else ():
             if row.path not in self.written and row.path not in self.deleted:
                 yield row._replace(stamp=_OLDEST) if self.is_aside else row
         for row in self.written.values():
             if view.matches(row.path):
                 yield row
 
+    @override
     @contextmanager
     def backfill(self, views: Sequence[View]) -> Iterator[BackfillWriter]:
-        """See `Sink`."""
         yield _Writer(self)
 
+    @override
     @contextmanager
     def stream(self, views: Sequence[View]) -> Iterator[StreamWriter]:
-        """See `Sink`."""
         yield _Follower(self)
 
 
@@ -84,8 +86,8 @@ class _Follower(StreamWriter):
 
     def write(self, rows: Sequence[tuple[View, EncodedRow]]) -> None:
         for _, row in rows:
-            standing = self.sink.written.get(row.path)
-            if standing is not None and standing.stamp > row.stamp:
+            current = self.sink.written.get(row.path)
+            if current is not None and current.stamp > row.stamp:
                 continue
             if row.fields is None:
                 self.sink.written.pop(row.path, None)

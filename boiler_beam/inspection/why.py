@@ -11,9 +11,9 @@ from boiler_beam.events import DeadLetter
 from boiler_beam.plan import Group, Plan, PlannedView
 from boiler_beam.plan.tree import Edge
 from boiler_beam.steps.functions import FunctionRaised, group_ids, is_shown
-from boiler_beam.steps.missing import Unmade
+from boiler_beam.steps.missing import Absence
 from boiler_beam.steps.newest import NewestVersions
-from boiler_beam.steps.row import Copy, is_missing
+from boiler_beam.steps.row import Copy
 from boiler_beam.values import encode_wire, format_version
 from boiler_beam.views.fold import Count
 
@@ -39,14 +39,14 @@ class Why:
         return "\n".join(self.lines)
 
 
-def why(plan: Plan, versions: NewestVersions, row_path: str, letters: Sequence[DeadLetter] = ()) -> Why:
+def why(plan: Plan, versions: NewestVersions, row_path: str, dead_letters: Sequence[DeadLetter] = ()) -> Why:
     """What each edge of a row reached, what was added to its aggregates, and the row itself; or why there is none.
 
     Args:
         plan: The views.
         versions: The documents.
         row_path: The row's path, `meeting_sessions/m1`.
-        letters: What was refused when the documents were read.
+        dead_letters: What was refused when the documents were read.
 
     Raises:
         UsageError: No view has rows at such a path.
@@ -55,14 +55,19 @@ def why(plan: Plan, versions: NewestVersions, row_path: str, letters: Sequence[D
     if planned is None:
         known = ", ".join(view.paths.template for view in plan.views)
         raise UsageError(f"{row_path}: expected the path of a row, got none of a view; fix: rows are at {known}")
-    return _Asked(plan, versions, planned, row_path, letters).answer()
+    return _Asked(plan, versions, planned, row_path, dead_letters).answer()
 
 
 class _Asked:
     def __init__(
-        self, plan: Plan, versions: NewestVersions, planned: PlannedView, row_path: str, letters: Sequence[DeadLetter]
+        self,
+        plan: Plan,
+        versions: NewestVersions,
+        planned: PlannedView,
+        row_path: str,
+        dead_letters: Sequence[DeadLetter],
     ) -> None:
-        self.plan, self.versions, self.row_path, self.letters = plan, versions, row_path, letters
+        self.plan, self.versions, self.row_path, self.dead_letters = plan, versions, row_path, dead_letters
         self.planned, self.view = planned, planned.view
         self.raised: list[DeadLetter] = []
         self.computed = ComputedView(planned, versions, self.raised.append)
@@ -71,9 +76,9 @@ class _Asked:
         self.elsewhere: list[str] = []
 
     def answer(self) -> Why:
-        mask, makers = self.view.paths.mask_of(self.row_path), 0
+        wildcard, makers = self.view.paths.wildcard_of(self.row_path), 0
         for row_id in self.computed.row_ids():
-            if self.view.paths.mask(row_id) == mask:
+            if self.view.paths.wildcard(row_id) == wildcard:
                 makers += 1
                 self._look_at(row_id)
         lines = [f"{self.row_path} of {self.view.name}"]
@@ -94,36 +99,40 @@ class _Asked:
         """What becomes of one that may make the row."""
         begin = len(self.raised)
         copies = self.computed.copies(row_id)
-        letters = self.raised[begin:]
+        dead_letters = self.raised[begin:]
         copy = next((one for one in copies if one.path == self.row_path), None)
         if copy is not None and copy.fields is not None:
             self.known.append((row_id, copy))
-        elif copy is not None or any(one.is_mask for one in copies):
-            self.unknown.append([*self._edges(row_id), _NOT_TOLD, *self._refused(row_id), *map(_letter, letters)])
+        elif copy is not None or any(one.is_wildcard for one in copies):
+            self.unknown.append(
+                [*self._edges(row_id), _NOT_TOLD, *self._refused(row_id), *map(_describe, dead_letters)]
+            )
         elif copies:
             self.elsewhere += [one.path for one in copies]
-        elif not self.computed.is_made(row_id):
+        elif not self.computed.exists(row_id):
             self.unknown.append([_NOT_TOLD, *self._refused(row_id)])
-        elif letters or self.view.paths.is_unique:
-            reason = "what paths() gives makes no path" if letters else self._reason(self.computed.unmade(row_id))
-            self.unknown.append([*self._edges(row_id), f"no row: {reason}", *map(_letter, letters)])
+        elif dead_letters or self.view.paths.is_unique:
+            reason = (
+                "what paths() gives makes no path" if dead_letters else self._reason(self.computed.absence_of(row_id))
+            )
+            self.unknown.append([*self._edges(row_id), f"no row: {reason}", *map(_describe, dead_letters)])
 
     def _rivals(self) -> Iterator[str]:
         _, *others = sorted(row_id for row_id, _ in self.known)
         for row_id in others:
             yield f"{row_id!r} wants this path, too: the smallest id has it, the other is a dead letter contested_path"
 
-    def _reason(self, unmade: Unmade) -> str:
+    def _reason(self, absence: Absence) -> str:
         """Why something makes no row, in full."""
-        if unmade.path is None or not unmade.edge:
-            return str(unmade) if not unmade.edge else f"{unmade}, which is required"
-        edge = self.view.by_name[unmade.edge]
-        named = f"which {unmade.parent} names as" if unmade.parent is not None else "which every row reads as"
-        return f"{unmade.path}, {named} {edge.name}, is required, and {self._absence(edge, unmade.path)}"
+        if absence.path is None or not absence.edge:
+            return str(absence) if not absence.edge else f"{absence}, which is required"
+        edge = self.view.by_name[absence.edge]
+        named = f"which {absence.parent} names as" if absence.parent is not None else "which every row reads as"
+        return f"{absence.path}, {named} {edge.name}, is required, and {self._absence(edge, absence.path)}"
 
     def _absence(self, edge: Edge, path: str) -> str:
         """Why an edge does not show a document."""
-        known = self.versions.types[edge.family]
+        known = self.versions.types[edge.type_index]
         document, invalid = known.documents.get(path), known.invalid.get(path)
         if document is None and invalid is not None:
             try:
@@ -148,14 +157,14 @@ class _Asked:
         """Why there is no root or group of this row."""
         view, root = self.view, self.view.root
         if not view.paths.is_unique:
-            return f"no document is there that makes one, of {self.plan.families[root.family].pattern.text}"
+            return f"no document is there that makes one, of {self.plan.collections[root.type_index]}"
         row_id = view.paths.row_id_of(self.row_path)
         if not isinstance(root, Group):
-            pattern = self.plan.families[root.family].pattern.text
+            pattern = self.plan.collections[root.type_index]
             path = row_id if view.paths.root is not None else f"{pattern}/{row_id}"
             return f"its root {path} {self._absence(root, path)}"
         hidden, keyless = [], []
-        for path, document in self.versions.types[root.family].documents.items():
+        for path, document in self.versions.types[root.type_index].documents.items():
             try:
                 is_one = any(row_id == one for one, _ in group_ids(root, document))
             except FunctionRaised as error:
@@ -171,16 +180,16 @@ class _Asked:
     def _refused(self, row_id: str) -> Iterator[str]:
         """The refused inputs that a row needs."""
         tainted_by = self.computed.tainted_by(row_id)
-        for letter in self.letters:
-            if letter.stage != "render" and letter.path in tainted_by:
-                yield f"dead letter {letter.code} of {letter.about}: {letter.message}"
+        for dead_letter in self.dead_letters:
+            if dead_letter.stage != "render" and dead_letter.path in tainted_by:
+                yield f"dead letter {dead_letter.code} of {dead_letter.about}: {dead_letter.message}"
 
     def _edges(self, row_id: str) -> Iterator[str]:
         documents = self.computed.documents(row_id)
         for planned in self.planned.edges:
             edge = planned.edge
             found = documents(edge.name)
-            lack = ": required, so there is no row" if is_missing(edge, found) else ""
+            lack = ": required, so there is no row" if edge.is_required and not found else ""
             yield f"{edge.name}: {len(found):,} document{'' if len(found) == 1 else 's'}{lack}"
             for path, document in sorted(found.items()):
                 yield f"  {path} at version {format_version(document.version)}"
@@ -195,5 +204,5 @@ def _some(texts: Sequence[str], between: str) -> str:
     return between.join(texts[:_MOST]) + more
 
 
-def _letter(letter: DeadLetter) -> str:
-    return f"dead letter {letter.code}: {letter.message}"
+def _describe(dead_letter: DeadLetter) -> str:
+    return f"dead letter {dead_letter.code}: {dead_letter.message}"

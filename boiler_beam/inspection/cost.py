@@ -45,11 +45,11 @@ class Writes:
 
 
 def writes_per_change(plan: Plan, versions: NewestVersions) -> Iterator[Writes]:
-    """Counts, for each collection of the plan, the rows that hang on each document."""
-    counts: list[Counter[str]] = [Counter() for _ in plan.families]
-    letters: list[DeadLetter] = []
+    """Counts, for each collection of the plan, the rows that have each document."""
+    counts: list[Counter[str]] = [Counter() for _ in plan.collections]
+    dead_letters: list[DeadLetter] = []
     for planned in plan.planned_views:
-        computed = ComputedView(planned, versions, letters.append)
+        computed = ComputedView(planned, versions, dead_letters.append)
         for row_id in computed.row_ids():
             copies = sum(copy.fields is not None for copy in computed.copies(row_id))
             if not copies:
@@ -57,9 +57,9 @@ def writes_per_change(plan: Plan, versions: NewestVersions) -> Iterator[Writes]:
             documents = computed.documents(row_id)
             reached: dict[int, set[str]] = {}
             for edge in planned.view.edges:
-                reached.setdefault(edge.family, set()).update(documents(edge.name))
-            for place, paths in reached.items():
+                reached.setdefault(edge.type_index, set()).update(documents(edge.name))
+            for type_index, paths in reached.items():
                 for path in paths:
-                    counts[place][path] += copies
-    for place, (family, count) in enumerate(zip(plan.families, counts, strict=True)):
-        yield Writes(family.pattern.text, len(versions.types[place].documents), count.total(), count)
+                    counts[type_index][path] += copies
+    for type_index, (collection, count) in enumerate(zip(plan.collections, counts, strict=True)):
+        yield Writes(collection, len(versions.types[type_index].documents), count.total(), count)

@@ -35,8 +35,8 @@ class Difference(NamedTuple):
 def differences(plan: Plan, old: Sink, new: Sink) -> Iterator[Difference]:
     """The rows of the plan's views that differ, by view and path."""
     for view in plan.views:
-        before = {row.path: row.fields or b"{}" for row in old.standing(view.target)}
-        after = {row.path: row.fields or b"{}" for row in new.standing(view.target)}
+        before = {row.path: row.fields or b"{}" for row in old.current_rows(view.target)}
+        after = {row.path: row.fields or b"{}" for row in new.current_rows(view.target)}
         for path in sorted(before.keys() | after.keys()):
             if before.get(path) == after.get(path):
                 continue

@@ -6,9 +6,9 @@ from typing import Any
 
 import boiler_beam as bb
 from boiler_beam import Ref, aggregate, document, group, reference, referrers, root, view_property
+from boiler_beam.connectors.memory import MemorySink
 from boiler_beam.engine import backfill
-from boiler_beam.engine.cost import writes_per_change
-from boiler_beam.engine.memory import MemorySink
+from boiler_beam.inspection.cost import writes_per_change
 from boiler_beam.plan import compile_plan
 from boiler_beam.steps.newest import NewestVersions
 from tests.helpers.histories import Event, ListSource, changes
