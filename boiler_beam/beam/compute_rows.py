@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import StandardOptions
+from apache_beam.options.pipeline_options import DebugOptions, StandardOptions
 from apache_beam.transforms.window import GlobalWindows
 
 from boiler_beam.beam.batch import Backfill, Batch
@@ -27,6 +27,14 @@ DURABLE_RUNNERS = (
 )  # fmt: skip
 """Runners on which only committed output reaches a sink (S15): Dataflow has a durable shuffle before it, the others
 never repeat a bundle. On Flink rows may be written whose bundle is rolled back."""
+
+PRISM_RUNNERS = ("PrismRunner", "SwitchingDirectRunner", "DirectRunner")
+"""Runners that are Prism, or may choose it."""
+
+PRISM_NEVER_SPLITS = "prism_disable_sdf_split"
+"""Prism's experiment that stops it from splitting slow bundles. Where it splits one of a stateful step, a second bundle
+gets messages of a key while the first one still works on that key: state is lost, and with it timers
+(https://github.com/apache/beam/issues/35771)."""
 
 RETENTION_MICROS = 10 * 86_400 * 1_000_000
 """How long deletions are remembered: longer than a source redelivers changes (S3)."""
@@ -136,6 +144,7 @@ class ComputeRows(beam.PTransform):  # type: ignore[misc]
         given = Changes(**{name: _in_global_window(name, one) for name, one in collections.items()})
         if self._is_stream(given.changes.pipeline, is_unbounded=is_unbounded):
             behaviors = self._behaviors(given.changes.pipeline, is_unbounded=is_unbounded)
+            _keep_bundles_whole(given.changes.pipeline)
             return follow_views(given, self.views, behaviors)
         return Backfill(self.views, self.batch).compute(given)
 
@@ -156,6 +165,12 @@ class ComputeRows(beam.PTransform):  # type: ignore[misc]
             since_micros=time.time_ns() // 1000,
         )
         return {name: replace(behavior, generation=one) for name, one in self.generation.items()}
+
+
+def _keep_bundles_whole(pipeline: Any) -> None:
+    """Adds the option that Prism needs to keep state; other runners do not get it."""
+    if type(pipeline.runner).__name__ in PRISM_RUNNERS:
+        pipeline.options.view_as(DebugOptions).add_experiment(PRISM_NEVER_SPLITS)
 
 
 def _in_global_window(name: str, collection: Any) -> Any:

@@ -167,31 +167,54 @@ class _BeamCell:
             self._head.write(head)
 
 
+class _RememberedTimer:
+    """A timer of one key that fires at the earliest time it was set for, and the state that remembers this time.
+
+    A runner may lose a timer (Prism: https://github.com/apache/beam/issues/35771). So the timer is set again, for the
+    same time, where it is overdue by the clock; a runner that is only late fires it once all the same.
+
+    Args:
+        due: The time in microseconds; nothing where it is not set.
+        timer: Fires then.
+    """
+
+    def __init__(self, due: Any, timer: Any) -> None:
+        self._due, self._timer = due, timer
+
+    def set(self, micros: int) -> bool:
+        """Sets the timer, at the latest for a time; gives whether the runner was asked for it."""
+        due = self._due.read()
+        if due is None or micros < due:
+            due = micros
+            self._due.write(due)
+        elif due > _now_micros():
+            return False
+        self._timer.set(Timestamp(micros=due))
+        return True
+
+    def forget(self) -> None:
+        """It has fired, or need not."""
+        self._due.clear()
+
+
 class _HeldMessages:
     """Messages of one key that wait until the watermark passes their versions (S19).
 
     Args:
         messages: A bag of them.
-        next_ripe: When the next one may be taken, in microseconds.
         passed: Up to where messages were taken.
-        timer: Fires then.
+        timer: Fires when the next one may be taken.
     """
 
-    def __init__(self, messages: Any, next_ripe: Any, passed: Any, timer: Any) -> None:
-        self._messages, self._next_ripe, self._passed, self._timer = messages, next_ripe, passed, timer
+    def __init__(self, messages: Any, passed: Any, timer: _RememberedTimer) -> None:
+        self._messages, self._passed, self._timer = messages, passed, timer
 
     def add(self, data: bytes, ripe: int) -> None:
         """Holds a message until a time."""
         if ripe <= (self._passed.read() or 0):
             Metrics.counter(NAMESPACE, "late").inc()
         self._messages.add(data)
-        next_ripe = self._next_ripe.read()
-        if next_ripe is None or ripe < next_ripe:
-            self._wait(ripe)
-
-    def _wait(self, ripe: int) -> None:
-        self._next_ripe.write(ripe)
-        self._timer.set(Timestamp(micros=ripe))
+        self._timer.set(ripe)
 
     def take(self, now: int, ripe_at: Any) -> list[bytes]:
         """The messages that are ripe, in the order of their versions; the others are held on."""
@@ -202,18 +225,17 @@ class _HeldMessages:
         self._messages.clear()
         for _, data in rest:
             self._messages.add(data)
+        self._timer.forget()
         if rest:
-            self._wait(ripe_at(rest[0][0]))
-        else:
-            self._next_ripe.clear()
+            self._timer.set(ripe_at(rest[0][0]))
         return [data for _, data in found[:number]]
 
 
 HEAD = ReadModifyWriteStateSpec("head", BytesCoder())
 LOG_0, LOG_1, LOG_2, LOG_3 = (BagStateSpec(f"log{number}", BytesCoder()) for number in range(4))
 HELD = BagStateSpec("held", BytesCoder())
-NEXT_RIPE, PASSED = (
-    ReadModifyWriteStateSpec("next_ripe", VarIntCoder()),
+DUE, PASSED = (
+    ReadModifyWriteStateSpec("next_ripe", VarIntCoder()),  # a running job knows it by this name
     ReadModifyWriteStateSpec("passed", VarIntCoder()),
 )
 IS_OPEN = ReadModifyWriteStateSpec("is_open", VarIntCoder())
@@ -247,7 +269,7 @@ class _StatefulStep(beam.DoFn):  # type: ignore[misc]
         return _BeamCell(head, bags[: self.step.number_of_logs])
 
     def receive(self, key: bytes, data: bytes, cell: _BeamCell) -> bool:
-        """Takes a message; gives whether the row must be rendered later."""
+        """Takes a message; gives whether it is of a row that must be rendered later."""
         message = decode(data)
         if isinstance(self.step, RowStep):
             return self.step.receive(cell, message)
@@ -321,7 +343,7 @@ def _class_of(name: str) -> type[_StatefulStep]:
             log2: Any = beam.DoFn.StateParam(LOG_2),
             log3: Any = beam.DoFn.StateParam(LOG_3),
             held: Any = beam.DoFn.StateParam(HELD),
-            next_ripe: Any = beam.DoFn.StateParam(NEXT_RIPE),
+            due: Any = beam.DoFn.StateParam(DUE),
             passed: Any = beam.DoFn.StateParam(PASSED),
             is_open: Any = beam.DoFn.StateParam(IS_OPEN),
             ripe: Any = beam.DoFn.TimerParam(ripening),
@@ -332,13 +354,12 @@ def _class_of(name: str) -> type[_StatefulStep]:
             (key, data), behavior = element, self.behavior
             if behavior.is_commit:
                 ripe_at = self.ripe_at(decode(data).version)
-                _HeldMessages(held, next_ripe, passed, ripe).add(data, ripe_at)
+                _HeldMessages(held, passed, _RememberedTimer(due, ripe)).add(data, ripe_at)
             elif self.receive(key, data, self.cell(head, log0, log1, log2, log3)):
                 if behavior.gate_micros is not None and not is_open.read():
-                    backstop.set(Timestamp(micros=behavior.gate_micros))
-                else:
+                    _RememberedTimer(due, backstop).set(behavior.gate_micros)
+                elif _RememberedTimer(due, render).set(_now_micros() + round(behavior.coalesce_seconds * 1e6)):
                     backstop.set(window.max_timestamp())
-                    render.set(Timestamp.of(time.time() + behavior.coalesce_seconds))
             self.expire_later(data, expire)
             return self.output.take()
 
@@ -348,7 +369,9 @@ def _class_of(name: str) -> type[_StatefulStep]:
             key: Any = beam.DoFn.KeyParam,
             head: Any = beam.DoFn.StateParam(HEAD),
             log0: Any = beam.DoFn.StateParam(LOG_0),
+            due: Any = beam.DoFn.StateParam(DUE),
         ) -> Any:
+            due.clear()
             self.render_row(key, self.cell(head, log0))
             return self.output.take()
 
@@ -359,8 +382,10 @@ def _class_of(name: str) -> type[_StatefulStep]:
             head: Any = beam.DoFn.StateParam(HEAD),
             log0: Any = beam.DoFn.StateParam(LOG_0),
             is_open: Any = beam.DoFn.StateParam(IS_OPEN),
+            due: Any = beam.DoFn.StateParam(DUE),
         ) -> Any:
             is_open.write(1)
+            due.clear()
             self.render_row(key, self.cell(head, log0))
             return self.output.take()
 
@@ -375,12 +400,12 @@ def _class_of(name: str) -> type[_StatefulStep]:
             log2: Any = beam.DoFn.StateParam(LOG_2),
             log3: Any = beam.DoFn.StateParam(LOG_3),
             held: Any = beam.DoFn.StateParam(HELD),
-            next_ripe: Any = beam.DoFn.StateParam(NEXT_RIPE),
+            due: Any = beam.DoFn.StateParam(DUE),
             passed: Any = beam.DoFn.StateParam(PASSED),
             ripe: Any = beam.DoFn.TimerParam(ripening),
         ) -> Any:
             cell = self.cell(head, log0, log1, log2, log3)
-            for data in _HeldMessages(held, next_ripe, passed, ripe).take(fired.micros, self.ripe_at):
+            for data in _HeldMessages(held, passed, _RememberedTimer(due, ripe)).take(fired.micros, self.ripe_at):
                 self.receive(key, data, cell)
             self.render_row(key, cell)
             return self.output.take()

@@ -90,7 +90,7 @@ class RowStep(Step):
         self.receive(cell, message)
 
     def receive(self, cell: Cell, message: Change | Message) -> bool:
-        """Like `take`; gives whether the row became dirty by it: it must be rendered later."""
+        """Like `take`; gives whether the row is dirty: it must be rendered later."""
         head: RowHead = self.heads.read(cell)
         is_read = True
         match message:
@@ -114,10 +114,9 @@ class RowStep(Step):
             case _:
                 raise self.unexpected(message)
         head.version = max(head.version, message.version)
-        becomes_dirty = is_read and not head.is_dirty
         head.is_dirty = head.is_dirty or is_read
         self.heads.write(cell, head)
-        return becomes_dirty
+        return head.is_dirty
 
     def _accumulate(self, head: RowHead, path: str, delta: ValueDelta) -> None:
         fold = self.view.view.aggregates[delta.aggregate_index].fold
