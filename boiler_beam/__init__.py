@@ -23,6 +23,7 @@ from boiler_beam.views import (
     referrers,
     role,
     root,
+    seen_by,
     view_property,
 )
 
@@ -78,6 +79,7 @@ __all__ = [
     "role",
     "root",
     "run_transaction",
+    "seen_by",
     "transaction",
     "view_property",
     "why",

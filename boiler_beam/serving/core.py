@@ -125,6 +125,14 @@ class Core:
         """Returns whether a user may see a row."""
         return self.access.is_open or (view.has_viewers and self.access.sees(user, view.principals(row, "_viewers")))
 
+    def hidden(self, user: User, view: ServedView) -> frozenset[str]:
+        """Returns the properties of a view that a user may not see in any row."""
+        return self.access.hidden(user, view.restricted)
+
+    def encoded_row(self, user: User, view: ServedView, row: StoredRow, *, is_typed: bool = False) -> bytes:
+        """Returns a row that a user may see as JSON, without the properties that they may not see."""
+        return view.row(row, self.hidden(user, view), is_typed=is_typed)
+
     async def wait_for(self, view: ServedView, row_id: str, version: int) -> None:
         """Waits until a row is at least of a version, which a write answered.
 
@@ -167,10 +175,10 @@ class Core:
         self.hub.check_followed(view, user)
         if not 1 <= limit <= MAX_LIMIT:
             raise Problem(400, "invalid parameter", f"limit: expected 1 to {MAX_LIMIT}")
-        ordered = None
+        ordered, known = None, [name for name in view.indexed if name not in self.hidden(user, view)]
         if order is not None:
-            ordered = Order(self._indexed(view, order.removeprefix("-"), "order"), order.startswith("-"))
-        conditions = [Condition(self._indexed(view, name, name), value) for name, value in (filters or {}).items()]
+            ordered = Order(_indexed(known, order.removeprefix("-"), "order"), order.startswith("-"))
+        conditions = [Condition(_indexed(known, name, name), value) for name, value in (filters or {}).items()]
         after = None if cursor is None else _after(cursor)
         rows = list[StoredRow]()
         for _ in range(max(1, _SCANNED // limit)):
@@ -184,12 +192,6 @@ class Core:
             if len(found) < limit:
                 return Page(rows, None)
         return Page(rows, None if after is None else _cursor(after))
-
-    def _indexed(self, view: ServedView, name: str, parameter: str) -> str:
-        if name not in view.indexed:
-            known = f"one of {', '.join(view.indexed)}" if view.indexed else "none: no property is declared indexed="
-            raise Problem(400, "invalid parameter", f"{parameter}: expected {known}")
-        return name
 
     # Following --------------------------------------------------------------------------------------------------------
 
@@ -256,7 +258,8 @@ class Core:
         """Returns the messages of a batch that are for a user."""
         if not (self.access.is_open or view.has_viewers):
             return []
-        return [text for one in batch.messages if (text := one.to(user, self.access)) is not None]
+        hidden = self.hidden(user, view)
+        return [text for one in batch.messages if (text := one.to(user, self.access, hidden)) is not None]
 
     # Writing ----------------------------------------------------------------------------------------------------------
 
@@ -308,6 +311,13 @@ class Core:
             raise Problem(refused.status, refused.code.replace("_", " "), str(refused), errors=errors) from None
         except Conflict:
             raise Problem(409, "conflict", "others changed the same documents all the time; try again") from None
+
+
+def _indexed(known: Sequence[str], name: str, parameter: str) -> str:
+    if name not in known:
+        expected = f"one of {', '.join(known)}" if known else "none: no property is declared indexed="
+        raise Problem(400, "invalid parameter", f"{parameter}: expected {expected}")
+    return name
 
 
 def stamp_text(stamp: Stamp) -> str:

@@ -48,7 +48,7 @@ _WRITTEN = {
 }
 
 
-_ETAG = {"type": "string", "pattern": r'^(\*|(W/)?"\d+-\d+-\d+(-t)?")$'}
+_ETAG = {"type": "string", "pattern": r'^(\*|(W/)?"\d+-\d+-\d+(-t)?(-h[0-9a-f]{8})?")$'}
 
 
 def describe(catalog: Catalog, *, is_open: bool, can_write: bool) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def describe(catalog: Catalog, *, is_open: bool, can_write: bool) -> dict[str, A
 
 
 def _schemas(view: ServedView) -> dict[str, Any]:
-    fields = {name: _described(one) for name, one in view.properties.items()}
+    fields = {name: _described(one, name in view.restricted) for name, one in view.properties.items()}
     row = {
         "type": "object",
         "description": view.description,
@@ -104,8 +104,9 @@ def _schemas(view: ServedView) -> dict[str, Any]:
     return {view.name: row, f"{view.name}List": many, f"{view.name}Change": change}
 
 
-def _described(one: Property) -> dict[str, Any]:
-    return {**one.type.schema, **({"description": one.description} if one.description else {})}
+def _described(one: Property, is_restricted: bool) -> dict[str, Any]:
+    texts = [*([one.description] if one.description else []), *(["Only some viewers get it."] if is_restricted else [])]
+    return {**one.type.schema, **({"description": "\n\n".join(texts)} if texts else {})}
 
 
 def _paths(view: ServedView, *, can_write: bool) -> dict[str, Any]:
