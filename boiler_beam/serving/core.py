@@ -12,15 +12,18 @@ from typing import Any, NamedTuple
 import anyio.lowlevel
 import anyio.to_thread
 import msgspec
+from starlette.requests import HTTPConnection
 
 from boiler_beam.errors import Conflict, WriteRefused
 from boiler_beam.events import Stamp
-from boiler_beam.serving.access import Access, User
+from boiler_beam.serving.access import NOBODY, Access, User
 from boiler_beam.serving.catalog import Catalog, ServedView
 from boiler_beam.serving.hub import Batch, Hub
+from boiler_beam.serving.limits import ClientLimits, Rates, address_of
 from boiler_beam.serving.offsets import BEGIN, Position, parse_offset
 from boiler_beam.serving.problems import HistoryGone, Problem, unknown_row
 from boiler_beam.serving.reader import Condition, Order, RowReader, StoredRow
+from boiler_beam.serving.web import token_of
 from boiler_beam.serving.writer import Writer, Written
 
 __all__ = ["Core", "Followed", "Page", "parse_stamp", "stamp_text"]
@@ -75,6 +78,7 @@ class Core:
         access: Who may see and do what.
         writer: Takes writes; None: rows can only be read.
         fresh: Computes the fields of a row (stored JSON) from the documents as they are now; None: it can't be done.
+        clients: How much clients may ask for.
     """
 
     def __init__(
@@ -85,9 +89,26 @@ class Core:
         access: Access,
         writer: Writer | None = None,
         fresh: Callable[[ServedView, str], str | None] | None = None,
+        clients: ClientLimits | None = None,
     ) -> None:
         self.catalog, self.reader, self.hub, self.access = catalog, reader, hub, access
         self.writer, self.fresh = writer, fresh
+        self.rates = Rates(clients or ClientLimits())
+
+    async def user(self, connection: HTTPConnection) -> User:
+        """Returns who sends a request, which is counted.
+
+        Raises:
+            Problem: The token is not valid, or there were too many requests.
+        """
+        address = address_of(connection)
+        try:
+            user = await self.access.user(token_of(connection))
+        except Problem:
+            self.rates.take(NOBODY, address)
+            raise
+        self.rates.take(user, address)
+        return user
 
     # Rows -------------------------------------------------------------------------------------------------------------
 

@@ -36,7 +36,7 @@ from boiler_beam.serving.core import DEFAULT_LIMIT, Core, parse_stamp
 from boiler_beam.serving.offsets import BEGIN
 from boiler_beam.serving.problems import Problem
 from boiler_beam.serving.reader import StoredRow
-from boiler_beam.serving.web import check_origin, problem_response, read_body, token_of
+from boiler_beam.serving.web import check_origin, problem_response, read_body
 from boiler_beam.values import INT64_MAX, INT64_MIN
 
 __all__ = ["GraphQLServer", "schema_of"]
@@ -263,7 +263,7 @@ class GraphQLServer(GraphQL[Any, Any]):
         connection = HTTPConnection(scope)
         try:
             check_origin(connection, self.origins)
-            scope["boiler_user"] = await self.core.access.user(token_of(connection))
+            scope["boiler_user"] = await self.core.user(connection)
             if scope["type"] == "http":
                 body = await read_body(Request(scope, receive), self.max_body)
                 receive = _again(body, receive)
