@@ -13,6 +13,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import anyio.lowlevel
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -120,6 +121,9 @@ async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
         head = {"type": "websocket.http.response.start", "status": response.status_code}
         await send({**head, "headers": response.raw_headers})
         await send({"type": "websocket.http.response.body", "body": response.body})
+        while (await receive())["type"] != "websocket.disconnect":
+            pass
+        await anyio.lowlevel.checkpoint()  # the connection is closed then; uvicorn logs an error if this returns before
     else:
         await send({"type": "websocket.close", "code": 4429, "reason": "too many connections"})
 

@@ -112,7 +112,8 @@ def test_connections_of_one_address_are_limited(rows: Rows, uri: str) -> None:
     with serve(app) as address, client(address) as http:
         url = stream_of(http)
         with opened(address) as socket, http.stream("GET", url, params={"offset": "-1", "live": "sse"}) as stream:
-            next(stream.iter_raw())
+            parts = stream.iter_raw()  # the stream is open while it is there
+            next(parts)
             refused = http.get("/views/Board/b1")
             assert (refused.status_code, refused.headers["retry-after"]) == (429, "5")
             with pytest.raises(InvalidStatus) as closed, connect(f"{address.replace('http', 'ws')}/ws"):
@@ -120,6 +121,7 @@ def test_connections_of_one_address_are_limited(rows: Rows, uri: str) -> None:
             assert closed.value.response.status_code == 429
             assert http.get("/healthz").status_code == 200
             assert "result" in socket.call("get", view="Board", id="b1")
+            del parts
         while http.get("/views/Board/b1").status_code == 429:
             pass
 
