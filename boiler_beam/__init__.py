@@ -23,6 +23,7 @@ from boiler_beam.views import (
     referrers,
     role,
     root,
+    route,
     seen_by,
     view_property,
 )
@@ -78,6 +79,7 @@ __all__ = [
     "referrers",
     "role",
     "root",
+    "route",
     "run_transaction",
     "seen_by",
     "transaction",

@@ -136,6 +136,8 @@ class _Served:
                 return await self.rest.one(request, user, view, row_id)
             case [incarnation, "stream"]:
                 return await self.streams.stream(request, user, view, incarnation)
+            case [row_id, *more] if row_id and tuple(more) in view.routes:
+                return await self.rest.routed(request, user, view, row_id, view.routes[tuple(more)])
             case _:
                 raise unknown_row()
 

@@ -15,6 +15,7 @@ from boiler_beam.plan import Plan, ViewPlan
 from boiler_beam.serving.json_types import JsonType, json_type
 from boiler_beam.serving.problems import Problem, unknown_view
 from boiler_beam.serving.reader import StoredRow
+from boiler_beam.serving.routes import routes_of
 from boiler_beam.views.aggregate import AggregateDeclaration
 
 __all__ = ["Catalog", "Property", "ServedView"]
@@ -59,6 +60,7 @@ class ServedView:
         restricted: The viewers of the properties that only some viewers of a row may see, by stored name.
         has_viewers: Whether rows say who may see them.
         has_editors: Whether rows say who may change them.
+        routes: The methods that are served, by the segments behind the row's id.
         can_create: Whether the class has `new`.
     """
 
@@ -69,6 +71,7 @@ class ServedView:
         self.indexed, self.restricted = plan.target.indexed, plan.restricted
         self.has_flat_ids = template.count("{") == 1 and template.endswith("}")
         self.has_viewers, self.has_editors = "viewers" in plan.visibility, "editors" in plan.visibility
+        self.routes = routes_of(plan)
         self.can_create = callable(getattr(plan.model, "new", None))
 
     @cached_property

@@ -23,6 +23,7 @@ from boiler_beam.serving.limits import ClientLimits, Rates, address_of
 from boiler_beam.serving.offsets import BEGIN, Position, parse_offset
 from boiler_beam.serving.problems import HistoryGone, Problem, unknown_row
 from boiler_beam.serving.reader import Condition, Order, RowReader, StoredRow
+from boiler_beam.serving.routes import Hidden, ServedRoute
 from boiler_beam.serving.web import token_of
 from boiler_beam.serving.writer import Writer, Written
 
@@ -153,6 +154,21 @@ class Core:
     def encoded_row(self, user: User, view: ServedView, row: StoredRow, *, is_typed: bool = False) -> bytes:
         """Returns a row that a user may see as JSON, without the properties that they may not see."""
         return view.row(row, self.hidden(user, view), is_typed=is_typed)
+
+    async def routed(
+        self, user: User, view: ServedView, row_id: str, route: ServedRoute, query: Mapping[str, str]
+    ) -> bytes:
+        """Returns what a route of a view answers for a row, as JSON.
+
+        Raises:
+            Problem: There is no such row, the user may not see it or a property that the route reads, or a parameter
+                is wrong.
+        """
+        row, arguments = self.get(user, view, row_id), route.arguments(query)
+        try:
+            return await anyio.to_thread.run_sync(route.answer, row, self.hidden(user, view), arguments)
+        except Hidden:
+            raise self.access.refused(user) from None
 
     async def wait_for(self, view: ServedView, row_id: str, version: int) -> None:
         """Waits until a row is at least of a version, which a write answered.

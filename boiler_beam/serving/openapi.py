@@ -8,6 +8,7 @@ from typing import Any
 from boiler_beam.serving.catalog import Catalog, Property, ServedView
 from boiler_beam.serving.core import DEFAULT_LIMIT, MAX_LIMIT
 from boiler_beam.serving.json_types import json_type
+from boiler_beam.serving.routes import ServedRoute
 from boiler_beam.writing.assigned import arguments_of
 
 __all__ = ["describe"]
@@ -165,7 +166,32 @@ def _paths(view: ServedView, *, can_write: bool) -> dict[str, Any]:
             "requestBody": _body(_arguments(view)),
             "responses": {"201": _answer("It was created.", "Written"), **_PROBLEMS},
         }
-    return {f"/views/{name}/{{id}}": one, f"/views/{name}": many}
+    routes = {f"/views/{name}{route.path}": _route(view, route) for route in view.routes.values()}
+    return {f"/views/{name}/{{id}}": one, f"/views/{name}": many, **routes}
+
+
+def _route(view: ServedView, route: ServedRoute) -> dict[str, Any]:
+    parameters = []
+    for one in route.parameters:
+        schema = dict(json_type(one.type).schema) if one.type is not float else {"type": "number"}
+        schema |= {} if one.default is None else {"default": one.default}
+        parameters.append({**_parameter(one.name, schema, ""), "required": one.is_required})
+    return {
+        "parameters": [_parameter("id", {"type": "string", "minLength": 1}, "The row's id.", where="path")],
+        "get": {
+            "operationId": f"{route.name}Of{view.name}",
+            "summary": route.description.partition("\n")[0] or f"{route.name} of a row of {view.name}",
+            "description": route.description,
+            "parameters": parameters,
+            "responses": {
+                "200": {
+                    "description": "What the view answers.",
+                    "content": {"application/json": {"schema": dict(route.type.schema)}},
+                },
+                **_PROBLEMS,
+            },
+        },
+    }
 
 
 def _arguments(view: ServedView) -> dict[str, Any]:

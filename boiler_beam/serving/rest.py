@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -15,6 +16,7 @@ from boiler_beam.serving.catalog import ServedView
 from boiler_beam.serving.core import DEFAULT_LIMIT, Core, parse_stamp, stamp_text
 from boiler_beam.serving.problems import Problem
 from boiler_beam.serving.reader import StoredRow
+from boiler_beam.serving.routes import ServedRoute
 from boiler_beam.serving.web import audience, decode_body, flag, integer, matches, only, read_json_body
 from boiler_beam.views.visibility import ANYONE
 
@@ -60,6 +62,21 @@ class Rest:
         if matches(request.headers.get("if-none-match"), tag):
             return Response(status_code=304, headers=headers)
         return Response(self.core.encoded_row(user, view, row, is_typed=is_typed), headers=headers, media_type=JSON)
+
+    async def routed(self, request: Request, user: User, view: ServedView, row_id: str, route: ServedRoute) -> Response:
+        """`/views/{view}/{id}/...`, a route of the view: GET and HEAD.
+
+        Raises:
+            Problem: It is not answered.
+        """
+        only(request, "GET", "HEAD")
+        body = await self.core.routed(user, view, row_id, route, request.query_params)
+        tag = f'"{hashlib.blake2b(body, digest_size=16).hexdigest()}"'
+        visibility = "public" if self.core.access.is_open else "private"
+        headers = {"ETag": tag, "Cache-Control": f"{visibility}, no-cache"}
+        if matches(request.headers.get("if-none-match"), tag):
+            return Response(status_code=304, headers=headers)
+        return Response(body, headers=headers, media_type=JSON)
 
     def _cached(self, view: ServedView, row: StoredRow) -> str:
         access = self.core.access

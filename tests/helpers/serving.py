@@ -118,6 +118,23 @@ class Room(bb.ViewModel, collection="rooms", indexed=("title", "code")):
     def phone(self) -> str:
         return self.store.note.owner
 
+    @bb.route("/{id}/door/label")
+    def label(self, floor: int, is_loud: bool = False, end: str = ".") -> str:
+        """What is written at the door.
+
+        It names the floor.
+        """
+        text = f"{self.title} ({self.doc_id}, floor {floor}){end}"
+        return text.upper() if is_loud else text
+
+    @bb.route("/{id}/secret")
+    def secret(self) -> dict[str, str]:
+        return {"code": self.code}
+
+    @bb.route("/{id}/broken")
+    def broken(self) -> str:
+        return self.store.note.text
+
     def viewers(self) -> Iterator[str]:
         yield "signed in"
 
