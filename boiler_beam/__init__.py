@@ -23,6 +23,8 @@ from boiler_beam.views import (
     referrers,
     role,
     root,
+    route,
+    seen_by,
     view_property,
 )
 
@@ -77,7 +79,9 @@ __all__ = [
     "referrers",
     "role",
     "root",
+    "route",
     "run_transaction",
+    "seen_by",
     "transaction",
     "view_property",
     "why",

@@ -327,6 +327,26 @@ def _relay(source: str, topic: str, relay_state: str, collection: tuple[str, ...
     show_default=True,
     help="How long changes are gathered before the affected rows are written.",
 )
+@click.option(
+    "--requests_per_second",
+    metavar="N",
+    type=click.FloatRange(min=0, min_open=True),
+    help="How many requests of one client are answered; at once twice as many.  [default: any number]",
+)
+@click.option(
+    "--max_connections",
+    metavar="N",
+    type=click.IntRange(1),
+    default=10_000,
+    show_default=True,
+    help="How many requests, live streams and WebSockets are served at the same time.",
+)
+@click.option(
+    "--max_connections_per_client",
+    metavar="N",
+    type=click.IntRange(1),
+    help="How many of them may come from one address.  [default: any number]",
+)
 def _serve(views: tuple[str, ...], **given: Any) -> int:
     """Serve rows over REST, Durable Streams, WebSocket, GraphQL and JSON-RPC, until SIGTERM or ^C."""
     from pipelines.serve import ServeOptions, run_serve

@@ -20,7 +20,6 @@ from boiler_beam.views import ViewModel
 __all__ = ["ServeOptions", "run_serve"]
 
 _DRAIN_SECONDS = 5
-_MAX_CONNECTIONS = 10_000
 
 
 @dataclass(frozen=True)
@@ -36,6 +35,9 @@ class ServeOptions:
     port: int = 8080
     origin: Sequence[str] = ()
     coalesce_seconds: float = 0.0
+    requests_per_second: float | None = None
+    max_connections: int = 10_000
+    max_connections_per_client: int | None = None
 
 
 def run_serve(views: Sequence[type[ViewModel]], options: ServeOptions, page: Path | None = None) -> int:
@@ -55,7 +57,7 @@ def run_serve(views: Sequence[type[ViewModel]], options: ServeOptions, page: Pat
         from starlette.routing import Mount
         from starlette.staticfiles import StaticFiles
 
-        from boiler_beam.serving import running
+        from boiler_beam.serving import ClientLimits, running
         from boiler_beam.serving.hub import Hub
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] in ("boiler_beam", "pipelines"):
@@ -85,6 +87,12 @@ def run_serve(views: Sequence[type[ViewModel]], options: ServeOptions, page: Pat
         )
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s %(message)s")
 
+    clients = ClientLimits(
+        options.requests_per_second,
+        connections=options.max_connections,
+        connections_per_client=options.max_connections_per_client,
+    )
+
     async def serve() -> bool:
         async with running(
             views,
@@ -95,6 +103,7 @@ def run_serve(views: Sequence[type[ViewModel]], options: ServeOptions, page: Pat
             auth=options.auth,
             origins=options.origin,
             coalesce_seconds=options.coalesce_seconds,
+            clients=clients,
         ) as served:
             app: Any = served.app
             if page is not None:
@@ -107,7 +116,7 @@ def run_serve(views: Sequence[type[ViewModel]], options: ServeOptions, page: Pat
                 port=options.port,
                 log_level="warning",
                 ws_max_size=1 << 20,
-                limit_concurrency=_MAX_CONNECTIONS,
+                limit_concurrency=2 * options.max_connections,  # with those that are open and idle
                 timeout_graceful_shutdown=_DRAIN_SECONDS,
             )
             server = Server(config)

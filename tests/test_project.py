@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 EXPORTS = {
     "boiler_beam": "DELETE_FIELD SERVER_TIME BoilerBeamError Conflict DeclarationError DomainModel Form GeoPoint Mistake Ref Rejected Store Struct "
     "Transaction UsageError ViewModel WriteRefused __version__ aggregate array_remove array_union backfill check diff document explain field "
-    "follow group increment reference referrers role root run_transaction transaction view_property why",
+    "follow group increment reference referrers role root route run_transaction seen_by transaction view_property why",
     "boiler_beam.program": "Check DeadLettersFound Difference Differences Explanation Progress Report Running StreamReport "
     "StreamedView TransactionReport ViewReport Why backfill check diff explain follow why",
     "boiler_beam.testing": "check_aggregate render",
@@ -28,7 +28,7 @@ EXPORTS = {
     "boiler_beam.writing": "DELETE_FIELD MAX_RETRIES SERVER_TIME Form FormRunner FormsReport Outcome Principals Transaction Writer Written "
     "apply_update applying_forms array_remove array_union follow_forms increment run_transaction transaction",
     "boiler_beam.engine": "Report backfill",
-    "boiler_beam.serving": "Access Problem User Verifier Writer asgi_app running signed_in",
+    "boiler_beam.serving": "Access ClientLimits Problem User Verifier Writer asgi_app running signed_in",
     "boiler_beam.views.aggregate": "AggregateDeclaration Custom collect count count_distinct custom max mean min sum top",
 }
 

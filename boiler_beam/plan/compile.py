@@ -24,6 +24,7 @@ from boiler_beam.plan.tree import Aggregate, Edge, Root, ViewPlan
 from boiler_beam.values import Database
 from boiler_beam.views import ViewModel
 from boiler_beam.views.aggregate import AggregateDeclaration, Custom
+from boiler_beam.views.route import route_of
 
 __all__ = ["compile_plan", "load_plan", "refuse_main"]
 
@@ -238,7 +239,7 @@ class _ViewCompiler:
             if base is object or "__boiler_base__" in vars(base):
                 continue
             for name, value in base.__dict__.items():
-                if name == "new":  # it writes, and makes no row
+                if name == "new" or route_of(value) is not None:  # they make no row
                     continue
                 function = (
                     getattr(value, "getter", None) or getattr(value, "fget", None) or getattr(value, "__func__", value)

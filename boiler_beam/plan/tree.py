@@ -227,6 +227,15 @@ class ViewPlan:
         return (*properties, *((name, f"_{name}") for name in self.visibility))
 
     @cached_property
+    def restricted(self) -> dict[str, frozenset[str]]:
+        """The viewers of each property that only some viewers of a row may see, by its stored name."""
+        declared = self.model.declared_properties()
+        found: dict[str, frozenset[str]] = {
+            stored: getattr(declared[name], "viewers", frozenset()) for name, stored in self.properties
+        }
+        return {stored: viewers for stored, viewers in found.items() if viewers}
+
+    @cached_property
     def target(self) -> View:
         """The facts about the view that a sink needs."""
         stored = dict(self.properties)

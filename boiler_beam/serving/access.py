@@ -8,6 +8,7 @@ A row says in `_viewers` and `_editors` (from `viewers()` and `editors()`) whose
 | view without `viewers()` | everyone sees its rows | nobody |
 | view without `editors()` | everyone changes its rows | nobody |
 | view with them | everyone | those whom they name |
+| property with `viewers=` | everyone | those of the row's viewers whom it names |
 """
 
 from __future__ import annotations
@@ -102,6 +103,10 @@ class Access:
     def sees(self, user: User, viewers: frozenset[str]) -> bool:
         """Returns whether a user may see a row with these viewers."""
         return self.verifier is None or not user.principals.isdisjoint(viewers)
+
+    def hidden(self, user: User, restricted: Mapping[str, frozenset[str]]) -> frozenset[str]:
+        """Returns the properties that a user may not see, of those with viewers of their own."""
+        return frozenset(name for name, viewers in restricted.items() if not self.sees(user, viewers))
 
     edits = sees
     """Whether a user may change a row with these editors."""

@@ -22,12 +22,13 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from boiler_beam.serving.access import User
 from boiler_beam.serving.asyncapi import describe_frames
 from boiler_beam.serving.core import Core
+from boiler_beam.serving.limits import Connections, address_of
 from boiler_beam.serving.openapi import describe
 from boiler_beam.serving.problems import Problem, unknown_row
 from boiler_beam.serving.rest import Rest
 from boiler_beam.serving.rpc import PARSE_ERROR, Rpc, error
 from boiler_beam.serving.streams import Streams
-from boiler_beam.serving.web import check_origin, decode_body, only, problem_response, read_json_body, token_of
+from boiler_beam.serving.web import check_origin, decode_body, only, problem_response, read_json_body
 from boiler_beam.serving.websocket import Sockets
 
 __all__ = ["MAX_BODY", "application"]
@@ -91,7 +92,7 @@ def application(
             WebSocketRoute("/ws", sockets.serve),
             *more,
         ],
-        middleware=[cors] if origins else [],
+        middleware=[Middleware(Connections, core.rates.limits), *([cors] if origins else [])],
         lifespan=living,
     )
 
@@ -109,7 +110,8 @@ class _Served:
             try:
                 if request.method in _UNSAFE:
                     check_origin(request, self.origins)
-                response = await answer(request, await self.core.access.user(token_of(request)))
+                user = await self.core.user(request)
+                response = await answer(request, user)
             except Problem as problem:
                 response = problem_response(problem)
             except Exception:
@@ -134,6 +136,8 @@ class _Served:
                 return await self.rest.one(request, user, view, row_id)
             case [incarnation, "stream"]:
                 return await self.streams.stream(request, user, view, incarnation)
+            case [row_id, *more] if row_id and tuple(more) in view.routes:
+                return await self.rest.routed(request, user, view, row_id, view.routes[tuple(more)])
             case _:
                 raise unknown_row()
 
@@ -142,8 +146,13 @@ class _Served:
         only(request, "POST")
         body = await read_json_body(request, self.max_body)
         try:
-            answer = await self.rpc.call(user, decode_body(body))
-        except Problem:
+            calls = decode_body(body)
+            if isinstance(calls, list):
+                self.core.rates.take(user, address_of(request), len(calls) - 1)
+            answer = await self.rpc.call(user, calls)
+        except Problem as problem:
+            if problem.status == 429:
+                raise
             answer = error(None, PARSE_ERROR, "not JSON")
         headers = {"Cache-Control": "no-store"}
         if answer is None:

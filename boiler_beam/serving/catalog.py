@@ -15,6 +15,7 @@ from boiler_beam.plan import Plan, ViewPlan
 from boiler_beam.serving.json_types import JsonType, json_type
 from boiler_beam.serving.problems import Problem, unknown_view
 from boiler_beam.serving.reader import StoredRow
+from boiler_beam.serving.routes import routes_of
 from boiler_beam.views.aggregate import AggregateDeclaration
 
 __all__ = ["Catalog", "Property", "ServedView"]
@@ -56,8 +57,10 @@ class ServedView:
         prefix: The beginning that all row paths have; the rest is the id.
         has_flat_ids: Whether an id is one segment of the path.
         indexed: The stored names of the properties by which rows are found and ordered.
+        restricted: The viewers of the properties that only some viewers of a row may see, by stored name.
         has_viewers: Whether rows say who may see them.
         has_editors: Whether rows say who may change them.
+        routes: The methods that are served, by the segments behind the row's id.
         can_create: Whether the class has `new`.
     """
 
@@ -65,9 +68,10 @@ class ServedView:
         self.plan, self.name = plan, plan.name
         template = plan.paths.template
         self.prefix = template[: template.index("{")]
-        self.indexed = plan.target.indexed
+        self.indexed, self.restricted = plan.target.indexed, plan.restricted
         self.has_flat_ids = template.count("{") == 1 and template.endswith("}")
         self.has_viewers, self.has_editors = "viewers" in plan.visibility, "editors" in plan.visibility
+        self.routes = routes_of(plan)
         self.can_create = callable(getattr(plan.model, "new", None))
 
     @cached_property
@@ -107,15 +111,16 @@ class ServedView:
         raw = _decode(row.fields).get(field)
         return frozenset() if raw is None else frozenset(msgspec.json.decode(raw, type=list[str]))
 
-    def fields(self, stored: str, *, is_typed: bool = False) -> bytes:
+    def fields(self, stored: str, hidden: frozenset[str], *, is_typed: bool = False) -> bytes:
         """Returns the fields of a row as clients get them, as JSON.
 
         Args:
             stored: The stored JSON.
+            hidden: The properties that the client may not see.
             is_typed: Whether all values are written as in document files.
         """
         found: dict[str, Any] = dict(_decode(stored))
-        for name in HIDDEN:
+        for name in HIDDEN | hidden:
             found.pop(name, None)
         if not is_typed:
             for name, plain in self._plain.items():
@@ -123,7 +128,7 @@ class ServedView:
                     found[name] = plain(msgspec.json.decode(found[name]))
         return msgspec.json.encode(found)
 
-    def row(self, row: StoredRow, *, is_typed: bool = False) -> bytes:
+    def row(self, row: StoredRow, hidden: frozenset[str], *, is_typed: bool = False) -> bytes:
         """Returns a row as all protocols send it: `{"view", "path", "id", "stamp", "fields"}`."""
         return msgspec.json.encode(
             {
@@ -131,7 +136,7 @@ class ServedView:
                 "path": row.path,
                 "id": self.id_of(row.path),
                 "stamp": row.stamp._asdict(),
-                "fields": msgspec.Raw(self.fields(row.fields, is_typed=is_typed)),
+                "fields": msgspec.Raw(self.fields(row.fields, hidden, is_typed=is_typed)),
             }
         )
 

@@ -12,15 +12,19 @@ from typing import Any, NamedTuple
 import anyio.lowlevel
 import anyio.to_thread
 import msgspec
+from starlette.requests import HTTPConnection
 
 from boiler_beam.errors import Conflict, WriteRefused
 from boiler_beam.events import Stamp
-from boiler_beam.serving.access import Access, User
+from boiler_beam.serving.access import NOBODY, Access, User
 from boiler_beam.serving.catalog import Catalog, ServedView
 from boiler_beam.serving.hub import Batch, Hub
+from boiler_beam.serving.limits import ClientLimits, Rates, address_of
 from boiler_beam.serving.offsets import BEGIN, Position, parse_offset
 from boiler_beam.serving.problems import HistoryGone, Problem, unknown_row
 from boiler_beam.serving.reader import Condition, Order, RowReader, StoredRow
+from boiler_beam.serving.routes import Hidden, ServedRoute
+from boiler_beam.serving.web import token_of
 from boiler_beam.serving.writer import Writer, Written
 
 __all__ = ["Core", "Followed", "Page", "parse_stamp", "stamp_text"]
@@ -75,6 +79,7 @@ class Core:
         access: Who may see and do what.
         writer: Takes writes; None: rows can only be read.
         fresh: Computes the fields of a row (stored JSON) from the documents as they are now; None: it can't be done.
+        clients: How much clients may ask for.
     """
 
     def __init__(
@@ -85,9 +90,26 @@ class Core:
         access: Access,
         writer: Writer | None = None,
         fresh: Callable[[ServedView, str], str | None] | None = None,
+        clients: ClientLimits | None = None,
     ) -> None:
         self.catalog, self.reader, self.hub, self.access = catalog, reader, hub, access
         self.writer, self.fresh = writer, fresh
+        self.rates = Rates(clients or ClientLimits())
+
+    async def user(self, connection: HTTPConnection) -> User:
+        """Returns who sends a request, which is counted.
+
+        Raises:
+            Problem: The token is not valid, or there were too many requests.
+        """
+        address = address_of(connection)
+        try:
+            user = await self.access.user(token_of(connection))
+        except Problem:
+            self.rates.take(NOBODY, address)
+            raise
+        self.rates.take(user, address)
+        return user
 
     # Rows -------------------------------------------------------------------------------------------------------------
 
@@ -124,6 +146,29 @@ class Core:
     def sees(self, user: User, view: ServedView, row: StoredRow) -> bool:
         """Returns whether a user may see a row."""
         return self.access.is_open or (view.has_viewers and self.access.sees(user, view.principals(row, "_viewers")))
+
+    def hidden(self, user: User, view: ServedView) -> frozenset[str]:
+        """Returns the properties of a view that a user may not see in any row."""
+        return self.access.hidden(user, view.restricted)
+
+    def encoded_row(self, user: User, view: ServedView, row: StoredRow, *, is_typed: bool = False) -> bytes:
+        """Returns a row that a user may see as JSON, without the properties that they may not see."""
+        return view.row(row, self.hidden(user, view), is_typed=is_typed)
+
+    async def routed(
+        self, user: User, view: ServedView, row_id: str, route: ServedRoute, query: Mapping[str, str]
+    ) -> bytes:
+        """Returns what a route of a view answers for a row, as JSON.
+
+        Raises:
+            Problem: There is no such row, the user may not see it or a property that the route reads, or a parameter
+                is wrong.
+        """
+        row, arguments = self.get(user, view, row_id), route.arguments(query)
+        try:
+            return await anyio.to_thread.run_sync(route.answer, row, self.hidden(user, view), arguments)
+        except Hidden:
+            raise self.access.refused(user) from None
 
     async def wait_for(self, view: ServedView, row_id: str, version: int) -> None:
         """Waits until a row is at least of a version, which a write answered.
@@ -167,10 +212,10 @@ class Core:
         self.hub.check_followed(view, user)
         if not 1 <= limit <= MAX_LIMIT:
             raise Problem(400, "invalid parameter", f"limit: expected 1 to {MAX_LIMIT}")
-        ordered = None
+        ordered, known = None, [name for name in view.indexed if name not in self.hidden(user, view)]
         if order is not None:
-            ordered = Order(self._indexed(view, order.removeprefix("-"), "order"), order.startswith("-"))
-        conditions = [Condition(self._indexed(view, name, name), value) for name, value in (filters or {}).items()]
+            ordered = Order(_indexed(known, order.removeprefix("-"), "order"), order.startswith("-"))
+        conditions = [Condition(_indexed(known, name, name), value) for name, value in (filters or {}).items()]
         after = None if cursor is None else _after(cursor)
         rows = list[StoredRow]()
         for _ in range(max(1, _SCANNED // limit)):
@@ -184,12 +229,6 @@ class Core:
             if len(found) < limit:
                 return Page(rows, None)
         return Page(rows, None if after is None else _cursor(after))
-
-    def _indexed(self, view: ServedView, name: str, parameter: str) -> str:
-        if name not in view.indexed:
-            known = f"one of {', '.join(view.indexed)}" if view.indexed else "none: no property is declared indexed="
-            raise Problem(400, "invalid parameter", f"{parameter}: expected {known}")
-        return name
 
     # Following --------------------------------------------------------------------------------------------------------
 
@@ -256,7 +295,8 @@ class Core:
         """Returns the messages of a batch that are for a user."""
         if not (self.access.is_open or view.has_viewers):
             return []
-        return [text for one in batch.messages if (text := one.to(user, self.access)) is not None]
+        hidden = self.hidden(user, view)
+        return [text for one in batch.messages if (text := one.to(user, self.access, hidden)) is not None]
 
     # Writing ----------------------------------------------------------------------------------------------------------
 
@@ -308,6 +348,13 @@ class Core:
             raise Problem(refused.status, refused.code.replace("_", " "), str(refused), errors=errors) from None
         except Conflict:
             raise Problem(409, "conflict", "others changed the same documents all the time; try again") from None
+
+
+def _indexed(known: Sequence[str], name: str, parameter: str) -> str:
+    if name not in known:
+        expected = f"one of {', '.join(known)}" if known else "none: no property is declared indexed="
+        raise Problem(400, "invalid parameter", f"{parameter}: expected {expected}")
+    return name
 
 
 def stamp_text(stamp: Stamp) -> str:

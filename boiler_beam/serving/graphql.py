@@ -36,7 +36,7 @@ from boiler_beam.serving.core import DEFAULT_LIMIT, Core, parse_stamp
 from boiler_beam.serving.offsets import BEGIN
 from boiler_beam.serving.problems import Problem
 from boiler_beam.serving.reader import StoredRow
-from boiler_beam.serving.web import check_origin, problem_response, read_body, token_of
+from boiler_beam.serving.web import check_origin, problem_response, read_body
 from boiler_beam.values import INT64_MAX, INT64_MIN
 
 __all__ = ["GraphQLServer", "schema_of"]
@@ -102,9 +102,9 @@ class _View:
         settable = {key: types[key] for key, one in self.known.items() if one.is_settable}
         self.change = _type(f"{name}_change", settable, is_input=True) if settable else None
 
-    def made(self, row: StoredRow) -> Any:
-        """Returns a row as GraphQL resolves it."""
-        values = msgspec.json.decode(self.view.fields(row.fields))
+    def made(self, user: User, row: StoredRow) -> Any:
+        """Returns a row as GraphQL resolves it; properties that the user may not see are null."""
+        values = msgspec.json.decode(self.view.fields(row.fields, self.core.hidden(user, self.view)))
         fields = self.fields(**{key: values.get(key) for key in self.known})
         return self.row(id=self.view.id_of(row.path), path=row.path, stamp=_Stamp(**row.stamp._asdict()), fields=fields)
 
@@ -114,8 +114,8 @@ class _View:
         async def one(info: Any, id: str, fresh: bool = False) -> Any:
             user: User = info.context["user"]
             if fresh:
-                return self.made(await self.core.get_fresh(user, self.view, id))
-            return self.made(self.core.get(user, self.view, id))
+                return self.made(user, await self.core.get_fresh(user, self.view, id))
+            return self.made(user, self.core.get(user, self.view, id))
 
         async def many(
             info: Any, limit: int = DEFAULT_LIMIT, cursor: Any = None, order: Any = None, filters: Any = None
@@ -124,7 +124,7 @@ class _View:
                 raise Problem(400, "invalid parameter", "filters: expected an object")
             user: User = info.context["user"]
             page = self.core.list(user, self.view, limit=limit, cursor=cursor, order=order, filters=filters)
-            return self.page(rows=[self.made(row) for row in page.rows], cursor=page.cursor)
+            return self.page(rows=[self.made(user, row) for row in page.rows], cursor=page.cursor)
 
         text = Optional[str]  # noqa: UP045
         _annotate(one, Optional[self.row], id=strawberry.ID, fresh=bool)  # noqa: UP045
@@ -149,7 +149,7 @@ class _View:
                     is_reset = followed.is_reset or followed.begin is not None
                     if seen or gone or is_reset or batch.is_snapshot:
                         yield self.changes(
-                            rows=[self.made(one.row) for one in seen if one.row is not None],
+                            rows=[self.made(user, one.row) for one in seen if one.row is not None],
                             deleted=[one.id for one in gone],
                             offset=followed.offset,
                             isReset=is_reset,
@@ -263,7 +263,7 @@ class GraphQLServer(GraphQL[Any, Any]):
         connection = HTTPConnection(scope)
         try:
             check_origin(connection, self.origins)
-            scope["boiler_user"] = await self.core.access.user(token_of(connection))
+            scope["boiler_user"] = await self.core.user(connection)
             if scope["type"] == "http":
                 body = await read_body(Request(scope, receive), self.max_body)
                 receive = _again(body, receive)

@@ -46,29 +46,16 @@ class Message:
         self._view, self.row = view, row
         self.path, self.number, self.were = path, number, tuple(were)
         self.is_deleted = row is None
+        self._encoded: dict[tuple[str, frozenset[str]], bytes] = {}
+        self._values: dict[frozenset[str], msgspec.Raw] = {}
         self.viewers: frozenset[str] = (
             view.principals(row, "_viewers") if row is not None and view.has_viewers else frozenset()
         )
 
     @cached_property
-    def insert(self) -> bytes:
-        """The message for a client that did not have the row."""
-        return self._with("insert")
-
-    @cached_property
-    def update(self) -> bytes:
-        """The message for a client that may have the row."""
-        return self._with("update")
-
-    @cached_property
     def delete(self) -> bytes:
         """The message for a client that may not have it any longer."""
         return msgspec.json.encode({"type": self._view.name, "key": self._key, "headers": self._headers("delete")})
-
-    @cached_property
-    def value(self) -> bytes:
-        """The row as JSON; `null` if it is gone."""
-        return b"null" if self.row is None else self._view.row(self.row)
 
     @property
     def id(self) -> str:
@@ -79,11 +66,17 @@ class Message:
         """Returns this message for a client that has not seen an older one of the same row either."""
         return Message(self._view, self.path, self.number, self.row, (*older.were, *self.were))
 
-    def to(self, user: User, access: Access) -> bytes | None:
-        """Returns what a user is sent; None: nothing."""
+    def to(self, user: User, access: Access, hidden: frozenset[str] = frozenset()) -> bytes | None:
+        """Returns what a user is sent; None: nothing.
+
+        Args:
+            user: The user.
+            access: Says who may see what.
+            hidden: The properties that the user may not see.
+        """
         was_there = self.was_seen(user, access)
-        if not self.is_deleted and access.sees(user, self.viewers):
-            return self.update if was_there else self.insert
+        if self.row is not None and access.sees(user, self.viewers):
+            return self._upsert("update" if was_there else "insert", self.row, hidden)
         return self.delete if was_there else None
 
     def was_seen(self, user: User, access: Access) -> bool:
@@ -104,15 +97,16 @@ class Message:
             headers["txid"] = str(self.number)
         return headers
 
-    def _with(self, operation: str) -> bytes:
-        return msgspec.json.encode(
-            {
-                "type": self._view.name,
-                "key": self._key,
-                "value": msgspec.Raw(self.value),
-                "headers": self._headers(operation),
-            }
-        )
+    def _upsert(self, operation: str, row: StoredRow, hidden: frozenset[str]) -> bytes:
+        """Returns the message with the row: encoded once for all clients that see the same of it."""
+        found = self._encoded.get((operation, hidden))
+        if found is None:
+            value = self._values.get(hidden)
+            if value is None:
+                value = self._values[hidden] = msgspec.Raw(self._view.row(row, hidden))
+            message = {"type": self._view.name, "key": self._key, "value": value, "headers": self._headers(operation)}
+            found = self._encoded[operation, hidden] = msgspec.json.encode(message)
+        return found
 
 
 def _principals(was: str) -> frozenset[str]:

@@ -8,6 +8,7 @@ from typing import Any
 from boiler_beam.serving.catalog import Catalog, Property, ServedView
 from boiler_beam.serving.core import DEFAULT_LIMIT, MAX_LIMIT
 from boiler_beam.serving.json_types import json_type
+from boiler_beam.serving.routes import ServedRoute
 from boiler_beam.writing.assigned import arguments_of
 
 __all__ = ["describe"]
@@ -48,7 +49,7 @@ _WRITTEN = {
 }
 
 
-_ETAG = {"type": "string", "pattern": r'^(\*|(W/)?"\d+-\d+-\d+(-t)?")$'}
+_ETAG = {"type": "string", "pattern": r'^(\*|(W/)?"\d+-\d+-\d+(-t)?(-h[0-9a-f]{8})?")$'}
 
 
 def describe(catalog: Catalog, *, is_open: bool, can_write: bool) -> dict[str, Any]:
@@ -81,7 +82,7 @@ def describe(catalog: Catalog, *, is_open: bool, can_write: bool) -> dict[str, A
 
 
 def _schemas(view: ServedView) -> dict[str, Any]:
-    fields = {name: _described(one) for name, one in view.properties.items()}
+    fields = {name: _described(one, name in view.restricted) for name, one in view.properties.items()}
     row = {
         "type": "object",
         "description": view.description,
@@ -104,8 +105,9 @@ def _schemas(view: ServedView) -> dict[str, Any]:
     return {view.name: row, f"{view.name}List": many, f"{view.name}Change": change}
 
 
-def _described(one: Property) -> dict[str, Any]:
-    return {**one.type.schema, **({"description": one.description} if one.description else {})}
+def _described(one: Property, is_restricted: bool) -> dict[str, Any]:
+    texts = [*([one.description] if one.description else []), *(["Only some viewers get it."] if is_restricted else [])]
+    return {**one.type.schema, **({"description": "\n\n".join(texts)} if texts else {})}
 
 
 def _paths(view: ServedView, *, can_write: bool) -> dict[str, Any]:
@@ -164,7 +166,32 @@ def _paths(view: ServedView, *, can_write: bool) -> dict[str, Any]:
             "requestBody": _body(_arguments(view)),
             "responses": {"201": _answer("It was created.", "Written"), **_PROBLEMS},
         }
-    return {f"/views/{name}/{{id}}": one, f"/views/{name}": many}
+    routes = {f"/views/{name}{route.path}": _route(view, route) for route in view.routes.values()}
+    return {f"/views/{name}/{{id}}": one, f"/views/{name}": many, **routes}
+
+
+def _route(view: ServedView, route: ServedRoute) -> dict[str, Any]:
+    parameters = []
+    for one in route.parameters:
+        schema = dict(json_type(one.type).schema) if one.type is not float else {"type": "number"}
+        schema |= {} if one.default is None else {"default": one.default}
+        parameters.append({**_parameter(one.name, schema, ""), "required": one.is_required})
+    return {
+        "parameters": [_parameter("id", {"type": "string", "minLength": 1}, "The row's id.", where="path")],
+        "get": {
+            "operationId": f"{route.name}Of{view.name}",
+            "summary": route.description.partition("\n")[0] or f"{route.name} of a row of {view.name}",
+            "description": route.description,
+            "parameters": parameters,
+            "responses": {
+                "200": {
+                    "description": "What the view answers.",
+                    "content": {"application/json": {"schema": dict(route.type.schema)}},
+                },
+                **_PROBLEMS,
+            },
+        },
+    }
 
 
 def _arguments(view: ServedView) -> dict[str, Any]:

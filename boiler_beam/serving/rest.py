@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,12 +16,14 @@ from boiler_beam.serving.catalog import ServedView
 from boiler_beam.serving.core import DEFAULT_LIMIT, Core, parse_stamp, stamp_text
 from boiler_beam.serving.problems import Problem
 from boiler_beam.serving.reader import StoredRow
-from boiler_beam.serving.web import decode_body, flag, integer, matches, only, read_json_body
+from boiler_beam.serving.routes import ServedRoute
+from boiler_beam.serving.web import audience, decode_body, flag, integer, matches, only, read_json_body
 from boiler_beam.views.visibility import ANYONE
 
 __all__ = ["Rest", "filters_of"]
 
 JSON = "application/json"
+_TAG_SUFFIX = re.compile(r"(-t)?(-h[0-9a-f]{8})?$")
 _LISTED = ("limit", "cursor", "order", "typed")
 
 
@@ -49,24 +53,41 @@ class Rest:
         is_typed = flag(query.get("typed"), "typed")
         if flag(query.get("fresh"), "fresh"):
             row = await self.core.get_fresh(user, view, row_id)
-            return Response(view.row(row, is_typed=is_typed), headers={"Cache-Control": "no-store"}, media_type=JSON)
+            body = self.core.encoded_row(user, view, row, is_typed=is_typed)
+            return Response(body, headers={"Cache-Control": "no-store"}, media_type=JSON)
         row = self.core.get(user, view, row_id)
-        tag = f'"{stamp_text(row.stamp)}{"-t" if is_typed else ""}"'
+        hidden = audience(self.core.hidden(user, view))
+        tag = f'"{stamp_text(row.stamp)}{"-t" if is_typed else ""}{hidden and f"-h{hidden}"}"'
         headers = {"ETag": tag, "Cache-Control": self._cached(view, row)}
         if matches(request.headers.get("if-none-match"), tag):
             return Response(status_code=304, headers=headers)
-        return Response(view.row(row, is_typed=is_typed), headers=headers, media_type=JSON)
+        return Response(self.core.encoded_row(user, view, row, is_typed=is_typed), headers=headers, media_type=JSON)
+
+    async def routed(self, request: Request, user: User, view: ServedView, row_id: str, route: ServedRoute) -> Response:
+        """`/views/{view}/{id}/...`, a route of the view: GET and HEAD.
+
+        Raises:
+            Problem: It is not answered.
+        """
+        only(request, "GET", "HEAD")
+        body = await self.core.routed(user, view, row_id, route, request.query_params)
+        tag = f'"{hashlib.blake2b(body, digest_size=16).hexdigest()}"'
+        visibility = "public" if self.core.access.is_open else "private"
+        headers = {"ETag": tag, "Cache-Control": f"{visibility}, no-cache"}
+        if matches(request.headers.get("if-none-match"), tag):
+            return Response(status_code=304, headers=headers)
+        return Response(body, headers=headers, media_type=JSON)
 
     def _cached(self, view: ServedView, row: StoredRow) -> str:
         access = self.core.access
-        is_public = access.is_open or ANYONE in view.principals(row, "_viewers")
+        is_public = access.is_open or (not view.restricted and ANYONE in view.principals(row, "_viewers"))
         return f"{'public' if is_public else 'private'}, no-cache"
 
     async def _patch(self, request: Request, user: User, view: ServedView, row_id: str) -> Response:
         given = request.headers.get("if-match")
         if_match = None
         if given is not None and given != "*":
-            if_match = parse_stamp(given.removeprefix("W/").strip('"').removesuffix("-t"))
+            if_match = parse_stamp(_TAG_SUFFIX.sub("", given.removeprefix("W/").strip('"')))
             if if_match is None:
                 raise Problem(400, "invalid parameter", "If-Match: expected an ETag that this server gave")
         written = await self.core.update(user, view, row_id, await self._body(request), if_match)
@@ -93,7 +114,7 @@ class Rest:
             filters=filters_of(view, {name: query[name] for name in query if name not in _LISTED}),
         )
         is_typed = flag(query.get("typed"), "typed")
-        rows = [msgspec.Raw(view.row(row, is_typed=is_typed)) for row in page.rows]
+        rows = [msgspec.Raw(self.core.encoded_row(user, view, row, is_typed=is_typed)) for row in page.rows]
         body = msgspec.json.encode({"rows": rows, "cursor": page.cursor})
         visibility = "public" if self.core.access.is_open else "private"
         return Response(body, headers={"Cache-Control": f"{visibility}, no-cache"}, media_type=JSON)

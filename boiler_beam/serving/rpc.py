@@ -77,8 +77,8 @@ class Rpc:
     async def _get(self, user: User, params: Mapping[str, Any]) -> Any:
         view, row_id = self.core.catalog.named(params.get("view")), _text(params, "id")
         if params.get("fresh"):
-            return msgspec.Raw(view.row(await self.core.get_fresh(user, view, row_id)))
-        return msgspec.Raw(view.row(self.core.get(user, view, row_id)))
+            return msgspec.Raw(self.core.encoded_row(user, view, await self.core.get_fresh(user, view, row_id)))
+        return msgspec.Raw(self.core.encoded_row(user, view, self.core.get(user, view, row_id)))
 
     async def _list(self, user: User, params: Mapping[str, Any]) -> Any:
         view, limit = self.core.catalog.named(params.get("view")), params.get("limit", DEFAULT_LIMIT)
@@ -89,7 +89,8 @@ class Rpc:
             raise Problem(400, "invalid parameter", "filters: expected an object of texts, numbers and booleans")
         order, cursor = _optional(params, "order"), _optional(params, "cursor")
         page = self.core.list(user, view, limit=limit, cursor=cursor, order=order, filters=filters)
-        return {"rows": [msgspec.Raw(view.row(row)) for row in page.rows], "cursor": page.cursor}
+        rows = [msgspec.Raw(self.core.encoded_row(user, view, row)) for row in page.rows]
+        return {"rows": rows, "cursor": page.cursor}
 
     async def _update(self, user: User, params: Mapping[str, Any]) -> Any:
         view, row_id = self.core.catalog.named(params.get("view")), _text(params, "id")

@@ -26,6 +26,7 @@ from boiler_beam.serving.catalog import Catalog, ServedView
 from boiler_beam.serving.core import Core
 from boiler_beam.serving.graphql import GraphQLServer
 from boiler_beam.serving.hub import Hub, Limits
+from boiler_beam.serving.limits import ClientLimits
 from boiler_beam.serving.problems import Problem
 from boiler_beam.serving.reader import RowReader
 from boiler_beam.serving.socketio import socketio_app
@@ -50,6 +51,7 @@ def asgi_app(
     writer: Writer | None = None,
     origins: Sequence[str] = (),
     limits: Limits | None = None,
+    clients: ClientLimits | None = None,
 ) -> Starlette:
     """Returns an ASGI application that serves rows which another program writes.
 
@@ -63,6 +65,7 @@ def asgi_app(
         writer: Takes writes; None: the documents, if they are in a store.
         origins: Sites whose pages may read and write, beside the server's own.
         limits: What the hub keeps, and how often it looks.
+        clients: How much clients may ask for.
 
     Raises:
         UsageError: An argument is wrong.
@@ -72,7 +75,7 @@ def asgi_app(
     plan = compile_plan(views, database_of([] if opened is None else [opened]))
     if writer is None and opened is not None:
         writer = _writer(views, [opened], _sink(rows))
-    core = core_of(plan, _sink(rows), opened, verifier_of(auth), writer, limits)
+    core = core_of(plan, _sink(rows), opened, verifier_of(auth), writer, limits, clients)
     return application(core, origins=origins, more=_more(core, origins))
 
 
@@ -83,6 +86,7 @@ def core_of(
     verifier: Verifier | None,
     writer: Writer | None,
     limits: Limits | None,
+    clients: ClientLimits | None = None,
 ) -> Core:
     """Returns a server without its protocols."""
     reader, access = RowReader(sink.rest), Access(verifier)
@@ -92,7 +96,7 @@ def core_of(
     for view in plan.views:
         if not access.is_open and "viewers" not in view.visibility:
             _log.warning("%s has no viewers(), so nobody may see its rows; fix: define it", view.name)
-    return Core(Catalog(plan), reader, hub, access, writer, fresh)
+    return Core(Catalog(plan), reader, hub, access, writer, fresh, clients)
 
 
 class Running:
@@ -123,6 +127,7 @@ async def running(
     writer: Writer | None = None,
     origins: Sequence[str] = (),
     limits: Limits | None = None,
+    clients: ClientLimits | None = None,
     coalesce_seconds: float = 0.0,
 ) -> AsyncIterator[Running]:
     """Within the context the embedded engine follows sources in a thread, and its rows can be served.
@@ -140,6 +145,7 @@ async def running(
         writer: Takes writes; None: the first source that is a store (`documents:`, `firestore:`).
         origins: Sites whose pages may read and write, beside the server's own.
         limits: What the hub keeps, and how often it looks.
+        clients: How much clients may ask for.
         coalesce_seconds: How long changes are gathered before rows are written.
 
     Raises:
@@ -154,7 +160,7 @@ async def running(
     documents = next((one for one in opened if isinstance(one, KeyedSource)), None)
     if writer is None:
         writer = _writer(views, opened, sink)
-    core = core_of(plan, sink, documents, verifier_of(auth), writer, limits)
+    core = core_of(plan, sink, documents, verifier_of(auth), writer, limits, clients)
     served = Running(core, application(core, origins=origins, more=_more(core, origins)))
     engine = _engine(plan, opened, sink, state, dead_letters, coalesce_seconds, served)
     with _in_a_thread(engine, served) if opened else contextlib.nullcontext():

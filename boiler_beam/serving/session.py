@@ -19,7 +19,7 @@ from boiler_beam.serving.core import Core
 from boiler_beam.serving.messages import control
 from boiler_beam.serving.offsets import BEGIN
 from boiler_beam.serving.problems import Problem
-from boiler_beam.serving.rpc import Rpc
+from boiler_beam.serving.rpc import Rpc, error
 from boiler_beam.serving.streams import framed
 
 __all__ = ["Gone", "Session"]
@@ -40,6 +40,7 @@ class Session:
         user: Who it is, until it authenticates.
         send: Sends a message, and waits until the client can take the next one. It raises `Gone`.
         start: Starts a coroutine function with its arguments, beside this one.
+        address: Where the client is.
         max_subscriptions: How many there may be.
         idle_seconds: How often a subscription without changes says that it lives.
     """
@@ -50,11 +51,12 @@ class Session:
         user: User,
         send: Callable[[Any], Awaitable[None]],
         start: Callable[..., Any],
+        address: str = "",
         max_subscriptions: int = MAX_SUBSCRIPTIONS,
         idle_seconds: float = IDLE_SECONDS,
     ) -> None:
         self.core, self.user, self.send, self.start = core, user, send, start
-        self.max_subscriptions, self.idle_seconds = max_subscriptions, idle_seconds
+        self.address, self.max_subscriptions, self.idle_seconds = address, max_subscriptions, idle_seconds
         self.subscriptions: dict[int, anyio.CancelScope] = {}
         own = {"authenticate": self._authenticate, "subscribe": self._subscribe, "unsubscribe": self._unsubscribe}
         self.rpc = Rpc(core, own)
@@ -63,6 +65,12 @@ class Session:
 
     async def take(self, body: Any) -> None:
         """Answers a call, or a batch of them; then begins what was subscribed to."""
+        try:
+            self.core.rates.take(self.user, self.address, len(body) if isinstance(body, list) else 1)
+        except Problem as problem:
+            call_id = body.get("id") if isinstance(body, dict) else None
+            await self.send(error(call_id, problem.status, problem.title, problem.as_json()))
+            return
         answer = await self.rpc.call(self.user, body)
         if answer is not None:
             await self.send(answer)

@@ -15,8 +15,10 @@ from typing import Any
 
 import msgspec
 import socketio
+from starlette.requests import HTTPConnection
 
 from boiler_beam.serving.core import Core
+from boiler_beam.serving.limits import address_of
 from boiler_beam.serving.problems import Problem
 from boiler_beam.serving.session import Gone, Session
 
@@ -42,9 +44,11 @@ def socketio_app(core: Core, origins: Sequence[str], max_body: int) -> Any:
     async def connect(client: str, environ: Any, auth: Any) -> None:
         token = auth.get("token") if isinstance(auth, dict) else None
         try:
+            address = address_of(HTTPConnection(environ["asgi.scope"]))
             user = await core.access.user(token if isinstance(token, str) else None)
+            core.rates.take(user, address)
         except Problem as problem:
-            raise socketio.exceptions.ConnectionRefusedError(problem.as_json()) from None
+            raise socketio.exceptions.ConnectionRefusedError(problem.title, problem.as_json()) from None
 
         async def send(message: Any) -> None:
             plain = msgspec.json.decode(msgspec.json.encode(message))
@@ -56,7 +60,7 @@ def socketio_app(core: Core, origins: Sequence[str], max_body: int) -> Any:
             except (socketio.exceptions.TimeoutError, socketio.exceptions.SocketIOError):
                 raise Gone from None
 
-        sessions[client] = Session(core, user, send, server.start_background_task)
+        sessions[client] = Session(core, user, send, server.start_background_task, address)
 
     async def disconnect(client: str, reason: str = "") -> None:
         session = sessions.pop(client, None)

@@ -23,7 +23,7 @@ from boiler_beam.serving.hub import Batch
 from boiler_beam.serving.messages import control
 from boiler_beam.serving.offsets import BEGIN, Position
 from boiler_beam.serving.problems import HistoryGone, Problem
-from boiler_beam.serving.web import matches, only
+from boiler_beam.serving.web import audience, matches, only
 
 __all__ = ["Streams"]
 
@@ -125,7 +125,7 @@ class Streams:
             visibility = "public" if core.access.is_open else "private"
             age = "no-cache" if batch.is_whole else "max-age=60, stale-while-revalidate=300"
             headers["Cache-Control"] = f"{visibility}, {age}"
-        whose = "" if user.id is None else f":{user.id.encode().hex()}"
+        whose = "" if user.id is None else f":{user.id.encode().hex()}:{audience(core.hidden(user, view))}"
         tag = f'"{incarnation}:{offset}:{batch.position.text}{whose}"'
         headers["ETag"] = tag
         if not is_live and matches(request.headers.get("if-none-match"), tag):

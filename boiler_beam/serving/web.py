@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,6 +13,7 @@ from starlette.responses import Response
 from boiler_beam.serving.problems import Problem
 
 __all__ = [
+    "audience",
     "check_origin",
     "decode_body",
     "flag",
@@ -89,6 +91,11 @@ def integer(text: str, name: str) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) < 19):
         raise Problem(400, "invalid parameter", f"{name}: expected a number")
     return int(text)
+
+
+def audience(hidden: frozenset[str]) -> str:
+    """Returns a short text for ETags that tells apart users who see different properties; empty if all are seen."""
+    return f"{zlib.crc32(','.join(sorted(hidden)).encode()):08x}" if hidden else ""
 
 
 def matches(given: str | None, tag: str) -> bool:

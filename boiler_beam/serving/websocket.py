@@ -20,10 +20,11 @@ import msgspec
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from boiler_beam.serving.core import Core
+from boiler_beam.serving.limits import address_of
 from boiler_beam.serving.problems import Problem
 from boiler_beam.serving.rpc import PARSE_ERROR, error
 from boiler_beam.serving.session import Gone, Session
-from boiler_beam.serving.web import check_origin, token_of
+from boiler_beam.serving.web import check_origin
 
 __all__ = ["Sockets"]
 
@@ -43,7 +44,7 @@ class Sockets:
         """Serves one connection to its end."""
         try:
             check_origin(socket, self.origins)
-            user = await self.core.access.user(token_of(socket))
+            user = await self.core.user(socket)
         except Problem as problem:
             await socket.close(4000 + problem.status, problem.title)
             return
@@ -56,7 +57,7 @@ class Sockets:
                 raise Gone from None
 
         async with anyio.create_task_group() as tasks:
-            session = Session(self.core, user, send, tasks.start_soon)
+            session = Session(self.core, user, send, tasks.start_soon, address_of(socket))
             with contextlib.suppress(Gone):
                 await self._receive(socket, session)
             tasks.cancel_scope.cancel()

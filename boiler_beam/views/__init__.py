@@ -6,14 +6,16 @@
 | `store`, `edges` | the store of a view and its edges |
 | `aggregate` | the aggregates that users declare |
 | `fold` | how aggregates are computed: accumulators that values are added to and retracted from |
-| `visibility` | `viewers()`, `editors()` and `role` |
+| `route` | methods that servers answer at a path of their own |
+| `visibility` | `viewers()`, `editors()`, `role` and `seen_by` |
 """
 
 from boiler_beam.views import aggregate
 from boiler_beam.views.edges import EdgeDeclaration, document, group, reference, referrers, root
+from boiler_beam.views.route import route
 from boiler_beam.views.store import Store
 from boiler_beam.views.view import ViewModel, view_property
-from boiler_beam.views.visibility import role
+from boiler_beam.views.visibility import role, seen_by
 
 __all__ = [
     "EdgeDeclaration",
@@ -26,5 +28,7 @@ __all__ = [
     "referrers",
     "role",
     "root",
+    "route",
+    "seen_by",
     "view_property",
 ]

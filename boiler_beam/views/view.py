@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from boiler_beam.views.aggregate import AggregateDeclaration
 from boiler_beam.views.store import Store
+from boiler_beam.views.visibility import seen_by, viewers_of
 
 __all__ = ["CopyOfRow", "ViewModel", "ViewOptions", "view_property"]
 
@@ -14,10 +15,24 @@ MAX_PATHS = 10_000
 
 
 class _ViewProperty:
-    """A field of the row, computed once for each row by a getter, from the store, aggregates and other properties."""
+    """A field of the row, computed once for each row by a getter, from the store, aggregates and other properties.
+
+    Attributes:
+        viewers: To whom it is restricted among the viewers of the row; empty: to nobody.
+    """
+
+    def __new__(cls, getter: Any = None, setter: Any = None, *, viewers: str | Iterable[str] | None = None) -> Any:
+        """Returns the property; where only `viewers` are given, a decorator that makes it."""
+        if getter is None:
+            if viewers is None:
+                raise TypeError("view_property: expected a getter or viewers=, got none; fix: write @view_property")
+            restrict = seen_by(*((viewers,) if isinstance(viewers, str) else viewers))
+            return lambda getter: cls(restrict(getter))
+        return super().__new__(cls)
 
     def __init__(self, getter: Callable[[Any], Any], setter: Callable[[Any, Any], None] | None = None) -> None:
         self.getter, self.set_value = getter, setter
+        self.viewers = viewers_of(getter)
         self.name = getattr(getter, "__name__", "")
         self.__doc__ = getter.__doc__
 

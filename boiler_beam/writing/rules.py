@@ -66,8 +66,15 @@ def _match(path: str, lines: Sequence[str], comment: str) -> str:
 def _views(plan: Plan) -> Iterator[str]:
     for view in plan.views:
         if "viewers" in view.visibility:
-            lines = ["allow read: if isAmong(resource.data._viewers);", "allow write: if false;"]
-            yield _match(view.paths.template, lines, f"{view.name}: rows, for those whom viewers() yields.")
+            # A rule lets a client read a document or not; it can't hide a field (docs/decisions/0021).
+            groups = sorted({tuple(sorted(viewers)) for viewers in view.restricted.values()})
+            names = ["resource.data._viewers", *map(_list, groups)]
+            reads = " && ".join(f"isAmong({one})" for one in names)
+            whom = ", ".join(view.restricted)
+            comment = f"{view.name}: rows, for those whom viewers() yields" + (
+                f" and who may see {whom}." if whom else "."
+            )
+            yield _match(view.paths.template, [f"allow read: if {reads};", "allow write: if false;"], comment)
         else:
             comment = f"{view.name}: rows. The view has no viewers(), so no client reads them."
             yield _match(view.paths.template, ["allow read, write: if false;"], comment)

@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 import uvicorn
+from websockets.sync.client import ClientConnection, connect
 
 import boiler_beam as bb
 from boiler_beam import Ref, root, view_property
@@ -95,8 +96,51 @@ class Inbox(bb.ViewModel, path="people/{person}/inbox/{id}"):
         yield self.store.note.owner
 
 
-VIEWS = [Board, Inbox]
-BOARD, INBOX = (view.target for view in compile_plan(VIEWS).views)
+class Room(bb.ViewModel, collection="rooms", indexed=("title", "code")):
+    """A room, of which only hosts get the door code, and only hosts and staff the phone number."""
+
+    class Store(bb.Store):
+        note: Note = root(Note)
+
+    store: Store
+
+    @view_property
+    def title(self) -> str:
+        return self.store.note.text
+
+    @view_property(viewers=bb.role("host"))  # type: ignore[call-overload, untyped-decorator]
+    def code(self) -> str:
+        """The door's code."""
+        return self.store.note.owner
+
+    @view_property
+    @bb.seen_by(bb.role("host"), bb.role("staff"))
+    def phone(self) -> str:
+        return self.store.note.owner
+
+    @bb.route("/{id}/door/label")
+    def label(self, floor: int, is_loud: bool = False, end: str = ".") -> str:
+        """What is written at the door.
+
+        It names the floor.
+        """
+        text = f"{self.title} ({self.doc_id}, floor {floor}){end}"
+        return text.upper() if is_loud else text
+
+    @bb.route("/{id}/secret")
+    def secret(self) -> dict[str, str]:
+        return {"code": self.code}
+
+    @bb.route("/{id}/broken")
+    def broken(self) -> str:
+        return self.store.note.text
+
+    def viewers(self) -> Iterator[str]:
+        yield "signed in"
+
+
+VIEWS = [Board, Inbox, Room]
+BOARD, INBOX, ROOM = (view.target for view in compile_plan(VIEWS).views)
 TIME = datetime.fromisoformat("2026-01-01T00:00:00+00:00")
 
 
@@ -115,7 +159,7 @@ class Rows:
 
     @contextmanager
     def open(self) -> Iterator[Rows]:
-        with self.sink.stream([BOARD, INBOX]) as self.writer:
+        with self.sink.stream([BOARD, INBOX, ROOM]) as self.writer:
             yield self
 
     def commit(self, *rows: tuple[View, str, Mapping[str, Any] | None]) -> None:
@@ -139,6 +183,11 @@ class Rows:
         """Writes one copy of an inbox."""
         seen_by = sorted([person] if viewers is None else viewers)
         self.commit((INBOX, f"people/{person}/inbox/{name}", {"text": text, "_viewers": seen_by, "_editors": [person]}))
+
+    def room(self, name: str, **fields: Any) -> None:
+        """Writes one room, for all users who signed in."""
+        known = {"title": name, "code": "1234", "phone": "555", "_viewers": ["signed in"], **fields}
+        self.commit((ROOM, f"rooms/{name}", known))
 
 
 async def names_are_tokens(token: str) -> User:
@@ -171,6 +220,43 @@ def client(address: str, token: str | None = None) -> httpx.Client:
     """A client, of a user where there is a token."""
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
     return httpx.Client(base_url=address, headers=headers, timeout=30)
+
+
+class SocketIO:
+    """A client of Socket.IO over a WebSocket (protocol 5 on Engine.IO 4), which takes messages at once."""
+
+    def __init__(self, connection: ClientConnection, token: str | None) -> None:
+        self.connection = connection
+        assert self._packet().startswith("0")
+        self.connection.send("40" + json.dumps({} if token is None else {"token": token}))
+        self.connected = self._packet()
+
+    def _packet(self) -> str:
+        while (packet := str(self.connection.recv(timeout=60))) == "2":
+            self.connection.send("3")
+        return packet
+
+    def send(self, body: Any) -> None:
+        self.connection.send("42" + json.dumps(["rpc", body]))
+
+    def receive(self) -> Any:
+        """The next message; it is acknowledged."""
+        packet = self._packet()
+        number, _, body = packet.removeprefix("42").partition("[")
+        if number:
+            self.connection.send(f"43{number}[]")
+        return json.loads(f"[{body}")[1]
+
+    def call(self, method: str, **params: Any) -> Any:
+        self.send({"jsonrpc": "2.0", "id": method, "method": method, "params": params})
+        return self.receive()
+
+
+@contextmanager
+def socket_io(address: str, token: str | None = None) -> Iterator[SocketIO]:
+    url = f"{address.replace('http', 'ws')}/socket.io/?EIO=4&transport=websocket"
+    with connect(url) as connection:
+        yield SocketIO(connection, token)
 
 
 class Follower:

@@ -107,7 +107,12 @@ class _Shapes:
     def view(self) -> ClientView:
         model, declared = self.plan.model, self.plan.model.declared_properties()
         fields = [
-            Field(stored, self._property(declared[name]), doc=_first_line(vars(declared[name]).get("__doc__")))
+            Field(
+                stored,
+                self._property(declared[name]),
+                stored not in self.plan.restricted,
+                _first_line(vars(declared[name]).get("__doc__")),
+            )
             for name, stored in self.plan.properties
             if not name.startswith("_")
         ]

@@ -76,6 +76,18 @@ class CommentCard(bb.ViewModel, path="comment_cards/{id}"):
         return self.store.comment.text
 
 
+class Room(Card, collection="rooms"):
+    @view_property
+    @bb.seen_by(bb.role("host"))
+    def code(self) -> str:
+        return self.store.person.name
+
+    @view_property
+    @bb.seen_by(bb.role("host"), bb.role("staff"))
+    def phone(self) -> str:
+        return self.store.person.name
+
+
 class OfRef(bb.Form, collection="ref_forms", author="person"):
     person: Ref[Person]
     note: str = ""
@@ -86,7 +98,9 @@ class Unowned(bb.Form, collection="unowned_forms"):
 
 
 def rules() -> str:
-    return security_rules(compile_plan([Card, Inbox, Closed, CommentCard]), [AttendanceForm, JoinForm, OfRef, Unowned])
+    return security_rules(
+        compile_plan([Card, Inbox, Closed, CommentCard, Room]), [AttendanceForm, JoinForm, OfRef, Unowned]
+    )
 
 
 class World:
@@ -98,6 +112,7 @@ class World:
         rows = {
             "cards/ann": ["ann"], "cards/all": ["anyone"], "cards/in": ["signed in"], "cards/t": ["role:teacher@schools/s1"],
             "users/ann/inbox/c1": ["ann"], "closed/ann": ["ann", "anyone"], "comment_cards/c1": ["anyone"],
+            "rooms/r1": ["signed in"],
         }  # fmt: skip
         writes = [
             Write(path, {"name": "x", "_viewers": viewers, "_boiler": {"version": 1}}) for path, viewers in rows.items()
@@ -134,6 +149,9 @@ def test_clients_read_the_rows_that_name_them(world: World) -> None:
     assert read(world.client("bob")) == open_rows | {"cards/in"}
     assert read(world.client("bob", ["role:teacher@schools/s1"])) == open_rows | {"cards/in", "cards/t"}
     assert read(world.client("bob", ["role:teacher@schools/s2"])) == open_rows | {"cards/in"}
+    assert read(world.client("bob", ["role:staff"])) == open_rows | {"cards/in"}, "a part of the row is not for them"
+    assert read(world.client("bob", ["role:host"])) == open_rows | {"cards/in", "rooms/r1"}
+    assert read(world.client(None, ["role:host"])) == open_rows
     assert read(world.client("ann")) == open_rows | {"cards/in", "cards/ann", "users/ann/inbox/c1"}
 
 
