@@ -5,7 +5,7 @@ STAGE := $(PYTHON) scripts/stage.py
 ARGS ?=
 PORT ?= 8080
 
-.PHONY: help demo meeting beam check check-all deploy-check rehearse soak bench bench-stream bench-firestore docs release clean base serve dev
+.PHONY: help demo meeting beam check check-all deploy-check rehearse soak bench bench-stream bench-firestore bench-serving docs release clean base serve dev
 
 help: ## list these commands
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 17
@@ -45,6 +45,9 @@ bench-stream: ## measure streams of changes (ARGS="--size huge --runs 1" for the
 
 bench-firestore: dev ## measure reads, writes, a stream and its latency on Firestore's emulator (ARGS="--only latency")
 	@$(BIN)/python -m benchmarks.firestore $(ARGS)
+
+bench-serving: dev ## measure the server: subscribers, reconnections, reads, writes (ARGS="--only write --runs 1")
+	@$(BIN)/python -m benchmarks.serving $(ARGS)
 
 docs: dev ## build the documentation into build/docs
 	@$(BIN)/sphinx-build -q -W --keep-going -b html docs build/docs && echo "build/docs/index.html"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import ipaddress
 import logging
 import signal
@@ -116,6 +117,7 @@ def run_serve(views: Sequence[type[ViewModel]], options: ServeOptions, page: Pat
                 port=options.port,
                 log_level="warning",
                 ws_max_size=1 << 20,
+                ws_per_message_deflate=False,  # it would work on each message again for each client
                 limit_concurrency=2 * options.max_connections,  # with those that are open and idle
                 timeout_graceful_shutdown=_DRAIN_SECONDS,
             )
@@ -147,6 +149,7 @@ async def _announce(server: Any, options: ServeOptions, view: str | None) -> Non
     print(f"description at http://{host}:{port}/apidocs", flush=True)
 
 
+@functools.lru_cache(maxsize=64)
 def is_loopback(host: str) -> bool:
     """Returns whether only this machine can reach a host.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from itertools import islice
@@ -41,3 +42,19 @@ def test_the_memory_of_all_parts_is_measured() -> None:
     # What meetings refer to (a location, users, tickets); the users of organizations, twice; the users of tickets.
     entries = meetings * (1 + 8 + 8) + 2 * users + tickets
     assert figures["index entries"].startswith(f"{entries:,}, ")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the server is pinned to a core, which needs Linux")
+def test_every_figure_of_the_server_is_measured() -> None:
+    pytest.importorskip("uvicorn", reason="the extra `serve` is not installed")
+    sizes = ["--runs", "1", "--subscribers", "20", "--connections", "30", "--changes", "10"]
+    command = [sys.executable, "-m", "benchmarks.serving", *sizes]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    cells = [line.strip("| ").split(" | ") for line in done.stdout.splitlines() if line.startswith("| ")]
+    figures = {cell[0]: cell[1] for cell in cells}
+    assert {"MB with them", "reads a change", "p50 s", "GET / by hand", "304 / GET", "p50 ms", "p99 ms"} < set(figures)
+    assert figures["reads a change"] == "1.00", "one read of the store for all subscribers"
+    assert [cell[1] for cell in cells if cell[0] == "clients"] == ["20", "30"]
+    assert {cell[1] for cell in cells if cell[0] == "lost"} == {"0.00"}

@@ -79,7 +79,8 @@ def application(
         max_age=600,
     )
     return Starlette(
-        routes=[
+        routes=[  # in this order each request is compared with them
+            Route("/views/{rest:path}", served.answering("rest", served.views), methods=_METHODS),
             Route("/healthz", served.health),
             Route("/readyz", served.ready),
             Route("/metrics", served.metrics),
@@ -88,7 +89,6 @@ def application(
             Route("/apidocs", served.apidocs),
             Route("/apidocs/{name}", served.asset),
             Route("/rpc", served.answering("rpc", served.rpc_call), methods=_METHODS),
-            Route("/views/{rest:path}", served.answering("rest", served.views), methods=_METHODS),
             WebSocketRoute("/ws", sockets.serve),
             *more,
         ],
@@ -117,7 +117,7 @@ class _Served:
             except Exception:
                 _log.exception("%s %s failed", request.method, request.url.path)
                 response = problem_response(Problem(500, "internal error"))
-            response.headers.setdefault("X-Content-Type-Options", "nosniff")
+            response.raw_headers.append((b"x-content-type-options", b"nosniff"))
             self.counts[protocol, response.status_code] += 1
             return response
 

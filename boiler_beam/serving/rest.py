@@ -47,7 +47,7 @@ class Rest:
         if request.method == "PATCH":
             return await self._patch(request, user, view, row_id)
         only(request, "GET", "HEAD", *(["PATCH"] if self.core.can_update(view) else []))
-        query = request.query_params
+        query: Mapping[str, str] = request.query_params if request.scope["query_string"] else {}
         if "wait_for" in query:
             await self.core.wait_for(view, row_id, integer(query["wait_for"], "wait_for"))
         is_typed = flag(query.get("typed"), "typed")
