@@ -21,7 +21,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = "BOILER_BEAM_TEST_SERVERS"
 """The environment variable that names the folder in which the workers of one run find the servers."""
-READY_SECONDS = 90
+READY_SECONDS = 180
 EMULATORS = {
     "firestore": ["gcloud", "emulators", "firestore", "start", "--quiet"],
     "pubsub": ["gcloud", "beta", "emulators", "pubsub", "start", "--quiet", "--project=boiler-beam-tests"],
