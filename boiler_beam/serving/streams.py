@@ -55,7 +55,7 @@ class Streams:
         """
         only(request, "GET", "HEAD")
         self.core.hub.check_followed(view, user)
-        path = request.scope.get("root_path", "") + f"/views/{view.name}/{self.core.hub.incarnation()}/stream"
+        path = request.scope.get("root_path", "") + f"/views/{view.name}/{self.core.incarnation(user)}/stream"
         query = f"?{request.url.query}" if request.url.query else ""
         return RedirectResponse(path + query, 307, {"Cache-Control": "no-store"})
 
@@ -68,7 +68,7 @@ class Streams:
         only(request, "GET", "HEAD")
         core, query = self.core, request.query_params
         core.hub.check_followed(view, user)
-        if incarnation != core.hub.incarnation():
+        if incarnation != core.incarnation(user):
             raise HistoryGone
         live, offset = query.get("live"), query.get("offset")
         if live not in (None, "long-poll", "sse"):
@@ -106,12 +106,13 @@ class Streams:
         if offset == "now" and not is_live:
             tail = {"Stream-Next-Offset": position.text, "Stream-Up-To-Date": "true"}
             return Response(b"[]", headers={**headers, **tail}, media_type="application/json")
-        batch = hub.read(view, incarnation, position)
+        known = hub.incarnation()
+        batch = hub.read(view, known, position)
         if is_live and not batch.messages and batch.position == position:
             with hub.following(view):
                 deadline = time.monotonic() + self.poll_seconds
                 while (seconds := deadline - time.monotonic()) > 0 and await hub.wait(view, position, seconds):
-                    batch = hub.read(view, incarnation, position)
+                    batch = hub.read(view, known, position)
                     if core.encoded(batch, user, view):
                         break
                     position = batch.position
@@ -147,7 +148,9 @@ class Streams:
                 if user.expires is not None and user.expires < time.time():
                     return
                 try:
-                    batch = hub.read(view, incarnation, position)
+                    if incarnation != core.incarnation(await core.access.current(user)):
+                        return
+                    batch = hub.read(view, hub.incarnation(), position)
                 except HistoryGone:  # the next request is answered with 410
                     return
                 if not batch.messages and batch.position == position and begin is None:
