@@ -299,7 +299,7 @@ class Follower:
 def events(text: str) -> Iterator[tuple[str, Any]]:
     """The server-sent events in a text."""
     for block in text.split("\n\n"):
-        lines = [line.partition(": ")[::2] for line in block.splitlines()]
+        lines = [line.replace(": ", ":", 1).partition(":")[::2] for line in block.splitlines()]
         kind = next((value for name, value in lines if name == "event"), None)
         if kind is not None:
             yield kind, json.loads("".join(value for name, value in lines if name == "data"))
