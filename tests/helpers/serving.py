@@ -219,7 +219,7 @@ def serve(app: Any, **options: Any) -> Iterator[str]:
 def client(address: str, token: str | None = None) -> httpx.Client:
     """A client, of a user where there is a token."""
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-    return httpx.Client(base_url=address, headers=headers, timeout=30)
+    return httpx.Client(base_url=address, headers=headers, timeout=60)
 
 
 class SocketIO:
