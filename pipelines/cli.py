@@ -317,6 +317,12 @@ def _relay(source: str, topic: str, relay_state: str, collection: tuple[str, ...
     help="Who may see and change what: everyone everything, or users by their ID tokens.  "
     "[default: none if --host is this machine]",
 )
+@click.option(
+    "--roles",
+    metavar="COLLECTION",
+    help="Documents that give users roles, beside those in their tokens: COLLECTION?user=FIELD&role=FIELD&of=FIELD.  "
+    "[default: none]",
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen at.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0: any free one.")
 @click.option("--origin", metavar="URL", multiple=True, help="A site whose pages may read and write.  [default: none]")

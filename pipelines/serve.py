@@ -32,6 +32,7 @@ class ServeOptions:
     state: str | None = None
     dead_letter: str | None = None
     auth: str | None = None
+    roles: str | None = None
     host: str = "127.0.0.1"
     port: int = 8080
     origin: Sequence[str] = ()
@@ -102,6 +103,7 @@ def run_serve(views: Sequence[type[ViewModel]], options: ServeOptions, page: Pat
             state=options.state,
             dead_letters=options.dead_letter,
             auth=options.auth,
+            roles=options.roles,
             origins=options.origin,
             coalesce_seconds=options.coalesce_seconds,
             clients=clients,

@@ -28,7 +28,7 @@ EXPORTS = {
     "boiler_beam.writing": "DELETE_FIELD MAX_RETRIES SERVER_TIME Form FormRunner FormsReport Outcome Principals Transaction Writer Written "
     "apply_update applying_forms array_remove array_union follow_forms increment run_transaction transaction",
     "boiler_beam.engine": "Report backfill",
-    "boiler_beam.serving": "Access ClientLimits Problem User Verifier Writer asgi_app running signed_in",
+    "boiler_beam.serving": "Access ClientLimits Memberships Problem Roles User Verifier Writer asgi_app running signed_in",
     "boiler_beam.views.aggregate": "AggregateDeclaration Custom collect count count_distinct custom max mean min sum top",
 }
 

@@ -14,10 +14,11 @@ A row says in `_viewers` and `_editors` (from `viewers()` and `editors()`) whose
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from boiler_beam.serving.problems import Problem
+from boiler_beam.serving.roles import Roles
 from boiler_beam.views.visibility import ANYONE, SIGNED_IN
 
 __all__ = ["NOBODY", "Access", "User", "Verifier", "signed_in"]
@@ -34,12 +35,19 @@ class User:
         principals: All by which `viewers()` and `editors()` may mean them.
         expires: When their token expires, in seconds since the epoch; None: never.
         claims: What the token says.
+        given: The roles among the principals that are not from the token.
     """
 
     id: str | None
     principals: frozenset[str]
     expires: float | None = None
     claims: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    given: frozenset[str] = frozenset()
+
+    @property
+    def roles(self) -> frozenset[str]:
+        """The roles among the principals."""
+        return frozenset(one for one in self.principals if one.startswith("role:"))
 
 
 NOBODY = User(None, frozenset({ANYONE}))
@@ -82,10 +90,11 @@ class Access:
 
     Args:
         verifier: Says who has a token; None: nobody signs in, and everything is open.
+        roles: Says which roles users have, beside those in their token.
     """
 
-    def __init__(self, verifier: Verifier | None = None) -> None:
-        self.verifier = verifier
+    def __init__(self, verifier: Verifier | None = None, roles: Roles | None = None) -> None:
+        self.verifier, self.roles = verifier, roles
 
     @property
     def is_open(self) -> bool:
@@ -98,7 +107,17 @@ class Access:
         Raises:
             Problem: It is not valid.
         """
-        return NOBODY if token is None or self.verifier is None else await self.verifier(token)
+        return NOBODY if token is None or self.verifier is None else await self.current(await self.verifier(token))
+
+    async def current(self, user: User) -> User:
+        """Returns a user with the roles that they have now; those in their token stay."""
+        if self.roles is None or user.id is None or self.is_open:
+            return user
+        own = user.principals - user.given
+        given = frozenset(one for one in await self.roles(user.id) if one.startswith("role:")) - own
+        if user.given == given:
+            return user
+        return replace(user, principals=own | given, given=given)
 
     def sees(self, user: User, viewers: frozenset[str]) -> bool:
         """Returns whether a user may see a row with these viewers."""

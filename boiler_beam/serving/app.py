@@ -31,7 +31,7 @@ from boiler_beam.serving.streams import Streams
 from boiler_beam.serving.web import check_origin, decode_body, only, problem_response, read_json_body
 from boiler_beam.serving.websocket import Sockets
 
-__all__ = ["MAX_BODY", "application"]
+__all__ = ["MAX_BODY", "application", "cors_of"]
 
 MAX_BODY = 1 << 20
 _UNSAFE = frozenset({"POST", "PATCH", "PUT", "DELETE"})
@@ -70,14 +70,6 @@ def application(
             yield
         core.reader.close()
 
-    cors = Middleware(
-        CORSMiddleware,
-        allow_origins=list(origins),
-        allow_methods=["GET", "HEAD", "PATCH", "POST"],
-        allow_headers=["Authorization", "Content-Type", "If-Match", "If-None-Match"],
-        expose_headers=["ETag", "Stream-Next-Offset", "Stream-Cursor", "Stream-Up-To-Date", "Stream-Closed"],
-        max_age=600,
-    )
     return Starlette(
         routes=[  # in this order each request is compared with them
             Route("/views/{rest:path}", served.answering("rest", served.views), methods=_METHODS),
@@ -92,8 +84,20 @@ def application(
             WebSocketRoute("/ws", sockets.serve),
             *more,
         ],
-        middleware=[Middleware(Connections, core.rates.limits), *([cors] if origins else [])],
+        middleware=[Middleware(Connections, core.rates.limits), *([cors_of(origins)] if origins else [])],
         lifespan=living,
+    )
+
+
+def cors_of(origins: Sequence[str]) -> Middleware:
+    """Returns what lets pages of other sites read and write."""
+    return Middleware(
+        CORSMiddleware,
+        allow_origins=list(origins),
+        allow_methods=["GET", "HEAD", "PATCH", "POST"],
+        allow_headers=["Authorization", "Content-Type", "If-Match", "If-None-Match"],
+        expose_headers=["ETag", "Stream-Next-Offset", "Stream-Cursor", "Stream-Up-To-Date", "Stream-Closed"],
+        max_age=600,
     )
 
 

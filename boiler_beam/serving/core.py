@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
+import hashlib
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -52,13 +53,15 @@ class Followed(NamedTuple):
     """What a client that follows a view gets at once.
 
     Attributes:
-        incarnation: The sequence of numbers that the position of the batch is of.
+        incarnation: The sequence of numbers that the position of the batch is of, for this user.
+        user: Who follows, with the roles that they have now.
         batch: The messages; None where nothing came for some time.
         begin: The position of the snapshot that begins with this batch; None where none does.
         is_reset: Whether that snapshot replaces all that the client has.
     """
 
     incarnation: str
+    user: User
     batch: Batch | None
     begin: Position | None = None
     is_reset: bool = False
@@ -242,13 +245,24 @@ class Core:
             return self.hub.begin(view)
         return self.hub.tail(view) if offset == "now" else parse_offset(offset)
 
-    def resume(self, view: ServedView, offset: str) -> tuple[str, Position, bool]:
+    def incarnation(self, user: User) -> str:
+        """Returns the name of the present sequence of numbers for a user.
+
+        It is another one after the user's roles changed: then it is not known which rows they might see before, so
+        they have to read all rows again.
+        """
+        name = self.hub.incarnation()
+        if self.access.is_open or not user.roles:
+            return name
+        return f"{name}-{hashlib.blake2b(' '.join(sorted(user.roles)).encode(), digest_size=6).hexdigest()}"
+
+    def resume(self, user: User, view: ServedView, offset: str) -> tuple[str, Position, bool]:
         """Returns incarnation and position of an offset of `Followed`, and whether all rows come again.
 
         Raises:
             Problem: It is no offset.
         """
-        incarnation, (known, _, text) = self.hub.incarnation(), offset.rpartition(".")
+        incarnation, (known, _, text) = self.incarnation(user), offset.rpartition(".")
         if known and known != incarnation:
             return incarnation, self.hub.begin(view), True
         return incarnation, self.position(view, text), False
@@ -270,26 +284,30 @@ class Core:
             Problem: It is no offset, the user can't see any row, or the token expired.
         """
         self.hub.check_followed(view, user)
-        incarnation, position, is_reset = self.resume(view, offset)
+        incarnation, position, is_reset = self.resume(user, view, offset)
         begin = position if position.is_snapshot and not position.path else None
         with self.hub.following(view):
             while True:
                 if user.expires is not None and user.expires * 1e6 < self.hub.now():
                     raise Problem(401, "token expired")
+                user = await self.access.current(user)
                 try:
-                    batch = self.hub.read(view, incarnation, position)
+                    if incarnation != self.incarnation(user):
+                        self.hub.check_followed(view, user)
+                        raise HistoryGone
+                    batch = self.hub.read(view, self.hub.incarnation(), position)
                 except HistoryGone:
-                    incarnation, position = self.hub.incarnation(), self.hub.begin(view)
+                    incarnation, position = self.incarnation(user), self.hub.begin(view)
                     begin, is_reset = position, True
                     continue
                 if batch.messages or batch.position != position:
-                    yield Followed(incarnation, batch, begin, is_reset)
+                    yield Followed(incarnation, user, batch, begin, is_reset)
                     begin, is_reset, position = None, False, batch.position
                     await anyio.lowlevel.checkpoint()
                 elif not await self.hub.wait(view, position, idle_seconds):
                     if self.hub.is_ending:
                         return
-                    yield Followed(incarnation, None)
+                    yield Followed(incarnation, user, None)
 
     def encoded(self, batch: Batch, user: User, view: ServedView) -> Sequence[bytes]:
         """Returns the messages of a batch that are for a user."""

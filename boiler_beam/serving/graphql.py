@@ -108,11 +108,15 @@ class _View:
         fields = self.fields(**{key: values.get(key) for key in self.known})
         return self.row(id=self.view.id_of(row.path), path=row.path, stamp=_Stamp(**row.stamp._asdict()), fields=fields)
 
+    async def _user(self, info: Any) -> User:
+        """Returns who asks, with the roles that they have now: a WebSocket may be open for long."""
+        return await self.core.access.current(info.context["user"])
+
     def query(self) -> dict[str, Any]:
         """Returns the fields of the query type."""
 
         async def one(info: Any, id: str, fresh: bool = False) -> Any:
-            user: User = info.context["user"]
+            user = await self._user(info)
             if fresh:
                 return self.made(user, await self.core.get_fresh(user, self.view, id))
             return self.made(user, self.core.get(user, self.view, id))
@@ -122,7 +126,7 @@ class _View:
         ) -> Any:
             if not isinstance(filters, (dict, type(None))):
                 raise Problem(400, "invalid parameter", "filters: expected an object")
-            user: User = info.context["user"]
+            user = await self._user(info)
             page = self.core.list(user, self.view, limit=limit, cursor=cursor, order=order, filters=filters)
             return self.page(rows=[self.made(user, row) for row in page.rows], cursor=page.cursor)
 
@@ -135,12 +139,11 @@ class _View:
         """Returns the fields of the subscription type."""
 
         async def changes(info: Any, offset: str = BEGIN) -> AsyncIterator[Any]:
-            user: User = info.context["user"]
             access = self.core.access
-            following = self.core.follow(user, self.view, offset)
+            following = self.core.follow(info.context["user"], self.view, offset)
             async with contextlib.aclosing(following):
                 async for followed in following:
-                    batch = followed.batch
+                    batch, user = followed.batch, followed.user
                     if batch is None:
                         continue
                     seen = [one for one in batch.messages if one.is_seen(user, access)]
@@ -169,10 +172,10 @@ class _View:
             stamp: Stamp | None = None if if_match is None else parse_stamp(if_match)
             if if_match is not None and stamp is None:
                 raise Problem(400, "invalid parameter", "if_match: expected generation-version-seq of the row's stamp")
-            return _Written(**_as_dict(await self.core.update(info.context["user"], self.view, id, values, stamp)))
+            return _Written(**_as_dict(await self.core.update(await self._user(info), self.view, id, values, stamp)))
 
         async def create(info: Any, fields: Any) -> Any:
-            return _Written(**_as_dict(await self.core.create(info.context["user"], self.view, fields)))
+            return _Written(**_as_dict(await self.core.create(await self._user(info), self.view, fields)))
 
         if self.change is not None:
             _annotate(update, _Written, id=strawberry.ID, fields=self.change, if_match=Optional[str])  # noqa: UP045

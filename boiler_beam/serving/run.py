@@ -29,6 +29,7 @@ from boiler_beam.serving.hub import Hub, Limits
 from boiler_beam.serving.limits import ClientLimits
 from boiler_beam.serving.problems import Problem
 from boiler_beam.serving.reader import RowReader
+from boiler_beam.serving.roles import Memberships, Roles, StoredRoles, memberships_of
 from boiler_beam.serving.socketio import socketio_app
 from boiler_beam.serving.writer import Writer
 from boiler_beam.values import encode_fields
@@ -52,6 +53,7 @@ def asgi_app(
     origins: Sequence[str] = (),
     limits: Limits | None = None,
     clients: ClientLimits | None = None,
+    roles: str | Memberships | Roles | None = None,
 ) -> Starlette:
     """Returns an ASGI application that serves rows which another program writes.
 
@@ -66,6 +68,8 @@ def asgi_app(
         origins: Sites whose pages may read and write, beside the server's own.
         limits: What the hub keeps, and how often it looks.
         clients: How much clients may ask for.
+        roles: Which roles users have beside those in their token: a collection of memberships in the documents, as
+            `--roles`, or a function.
 
     Raises:
         UsageError: An argument is wrong.
@@ -75,7 +79,7 @@ def asgi_app(
     plan = compile_plan(views, database_of([] if opened is None else [opened]))
     if writer is None and opened is not None:
         writer = _writer(views, [opened], _sink(rows))
-    core = core_of(plan, _sink(rows), opened, verifier_of(auth), writer, limits, clients)
+    core = core_of(plan, _sink(rows), opened, verifier_of(auth), writer, limits, clients, roles)
     return application(core, origins=origins, more=_more(core, origins))
 
 
@@ -87,9 +91,10 @@ def core_of(
     writer: Writer | None,
     limits: Limits | None,
     clients: ClientLimits | None = None,
+    roles: str | Memberships | Roles | None = None,
 ) -> Core:
     """Returns a server without its protocols."""
-    reader, access = RowReader(sink.rest), Access(verifier)
+    reader, access = RowReader(sink.rest), Access(verifier, _roles(roles, documents))
     hub = Hub(reader, access, limits)
     sink.written = hub.wake
     fresh = None if documents is None else _fresh(documents)
@@ -97,6 +102,11 @@ def core_of(
         if not access.is_open and "viewers" not in view.visibility:
             _log.warning("%s has no viewers(), so nobody may see its rows; fix: define it", view.name)
     return Core(Catalog(plan), reader, hub, access, writer, fresh, clients)
+
+
+def _roles(roles: str | Memberships | Roles | None, documents: Source | None) -> Roles | None:
+    where = memberships_of(roles) if isinstance(roles, str) else roles
+    return StoredRoles(where, documents) if isinstance(where, Memberships) else where
 
 
 class Running:
@@ -128,6 +138,7 @@ async def running(
     origins: Sequence[str] = (),
     limits: Limits | None = None,
     clients: ClientLimits | None = None,
+    roles: str | Memberships | Roles | None = None,
     coalesce_seconds: float = 0.0,
 ) -> AsyncIterator[Running]:
     """Within the context the embedded engine follows sources in a thread, and its rows can be served.
@@ -146,6 +157,8 @@ async def running(
         origins: Sites whose pages may read and write, beside the server's own.
         limits: What the hub keeps, and how often it looks.
         clients: How much clients may ask for.
+        roles: Which roles users have beside those in their token: a collection of memberships in the documents, as
+            `--roles`, or a function.
         coalesce_seconds: How long changes are gathered before rows are written.
 
     Raises:
@@ -160,7 +173,7 @@ async def running(
     documents = next((one for one in opened if isinstance(one, KeyedSource)), None)
     if writer is None:
         writer = _writer(views, opened, sink)
-    core = core_of(plan, sink, documents, verifier_of(auth), writer, limits, clients)
+    core = core_of(plan, sink, documents, verifier_of(auth), writer, limits, clients, roles)
     served = Running(core, application(core, origins=origins, more=_more(core, origins)))
     engine = _engine(plan, opened, sink, state, dead_letters, coalesce_seconds, served)
     with _in_a_thread(engine, served) if opened else contextlib.nullcontext():

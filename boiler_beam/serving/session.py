@@ -65,6 +65,7 @@ class Session:
 
     async def take(self, body: Any) -> None:
         """Answers a call, or a batch of them; then begins what was subscribed to."""
+        self.user = await self.core.access.current(self.user)
         try:
             self.core.rates.take(self.user, self.address, len(body) if isinstance(body, list) else 1)
         except Problem as problem:
@@ -99,7 +100,7 @@ class Session:
         if not isinstance(given, str):
             raise Problem(400, "invalid offset", "expected text")
         self.core.hub.check_followed(view, user)
-        self.core.resume(view, given)
+        self.core.resume(user, view, given)
         self.last += 1
         self.subscriptions[self.last] = anyio.CancelScope()
         self.begun.append((self.last, view, given))
@@ -138,7 +139,7 @@ class Session:
                 if batch is None:
                     await self._tell("alive", {"subscription": number})
                     continue
-                messages = framed(batch, self.core.encoded(batch, self.user, view), followed.begin)
+                messages = framed(batch, self.core.encoded(batch, followed.user, view), followed.begin)
                 if followed.is_reset:
                     messages.insert(0, control("reset"))
                 if messages or batch.is_whole:

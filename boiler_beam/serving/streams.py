@@ -47,6 +47,22 @@ class Streams:
         self.core, self.poll_seconds, self.stream_seconds = core, poll_seconds, stream_seconds
         self.idle_seconds = idle_seconds
 
+    # What a stream consists of; the conformance tests of the protocol run this class over streams of other messages.
+
+    media_type = "application/json"
+
+    def framed(self, batch: Batch, messages: Any, begin: Position | None) -> list[bytes]:
+        """Returns the messages of a batch with marks; see `framed`."""
+        return framed(batch, messages, begin)
+
+    def joined(self, messages: list[bytes]) -> bytes:
+        """Returns messages as a body."""
+        return b"[" + b",".join(messages) + b"]"
+
+    def data_event(self, messages: list[bytes]) -> bytes:
+        """Returns messages as a server-sent event."""
+        return b"event: data\ndata:" + self.joined(messages) + b"\n\n"
+
     def redirect(self, request: Request, user: User, view: ServedView) -> Response:
         """`/views/{view}/stream`: to the stream of the present incarnation.
 
@@ -55,7 +71,7 @@ class Streams:
         """
         only(request, "GET", "HEAD")
         self.core.hub.check_followed(view, user)
-        path = request.scope.get("root_path", "") + f"/views/{view.name}/{self.core.hub.incarnation()}/stream"
+        path = request.scope.get("root_path", "") + f"/views/{view.name}/{self.core.incarnation(user)}/stream"
         query = f"?{request.url.query}" if request.url.query else ""
         return RedirectResponse(path + query, 307, {"Cache-Control": "no-store"})
 
@@ -68,7 +84,7 @@ class Streams:
         only(request, "GET", "HEAD")
         core, query = self.core, request.query_params
         core.hub.check_followed(view, user)
-        if incarnation != core.hub.incarnation():
+        if incarnation != core.incarnation(user):
             raise HistoryGone
         live, offset = query.get("live"), query.get("offset")
         if live not in (None, "long-poll", "sse"):
@@ -79,13 +95,16 @@ class Streams:
         position = core.position(view, offset)
         if request.method == "HEAD":
             tail = core.hub.tail(view).text
-            return Response(
-                headers={"Stream-Next-Offset": tail, "Cache-Control": "no-store"}, media_type="application/json"
-            )
+            head = {"Stream-Next-Offset": tail, "Cache-Control": "no-store"}
+            return Response(headers=head, media_type=self.media_type)
         if live == "sse":
             events = self._events(request, user, view, incarnation, position, is_first=offset == BEGIN)
-            headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-            return StreamingResponse(events, headers=headers, media_type="text/event-stream")
+            headers = {
+                "Cache-Control": "no-cache, no-store",
+                "X-Accel-Buffering": "no",
+                "Content-Type": "text/event-stream",
+            }
+            return StreamingResponse(events, headers=headers)
         return await self._answer(request, user, view, incarnation, position, offset, is_live=live is not None)
 
     async def _answer(
@@ -105,17 +124,18 @@ class Streams:
             headers["Stream-Cursor"] = cursor_after(request.query_params.get("cursor"))
         if offset == "now" and not is_live:
             tail = {"Stream-Next-Offset": position.text, "Stream-Up-To-Date": "true"}
-            return Response(b"[]", headers={**headers, **tail}, media_type="application/json")
-        batch = hub.read(view, incarnation, position)
+            return Response(self.joined([]), headers={**headers, **tail}, media_type=self.media_type)
+        known = hub.incarnation()
+        batch = hub.read(view, known, position)
         if is_live and not batch.messages and batch.position == position:
             with hub.following(view):
                 deadline = time.monotonic() + self.poll_seconds
                 while (seconds := deadline - time.monotonic()) > 0 and await hub.wait(view, position, seconds):
-                    batch = hub.read(view, incarnation, position)
+                    batch = hub.read(view, known, position)
                     if core.encoded(batch, user, view):
                         break
                     position = batch.position
-        messages = framed(batch, core.encoded(batch, user, view), position if offset == BEGIN else None)
+        messages = self.framed(batch, core.encoded(batch, user, view), position if offset == BEGIN else None)
         headers["Stream-Next-Offset"] = batch.position.text
         if batch.is_whole:
             headers["Stream-Up-To-Date"] = "true"
@@ -130,7 +150,7 @@ class Streams:
         headers["ETag"] = tag
         if not is_live and matches(request.headers.get("if-none-match"), tag):
             return Response(status_code=304, headers=headers)
-        return Response(array(messages), headers=headers, media_type="application/json")
+        return Response(self.joined(messages), headers=headers, media_type=self.media_type)
 
     async def _events(
         self, request: Request, user: User, view: ServedView, incarnation: str, position: Position, *, is_first: bool
@@ -147,7 +167,9 @@ class Streams:
                 if user.expires is not None and user.expires < time.time():
                     return
                 try:
-                    batch = hub.read(view, incarnation, position)
+                    if incarnation != core.incarnation(await core.access.current(user)):
+                        return
+                    batch = hub.read(view, hub.incarnation(), position)
                 except HistoryGone:  # the next request is answered with 410
                     return
                 if not batch.messages and batch.position == position and begin is None:
@@ -156,15 +178,13 @@ class Streams:
                             return
                         yield b": \n\n"
                     continue
-                messages = framed(batch, core.encoded(batch, user, view), begin)
+                messages = self.framed(batch, core.encoded(batch, user, view), begin)
                 begin, position = None, batch.position
-                if messages:
-                    yield b"event: data\ndata: " + array(messages) + b"\n\n"
                 cursor = cursor_after(cursor)
                 control: dict[str, Any] = {"streamNextOffset": position.text, "streamCursor": cursor}
                 if batch.is_whole:
                     control["upToDate"] = True
-                yield event("control", control)
+                yield (self.data_event(messages) if messages else b"") + event("control", control)
 
 
 def framed(batch: Batch, messages: Any, begin: Position | None) -> list[bytes]:
@@ -177,14 +197,9 @@ def framed(batch: Batch, messages: Any, begin: Position | None) -> list[bytes]:
     return found
 
 
-def array(messages: list[bytes]) -> bytes:
-    """Returns messages as one JSON array."""
-    return b"[" + b",".join(messages) + b"]"
-
-
 def event(kind: str, data: Any) -> bytes:
     """Returns a server-sent event."""
-    return b"event: " + kind.encode() + b"\ndata: " + msgspec.json.encode(data) + b"\n\n"
+    return b"event: " + kind.encode() + b"\ndata:" + msgspec.json.encode(data) + b"\n\n"
 
 
 def cursor_after(given: str | None) -> str:

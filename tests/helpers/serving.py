@@ -219,7 +219,7 @@ def serve(app: Any, **options: Any) -> Iterator[str]:
 def client(address: str, token: str | None = None) -> httpx.Client:
     """A client, of a user where there is a token."""
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-    return httpx.Client(base_url=address, headers=headers, timeout=30)
+    return httpx.Client(base_url=address, headers=headers, timeout=60)
 
 
 class SocketIO:
@@ -299,7 +299,7 @@ class Follower:
 def events(text: str) -> Iterator[tuple[str, Any]]:
     """The server-sent events in a text."""
     for block in text.split("\n\n"):
-        lines = [line.partition(": ")[::2] for line in block.splitlines()]
+        lines = [line.replace(": ", ":", 1).partition(":")[::2] for line in block.splitlines()]
         kind = next((value for name, value in lines if name == "event"), None)
         if kind is not None:
             yield kind, json.loads("".join(value for name, value in lines if name == "data"))

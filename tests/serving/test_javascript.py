@@ -1,22 +1,33 @@
-"""The published JavaScript clients of Socket.IO and Durable Streams, against the program."""
+"""The published JavaScript clients of Socket.IO and Durable Streams against the program, and its conformance tests."""
 
 from __future__ import annotations
 
 import json
-import shutil
+import os
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.helpers.serving import client
+from tests.helpers.conformance import conformance_app
+from tests.helpers.node import install_locked
+from tests.helpers.serving import client, serve
 from tests.serving.test_serve import documents, served, until_ready
 
 FOLDER = Path(__file__).parent / "js"
-pytestmark = pytest.mark.skipif(
-    shutil.which("node") is None or not (FOLDER / "node_modules").is_dir(),
-    reason="needs Node.js, and its clients: npm install --prefix tests/serving/js",
+pytestmark = pytest.mark.slow  # the first one installs packages
+READ_HALF = (
+    "Read Operations|Long-Poll|HEAD Metadata|Offset Validation|Caching and ETag|Chunking and Large|Read-Your-Writes|"
+    "SSE Mode|JSON Mode|Byte-Exactness|Immutability|Browser Security"
 )
+"""The groups of the conformance tests that are about reading."""
+NOT_OURS = "base64|binary|large payload appropriately|TTL|Fork -|Closure"
+"""Streams of bytes over server-sent events, and what only a write path decides: rows are JSON, and never end."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _installed() -> None:
+    install_locked(FOLDER)
 
 
 def node(*arguments: str) -> subprocess.Popen[str]:
@@ -47,3 +58,19 @@ def test_durable_streams_materialize_a_view(tmp_path: Path, live: str) -> None:
         told, problems = process.communicate(timeout=60)
         assert told, problems
         assert json.loads(told) == {"t1": {"title": "changed", "isDone": False, "owner": "Ann"}}
+
+
+def test_the_read_half_conforms_to_durable_streams(tmp_path: Path) -> None:
+    told = tmp_path / "told.json"
+    command = ["node", "node_modules/.bin/vitest", "run", "--reporter=json", f"--outputFile={told}"]
+    command += ["--testTimeout=120000", "--retry=3"]  # some of them wait for two seconds only, on whatever machine
+    command += ["-t", f"^(?!.*({NOT_OURS})).*({READ_HALF})", "conformance.test.mjs"]
+    with serve(conformance_app(tmp_path), timeout_keep_alive=120) as address:
+        environment = {**os.environ, "CONFORMANCE_TEST_URL": address}
+        done = subprocess.run(command, cwd=FOLDER, env=environment, capture_output=True, text=True, check=False)
+    assert told.exists(), done.stdout + done.stderr
+    (file,) = json.loads(told.read_text())["testResults"]
+    ran = [one for one in file["assertionResults"] if one["status"] not in ("pending", "skipped")]
+    failed = [(one["fullName"], one["failureMessages"]) for one in ran if one["status"] != "passed"]
+    assert not failed, failed
+    assert len(ran) >= 90, "the groups have other names"

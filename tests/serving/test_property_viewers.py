@@ -129,7 +129,8 @@ def test_no_cache_gives_one_user_the_row_of_another(rows: Rows, guarded: str) ->
         url = stream_of(host, "Room")
         tag = {"If-None-Match": host.get(url).headers["etag"]}
         assert host.get(url, headers=tag).status_code == 304
-        assert once_host.get(url, headers=tag).status_code == 200, "the same user, who lost the role"
+        assert once_host.get(url, headers=tag).status_code == 410, "the same user, who lost the role: another stream"
+        assert "1234" not in once_host.get(stream_of(once_host, "Room"), headers=tag).text
 
 
 def test_nobody_finds_rows_by_a_property_that_is_hidden(rows: Rows, guarded: str) -> None:

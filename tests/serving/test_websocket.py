@@ -47,7 +47,7 @@ class Socket:
         return number
 
     def receive(self) -> Any:
-        message = json.loads(self.connection.recv(timeout=20))
+        message = json.loads(self.connection.recv(timeout=60))
         if "method" not in message:
             self.answers[message["id"]] = message
         elif message["method"] == "rows":

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import assert_type
 
 import boiler_beam as bb
-from boiler_beam import Ref, aggregate, document, group, reference, referrers, root, view_property
+from boiler_beam import Ref, aggregate, document, group, reference, referrers, role, root, route, seen_by, view_property
 
 
 class Customer(bb.DomainModel, collection="customers"):
@@ -103,7 +103,17 @@ class ShopDay(bb.ViewModel, path="shops/{shop}/days/{day}"):
         yield {"shop": shop, "day": day}
 
     @view_property
+    @seen_by(role("host"))
+    def seen_by_hosts(self) -> str:
+        return str(self.key[0])
+
+    @route("/{id}/label")
+    def label(self, floor: int = 1) -> str:
+        return f"{self.seen_by_hosts} {floor}"
+
+    @view_property
     def summary(self) -> str:
+        assert_type(self.seen_by_hosts, str)
         assert_type(self.num_orders, int)
         assert_type(self.num_customers, int)
         assert_type(self.cents, int)
