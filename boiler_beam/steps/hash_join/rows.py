@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from boiler_beam.events import DeadLetter
@@ -63,7 +63,7 @@ def render_rows(plan: HashJoinPlan, messages: Iterable[Any], send: Send) -> None
     for view in views:
         view.render()
         if view.absences != Absences():
-            send(WRITE, Absent(view.view.index, **asdict(view.absences)))
+            send(WRITE, Absent(view.view.index, view.absences))
 
 
 @dataclass(slots=True)

@@ -170,12 +170,12 @@ class RowStep(Step):
             key = tuple(from_wire(head.key)) if view.root.is_tuple else from_wire(head.key)
         else:
             key = row_id[row_id.rfind("/") + 1 :]
-        letters: list[DeadLetter] = []
-        copies = render(view, row_id, key, documents, lambda index: self._aggregate(head, index), letters.append)
-        digests = tuple(map(digest_of, letters))
-        for letter, digest in zip(letters, digests, strict=True):
+        dead_letters: list[DeadLetter] = []
+        copies = render(view, row_id, key, documents, lambda index: self._aggregate(head, index), dead_letters.append)
+        digests = tuple(map(digest_of, dead_letters))
+        for dead_letter, digest in zip(dead_letters, digests, strict=True):
             if digest not in head.refused:
-                self.output.refuse(letter)
+                self.output.refuse(dead_letter)
         head.refused = digests
         return copies
 
