@@ -83,7 +83,7 @@ def statistics_of(versions: NewestVersions) -> Statistics:
 
 
 class _Index:
-    """Sends what documents contribute; what is folded or merged is sent by `finish`."""
+    """Sends what documents contribute; group keys and matches are merged, and sent by `finish`."""
 
     def __init__(self, plan: HashJoinPlan, send: Send, refuse: Callable[[DeadLetter], None]) -> None:
         self._send, self._refuse, self._matches = send, refuse, Matches(plan, 0, send)

@@ -29,7 +29,7 @@ def join_level(plan: HashJoinPlan, level: int, messages: Iterable[Any], send: Se
     Args:
         plan: The plan.
         level: Which join it is, from 1.
-        messages: What came to the partition.
+        messages: The messages to the partition.
         send: Takes the messages to rows and to the next join.
     """
     inputs = [_Inputs() for _ in plan.edges]
@@ -65,7 +65,7 @@ def join_level(plan: HashJoinPlan, level: int, messages: Iterable[Any], send: Se
 
 
 class _Inputs:
-    """What came of one edge to one partition."""
+    """The messages to one partition, for one edge."""
 
     def __init__(self) -> None:
         self.documents: dict[str, Document] = {}

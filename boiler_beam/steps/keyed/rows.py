@@ -1,4 +1,4 @@
-"""The step at a row: it gathers what came, and renders the row when nothing is on its way."""
+"""The step at a row: adds up the messages to it, and renders the row when no message is missing."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ class RowHead(msgspec.Struct, array_like=True, eq=False):
         distinct: Of aggregates that count values once, how many there are.
         first_values: Of aggregates that need their values in order, the first ones.
         emitted: What was emitted last for each path.
-        read: The edges that the last rendering read, as bits: a change over another one changes nothing. None where it
-            was not rendered since, or that failed: any change counts.
+        read: The edges that the last rendering read, as bits: a change over another edge does not affect the row. None
+            where it was not rendered since, or that failed: any change counts.
         documents: The sizes of the log of its documents.
         is_dirty: Whether it is to be rendered.
-        refused: The digests of the dead letters of its last rendering: what fails again alike is not reported again.
+        refused: The digests of the dead letters of its last rendering: a repeated failure is reported once.
     """
 
     version: int = 0

@@ -65,7 +65,7 @@ def decode(data: bytes) -> Change | Message:
 
 
 def encode_event(event: Change | Touch) -> bytes:
-    """The bytes of what comes from a source."""
+    """The bytes of an event of a source."""
     return _TOUCH + _encode(event) if isinstance(event, Touch) else encode(event)
 
 
