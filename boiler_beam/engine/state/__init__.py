@@ -11,7 +11,7 @@
 
 A transaction:
 
-    commit(update, engine)   documents and rows that changed, positions, outbox: all of it or nothing
+    commit(update, engine)     documents and rows that changed, positions, outbox: all of it or nothing
     outbox()                   what the sink must take now
     sent(left)                 the sink has it; the next transaction removes it from the file
 
@@ -37,10 +37,10 @@ __all__ = ["MemoryState", "SqliteState", "State", "ViewState", "open_state"]
 
 
 def open_state(uri: str) -> State:
-    """The state at a URI; it is locked until it is closed.
+    """Opens the state at a URI; it is locked until it is closed.
 
     Raises:
-        UsageError: The URI is none of a state, another program uses it, or it holds something else.
+        UsageError: The URI names no state, another program uses the state, or the file holds something else.
     """
     scheme, _, rest = uri.partition(":")
     if scheme == "memory" and not rest:
