@@ -29,7 +29,7 @@ from boiler_beam.connectors import open_source
 from boiler_beam.engine.garbage import rare_garbage_collection
 from boiler_beam.engine.incremental import IncrementalEngine
 from boiler_beam.engine.state import State, open_state
-from boiler_beam.engine.state.base import Entry, StateUpdate
+from boiler_beam.engine.state.base import OutboxEntry, StateUpdate
 from boiler_beam.events import Change, DeadLetter
 from boiler_beam.plan import compile_plan
 
@@ -78,7 +78,7 @@ def load(state: State, changes: Iterator[Change]) -> IncrementalEngine:
     while batch := list(islice(changes, BATCH)):
         number += len(batch)
         engine.observe(batch)
-        rows = [Entry(view.view.name, row) for view in engine.views for row in view.rows.take_dirty()]
+        rows = [OutboxEntry(view.view.name, row) for view in engine.views for row in view.rows.take_dirty()]
         state.commit(StateUpdate(rows, {"snapshot": str(number)}), engine)
         state.sent()
     return engine

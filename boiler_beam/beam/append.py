@@ -19,7 +19,7 @@ from boiler_beam.beam.stateful import KEYED
 from boiler_beam.connectors import open_sink
 from boiler_beam.events import DeadLetter, EncodedRow
 from boiler_beam.plan import PlanName, load_plan
-from boiler_beam.steps.keyed.wire import decode_letter, decode_row, encode_letter, encode_row
+from boiler_beam.steps.keyed.wire import decode_dead_letter, decode_row, encode_dead_letter, encode_row
 
 __all__ = ["AppendRows", "Outlet", "count_rows"]
 
@@ -74,7 +74,7 @@ class AppendRows(beam.PTransform):  # type: ignore[misc]
     def expand(self, computed: ComputedRows | dict[str, Any]) -> Any:
         """Applies it to what `ComputeRows` returns for a stream; a dict of it without `rows` writes the rest."""
         given = computed if isinstance(computed, dict) else computed._asdict()
-        parts = [given["dead_letters"] | "DeadLetter" >> _keyed(_LETTER, encode_letter)]
+        parts = [given["dead_letters"] | "DeadLetter" >> _keyed(_LETTER, encode_dead_letter)]
         if "rows" in given:
             parts.append(given["rows"] | "Row" >> _keyed(_ROW, lambda row: encode_row(row.view, row.encoded())))
         if self.outlet.left:
@@ -119,7 +119,7 @@ class _Append(beam.DoFn):  # type: ignore[misc]
             if kind == _ROW:
                 rows.append(decode_row(rest))
             elif kind == _LETTER:
-                letters.append(decode_letter(rest))
+                letters.append(decode_dead_letter(rest))
             else:
                 left.append(rest.decode())
         if rows:

@@ -36,17 +36,17 @@ from boiler_beam.steps.hash_join import (
 from boiler_beam.steps.hash_join.messages import (
     Failure,
     Observed,
-    PossibleMember,
     Rendered,
     Statistics,
     TaintedRow,
     Unreadable,
+    ViewTaint,
     decode_pack,
     encode_packs,
 )
 from boiler_beam.steps.hash_join.spill import messages_within
 from boiler_beam.steps.newest import types_lost
-from boiler_beam.steps.taint import PossibleMember as Suspect
+from boiler_beam.steps.taint import PossibleMember
 
 __all__ = ["Backfill", "Batch"]
 
@@ -221,7 +221,7 @@ class _Facts(beam.DoFn):  # type: ignore[misc]
     """Sends what must be known of all documents before the first row."""
 
     def process(self, element: PACKED) -> Iterator[bytes]:
-        some = [one for one in decode_pack(element[1]) if isinstance(one, (Statistics, PossibleMember))]
+        some = [one for one in decode_pack(element[1]) if isinstance(one, (Statistics, ViewTaint))]
         if some:
             yield from encode_packs(some)
 
@@ -262,13 +262,13 @@ class _Result(beam.DoFn):  # type: ignore[misc]
                 yield pvalue.TaggedOutput(_NOTES, pack)
 
 
-def _known(plan: Plan, facts: Iterable[bytes]) -> tuple[int, list[list[Suspect]]]:
+def _known(plan: Plan, facts: Iterable[bytes]) -> tuple[int, list[list[PossibleMember]]]:
     """Returns the newest version of all, and of each view the invalid documents that may belong to any row."""
-    version, suspects = 0, [list[Suspect]() for _ in plan.views]
+    version, suspects = 0, [list[PossibleMember]() for _ in plan.views]
     for pack in facts:
         for message in decode_pack(pack):
             if isinstance(message, Statistics):
                 version = max(version, message.newest_version)
             else:
-                suspects[message.view_index].append(Suspect(message.document, message.known))
+                suspects[message.view_index].append(message.member)
     return version, suspects

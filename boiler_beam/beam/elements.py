@@ -15,12 +15,12 @@ from apache_beam.coders import Coder, registry
 from boiler_beam.events import Change, DeadLetter, Row, Touch
 from boiler_beam.steps.keyed.wire import (
     decode,
+    decode_dead_letter,
     decode_event,
-    decode_letter,
     decode_row,
     encode,
+    encode_dead_letter,
     encode_event,
-    encode_letter,
     encode_row,
 )
 
@@ -94,11 +94,11 @@ class DeadLetterCoder(_Deterministic):
 
     def encode(self, value: DeadLetter) -> bytes:
         """Encodes a dead letter."""
-        return encode_letter(value)
+        return encode_dead_letter(value)
 
     def decode(self, encoded: bytes) -> DeadLetter:
         """Decodes a dead letter."""
-        return decode_letter(encoded)
+        return decode_dead_letter(encoded)
 
 
 def row_of(data: bytes) -> Row:

@@ -26,7 +26,7 @@ from boiler_beam.steps.keyed import KeyedView, Settings, Step, steps_of
 from boiler_beam.steps.keyed.messages import Message
 from boiler_beam.steps.keyed.routing import Key, address, is_removal
 from boiler_beam.steps.keyed.rows import RowStep
-from boiler_beam.steps.keyed.wire import decode, encode, encode_letter, encode_row, path_bytes
+from boiler_beam.steps.keyed.wire import decode, encode, encode_dead_letter, encode_row, path_bytes
 
 __all__ = ["KEYED", "LEFT", "LETTERS", "ROWS", "BeamOutput", "Behavior", "Roles", "keyed_view", "stateful"]
 
@@ -112,7 +112,7 @@ class BeamOutput:
         if letter.stage == "decode" and letter.path is not None:
             for type_index in plan.types_of(letter.path):
                 Metrics.counter(NAMESPACE, f"dead {plan.collections[type_index]}").inc()
-        self._waiting.append(pvalue.TaggedOutput(LETTERS, encode_letter(letter)))
+        self._waiting.append(pvalue.TaggedOutput(LETTERS, encode_dead_letter(letter)))
 
     def leave_unchanged(self, path: str, /) -> None:
         """The path of an unknown row, or the wildcard of its copies."""

@@ -23,7 +23,7 @@ from boiler_beam.plan import Fixed, PlanName, load_plan
 from boiler_beam.steps.keyed import KeyedView, reporting_labels, steps_of
 from boiler_beam.steps.keyed.messages import StaleRow
 from boiler_beam.steps.keyed.routing import CLAIM, ROW, address, addresses_of_change
-from boiler_beam.steps.keyed.wire import decode_event, decode_letter, encode, encode_event, path_bytes
+from boiler_beam.steps.keyed.wire import decode_dead_letter, decode_event, encode, encode_event, path_bytes
 from boiler_beam.steps.newest import types_lost
 
 __all__ = ["follow_views"]
@@ -51,7 +51,7 @@ def follow_views(given: Changes, views: PlanName, behaviors: dict[str, Behavior]
         follow = FollowView(one, behaviors[name], counting, labels)
         outcomes.append(events | name >> follow)
     rows, letters, left = ([one[name] for one in outcomes] | name >> beam.Flatten() for name in (ROWS, LETTERS, LEFT))
-    dead = letters | "DeadLetters" >> beam.Map(decode_letter).with_output_types(DeadLetter)
+    dead = letters | "DeadLetters" >> beam.Map(decode_dead_letter).with_output_types(DeadLetter)
     if given.dead_letters is not None:
         counter = beam.ParDo(_CountDeadLetters(views)).with_output_types(DeadLetter)
         dead = [dead, given.dead_letters | "DeadLettersOfSources" >> counter] | "AllDeadLetters" >> beam.Flatten()

@@ -18,19 +18,19 @@ from boiler_beam.connectors.memory import MemorySink
 from boiler_beam.engine.write import Prune, RowWriter
 from boiler_beam.events import DeadLetter, Row
 from boiler_beam.plan import PlanName, load_plan
-from boiler_beam.steps import taint
 from boiler_beam.steps.hash_join import WRITE
 from boiler_beam.steps.hash_join.messages import (
     Absent,
     Failure,
-    PossibleMember,
     Rendered,
     Statistics,
     TaintedRow,
     Unknown,
+    ViewTaint,
     decode_pack,
 )
 from boiler_beam.steps.missing import Absences
+from boiler_beam.steps.taint import PossibleMember
 
 __all__ = ["Destination", "WriteRows"]
 
@@ -129,7 +129,7 @@ class _Write(beam.DoFn):  # type: ignore[misc]
         plan = load_plan(self.views)
         # The packs are read twice, because counts, and documents of any row, are needed before the first row.
         total, known = Statistics(0, 0, 0, []), [(0, 0) for _ in plan.document_types]
-        possible_members: list[list[taint.PossibleMember]] = [[] for _ in plan.views]
+        possible_members: list[list[PossibleMember]] = [[] for _ in plan.views]
         unknown: list[Unknown] = []
         tainted: dict[tuple[int, str], tuple[str, ...]] = {}
         for message in _messages(packs):
@@ -141,8 +141,8 @@ class _Write(beam.DoFn):  # type: ignore[misc]
                     total.invalid_types += message.invalid_types
                     for place, (valid, invalid) in enumerate(message.known):
                         known[place] = known[place][0] + valid, known[place][1] + invalid
-                case PossibleMember():
-                    possible_members[message.view_index].append(taint.PossibleMember(message.document, message.known))
+                case ViewTaint():
+                    possible_members[message.view_index].append(message.member)
                 case Unknown():
                     unknown.append(message)
                 case TaintedRow():
@@ -173,8 +173,7 @@ class _Write(beam.DoFn):  # type: ignore[misc]
                             tainted_by = tainted.get((message.view_index, message.path), ())
                             rows.write(message.view_index, message.path, message.fields, tainted_by)
                         case Absent():
-                            found = message.lacking, message.absent, message.failed, message.example
-                            rows.absent(message.view_index, Absences(*found))
+                            rows.absent(message.view_index, message.absences)
                         case Failure():
                             refuse(message.dead_letter)
                 for place, view in enumerate(plan.views):

@@ -1,106 +1,99 @@
-"""What an aggregate of one row holds: contributions are added and taken back, in whatever order they come."""
+"""The accumulators of rows: contributions are added and retracted, in any order."""
 
 from __future__ import annotations
 
 from bisect import bisect_left, insort
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any
 
-from typing_extensions import assert_never
+from typing_extensions import assert_never, override
 
 from boiler_beam.views.fold import Fold
 
 __all__ = ["Accumulator", "accumulator_of"]
 
 
-class Accumulator(Protocol):
-    """What one aggregate of one row holds."""
+class Accumulator:
+    """What one aggregate of one row holds; in this base, what its fold accumulates: sums, counts, a user's own."""
+
+    __slots__ = ("_fold", "_held")
+
+    def __init__(self, fold: Fold, held: Any) -> None:
+        self._fold, self._held = fold, held
 
     def add(self, path: str, value: Any) -> None:
         """Adds the contribution of the document at a path."""
+        self._fold.add(self._held, path, value)
 
     def retract(self, path: str, value: Any) -> None:
-        """Takes back what was added."""
+        """Removes what was added."""
+        self._fold.retract(self._held, path, value)
 
     def result(self) -> Any:
         """The aggregate's value."""
+        return self._fold.result(self._held)
 
 
-class _FoldAccumulator:
-    """A fold's own state: sums, counts, means, and a user's own aggregates."""
+class _DistinctAccumulator(Accumulator):
+    """Holds how many documents have each value."""
 
-    __slots__ = ("_fold", "_state")
+    __slots__ = ()
 
-    def __init__(self, fold: Fold) -> None:
-        self._fold, self._state = fold, fold.empty()
-
-    def add(self, path: str, value: Any) -> None:
-        self._fold.add(self._state, path, value)
-
-    def retract(self, path: str, value: Any) -> None:
-        self._fold.retract(self._state, path, value)
-
-    def result(self) -> Any:
-        return self._fold.result(self._state)
-
-
-class _DistinctAccumulator:
-    """How many documents have each value."""
-
-    __slots__ = ("_fold", "_numbers")
-
-    def __init__(self, fold: Fold) -> None:
-        self._fold, self._numbers = fold, dict[bytes, int]()
-
+    @override
     def add(self, path: str, value: Any) -> None:
         key = self._fold.rank(path, value)
-        self._numbers[key] = self._numbers.get(key, 0) + 1
+        self._held[key] = self._held.get(key, 0) + 1
 
+    @override
     def retract(self, path: str, value: Any) -> None:
         key = self._fold.rank(path, value)
-        self._numbers[key] -= 1
-        if not self._numbers[key]:
-            del self._numbers[key]
+        self._held[key] -= 1
+        if not self._held[key]:
+            del self._held[key]
 
+    @override
     def result(self) -> int:
-        return len(self._numbers)
+        return len(self._held)
 
 
-class _RankingAccumulator:
-    """The values in order, sorted when the first ones are asked for.
+class _RankingAccumulator(Accumulator):
+    """Holds the values in order, sorted when the first ones are read.
 
     >>> from boiler_beam.views.fold import Extreme
-    >>> largest = _RankingAccumulator(Extreme(largest=True))
+    >>> largest = accumulator_of(Extreme(largest=True))
     >>> for path, value in (("d/1", 3), ("d/2", 7), ("d/3", 5)):
     ...     largest.add(path, value)
     >>> largest.result(), largest.retract("d/2", 7), largest.result()
     (7, None, 5)
     """
 
-    __slots__ = ("_fold", "_order", "_values")
+    __slots__ = ("_order",)
 
-    def __init__(self, fold: Fold) -> None:
-        self._fold, self._values = fold, dict[bytes, Any]()
+    def __init__(self, fold: Fold, held: Any) -> None:
+        super().__init__(fold, held)
         self._order: list[bytes] | None = None
 
+    @override
     def add(self, path: str, value: Any) -> None:
         key = self._fold.rank(path, value)
-        self._values[key] = path, value
+        self._held[key] = path, value
         if self._order is not None:
             insort(self._order, key)
 
+    @override
     def retract(self, path: str, value: Any) -> None:
         key = self._fold.rank(path, value)
-        del self._values[key]
+        del self._held[key]
         if self._order is not None:
             del self._order[bisect_left(self._order, key)]
 
+    @override
     def result(self) -> Any:
         if self._order is None:
-            self._order = sorted(self._values)
+            self._order = sorted(self._held)
         state = self._fold.empty()
         for key in islice(self._order, self._fold.limit):
-            self._fold.add(state, *self._values[key])
+            self._fold.add(state, *self._held[key])
         return self._fold.result(state)
 
 
@@ -108,10 +101,10 @@ def accumulator_of(fold: Fold) -> Accumulator:
     """An empty accumulator."""
     match fold.keeps:
         case "accumulator":
-            return _FoldAccumulator(fold)
+            return Accumulator(fold, fold.empty())
         case "distinct":
-            return _DistinctAccumulator(fold)
+            return _DistinctAccumulator(fold, {})
         case "ranking":
-            return _RankingAccumulator(fold)
+            return _RankingAccumulator(fold, {})
         case _:
             assert_never(fold.keeps)

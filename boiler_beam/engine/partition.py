@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict
 
 from boiler_beam.engine.computed import ComputedView
 from boiler_beam.events import DeadLetter
 from boiler_beam.plan import Plan
 from boiler_beam.steps.hash_join import WRITE, Send
 from boiler_beam.steps.hash_join.documents import newest_of, statistics_of
-from boiler_beam.steps.hash_join.messages import Absent, Failure, Observed, PossibleMember, Unreadable
+from boiler_beam.steps.hash_join.messages import Absent, Failure, Observed, Unreadable, ViewTaint
 from boiler_beam.steps.hash_join.rows import send_copy
 from boiler_beam.steps.missing import Absences
 
@@ -32,10 +31,10 @@ def compute_rows(plan: Plan, observed: Iterable[Observed | Unreadable], send: Se
     versions = newest_of(plan, observed, refuse)
     for view in plan.planned_views:
         absences, computed = Absences(), ComputedView(view, versions, refuse)
-        for document, known in computed.possible_members:
-            send(WRITE, PossibleMember(view.index, document, known))
+        for member in computed.possible_members:
+            send(WRITE, ViewTaint(view.index, member))
         for copy in computed.rows(absences):
             send_copy(view.index, copy, send)
         if absences != Absences():
-            send(WRITE, Absent(view.index, **asdict(absences)))
+            send(WRITE, Absent(view.index, absences))
     send(WRITE, statistics_of(versions))

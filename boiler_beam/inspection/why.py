@@ -20,12 +20,12 @@ from boiler_beam.views.fold import Count
 __all__ = ["Why", "why"]
 
 _MOST = 3
-_NOT_TOLD = "row: not told, because a document or getter that it needs failed; what stands in a sink stays"
+_UNKNOWN = "row: unknown, because a document or getter that it needs failed; the row in the sink stays"
 
 
 @dataclass(frozen=True)
 class Why:
-    """What there is to say about a row.
+    """The explanation of a row.
 
     Attributes:
         lines: For people.
@@ -46,7 +46,7 @@ def why(plan: Plan, versions: NewestVersions, row_path: str, dead_letters: Seque
         plan: The views.
         versions: The documents.
         row_path: The row's path, `meeting_sessions/m1`.
-        dead_letters: What was refused when the documents were read.
+        dead_letters: The inputs that were refused when the documents were read.
 
     Raises:
         UsageError: No view has rows at such a path.
@@ -55,10 +55,12 @@ def why(plan: Plan, versions: NewestVersions, row_path: str, dead_letters: Seque
     if planned is None:
         known = ", ".join(view.paths.template for view in plan.views)
         raise UsageError(f"{row_path}: expected the path of a row, got none of a view; fix: rows are at {known}")
-    return _Asked(plan, versions, planned, row_path, dead_letters).answer()
+    return _Question(plan, versions, planned, row_path, dead_letters).answer()
 
 
-class _Asked:
+class _Question:
+    """One row path, and what is known of the rows that may be there."""
+
     def __init__(
         self,
         plan: Plan,
@@ -87,7 +89,7 @@ class _Asked:
             return Why(tuple(lines), True)
         lines += [line for some in self.unknown[:_MOST] for line in some]
         if len(self.unknown) > _MOST:
-            lines.append(f"and {len(self.unknown) - _MOST:,} more rows that can't be told may lie there")
+            lines.append(f"and {len(self.unknown) - _MOST:,} more unknown rows may have this path")
         if not makers:
             lines.append(f"no row: {self._nothing_makes_it()}")
         elif not self.unknown:
@@ -96,7 +98,7 @@ class _Asked:
         return Why(tuple(lines), False)
 
     def _look_at(self, row_id: str) -> None:
-        """What becomes of one that may make the row."""
+        """Sorts a row that may have the path: known, unknown, or at other paths."""
         begin = len(self.raised)
         copies = self.computed.copies(row_id)
         dead_letters = self.raised[begin:]
@@ -104,13 +106,11 @@ class _Asked:
         if copy is not None and copy.fields is not None:
             self.known.append((row_id, copy))
         elif copy is not None or any(one.is_wildcard for one in copies):
-            self.unknown.append(
-                [*self._edges(row_id), _NOT_TOLD, *self._refused(row_id), *map(_describe, dead_letters)]
-            )
+            self.unknown.append([*self._edges(row_id), _UNKNOWN, *self._refused(row_id), *map(_describe, dead_letters)])
         elif copies:
             self.elsewhere += [one.path for one in copies]
         elif not self.computed.exists(row_id):
-            self.unknown.append([_NOT_TOLD, *self._refused(row_id)])
+            self.unknown.append([_UNKNOWN, *self._refused(row_id)])
         elif dead_letters or self.view.paths.is_unique:
             reason = (
                 "what paths() gives makes no path" if dead_letters else self._reason(self.computed.absence_of(row_id))
@@ -123,7 +123,7 @@ class _Asked:
             yield f"{row_id!r} wants this path, too: the smallest id has it, the other is a dead letter contested_path"
 
     def _reason(self, absence: Absence) -> str:
-        """Why something makes no row, in full."""
+        """Why a row is absent, in full."""
         if absence.path is None or not absence.edge:
             return str(absence) if not absence.edge else f"{absence}, which is required"
         edge = self.view.by_name[absence.edge]
@@ -175,7 +175,7 @@ class _Asked:
         if hidden:
             return f"its group has no member that is shown: {_some(hidden, '; ')}"
         nobody = f"no document of {root.name} has the key {row_id!r} ({root.text})"
-        return nobody + (f"; it can't be told of {_some(keyless, '; ')}" if keyless else "")
+        return nobody + (f"; it is unknown of {_some(keyless, '; ')}" if keyless else "")
 
     def _refused(self, row_id: str) -> Iterator[str]:
         """The refused inputs that a row needs."""

@@ -167,11 +167,11 @@ class _ViewCompiler:
             name: [other for other in declared if other in attributes_read(getattr(one, "getter", len))]
             for name, one in declared.items()
         }
-        told: set[str] = set()
+        reported: set[str] = set()
         for name in declared:
             way = _way_back(name, reads)
-            if way and told.isdisjoint(way):
-                told.update(way)
+            if way and reported.isdisjoint(way):
+                reported.update(way)
                 got = f"a cycle: {' -> '.join(way)}"
                 self.mistake(
                     name, "properties that do not depend on themselves", got, "compute one of them from the store"

@@ -212,7 +212,7 @@ class ViewPlan:
         }
 
     @cached_property
-    def aggregate_places(self) -> dict[str, int]:
+    def aggregate_indexes(self) -> dict[str, int]:
         """The index of each aggregate in `aggregates`, by name."""
         return {one.name: index for index, one in enumerate(self.aggregates)}
 

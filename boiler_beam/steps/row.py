@@ -158,7 +158,7 @@ def _row(
         store=view.store(reach, find),
         key=key,
         _copy=CopyOfRow(view.paths.at),
-        _aggregate=lambda name: aggregate(view.aggregate_places[name]),
+        _aggregate=lambda name: aggregate(view.aggregate_indexes[name]),
     )
     return row
 

@@ -25,7 +25,7 @@ Parts = tuple[tuple[str, ...] | None, ...]
 
 
 class PossibleMember(NamedTuple):
-    """An invalid document that may belong to any row of a view, as far as its key is known.
+    """A possible member: an invalid document that may belong to any row of a view, as far as its key is known.
 
     >>> north = PossibleMember("sales/s1", (("north",), None))
     >>> north.includes("north,2026-01"), north.includes("south,2026-01"), PossibleMember("sales/s1").includes("x")

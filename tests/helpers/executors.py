@@ -128,10 +128,10 @@ def partitioned(plan: Plan, changes: Sequence[Change], partitions: int = 3, limi
                 outcome.add(message.view_index, Copy(message.path, message.fields, message.tainted_by))
             case Unknown():
                 outcome.add(message.view_index, Copy(message.path, None, message.tainted_by))
-            case Absent():
-                outcome.count(plan.views[message.view_index].name, message.lacking, message.absent, message.failed)
-            case messages.PossibleMember():
-                outcome.possible_members.add((message.view_index, PossibleMember(message.document, message.known)))
+            case Absent(absences=found):
+                outcome.count(plan.views[message.view_index].name, found.lacking, found.absent, found.failed)
+            case messages.ViewTaint():
+                outcome.possible_members.add((message.view_index, message.member))
             case Failure():
                 outcome.letters.append(message.dead_letter)
     assert not inbox, f"messages were left at {list(inbox)}"

@@ -497,7 +497,7 @@ def test_why_a_row_is_missing_or_cannot_be_told(notes: Path) -> None:
     (notes / "notes.jsonl").write_text(note(1, text=7) + note(2, text=8))
     untold = run(notes, *CLI, "why", "--views", "mine", "--source", "file:notes.jsonl", "shouts/n1")
     said, *letters = untold.stdout.splitlines()[-2:]
-    assert said.startswith("row: not told, because a document or getter that it needs failed")
+    assert said.startswith("row: unknown, because a document or getter that it needs failed")
     about = "notes/n1 at file:notes.jsonl:1"
     assert letters == [f"dead letter invalid_document of {about}: Note: Expected `str`, got `int` - at `$.text`"], (
         "and not that of another row"

@@ -119,7 +119,7 @@ class Name(bb.ViewModel, path="names/{name}"):
 """
 ANN = ("authors/a1", {"name": "Ann"})
 CARD, INVALID = "cards/b1", "Expected `str`, got `int` - at `$.title`"
-NOT_TOLD = "row: not told, because a document or getter that it needs failed; what stands in a sink stays"
+UNKNOWN = "row: unknown, because a document or getter that it needs failed; the row in the sink stays"
 
 
 def book(**fields: Any) -> tuple[str, Any]:
@@ -132,7 +132,7 @@ CASES: dict[str, tuple[str, list[tuple[str, Any]], list[str]]] = {
     "a deleted root": (CARD, [book(), ("books/b1", None)], ["no row: its root books/b1 was deleted at version 2"]),
     "an invalid root": (
         CARD, [book(title=7)],
-        [NOT_TOLD, f"dead letter invalid_document of books/b1 at file:documents.jsonl:1: Book: {INVALID}"],
+        [UNKNOWN, f"dead letter invalid_document of books/b1 at file:documents.jsonl:1: Book: {INVALID}"],
     ),
     "a root that is hidden": (CARD, [book(isHidden=True)], ["no row: its root books/b1 is refused by where= of book"]),
     "where= raises": (
@@ -161,7 +161,7 @@ CASES: dict[str, tuple[str, list[tuple[str, Any]], list[str]]] = {
     "it is invalid": (
         CARD, [book(), ("authors/a1", {"name": 7})],
         [
-            NOT_TOLD,
+            UNKNOWN,
             "dead letter invalid_document of authors/a1 at file:documents.jsonl:2: "
             "Author: Expected `str`, got `int` - at `$.name`",
         ],
@@ -177,7 +177,7 @@ CASES: dict[str, tuple[str, list[tuple[str, Any]], list[str]]] = {
     "a getter raised": (
         CARD, [book(title="U"), ANN],
         [
-            NOT_TOLD,
+            UNKNOWN,
             "dead letter getter_raised: Card.by raised KeyError: 'U' "
             '(lib.py:39: return {"T": self.store.author.name}[self.store.book.title])',
         ],
@@ -192,7 +192,7 @@ CASES: dict[str, tuple[str, list[tuple[str, Any]], list[str]]] = {
     "by= raises": (
         "shelves/s", [book(shelf="")],
         [
-            "no row: no document of books has the key 's' (letter); it can't be told of books/b1: by= of books raised "
+            "no row: no document of books has the key 's' (letter); it is unknown of books/b1: by= of books raised "
             "IndexError: string index out of range (lib.py:27: return None if self.shelf is None else self.shelf[0])"
         ],
     ),
@@ -212,13 +212,13 @@ CASES: dict[str, tuple[str, list[tuple[str, Any]], list[str]]] = {
     "paths() raised": (
         "readers/r/copies/b1", [book(title="boom")],
         [
-            NOT_TOLD,
+            UNKNOWN,
             'dead letter getter_raised: Copy.paths raised ValueError: boom (lib.py:82: raise ValueError("boom"))',
         ],
     ),
     "a getter raised for this copy": (
         "readers/bad/copies/b1", [book(title="bad+r")],
-        [NOT_TOLD, 'dead letter getter_raised: Copy.title raised ValueError: bad (lib.py:88: raise ValueError("bad"))'],
+        [UNKNOWN, 'dead letter getter_raised: Copy.title raised ValueError: bad (lib.py:88: raise ValueError("bad"))'],
     ),
     "nothing makes it": ("names/Bo", [book()], ["no row: no document is there that makes one, of authors"]),
     "all go elsewhere": ("names/Bo", [ANN], ["no row: paths() gives names/Ann, and not this one"]),

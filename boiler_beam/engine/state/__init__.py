@@ -1,6 +1,6 @@
 """What a stream keeps between runs: `memory:`, which ends with the process, or `sqlite:PATH`, a log in a file.
 
-    opened      from a URI to a state
+    open_state  from a URI to a state
       |
       +-- memory    MemoryState: only an outbox
       +-- sqlite    SqliteState: tables `log`, `outbox`, `views`, `collections`, `sources`, `waiting`, `facts`
@@ -11,7 +11,7 @@
 
 A transaction:
 
-    commit(update, engine)   documents and rows that changed, positions, outbox: all of it or nothing
+    commit(update, engine)     documents and rows that changed, positions, outbox: all of it or nothing
     outbox()                   what the sink must take now
     sent(left)                 the sink has it; the next transaction removes it from the file
 
@@ -30,7 +30,21 @@ A start calls `open(engine)`: it reads the log, takes the last record of each do
 
 from boiler_beam.engine.state.base import State, ViewState
 from boiler_beam.engine.state.memory import MemoryState
-from boiler_beam.engine.state.opened import open_state
 from boiler_beam.engine.state.sqlite import SqliteState
+from boiler_beam.errors import UsageError
 
 __all__ = ["MemoryState", "SqliteState", "State", "ViewState", "open_state"]
+
+
+def open_state(uri: str) -> State:
+    """Opens the state at a URI; it is locked until it is closed.
+
+    Raises:
+        UsageError: The URI names no state, another program uses the state, or the file holds something else.
+    """
+    scheme, _, rest = uri.partition(":")
+    if scheme == "memory" and not rest:
+        return MemoryState()
+    if scheme == "sqlite" and rest:
+        return SqliteState(rest)
+    raise UsageError(f"--state {uri}: expected memory: or sqlite:PATH; fix: write one of the two")

@@ -38,7 +38,7 @@ SCHEMA = 4
 REWRITTEN_FROM_BYTES = 32 << 20
 """A smaller log is never rewritten while the engine runs."""
 _REWRITTEN_TIMES = 2
-"""How large the batches since the log was rewritten are, beside what was left of it then, when it is rewritten."""
+"""The log is rewritten when the batches since the last time are so many times as large as what it had then."""
 _TABLES = """
 CREATE TABLE facts (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE views (name TEXT PRIMARY KEY, known BLOB) WITHOUT ROWID;
@@ -305,7 +305,7 @@ class SqliteState(State):
         self._log_bytes, self._snapshot_bytes = 0, size
 
     def compact(self, horizon: int) -> int:
-        """Forgets what was deleted before a time (S3), and makes the file as small as it can be.
+        """Forgets what was deleted before a time (S3), and shrinks the file.
 
         Args:
             horizon: In microseconds since the epoch. Changes of unknown documents that are older are refused from now.

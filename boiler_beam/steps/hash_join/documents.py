@@ -20,14 +20,14 @@ from boiler_beam.steps.hash_join.messages import (
     GroupKeys,
     Invalid,
     Observed,
-    PossibleMember,
     Statistics,
     Taint,
     Unreadable,
+    ViewTaint,
 )
 from boiler_beam.steps.hash_join.plan import ROWS, WRITE, HashJoinPlan, JoinedEdge, Send, join_stage
 from boiler_beam.steps.newest import NewestVersions
-from boiler_beam.steps.taint import possible_keys
+from boiler_beam.steps.taint import PossibleMember, possible_keys
 
 __all__ = ["index_documents"]
 
@@ -83,7 +83,7 @@ def statistics_of(versions: NewestVersions) -> Statistics:
 
 
 class _Index:
-    """Sends what documents contribute; what is folded or merged is sent by `finish`."""
+    """Sends what documents contribute; group keys and matches are merged, and sent by `finish`."""
 
     def __init__(self, plan: HashJoinPlan, send: Send, refuse: Callable[[DeadLetter], None]) -> None:
         self._send, self._refuse, self._matches = send, refuse, Matches(plan, 0, send)
@@ -141,7 +141,7 @@ def _send_invalid(edges: list[JoinedEdge], path: str, valid: DomainModel | None,
         keys, unknown = possible_keys(one.edge, path, valid, partial)
         view_index, row_id = one.planned.view_index, one.planned.view.row_id
         if unknown is not None:
-            send(WRITE, PossibleMember(view_index, path, unknown))
+            send(WRITE, ViewTaint(view_index, PossibleMember(path, unknown)))
         match one.edge:
             case _ if not keys:
                 continue

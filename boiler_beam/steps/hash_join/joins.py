@@ -14,10 +14,11 @@ from boiler_beam.steps.hash_join.messages import (
     Document,
     Invalid,
     LookupRequest,
-    PossibleMember,
     Taint,
+    ViewTaint,
 )
 from boiler_beam.steps.hash_join.plan import ROWS, WRITE, HashJoinPlan, JoinedEdge, Send
+from boiler_beam.steps.taint import PossibleMember
 
 __all__ = ["join_level"]
 
@@ -28,7 +29,7 @@ def join_level(plan: HashJoinPlan, level: int, messages: Iterable[Any], send: Se
     Args:
         plan: The plan.
         level: Which join it is, from 1.
-        messages: What came to the partition.
+        messages: The messages to the partition.
         send: Takes the messages to rows and to the next join.
     """
     inputs = [_Inputs() for _ in plan.edges]
@@ -64,7 +65,7 @@ def join_level(plan: HashJoinPlan, level: int, messages: Iterable[Any], send: Se
 
 
 class _Inputs:
-    """What came of one edge to one partition."""
+    """The messages to one partition, for one edge."""
 
     def __init__(self) -> None:
         self.documents: dict[str, Document] = {}
@@ -102,6 +103,6 @@ def _join_referrers(edge: JoinedEdge, inputs: _Inputs, parents: _Inputs, matches
 def _taint(edge: JoinedEdge, document: str, rows: RowIds, send: Send) -> None:
     view_index = edge.planned.view_index
     if rows is None:
-        send(WRITE, PossibleMember(view_index, document, ()))
+        send(WRITE, ViewTaint(view_index, PossibleMember(document)))
     else:
         send(ROWS, Taint(view_index, False, document, list(rows)))

@@ -1,4 +1,4 @@
-"""What is sent once it is known which rows match a document: to the rows, and to the next join."""
+"""Sends the matches of rows and documents: to the rows, and to the next join."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ def add_request(requests: Requests, path: str, rows: RowIds) -> None:
 
 
 class Matches:
-    """The matches of one partition at one level; what is folded or merged is sent by `finish`.
+    """The matches of one partition at one level; requests, candidates and aggregates are merged, and sent by `finish`.
 
     Args:
         plan: The plan.
-        level: The level; 0 where documents know their rows themselves.
+        level: The level; 0 where documents say themselves which rows they belong to.
         send: Takes the messages.
     """
 
@@ -117,7 +117,7 @@ class Matches:
                 fold.add(state, path, known)
 
     def finish(self) -> None:
-        """Sends what was folded or merged."""
+        """Sends the merged requests, candidates and aggregates."""
         for first in self._first.values():
             for candidate, some in first.settled():
                 self._send(self._next_join, msgspec.structs.replace(candidate, rows=some))

@@ -13,6 +13,8 @@ import msgspec
 
 from boiler_beam.events import DeadLetter
 from boiler_beam.steps.distributed import WireContribution
+from boiler_beam.steps.missing import Absences
+from boiler_beam.steps.taint import PossibleMember
 
 __all__ = [
     "Absent",
@@ -28,7 +30,6 @@ __all__ = [
     "LookupRequest",
     "Message",
     "Observed",
-    "PossibleMember",
     "Rendered",
     "RowDocument",
     "Rows",
@@ -37,6 +38,7 @@ __all__ = [
     "TaintedRow",
     "Unknown",
     "Unreadable",
+    "ViewTaint",
     "decode_pack",
     "encode_packs",
     "partition_of",
@@ -225,12 +227,11 @@ class Taint(_ToRows, tag="t"):
     rows: list[str]
 
 
-class PossibleMember(_Message, tag="m"):
-    """An invalid document that may belong to any row of a view whose id fits what is `known` of it (S5)."""
+class ViewTaint(_Message, tag="m"):
+    """An invalid document that may belong to any row of a view (S5)."""
 
     view_index: int
-    document: str
-    known: tuple[tuple[str, ...] | None, ...]
+    member: PossibleMember
 
 
 class Rendered(_Message, tag="R"):
@@ -259,13 +260,10 @@ class Unknown(_Message, tag="U"):
 
 
 class Absent(_Message, tag="n"):
-    """Why rows of a view are missing in one partition: the numbers of `Absences`."""
+    """How many rows of a view are absent in one partition, and why."""
 
     view_index: int
-    lacking: int
-    absent: int
-    failed: int
-    example: str
+    absences: Absences
 
 
 class Failure(_Message, tag="F"):
@@ -294,7 +292,7 @@ class Statistics(_Message, tag="S"):
 
 Message = (
     Observed | Unreadable | Document | Invalid | LookupRequest | ChildDocument | RowDocument | Candidate | Accumulators
-    | AggregateValue | GroupKeys | Taint | Claim | PossibleMember | Rendered | TaintedRow | Unknown | Absent | Failure
+    | AggregateValue | GroupKeys | Taint | Claim | ViewTaint | Rendered | TaintedRow | Unknown | Absent | Failure
     | Statistics
 )  # fmt: skip
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from boiler_beam.events import DeadLetter
@@ -39,7 +39,7 @@ def render_rows(plan: HashJoinPlan, messages: Iterable[Any], send: Send) -> None
 
     Args:
         plan: The plan.
-        messages: What came to the partition.
+        messages: The messages to the partition.
         send: Takes the rows, or the claims of views with `paths()`.
     """
     decoded: dict[tuple[int, str], DomainModel] = {}
@@ -63,12 +63,12 @@ def render_rows(plan: HashJoinPlan, messages: Iterable[Any], send: Send) -> None
     for view in views:
         view.render()
         if view.absences != Absences():
-            send(WRITE, Absent(view.view.index, **asdict(view.absences)))
+            send(WRITE, Absent(view.view.index, view.absences))
 
 
 @dataclass(slots=True)
 class _Row:
-    """What came to one row, or to all of a view.
+    """The messages to one row, or to all rows of a view.
 
     Attributes:
         documents: By the edge's name, then by path.
@@ -88,7 +88,7 @@ class _Row:
 
 
 class _ViewRows:
-    """The rows of one view in this partition, and what came to all rows of it."""
+    """The rows of one view in this partition, and the messages for all its rows."""
 
     def __init__(
         self, plan: HashJoinPlan, view: PlannedView, decoded: dict[tuple[int, str], DomainModel], send: Send

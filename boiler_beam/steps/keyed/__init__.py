@@ -1,17 +1,17 @@
-"""The keyed delta join of a stream on many workers: steps, each with what it keeps at one key, that send deltas.
+"""The keyed delta join of a stream on many workers: steps that keep state by key and send deltas to each other.
 
     change -> DocumentStep        at a document of a root, group or referrers: where rows find it, what it contributes
            -> PathJoinStep, ReferrersJoinStep     at an edge and a path: rows that subscribe to it meet its documents
            -> PathCountStep, LimitStep            at a row: several paths lead to a document; the first documents
            -> DistinctStep, RankingStep           at an aggregate and a row: values that are counted once, or ordered
-           -> RowStep             at a row: gathers documents and aggregates; renders when no message is on its way
+           -> RowStep             at a row: gathers documents and aggregates; renders when no message is missing
            -> ClaimStep           at a row path that several rows may claim
 
-What steps send adds up, so it may arrive in any order, once each.
+Deltas add up: they may arrive in any order, each once.
 
 How the modules hang together; each imports those of the lines above:
 
-    messages  cells                            what is sent; what is kept at a key: a head, and logs
+    messages  cells                            what is sent; the state at a key: a head, and logs
     plan  logs  wire                           the edges of a view; collections as logs; messages as bytes
     routing  tiers  row_documents              where messages go; rankings; the documents of rows
     step                                       the base of all steps

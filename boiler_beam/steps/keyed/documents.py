@@ -1,4 +1,4 @@
-"""The step at a document: its newest version says where rows find it, and what is no longer so is taken back."""
+"""The step at a document: sends what its newest version contributes, and retracts what the last one contributed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Refuse = Callable[[DeadLetter], None]
 
 
 class SentState(msgspec.Struct, frozen=True, array_like=True, gc=False, eq=False):
-    """What was sent of a document, to be taken back when it changes (S10).
+    """What was sent of a document, to be retracted when it changes (S10).
 
     Attributes:
         state: Its state, without fields.
@@ -78,10 +78,10 @@ class KeyDelta(NamedTuple):
 
 
 class Observation(NamedTuple):
-    """What a version that became the current one changes.
+    """What changes when a version becomes the current one.
 
     Attributes:
-        deltas: Where the document was, or is.
+        deltas: One for each key where the document was, or is.
         version: The version that they carry: that of the change, or the time of its event where that is later.
         number: 1 where the document came into being, -1 where it was deleted.
     """

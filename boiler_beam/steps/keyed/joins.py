@@ -1,4 +1,4 @@
-"""The steps where rows that subscribe to a key and the documents at that key meet, and those that choose among them."""
+"""The steps that join documents with the rows that subscribe to their keys, and those that choose among the matches."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class PathJoinHead(msgspec.Struct, array_like=True):
 class PathJoinStep(EdgeStep):
     """Key: a document of a reference, or a shard of a fixed document.
 
-    Keeps its state, and in a log the rows that subscribe to it. A row that subscribes to a missing document gets an
-    answer, too (S8).
+    Keeps its state, and in a log the rows that subscribe to it. A row that subscribes to a missing document gets a
+    message, too (S8).
 
         SubscriptionDelta(items/i1, row o1, +1)     o1: items/i1 is missing
         Change(items/i1, A)                         o1: no longer missing, but A
@@ -155,11 +155,11 @@ class PathCountStep(EdgeStep):
             cell.write(None)
 
     def count(self, head: PathCount, message: CandidateDelta) -> None:
-        """Some paths more, or less, lead to a document in some state."""
+        """Takes that more, or fewer, paths lead to a document in some state."""
         state, weight = message.state, message.weight
         known = head.states.get(state.sequence)
         after = weight + (known[0] if known is not None else 0)
-        if after:  # the state that is taken back has no fields
+        if after:  # a retracted state has no fields
             head.states[state.sequence] = after, known[1] if known is not None and weight < 0 else state
         else:
             del head.states[state.sequence]
@@ -182,8 +182,8 @@ class _LimitHead(msgspec.Struct, array_like=True):
 class LimitStep(EdgeStep):
     """Key: a row, of an edge with a limit.
 
-    Keeps the documents that paths lead to in the edge's order (S12), and those that the row has: the first of them. A
-    change costs as much as the limit, however many documents there are.
+    Keeps the candidates in the edge's order (S12), and the members: the first of them. The cost of a change depends on
+    the limit, not on the number of candidates.
 
         CandidateDelta(c1, m1, +1, sent 1)      c1 has m1
         CandidateDelta(c1, m2, +1, sent 2)      limit 1, newest first: c1 no longer has m1; it has m2

@@ -1,7 +1,7 @@
 """Collections that are kept as logs: a cell is appended to without being read, as Beam's bag state is.
 
-A log is read where a change goes to all that is in it. It is rewritten only where it holds at least twice what is left
-of it (S12), so that adding costs a constant, however large it is.
+A log is read when a change concerns all its entries. It is rewritten only when at least half of its entries are no
+longer needed (S12), so that adding costs a constant, however large it is.
 
 >>> log = ListLog()
 >>> weights = WeightLog(log, Sizes())
@@ -44,7 +44,7 @@ class FoldedLog(Generic[K, V]):
         log: Where they are.
         sizes: Kept with the cell.
         decode: Reads an entry.
-        merge: Adds an entry to the sum of the others; what adds up to nothing is dropped.
+        merge: Adds an entry to the sum of the others; keys whose entries add up to 0 are dropped.
         entries: The entries of a rewritten log.
     """
 
@@ -93,7 +93,7 @@ class WeightLog:
         )
 
     def add(self, row: str, weight: int) -> None:
-        """A row subscribes so many times more, or less."""
+        """Changes by `weight` how often a row subscribes."""
         self._folded.append((row, weight))
 
     def items(self) -> Iterable[tuple[str, int]]:
@@ -126,7 +126,7 @@ class DocumentLog:
         )
 
     def change(self, path: str, old: DocumentState | None, new: DocumentState | None) -> None:
-        """Takes one state of a document back, and adds another one."""
+        """Retracts one state of a document, and adds another one."""
         for state, weight in ((old, -1), (new, 1)):
             if state is not None:
                 self._folded.append((path, state, weight))
@@ -146,7 +146,7 @@ def _add_document(
     key = path, state.sequence
     known = found.get(key)
     after = weight + (known[1] if known is not None else 0)
-    if after:  # the state that is taken back has no fields
+    if after:  # a retracted state has no fields
         found[key] = (known[0] if known is not None and weight < 0 else state), after
     else:
         found.pop(key, None)
@@ -158,7 +158,7 @@ class RowEntry(NamedTuple):
     Attributes:
         edge_index: The edge over which the row has it.
         path: Its path.
-        weight: How often the row has it; less than 0 where it was taken back before it came.
+        weight: How often the row has it; less than 0 where it was retracted before it came.
         document: The document; None where it is still on its way.
     """
 
@@ -184,7 +184,7 @@ class RowDocumentLog:
         )
 
     def change(self, edge_index: int, path: str, weight: int, old: int | None, new: RowDocument | None) -> None:
-        """Takes one state of a document back, by its sequence, and adds another one, so many times."""
+        """Retracts one state of a document, by its sequence, and adds another one, `weight` times."""
         if old is not None:
             self._folded.append((edge_index, path, old, -weight, None))
         if new is not None:
@@ -208,7 +208,7 @@ def _add_row_document(
     if known is not None:
         weight += known[0]
         if document is None or (document.fields is None and known[1] is not None):
-            document = known[1]  # what was sent of a state that was taken back before it came has no fields
+            document = known[1]  # a state that was retracted before it came has no fields
     if weight:
         found[key] = weight, document
     else:

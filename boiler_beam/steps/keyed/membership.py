@@ -36,7 +36,7 @@ class EdgeStep(Step):
         self._reports = settings.reporting is None or label in settings.reporting
 
     def report(self, dead_letter: DeadLetter) -> None:
-        """Refuses a document; of all steps that read it one reports what is wrong with it, each what it raised here."""
+        """Reports a dead letter: one step reports that a document is invalid, each one what a function raised in it."""
         if self._reports or dead_letter.stage == "document":
             self.output.refuse(dead_letter)
 
@@ -48,7 +48,10 @@ class EdgeStep(Step):
     def change_match(
         self, row: str, path: str, old: DocumentState | None, new: DocumentState | None, weight: int, version: int
     ) -> None:
-        """A row gets a document, or candidates where the edge has a limit or several paths may lead to a document."""
+        """A row matched a document in one state, and matches it in another one: a member, or a candidate.
+
+        It is a candidate where the edge has a limit, or where several paths may lead to one document.
+        """
         edge = self.edge
         if edge.edge.limit is None and not edge.planned.counts_paths:
             if weight < 0 and old is None:
@@ -71,17 +74,17 @@ class EdgeStep(Step):
     ) -> None:
         """A row had a document in one state and has it in another one; None: it did not have it.
 
-        Sends the difference, so many times: to the row the document and what its aggregates get, to the edges below the
-        keys to which the row now subscribes, and those to which it no longer does.
+        Sends the difference: to the row the document and the values of its aggregates, to child edges the keys to which
+        the row subscribes now, and those to which it no longer subscribes.
 
         Args:
             row: The row.
             path: The document's path.
             old: What the row had.
             new: What it has.
-            weight: How many times.
+            weight: How often the difference counts.
             version: The version that caused it.
-            member: Of a group, how many members its row has more, or less.
+            member: Of a group, the change of the number of members of its row.
         """
         edge, values = self.edge, list[ValueDelta]()
         if edge.planned.has_dependents:

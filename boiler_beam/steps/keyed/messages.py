@@ -1,7 +1,8 @@
-"""The messages between the steps of a stream. Each goes to one key and carries the version that caused it (S7).
+"""The messages between the steps of a stream. Each is sent to one key and carries the version that caused it (S7).
 
-They add up: a sender remembers what it sent, and takes back exactly that (`old`, a negative weight) when it sends
-something else. So messages may arrive in any order, but each must arrive once (S10).
+Most are deltas, which add up: a sender remembers what it sent, and retracts exactly that (`old`, or a negative weight)
+when it changes. So messages may arrive in any order, but each must arrive once (S10). `weight` counts occurrences: 1
+adds one, -1 retracts one.
 
 Messages are of one view. `edge_index` and `aggregate_index` are indexes in `PlannedView.edges` and
 `ViewPlan.aggregates`.
@@ -26,7 +27,7 @@ class DocumentState(msgspec.Struct, frozen=True, array_like=True, gc=False, eq=F
     Attributes:
         sequence: Which of the document's states it is: the one with the larger sequence is current (S9).
         contribution: What it contributes; None where the document is missing or not shown.
-        fields: Its fields as JSON; None where rows do not need them, and where the state is taken back.
+        fields: Its fields as JSON; None where rows do not need them, and where the state is retracted.
         version: Its version in microseconds.
     """
 
@@ -41,9 +42,9 @@ class RowDocument(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     Attributes:
         sequence: That of the `DocumentState`.
-        fields: Its fields as JSON, those that rows need; None: it is missing, which is an answer, too (S8).
+        fields: Its fields as JSON, those that rows need; None: the document is missing (S8).
         version: Its version in microseconds.
-        subscriptions: For edges below, the keys to which it subscribes the row: the row waits for their answers.
+        subscriptions: For child edges, the keys to which it subscribes the row: the row waits for their documents.
     """
 
     sequence: int
@@ -53,7 +54,7 @@ class RowDocument(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class ValueDelta(NamedTuple):
-    """An aggregate gets a value so many times more, or less."""
+    """A value is added to an aggregate, or retracted, `weight` times."""
 
     aggregate_index: int
     value: Any
@@ -61,7 +62,7 @@ class ValueDelta(NamedTuple):
 
 
 class MemberDelta(NamedTuple):
-    """A group's row has so many members more, or less; with the group's key."""
+    """Changes the number of members of a group's row by `weight`; has the group's key."""
 
     weight: int
     key: Any
@@ -92,7 +93,7 @@ class DocumentDelta(_Message, tag="d", frozen=True):
 
 
 class SubscriptionDelta(_Message, tag="s", frozen=True):
-    """A row subscribes to a key of an edge so many times more, or less."""
+    """Changes by `weight` how often a row subscribes to a key of an edge."""
 
     edge_index: int
     key: str
@@ -102,7 +103,7 @@ class SubscriptionDelta(_Message, tag="s", frozen=True):
 
 
 class CandidateDelta(_Message, tag="c", frozen=True):
-    """So many paths more, or less, lead from a row to a document in some state."""
+    """Changes by `weight` the number of paths that lead from a row to a document in some state."""
 
     edge_index: int
     row: str
@@ -124,7 +125,7 @@ class MembershipDelta(_Message, tag="m", frozen=True, eq=False):
         new: What it has now; None where it no longer has the document or does not keep it.
         values: What its aggregates get.
         member: How many members a group's row has more, or less; None where that does not change.
-        version: That of what caused the message; the document's own is in `new`.
+        version: The version that caused the message; the document's own is in `new`.
     """
 
     edge_index: int
@@ -139,7 +140,7 @@ class MembershipDelta(_Message, tag="m", frozen=True, eq=False):
 
 
 class ValueCountDelta(_Message, tag="v", frozen=True):
-    """So many documents of a row more, or less, have a value that an aggregate counts once."""
+    """Changes by `weight` the number of documents of a row with a value that an aggregate counts once."""
 
     aggregate_index: int
     row: str
@@ -149,7 +150,7 @@ class ValueCountDelta(_Message, tag="v", frozen=True):
 
 
 class DistinctDelta(_Message, tag="u", frozen=True):
-    """An aggregate of a row counts so many distinct values more, or less."""
+    """Changes by `weight` the number of distinct values that an aggregate of a row counts."""
 
     aggregate_index: int
     row: str
@@ -158,7 +159,7 @@ class DistinctDelta(_Message, tag="u", frozen=True):
 
 
 class RankedValuesDelta(_Message, tag="r", frozen=True, eq=False):
-    """What a document adds to an aggregate that keeps its values in order: each value so many times more, or less."""
+    """What a document adds to an aggregate that keeps its values in order: values, each with its weight."""
 
     aggregate_index: int
     row: str
@@ -188,7 +189,7 @@ class Claim(_Message, tag="p", frozen=True):
 
 
 class StaleRow(_Message, tag="t", frozen=True):
-    """The sink holds something else at a row path than what was emitted: emit it again (S16)."""
+    """The sink does not hold at a row path what was emitted: it must be emitted again (S16)."""
 
     path: str
     version: int

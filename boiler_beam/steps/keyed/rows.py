@@ -1,4 +1,4 @@
-"""The step at a row: it gathers what came, and renders the row when nothing is on its way."""
+"""The step at a row: adds up the messages to it, and renders the row when no message is missing."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ class RowHead(msgspec.Struct, array_like=True, eq=False):
         distinct: Of aggregates that count values once, how many there are.
         first_values: Of aggregates that need their values in order, the first ones.
         emitted: What was emitted last for each path.
-        read: The edges that the last rendering read, as bits: a change over another one changes nothing. None where it
-            was not rendered since, or that failed: any change counts.
+        read: The edges that the last rendering read, as bits: a change over another edge does not affect the row. None
+            where it was not rendered since, or that failed: any change counts.
         documents: The sizes of the log of its documents.
         is_dirty: Whether it is to be rendered.
-        refused: The digests of the dead letters of its last rendering: what fails again alike is not reported again.
+        refused: The digests of the dead letters of its last rendering: a repeated failure is reported once.
     """
 
     version: int = 0
@@ -169,12 +169,12 @@ class RowStep(Step):
             key = tuple(from_wire(head.key)) if view.root.is_tuple else from_wire(head.key)
         else:
             key = row_id[row_id.rfind("/") + 1 :]
-        letters: list[DeadLetter] = []
-        copies = render(view, row_id, key, documents, lambda index: self._aggregate(head, index), letters.append)
-        digests = tuple(map(digest_of, letters))
-        for letter, digest in zip(letters, digests, strict=True):
+        dead_letters: list[DeadLetter] = []
+        copies = render(view, row_id, key, documents, lambda index: self._aggregate(head, index), dead_letters.append)
+        digests = tuple(map(digest_of, dead_letters))
+        for dead_letter, digest in zip(dead_letters, digests, strict=True):
             if digest not in head.refused:
-                self.output.refuse(letter)
+                self.output.refuse(dead_letter)
         head.refused = digests
         return copies
 

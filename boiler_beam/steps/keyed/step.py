@@ -1,4 +1,4 @@
-"""A step of a stream: it takes what comes to one key, changes what is kept there, and sends messages to other steps."""
+"""The base of the steps of a stream: a step takes a message to a key, changes the state there, and sends messages."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Output(Protocol):
     """What comes out of a step."""
 
     def count_documents(self, path: str, number: int, /) -> None:
-        """A document more (1) or less (-1) is known at an edge."""
+        """Changes the number of known documents of an edge by 1 or -1."""
 
     def send(self, message: Message, /) -> None:
         """A message to another step; `routing.address` says to which."""
@@ -81,7 +81,7 @@ class Step(abc.ABC):
 
     @abc.abstractmethod
     def take(self, cell: Cell, key: Key, message: Change | Message) -> None:
-        """Takes what came to a key."""
+        """Takes a change or a message that was sent to a key."""
 
     def unexpected(self, message: Change | Message) -> AssertionError:
         """The error of a message that went to the wrong step."""
@@ -92,10 +92,10 @@ class Step(abc.ABC):
         return None
 
     def expire(self, cell: Cell, horizon: int) -> int | None:
-        """Drops a cell that is empty since a time before the horizon: its key then refuses what is older.
+        """Drops a cell that has been empty since before the horizon; its key then refuses changes older than that.
 
         Returns:
-            Since when it is empty, where that is too late: the cell must be looked at again.
+            Since when it is empty, where that is after the horizon: the cell must be checked again later.
         """
         since = self.empty_since(cell)
         if since is None or since >= horizon:

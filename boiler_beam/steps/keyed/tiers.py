@@ -70,7 +70,7 @@ class Ranking:
         return TIERS - 1
 
     def add(self, key: bytes, weight: int, item: Any) -> None:
-        """Adds an item so many times more, or less; no two items have one key."""
+        """Adds an item `weight` times, or retracts it; no two items have one key."""
         self._tiers[self._tier_of(key)].append((key, weight, item))
 
     def first(self, limit: int | None) -> Iterable[Any]:
@@ -114,7 +114,7 @@ def _merge(found: dict[bytes, Item], entry: tuple[bytes, int, Any]) -> None:
     key, weight, item = entry
     known = found.get(key)
     after = weight + (known[0] if known is not None else 0)
-    if after:  # what takes an item away carries no fields
+    if after:  # a retracted item has no fields
         found[key] = after, item if weight > 0 or known is None else known[1]
     else:
         found.pop(key, None)

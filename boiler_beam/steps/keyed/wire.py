@@ -12,7 +12,16 @@ import msgspec
 from boiler_beam.events import Change, DeadLetter, EncodedRow, Stamp, Touch
 from boiler_beam.steps.keyed.messages import Message
 
-__all__ = ["FORM", "decode", "decode_event", "decode_letter", "decode_row", "encode", "encode_event", "encode_letter"]
+__all__ = [
+    "FORM",
+    "decode",
+    "decode_dead_letter",
+    "decode_event",
+    "decode_row",
+    "encode",
+    "encode_dead_letter",
+    "encode_event",
+]
 __all__ += ["encode_row", "path_bytes"]
 
 FORM = 2
@@ -22,7 +31,7 @@ _decode_change = msgspec.msgpack.Decoder(tuple[str, int, bytes, int]).decode
 _decode_touch = msgspec.msgpack.Decoder(Touch).decode
 _decode_message = msgspec.msgpack.Decoder(Message).decode
 _decode_row = msgspec.msgpack.Decoder(tuple[str, str, tuple[int, int, int], bytes | None]).decode
-_decode_letter = msgspec.msgpack.Decoder(DeadLetter).decode
+_decode_dead_letter = msgspec.msgpack.Decoder(DeadLetter).decode
 
 
 def _checked(data: bytes) -> memoryview:
@@ -56,7 +65,7 @@ def decode(data: bytes) -> Change | Message:
 
 
 def encode_event(event: Change | Touch) -> bytes:
-    """The bytes of what comes from a source."""
+    """The bytes of an event of a source."""
     return _TOUCH + _encode(event) if isinstance(event, Touch) else encode(event)
 
 
@@ -83,14 +92,14 @@ def decode_row(data: bytes) -> tuple[str, EncodedRow]:
     return view, EncodedRow(path, Stamp(*stamp), fields)
 
 
-def encode_letter(letter: DeadLetter) -> bytes:
+def encode_dead_letter(dead_letter: DeadLetter) -> bytes:
     """The bytes of a dead letter."""
-    return bytes([FORM]) + _encode(letter)
+    return bytes([FORM]) + _encode(dead_letter)
 
 
-def decode_letter(data: bytes) -> DeadLetter:
+def decode_dead_letter(data: bytes) -> DeadLetter:
     """The reverse."""
-    return _decode_letter(_checked(data)[1:])
+    return _decode_dead_letter(_checked(data)[1:])
 
 
 def path_bytes(path: str) -> bytes:

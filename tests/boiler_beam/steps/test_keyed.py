@@ -36,10 +36,10 @@ from boiler_beam.steps.keyed.rows import RowStep
 from boiler_beam.steps.keyed.tiers import TIERS, Bounds, Ranking
 from boiler_beam.steps.keyed.wire import (
     decode,
-    decode_letter,
+    decode_dead_letter,
     decode_row,
     encode,
-    encode_letter,
+    encode_dead_letter,
     encode_row,
 )
 from tests.helpers import town
@@ -342,7 +342,7 @@ def test_messages_of_another_version_are_refused() -> None:
         (decode, encode(message), message),
         (decode_row, encode_row("View", row), ("View", row)),
         (decode_row, encode_row("View", row._replace(fields=None)), ("View", row._replace(fields=None))),
-        (decode_letter, encode_letter(letter), letter),
+        (decode_dead_letter, encode_dead_letter(letter), letter),
     ]
     for read, data, expected in cases:
         assert read(data) == expected

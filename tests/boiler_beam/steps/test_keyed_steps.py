@@ -63,7 +63,7 @@ class Receipt(bb.ViewModel, collection="receipts"):
 
 VIEW = KeyedView(compile_plan([Receipt]))
 ITEMS, LINES = VIEW.by_name["items"], VIEW.by_name["lines"]
-TOTAL, PRICES, HIGHEST = (VIEW.view.aggregate_places[name] for name in ("total", "prices", "highest"))
+TOTAL, PRICES, HIGHEST = (VIEW.view.aggregate_indexes[name] for name in ("total", "prices", "highest"))
 
 
 class Sent:
