@@ -286,8 +286,12 @@ def prism_of() -> str:
 def rehearsal() -> Iterator[Rehearsal]:
     """Starts what a project has: database, topic, bucket, relay and Dataflow's endpoint."""
     prism = prism_of()
-    if shutil.which("gcloud") is None:
-        sys.exit("error: expected the Google Cloud SDK with its emulators, got none; fix: install gcloud and Java")
+    for name in ("gcloud", "java"):
+        if shutil.which(name) is None:
+            sys.exit(
+                f"error: expected {name} on the PATH, for the emulators of Firestore and Pub/Sub, got none; "
+                "fix: install the Google Cloud SDK with its emulators, and Java"
+            )
     servers.begin()
     try:
         os.environ["FIRESTORE_EMULATOR_HOST"] = servers.emulator("firestore")
