@@ -49,7 +49,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PROJECT, NAME, REGION = "my-project", "shop", "us-central1"
 TOPIC, SUBSCRIPTION = f"projects/{PROJECT}/topics/changes", f"projects/{PROJECT}/subscriptions/{NAME}"
 PRISM = "github.com/apache/beam/sdks/v2/go/cmd/prism"
-PATIENCE_SECONDS = 90
+PATIENCE_SECONDS = 180
 CONSISTENCY = {
     "eventual": [],
     "commit": ["--parameter", "consistency=commit", "--parameter", "allowed_lateness_seconds=2"],
