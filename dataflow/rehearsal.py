@@ -49,7 +49,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PROJECT, NAME, REGION = "my-project", "shop", "us-central1"
 TOPIC, SUBSCRIPTION = f"projects/{PROJECT}/topics/changes", f"projects/{PROJECT}/subscriptions/{NAME}"
 PRISM = "github.com/apache/beam/sdks/v2/go/cmd/prism"
-PATIENCE_SECONDS = 90
+PATIENCE_SECONDS = 180
 CONSISTENCY = {
     "eventual": [],
     "commit": ["--parameter", "consistency=commit", "--parameter", "allowed_lateness_seconds=2"],
@@ -286,8 +286,12 @@ def prism_of() -> str:
 def rehearsal() -> Iterator[Rehearsal]:
     """Starts what a project has: database, topic, bucket, relay and Dataflow's endpoint."""
     prism = prism_of()
-    if shutil.which("gcloud") is None:
-        sys.exit("error: expected the Google Cloud SDK with its emulators, got none; fix: install gcloud and Java")
+    for name in ("gcloud", "java"):
+        if shutil.which(name) is None:
+            sys.exit(
+                f"error: expected {name} on the PATH, for the emulators of Firestore and Pub/Sub, got none; "
+                "fix: install the Google Cloud SDK with its emulators, and Java"
+            )
     servers.begin()
     try:
         os.environ["FIRESTORE_EMULATOR_HOST"] = servers.emulator("firestore")

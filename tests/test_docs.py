@@ -87,7 +87,7 @@ def options(command: click.Command) -> set[str]:
     return own.union({"--help", "--version"}, *map(options, inner))
 
 
-OF_OTHERS = {"--setup_file", "--dataflow_service_options", "--prism_location"}
+OF_OTHERS = {"--setup_file", "--experiments", "--dataflow_service_options", "--prism_location"}
 OF_OTHERS |= {"--host-port", "--project", "--quiet", "--collection-group", "--enable-ttl"}
 
 

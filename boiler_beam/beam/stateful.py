@@ -28,7 +28,18 @@ from boiler_beam.steps.keyed.routing import Key, address, is_removal
 from boiler_beam.steps.keyed.rows import RowStep
 from boiler_beam.steps.keyed.wire import decode, encode, encode_dead_letter, encode_row, path_bytes
 
-__all__ = ["KEYED", "LEFT", "LETTERS", "ROWS", "BeamOutput", "Behavior", "Roles", "keyed_view", "stateful"]
+__all__ = [
+    "KEYED",
+    "LEFT",
+    "LETTERS",
+    "ROWS",
+    "BeamOutput",
+    "Behavior",
+    "RememberedTimer",
+    "Roles",
+    "keyed_view",
+    "stateful",
+]
 
 KEYED = tuple[bytes, bytes]
 """Elements between steps: a key, and a message."""
@@ -167,7 +178,7 @@ class _BeamCell:
             self._head.write(head)
 
 
-class _RememberedTimer:
+class RememberedTimer:
     """A timer of one key that fires at the earliest time it was set for, and the state that remembers this time.
 
     A runner may lose a timer (Prism: https://github.com/apache/beam/issues/35771). So the timer is set again, for the
@@ -206,7 +217,7 @@ class _HeldMessages:
         timer: Fires when the next one may be taken.
     """
 
-    def __init__(self, messages: Any, passed: Any, timer: _RememberedTimer) -> None:
+    def __init__(self, messages: Any, passed: Any, timer: RememberedTimer) -> None:
         self._messages, self._passed, self._timer = messages, passed, timer
 
     def add(self, data: bytes, ripe: int) -> None:
@@ -354,11 +365,11 @@ def _class_of(name: str) -> type[_StatefulStep]:
             (key, data), behavior = element, self.behavior
             if behavior.is_commit:
                 ripe_at = self.ripe_at(decode(data).version)
-                _HeldMessages(held, passed, _RememberedTimer(due, ripe)).add(data, ripe_at)
+                _HeldMessages(held, passed, RememberedTimer(due, ripe)).add(data, ripe_at)
             elif self.receive(key, data, self.cell(head, log0, log1, log2, log3)):
                 if behavior.gate_micros is not None and not is_open.read():
-                    _RememberedTimer(due, backstop).set(behavior.gate_micros)
-                elif _RememberedTimer(due, render).set(_now_micros() + round(behavior.coalesce_seconds * 1e6)):
+                    RememberedTimer(due, backstop).set(behavior.gate_micros)
+                elif RememberedTimer(due, render).set(_now_micros() + round(behavior.coalesce_seconds * 1e6)):
                     backstop.set(window.max_timestamp())
             self.expire_later(data, expire)
             return self.output.take()
@@ -405,7 +416,7 @@ def _class_of(name: str) -> type[_StatefulStep]:
             ripe: Any = beam.DoFn.TimerParam(ripening),
         ) -> Any:
             cell = self.cell(head, log0, log1, log2, log3)
-            for data in _HeldMessages(held, passed, _RememberedTimer(due, ripe)).take(fired.micros, self.ripe_at):
+            for data in _HeldMessages(held, passed, RememberedTimer(due, ripe)).take(fired.micros, self.ripe_at):
                 self.receive(key, data, cell)
             self.render_row(key, cell)
             return self.output.take()

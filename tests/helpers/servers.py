@@ -69,8 +69,8 @@ def answers(port: int) -> bool:
 
 
 def emulator(name: str) -> str:
-    """Returns the address of a running emulator, `127.0.0.1:PORT`; skips the test without gcloud."""
-    if shutil.which("gcloud") is None:
+    """Returns the address of a running emulator, `127.0.0.1:PORT`; skips the test without gcloud or Java."""
+    if shutil.which("gcloud") is None or shutil.which("java") is None:
         pytest.skip(f"needs the {name} emulator: install the Google Cloud SDK (gcloud) and Java")
     port = free_port()
     return _once(name, f"127.0.0.1:{port}", [*EMULATORS[name], f"--host-port=127.0.0.1:{port}"], lambda: answers(port))

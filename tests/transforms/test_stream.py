@@ -26,7 +26,7 @@ import boiler_beam as bb  # noqa: E402
 from boiler_beam import Ref, aggregate, group, root, view_property  # noqa: E402
 from boiler_beam.beam import ComputeRows  # noqa: E402
 from boiler_beam.beam.elements import Changes, RowCoder, row_of  # noqa: E402
-from boiler_beam.beam.stateful import BeamOutput, Behavior, Roles, keyed_view, stateful  # noqa: E402
+from boiler_beam.beam.stateful import BeamOutput, Behavior, RememberedTimer, Roles, keyed_view, stateful  # noqa: E402
 from boiler_beam.beam.stream import follow_views  # noqa: E402
 from boiler_beam.errors import UsageError  # noqa: E402
 from boiler_beam.events import Change, Row, Touch  # noqa: E402
@@ -178,6 +178,40 @@ def test_gating_no_row_before_the_watermark_is_past_the_snapshot() -> None:
     ]
     rows = follow(steps, Behavior(gate_micros=80_000))
     assert [row.fields["total"] for row in rows] == [3, 4]
+
+
+class Kept:
+    """A value in state."""
+
+    value: Any = None
+
+    def read(self) -> Any:
+        return self.value
+
+    def write(self, value: Any) -> None:
+        self.value = value
+
+    def clear(self) -> None:
+        self.value = None
+
+
+class Settings(list[int]):
+    """A timer that notes for which times it was set, in microseconds."""
+
+    def set(self, when: Any) -> None:
+        self.append(when.micros)
+
+
+def test_messages_of_a_busy_row_do_not_put_off_its_timer(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings, due, now = Settings(), Kept(), [0]
+    monkeypatch.setattr("boiler_beam.beam.stateful._now_micros", lambda: now[0])
+    timer = RememberedTimer(due, settings)
+    assert [timer.set(micros) for micros in (10_000, 20_000, 8_000, 9_000)] == [True, False, True, False]
+    now[0] = 8_001
+    assert timer.set(30_000)
+    assert settings == [10_000, 8_000, 8_000], "an overdue timer is set for the same time"
+    timer.forget()
+    assert timer.set(40_000)
 
 
 class LossyTimer:
