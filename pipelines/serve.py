@@ -32,6 +32,7 @@ class ServeOptions:
     rows: str = "sqlite:boiler_beam.db"
     state: str | None = None
     dead_letter: str | None = None
+    documents: str | None = None
     auth: str | None = None
     host: str = "127.0.0.1"
     port: int = 8080
@@ -93,6 +94,7 @@ def run_serve(views: Sequence[type[ViewModel]], options: ServeOptions, page: Pat
             rows=options.rows,
             state=options.state,
             dead_letters=options.dead_letter,
+            documents=options.documents,
             auth=options.auth,
             origins=options.origin,
             coalesce_seconds=options.coalesce_seconds,
