@@ -137,7 +137,7 @@ async def running(
         rows: Where the rows are, `sqlite:PATH`.
         state: The engine's state, as `--state`; None: in memory if all sources end, else beside the rows.
         dead_letters: Where unusable inputs are written, as `--dead_letter`; None: beside the rows.
-        documents: Where documents are, for `?fresh=1` and, in a store, for writes; None: the first source that has them.
+        documents: Where documents are, for `?fresh=1` and, in a store, for writes; None: in the first source that can.
         auth: `"none"` (the default: everything is open), `"firebase:PROJECT"`, or a verifier.
         writer: Takes writes; None: `documents`, or the first source that is a store (`documents:`, `firestore:`).
         origins: Sites whose pages may read and write, beside the server's own.

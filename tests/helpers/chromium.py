@@ -45,6 +45,7 @@ class Page:
         )
 
     def screenshot(self, path: Path) -> None:
+        self.call("Page.bringToFront")  # pages behind others may not be painted
         path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot")["data"]))
 
 
