@@ -232,12 +232,14 @@ class Crowd:
             if len(self.arrivals) == len(self.members):
                 self.is_complete.set()
 
-    async def change(self, http: Http, row_id: str, attends: bool) -> list[float]:
+    async def change(self, row_id: str, attends: bool) -> list[float]:
         """Changes a row; returns the milliseconds until each member had it. Those that never get it are missing."""
         self.arrivals, self.key = [], f'"key":"{row_id}"'.encode()
         self.is_complete.clear()
+        http = await Http.connect(self.port)  # the server closes connections that are idle for some seconds
         begun = time.perf_counter()
         status, _, body = await http.call(patch(row_id, attends))
+        http.transport.close()
         assert status == 200, body
         try:
             await asyncio.wait_for(self.is_complete.wait(), READY_SECONDS)
@@ -265,7 +267,7 @@ def percentiles(values: Sequence[float]) -> tuple[float, float]:
 async def crowd(folder: Path, number: int) -> Figures:
     """So many subscribers, and changes that reach all."""
     with started(with_engine(folder)) as server:
-        http = await answered(server.port, get(f"t{TICKETS - 1}"))
+        (await answered(server.port, get(f"t{TICKETS - 1}"))).transport.close()
         alone, gathered = server.resident_megabytes(), Crowd(server.port)
         begun = time.perf_counter()
         await gathered.join(number)
@@ -274,7 +276,7 @@ async def crowd(folder: Path, number: int) -> Figures:
         reads = await metric(server.port, "boiler_beam_serving_store_reads")
         times, lasts, expected, worked = list[float](), list[float](), 0, server.cpu_seconds()
         for change in range(CHANGED_FANOUT):
-            some = await gathered.change(http, f"t{change}", attends=False)
+            some = await gathered.change(f"t{change}", attends=False)
             times, lasts, expected = times + some, [*lasts, max(some)], expected + number
         reads = await metric(server.port, "boiler_beam_serving_store_reads") - reads
         p50, p99 = percentiles(times)
@@ -299,6 +301,7 @@ async def reconnect(folder: Path, number: int) -> Figures:
         incarnation = head.decode().partition(f"/views/{VIEW}/")[2].partition("/")[0]
         _, head, _ = await http.call(_request("HEAD", f"/views/{VIEW}/{incarnation}/stream?offset=now"))
         text = next(line.split(": ")[1] for line in head.decode().lower().split("\r\n") if "next-offset" in line)
+        http.transport.close()
         rows.write(CHANGES, 1)
         before, worked, ends = server.resident_megabytes(), server.cpu_seconds(), list[float]()
         messages: dict[Subscriber, int] = {}
@@ -331,12 +334,12 @@ async def reconnect(folder: Path, number: int) -> Figures:
 async def write(folder: Path, number: int) -> Figures:
     """From a PATCH to one other subscriber."""
     with started(with_engine(folder)) as server:
-        http = await answered(server.port, get(f"t{TICKETS - 1}"))
+        (await answered(server.port, get(f"t{TICKETS - 1}"))).transport.close()
         other = Crowd(server.port)
         await other.join(1)
         times, worked = list[float](), server.cpu_seconds()
         for change in range(number + WARM_UP):
-            times += await other.change(http, f"t{change}", attends=False)
+            times += await other.change(f"t{change}", attends=False)
         other.leave()
         p50, p99 = percentiles(times[WARM_UP:])
         worked = (server.cpu_seconds() - worked) / (number + WARM_UP) * 1e3

@@ -38,6 +38,8 @@ class Http(asyncio.Protocol):
 
     async def call(self, request: bytes) -> tuple[int, bytes, bytes]:
         """Sends a request; returns status, head and body of the answer."""
+        if self.transport.is_closing():
+            raise ConnectionResetError("the server closed the connection")
         self._answer = asyncio.get_running_loop().create_future()
         self.transport.write(request)
         return await self._answer

@@ -312,6 +312,12 @@ def _relay(source: str, topic: str, relay_state: str, collection: tuple[str, ...
 @click.option("--state", metavar="URI", envvar="BOILER_BEAM_STATE", help="The state of the engine, as for a stream.")
 @click.option("--dead_letter", metavar="URI", help="Where dead letters are written.  [default: beside the rows]")
 @click.option(
+    "--documents",
+    metavar="URI",
+    help="The store that writes go to, where another program writes the rows: documents:PATH, firestore:PROJECT.  "
+    "[default: the source]",
+)
+@click.option(
     "--auth",
     metavar="none|firebase:PROJECT",
     help="Who may see and change what: everyone everything, or users by their ID tokens.  "

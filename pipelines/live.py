@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from boiler_beam.connectors import open_source
 from boiler_beam.connectors.documents.store import DocumentsStore
 from boiler_beam.events import Change
 from boiler_beam.samples import live_views
+from boiler_beam.views import ViewModel
 from pipelines.command import execute
 from pipelines.serve import ServeOptions, run_serve
 
@@ -26,13 +27,24 @@ PAGE = Path(live_views.__file__).parent / "live"
 def _live(port: int, folder: Path | None) -> int:
     """Show the meeting room as a live page, until ^C."""
     with _folder(folder) as where:
-        source = f"documents:{where}/documents.db"
         if not (where / "documents.db").exists():
             changes = [one for one in open_source("sample:").read_all() if isinstance(one, Change)]
             DocumentsStore(f"{where}/documents.db").load(changes)
-        options = ServeOptions(source=[source], rows=f"sqlite:{where}/rows.db", port=port)
         views = [live_views.MeetingRoom, live_views.Participation, live_views.OrganizationSummary]
-        return run_serve(views, options, page=PAGE)
+        return _served(views, where, port)
+
+
+def _served(views: Sequence[type[ViewModel]], where: Path, port: int) -> int:
+    try:
+        from pipelines.live_plan import PlanGraph, WatchedDocuments
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] in ("boiler_beam", "pipelines"):
+            raise
+        return run_serve(views, ServeOptions())  # it says what is not installed
+    documents = WatchedDocuments(f"{where}/documents.db", f"{where}/rows.db")
+    graph = PlanGraph(views, documents)
+    options = ServeOptions(source=[documents], rows=f"sqlite:{where}/rows.db", port=port)
+    return run_serve(views, options, page=PAGE, more=lambda served: [graph.route(served)])
 
 
 @contextmanager

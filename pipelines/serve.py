@@ -9,14 +9,20 @@ import ipaddress
 import logging
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from boiler_beam.connectors import Source
 from boiler_beam.errors import UsageError
 from boiler_beam.install import install_command
 from boiler_beam.views import ViewModel
+
+if TYPE_CHECKING:  # they need the extra `serve`
+    from starlette.routing import BaseRoute
+
+    from boiler_beam.serving.run import Running
 
 __all__ = ["ServeOptions", "run_serve"]
 
@@ -27,10 +33,11 @@ _DRAIN_SECONDS = 5
 class ServeOptions:
     """The options of the command, by their names."""
 
-    source: Sequence[str] = ()
+    source: Sequence[str | Source] = ()
     rows: str = "sqlite:boiler_beam.db"
     state: str | None = None
     dead_letter: str | None = None
+    documents: str | None = None
     auth: str | None = None
     roles: str | None = None
     host: str = "127.0.0.1"
@@ -42,13 +49,19 @@ class ServeOptions:
     max_connections_per_client: int | None = None
 
 
-def run_serve(views: Sequence[type[ViewModel]], options: ServeOptions, page: Path | None = None) -> int:
+def run_serve(
+    views: Sequence[type[ViewModel]],
+    options: ServeOptions,
+    page: Path | None = None,
+    more: Callable[[Running], Sequence[BaseRoute]] = lambda served: (),
+) -> int:
     """Serves until SIGTERM or ^C; returns the exit code.
 
     Args:
         views: The classes.
         options: The options.
         page: A folder with a page, which is served at `/page/`.
+        more: Returns more routes.
 
     Raises:
         UsageError: An option is wrong, or the extra `serve` is not installed.
@@ -102,6 +115,7 @@ def run_serve(views: Sequence[type[ViewModel]], options: ServeOptions, page: Pat
             rows=options.rows,
             state=options.state,
             dead_letters=options.dead_letter,
+            documents=options.documents,
             auth=options.auth,
             roles=options.roles,
             origins=options.origin,
@@ -109,6 +123,7 @@ def run_serve(views: Sequence[type[ViewModel]], options: ServeOptions, page: Pat
             clients=clients,
         ) as served:
             app: Any = served.app
+            served.app.router.routes.extend(more(served))
             if page is not None:
                 served.app.router.routes.append(Mount("/page", StaticFiles(directory=page, html=True)))
             if is_local and served.core.access.is_open:

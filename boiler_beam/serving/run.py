@@ -133,6 +133,7 @@ async def running(
     rows: str = "sqlite:boiler_beam.db",
     state: str | State | None = None,
     dead_letters: str | None = None,
+    documents: str | Source | None = None,
     auth: str | Verifier | None = None,
     writer: Writer | None = None,
     origins: Sequence[str] = (),
@@ -152,8 +153,9 @@ async def running(
         rows: Where the rows are, `sqlite:PATH`.
         state: The engine's state, as `--state`; None: in memory if all sources end, else beside the rows.
         dead_letters: Where unusable inputs are written, as `--dead_letter`; None: beside the rows.
+        documents: Where documents are, for `?fresh=1` and, in a store, for writes; None: in the first source that can.
         auth: `"none"` (the default: everything is open), `"firebase:PROJECT"`, or a verifier.
-        writer: Takes writes; None: the first source that is a store (`documents:`, `firestore:`).
+        writer: Takes writes; None: `documents`, or the first source that is a store (`documents:`, `firestore:`).
         origins: Sites whose pages may read and write, beside the server's own.
         limits: What the hub keeps, and how often it looks.
         clients: How much clients may ask for.
@@ -169,11 +171,14 @@ async def running(
     opened = [open_source(one) if isinstance(one, str) else one for one in sources]
     if all(source.is_bounded for source in opened):
         opened = [source.following() for source in opened]
-    plan, sink = compile_plan(views, database_of(opened)), _sink(rows)
-    documents = next((one for one in opened if isinstance(one, KeyedSource)), None)
+    stored = open_source(documents) if isinstance(documents, str) else documents
+    known = [*([] if stored is None else [stored]), *opened]
+    plan, sink = compile_plan(views, database_of(known)), _sink(rows)
+    if stored is None:
+        stored = next((one for one in opened if isinstance(one, KeyedSource)), None)
     if writer is None:
-        writer = _writer(views, opened, sink)
-    core = core_of(plan, sink, documents, verifier_of(auth), writer, limits, clients, roles)
+        writer = _writer(views, known, sink)
+    core = core_of(plan, sink, stored, verifier_of(auth), writer, limits, clients, roles)
     served = Running(core, application(core, origins=origins, more=_more(core, origins)))
     engine = _engine(plan, opened, sink, state, dead_letters, coalesce_seconds, served)
     with _in_a_thread(engine, served) if opened else contextlib.nullcontext():

@@ -14,6 +14,8 @@ from typing import Any
 import httpx
 from websockets.sync.client import connect
 
+from tests.helpers.servers import wait_until
+
 
 class Page:
     """A page; what is evaluated may be a promise."""
@@ -45,6 +47,7 @@ class Page:
         )
 
     def screenshot(self, path: Path) -> None:
+        self.call("Page.bringToFront")  # pages behind others may not be painted
         path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot")["data"]))
 
 
@@ -83,7 +86,8 @@ def browser(folder: Path) -> Iterator[Any]:
                 "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False
             )
             page.call("Page.navigate", url=address)
-            page.until("document.readyState === 'complete' && location.href !== 'about:blank'")
+            loaded = "document.readyState === 'complete' && location.href !== 'about:blank'"  # no observer would see it
+            wait_until(lambda: bool(page.evaluate(loaded)), address)
             return page
 
         yield open_page
