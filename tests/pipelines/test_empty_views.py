@@ -95,7 +95,7 @@ def book(number: int, **fields: Any) -> tuple[str, Any]:
 FAILED = "{view}: none of its rows could be made: {number} failed in a getter or paths()"
 INVALID = "{view}: none of its rows could be made: the {number} documents that would make some are invalid"
 LACKS = "{view}: none of its rows could be made: {number} lack a required document (e.g. {what}, is not there)"
-FIX = "; fix: ask boiler-beam why of one"
+FIX = "; fix: run boiler-beam why for one of them"
 EMPTY: dict[str, tuple[str, list[tuple[str, Any]], str]] = {
     "all getters raise": ("Titled", [book(1, title="x"), book(2, title="y")], FAILED.format(view="Titled", number=2)),
     "but for what is hidden": (
