@@ -162,6 +162,8 @@ def test_a_failure_is_more_than_a_dead_letter_or_what_was_not_pruned(tmp_path: P
 def test_a_view_that_is_as_it_should_be(executor: str, view: str, documents: Any, tmp_path: Path) -> None:
     done = run(tmp_path, view, documents, *EXECUTORS[executor])
     assert (done.returncode, said(done, "error")) == (0, []), done.stdout + done.stderr
+    note = f"{view}: no document makes a row; fix: if one should, run boiler-beam check"
+    assert said(done, "note") == [note] * (", 0 rows, " in done.stdout)
 
 
 def test_a_stream_of_roots_that_are_all_invalid(tmp_path: Path) -> None:
