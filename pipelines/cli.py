@@ -70,7 +70,7 @@ for _command in (run_command, deploy_command, schedule_command, once_command):
 )
 @options_of_a_database
 def _explain(views: tuple[str, ...], source: tuple[str, ...], project: str | None, database: str | None) -> int:
-    """Print the plan of views: edges, collections, and which rows a change affects."""
+    """Print the plan of views, and which rows a change affects."""
     from boiler_beam.program import explain
     from pipelines.views import load_views
 
@@ -86,7 +86,11 @@ def _explain(views: tuple[str, ...], source: tuple[str, ...], project: str | Non
 def _diff(
     views: tuple[str, ...], source: tuple[str, ...], sinks: tuple[str, ...], project: str | None, database: str | None
 ) -> int:
-    """Compare the rows of two sinks, or of one sink with those that --source gives now. Exits with 1 if they differ."""
+    """Compare rows with other rows, or with the documents.
+
+    OLD is a sink. It is compared with the sink NEW, or with the rows that the documents of --source give now. Exits
+    with 1 if rows differ.
+    """
     from rich.console import Console
 
     from boiler_beam.program import diff
@@ -107,7 +111,9 @@ def _diff(
 @_views
 @options_of_a_run
 def _reconcile(options: RunOptions, views: tuple[str, ...]) -> int:
-    """Compute all rows from --source, write those that differ to --sink, and delete those that should not exist.
+    """Run a backfill, also beside a stream that writes the rows.
+
+    Computes all rows from --source, writes those that differ to --sink, and deletes those that should not exist.
 
     This is another name of a backfill; --dry_run shows what it would do. Beside a live stream it does not write: it
     asks the stream to write the rows that differ.
@@ -120,7 +126,10 @@ def _reconcile(options: RunOptions, views: tuple[str, ...]) -> int:
 
 @_cli.command("doctor")
 def _doctor() -> int:
-    """Check that what is installed and configured can be used. Exits with 1 if something can't."""
+    """Check what is installed and configured.
+
+    Exits with 1 if something can't be used.
+    """
     from pipelines.doctor import examine
 
     found = list(examine())
@@ -137,7 +146,9 @@ def _doctor() -> int:
 def _why(
     views: tuple[str, ...], source: tuple[str, ...], row_path: str, project: str | None, database: str | None
 ) -> int:
-    """Show the documents and versions of a row, and what each contributed; or why there is no such row.
+    """Show the documents of a row, or why there is no row.
+
+    Each document is shown with its version and what it contributes.
 
     Exits with 1 if there is no such row.
     """
@@ -156,11 +167,14 @@ def _why(
     type=click.IntRange(min=1),
     default=1000,
     show_default=True,
-    help="Check at most so many documents of each collection.",
+    help="Read at most this many documents of each collection.",
 )
 @click.argument("module", metavar="MY_VIEWS.PY")
 def _init(source: tuple[str, ...], sample: int, module: str) -> int:
-    """Propose models, a first view and its test from documents, and write them to a new module."""
+    """Write a module with models and a view for documents.
+
+    MY_VIEWS.PY is the new module; a test is written beside it.
+    """
     from pipelines.init import initialize
 
     for line in initialize(module, source, sample):
@@ -172,13 +186,15 @@ def _init(source: tuple[str, ...], sample: int, module: str) -> int:
 @_views
 @click.option("--source", metavar="URI", multiple=True, required=True, help="The documents.")
 @click.option(
-    "--sample", type=click.IntRange(min=1), help="Check at most so many documents of each collection.  [default: all]"
+    "--sample", type=click.IntRange(min=1), help="Check at most this many documents of each collection.  [default: all]"
 )
 @options_of_a_database
 def _check(
     views: tuple[str, ...], source: tuple[str, ...], sample: int | None, project: str | None, database: str | None
 ) -> int:
-    """Check models and views against documents: invalid documents, dangling references, properties that differ.
+    """Check models and views against documents.
+
+    Finds invalid documents, dangling references, and properties whose value depends on the order of documents.
 
     Some rows are computed again, in another order and with another hash seed. Exits with 1 if there is a problem.
     """
@@ -200,10 +216,16 @@ _forms: Callable[[Any], Any] = click.option(
 @_forms
 @click.option("--store", metavar="URI", envvar="BOILER_BEAM_STORE", help="Forms and documents: firestore:PROJECT.")
 @click.option("--source", metavar="URI", help="Where forms are observed.  [default: the store]")
-@click.option("--dead_letter", metavar="URI", default="jsonl:dead_letters.jsonl", show_default=True)
+@click.option(
+    "--dead_letter", metavar="URI", default="jsonl:dead_letters.jsonl", show_default=True,
+    help="Where dead letters are written.",
+)  # fmt: skip
 @click.option("--once", is_flag=True, help="Apply the forms that are there, and end.")
 def _apply_forms(forms: tuple[str, ...], store: str | None, source: str | None, dead_letter: str, once: bool) -> int:
-    """Apply the forms that clients create, until ^C. Exits with 1 if a form failed."""
+    """Apply the forms that clients create, until ^C.
+
+    Exits with 1 if a form failed.
+    """
     from pipelines.forms import run_forms
     from pipelines.views import load_forms
 
@@ -217,7 +239,10 @@ def _apply_forms(forms: tuple[str, ...], store: str | None, source: str | None, 
 @click.option("--forms", metavar="MODULE[:CLASS,...]", multiple=True, help="The forms that clients create.")
 @click.option("--out", metavar="PATH", help="The file to write.  [default: stdout]")
 def _rules(views: tuple[str, ...], forms: tuple[str, ...], out: str | None) -> int:
-    """Print security rules: clients read their rows, create and read their forms, and nothing else."""
+    """Print Firestore security rules for rows and forms.
+
+    By these rules clients read their rows, create and read their forms, and nothing else.
+    """
     from boiler_beam.plan import compile_plan
     from boiler_beam.writing.rules import security_rules
     from pipelines.views import load_forms, load_views
@@ -227,10 +252,12 @@ def _rules(views: tuple[str, ...], forms: tuple[str, ...], out: str | None) -> i
 
 @_cli.command("types")
 @_views
-@click.option("--language", type=click.Choice(["typescript", "python"]), required=True, help="Of the module.")
+@click.option(
+    "--language", type=click.Choice(["typescript", "python"]), required=True, help="The language of the module."
+)
 @click.option("--out", metavar="PATH", help="The file to write.  [default: stdout]")
 def _types(views: tuple[str, ...], language: str, out: str | None) -> int:
-    """Print a module with the types of rows, and a client for the server."""
+    """Print a module with types of rows, and a client."""
     from boiler_beam.plan import compile_plan
     from boiler_beam.writing.clients import client_module
     from pipelines.views import load_views
@@ -258,7 +285,7 @@ def _documents() -> None:
 @click.option("--source", metavar="URI", multiple=True, required=True, help="The documents.")
 @click.argument("store", metavar="documents:PATH")
 def _load_documents(source: tuple[str, ...], store: str) -> int:
-    """Write the newest versions of the documents of some sources to a new store."""
+    """Copy the newest documents of sources to a new store."""
     from pipelines.forms import load_documents
 
     print(f"{load_documents(source, store):,} documents")
@@ -281,7 +308,10 @@ def _load_documents(source: tuple[str, ...], store: str) -> int:
     "--views", metavar="MODULE[:CLASS,...]", multiple=True, help="Publish the collections that these views read."
 )
 def _relay(source: str, topic: str, relay_state: str, collection: tuple[str, ...], views: tuple[str, ...]) -> int:
-    """Listen to a database and publish each change to a Pub/Sub topic, until ^C."""
+    """Publish the changes of a database to a Pub/Sub topic.
+
+    Runs until ^C.
+    """
     from boiler_beam.plan import compile_plan
     from pipelines.relay import run_relay
     from pipelines.views import load_views
@@ -360,7 +390,10 @@ def _relay(source: str, topic: str, relay_state: str, collection: tuple[str, ...
     help="How many of them may come from one address.  [default: any number]",
 )
 def _serve(views: tuple[str, ...], **given: Any) -> int:
-    """Serve rows over REST, Durable Streams, WebSocket, GraphQL and JSON-RPC, until SIGTERM or ^C."""
+    """Serve rows and their changes over HTTP.
+
+    Serves REST, Durable Streams, WebSocket, GraphQL and JSON-RPC, until SIGTERM or ^C.
+    """
     from pipelines.serve import ServeOptions, run_serve
     from pipelines.views import load_views
 
@@ -377,7 +410,10 @@ def _dead_letters() -> None:
 @click.option("--code", help="Only dead letters with this code.")
 @click.option("--limit", type=click.IntRange(min=0), default=20, show_default=True, help="How many to show.")
 def _list(uri: str, code: str | None, limit: int) -> int:
-    """Show the dead letters at a URI, and count them by code: where --dead_letter wrote them, or a subscription."""
+    """Show dead letters, and count them by code.
+
+    URI is where --dead_letter wrote them, or a subscription of that topic.
+    """
     from boiler_beam.connectors import read_dead_letters
 
     counts: Counter[str] = Counter()
@@ -395,14 +431,14 @@ def _list(uri: str, code: str | None, limit: int) -> int:
 
 @_dead_letters.command("replay")
 @click.argument("uri")
-@click.option("--to", metavar="TOPIC", help="Publish the inputs to this topic: for a stream that follows it.")
+@click.option("--to", metavar="TOPIC", help="Publish the inputs to this topic, for a running stream that follows it.")
 @_views
 @options_of_a_run
 def _replay(options: RunOptions, views: tuple[str, ...], uri: str, to: str | None) -> int:
-    """Apply the inputs of dead letters to the state of a stream, after the fix.
+    """Apply the inputs of dead letters again, after the fix.
 
-    The stream must not run meanwhile. --state and --sink are those of the stream. With --to they are published to the
-    topic that the stream follows, which may run: so for a job on Dataflow.
+    The inputs are applied to the state of a stream, which must not run meanwhile: give its --state and --sink. With
+    --to they are published to the topic that a running stream follows, such as a job on Dataflow.
     """
     from boiler_beam.errors import UsageError
     from boiler_beam.program.connecting import state_beside
@@ -437,13 +473,19 @@ for _parameter in _replay.params:
 
 @_cli.group("state", invoke_without_command=True)
 def _state() -> None:
-    """Look at what a stream keeps between runs: `show` at any time, the others while it does not run."""
+    """Show, check or compact the state of a stream.
+
+    `show` may be used at any time, the others only while the stream does not run.
+    """
 
 
 @_state.command("show")
 @click.argument("uri")
 def _show_state(uri: str) -> int:
-    """Show how much there is, each view's rows and phase, and how far each source was read."""
+    """Show size, rows, phases and positions.
+
+    These are the size of the file, the rows and phase of each view, and how far each source was read.
+    """
     from boiler_beam.values import format_version
 
     with _opened_state(uri, is_shared=True) as state:
@@ -468,7 +510,10 @@ def _show_state(uri: str) -> int:
 )  # fmt: skip
 @click.argument("uri")
 def _compact_state(uri: str, keep_days: float) -> int:
-    """Remove old tombstones, and make the file smaller. Older changes of unknown documents are dead letters then."""
+    """Remove old tombstones, and make the file smaller.
+
+    From then on, a change of an unknown document that is older than the kept tombstones is a dead letter.
+    """
     with _opened_state(uri) as state:
         before = state.numbers()["bytes"]
         number = state.compact(state.facts.get("newest", 0) - round(keep_days * 86_400_000_000))
@@ -479,7 +524,10 @@ def _compact_state(uri: str, keep_days: float) -> int:
 @_state.command("check")
 @click.argument("uri")
 def _check_state(uri: str) -> int:
-    """Read the whole file. Exits with 1 if something is wrong."""
+    """Read the whole file, and report damage.
+
+    Exits with 1 if something is wrong.
+    """
     with _opened_state(uri) as state:
         problems = list(state.problems())
     number = len(problems)

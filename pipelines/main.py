@@ -19,7 +19,9 @@ __all__ = ["run_command"]
 )  # fmt: skip
 @options_of_a_run
 def run_command(options: RunOptions, views: tuple[str, ...]) -> int:
-    """Compute the rows of views from documents, or follow a stream of changes; write the rows that differ.
+    """Compute rows from documents: a backfill or a stream.
+
+    A backfill reads all documents; a stream follows their changes. Only rows that differ are written.
 
     With --runner, unknown options are passed on to Beam.
     """

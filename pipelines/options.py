@@ -213,7 +213,7 @@ _OPTIONS = [
     click.option("--explain", is_flag=True, help="Print the plan and what a change affects; run nothing."),
     click.option(
         "--ramp_up/--no_ramp_up", default=True,
-        help="Firestore: start at 500 writes a second, half as many again every 5 minutes.  [default: ramp_up]",
+        help="Firestore: start at 500 writes a second, and raise the rate by half every 5 minutes.  [default: ramp_up]",
     ),
     click.option(
         "--row_seconds", type=click.FloatRange(min=0), default=1.0, show_default=True,
@@ -221,8 +221,8 @@ _OPTIONS = [
     ),
     click.option(
         "--touches/--no_touches", default=True,
-        help="Firestore: a backfill asks a stream on Beam that writes the views to write the rows that differ; "
-        "no_touches: that stream has ended for good.  [default: touches]",
+        help="Firestore: if a stream on Beam writes the views, a backfill asks it to write the rows that differ; "
+        "no_touches: the backfill writes them, because that stream has ended for good.  [default: touches]",
     ),
     click.option("--dry_run", is_flag=True, help="Compute and report; write nothing."),
     *_database_options,

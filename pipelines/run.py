@@ -57,6 +57,12 @@ def run(views: Sequence[type[ViewModel]], options: RunOptions) -> int:
         standing = {view.view: view.rows + view.kept for view in report.views}
         show_rows(console, plan, sink_of(options, plan), standing)
     show_report(console, report)
+    for view in report.views:
+        if not (view.rows or view.tainted or view.newer or view.failure):
+            print(
+                f"note: {view.view}: no document makes a row; fix: if one should, run boiler-beam check",
+                file=sys.stderr,
+            )
     code = finish(console, report, report.not_pruned, report.failures, is_strict=options.strict)
     return FAILED if report.drift else code
 

@@ -38,7 +38,11 @@ def reason_for_no_rows(
         f"{lacking:,} lack a required document" + (f" (e.g. {example})" if example else "") if lacking else "",
     ]
     reasons = "; ".join(filter(None, parts))
-    return f"{view}: none of its rows could be made: {reasons}; fix: ask boiler-beam why of one" if reasons else None
+    return (
+        f"{view}: none of its rows could be made: {reasons}; fix: run boiler-beam why for one of them"
+        if reasons
+        else None
+    )
 
 
 def find_failures(engine: IncrementalEngine, state: State, report: StreamReport, *, is_thorough: bool) -> None:

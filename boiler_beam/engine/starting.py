@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 from boiler_beam.connectors.base import Sink, Source
@@ -11,6 +12,8 @@ from boiler_beam.errors import UsageError
 from boiler_beam.plan import Plan
 
 __all__ = ["has_snapshot", "positions_to_follow_from"]
+
+_log = logging.getLogger("boiler_beam")
 
 
 def has_snapshot(sources: Sequence[Source]) -> bool:
@@ -53,9 +56,12 @@ def positions_to_follow_from(
     is_read = any(source.uri not in positions and not source.is_replay for source in bounded)
     if missing and not is_read and not has_snapshot(unbounded):
         raise UsageError(
-            f"--state: expected one that watched {', '.join(missing)}, got one whose views did not read them; "
-            "fix: add --source with a snapshot that has them and was not read yet, or start with another --state"
+            f"--state: expected one with the documents of {', '.join(missing)}, got one whose views "
+            f"({', '.join(state.views) or 'none'}) did not read them; fix: name another --state, or add --source with "
+            "a snapshot of them that was not read into this state"
         )
+    for name in sorted(state.views.keys() - {view.name for view in plan.views}):
+        _log.warning("%s: in the state, but not in --views: its state is removed, its rows stay in the sink", name)
     return positions
 
 

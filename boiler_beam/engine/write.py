@@ -26,8 +26,8 @@ _NAMED = 100
 """Rows of a view that are named one by one when they are written though a document may belong to any of them."""
 _SHOWN = 3
 _LEFT = "the current row was left as it is"
-_WRITTEN = "there was no row, and it was written without it"
-_NOT_COMPUTED = "there is no row, and without it none is computed"
+_WRITTEN = "the sink had no such row, and it was written without that document"
+_NOT_COMPUTED = "there is no row, and none is computed without that document"
 _OTHER_COPIES = "other copies of the row may be missing"
 
 

@@ -204,7 +204,11 @@ class EdgeCompiler:
         if get_origin(kind) is typing.Literal:
             is_fit = {type(value) for value in get_args(kind)} in ({str}, {int})
         if not (is_fit or (isinstance(kind, type) and issubclass(kind, Enum))):
-            got = "a property without a return annotation" if kind is Any else f"a {getattr(kind, '__name__', kind)}"
+            got = (
+                "a property without a return annotation"
+                if kind is Any
+                else f"of type {getattr(kind, '__name__', kind)}"
+            )
             self.mistake(
                 f"Store.{name}",
                 "by= to name a text, an int, an Enum or a Ref",
@@ -281,7 +285,7 @@ class EdgeCompiler:
             self.mistake(
                 f"Store.{name}",
                 "a field that holds references",
-                f"{path.text!r}, a {getattr(kind, '__name__', kind)}",
+                f"{path.text!r}, of type {getattr(kind, '__name__', kind)}",
                 "end the path at a Ref[...]",
             )
             return None
@@ -313,7 +317,7 @@ class EdgeCompiler:
             self.mistake(
                 f"Store.{name}",
                 "by= to name a Ref[...]",
-                f"{path.text!r}, a {getattr(kind, '__name__', kind)}",
+                f"{path.text!r}, of type {getattr(kind, '__name__', kind)}",
                 f"name the field of {model.__name__} that refers to {parent.model.__name__}",
             )
             return None

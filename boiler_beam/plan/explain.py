@@ -22,15 +22,15 @@ def explain(plan: Plan) -> str:
     >>> print(explain(compile_plan([OrganizationSummary])))
     OrganizationSummary: rows at organization_summaries/{id}
     users: group of users by organization (dict; no getter reads it)
-    └─ tickets: referrers, the tickets whose user names one of users (dict; no getter reads it)
+    └─ tickets: referrers, tickets whose field user refers to edge users (dict; no getter reads it)
     aggregates: num_users over users, num_attending over tickets, num_hearing_aid over users
     <BLANKLINE>
     users: a change affects
-      OrganizationSummary.users: the row of its organization, and of the one that it leaves;
+      OrganizationSummary.users: the row of its organization; also that of the old one, if it changes;
         adds to num_users, num_hearing_aid
     <BLANKLINE>
     tickets: a change affects
-      OrganizationSummary.tickets: the rows that reach the document its user names;
+      OrganizationSummary.tickets: the rows with the document to which its field user refers;
         adds to num_attending
     """
     parts = ["\n".join(_view(view)) for view in plan.views]
@@ -93,7 +93,7 @@ def _way(edge: Edge) -> str:
         case Reference():
             return f"reference {edge.parent}.{edge.field.text}, in {name}"
         case Referrers():
-            return f"referrers, the {name} whose {edge.by.text} names one of {edge.parent}"
+            return f"referrers, {name} whose field {edge.by.text} refers to edge {edge.parent}"
         case Fixed():
             return f"document {edge.path}"
         case _:
@@ -113,11 +113,11 @@ def _rows(edge: Edge) -> str:
         case Root():
             return "its own row"
         case Group():
-            return f"the row of its {edge.text}, and of the one that it leaves"
+            return f"the row of its {edge.text}; also that of the old one, if it changes"
         case Reference():
-            return f"the rows that reach it by {edge.parent}.{edge.field.text}"
+            return f"the rows that refer to it by {edge.parent}.{edge.field.text}"
         case Referrers():
-            return f"the rows that reach the document its {edge.by.text} names"
+            return f"the rows with the document to which its field {edge.by.text} refers"
         case Fixed():
             return "every row"
         case _:

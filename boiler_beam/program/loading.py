@@ -26,6 +26,8 @@ Views = type[ViewModel] | str | Plan | Sequence[type[ViewModel] | str]
 
 _log = logging.getLogger("boiler_beam")
 
+_PACKAGE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
+
 
 def plan_of(
     views: Views,
@@ -112,7 +114,10 @@ def _classes_of(name: str, kind: type[T], option: str, word: str) -> list[type[T
 
 def _imported(name: str, module_name: str) -> ModuleType:
     if not module_name or module_name.endswith(".py") or "/" in module_name:
-        raise UsageError(f"{name}: expected package.module[:Class,...]; fix: write it as Python imports it")
+        raise UsageError(
+            f"{name}: expected package.module[:Class,...], got {module_name or 'no module'}; "
+            "fix: write it as Python imports it, without .py and with points for slashes"
+        )
     try:
         return importlib.import_module(module_name)
     except BoilerBeamError:
@@ -133,7 +138,10 @@ def _refused(name: str, error: Exception) -> UsageError:
         place = f"{error.filename}:{error.lineno}"
     else:
         frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
-        place = f"{frames[-1].filename}:{frames[-1].lineno}"
+        own = [
+            frame for frame in frames if not frame.filename.startswith(_PACKAGE)
+        ]  # where the user's code called ours
+        place = "{0.filename}:{0.lineno}".format((own or frames)[-1])
     return UsageError(
-        f"{name}: expected a module that can be imported, got {type(error).__name__}: {error}; fix: {place}"
+        f"{name}: expected a module that can be imported, got {type(error).__name__}: {error}; fix: correct {place}"
     )

@@ -61,7 +61,7 @@ def explain(
     >>> print(explain(OrganizationSummary).plan.partition("aggregates")[0])
     OrganizationSummary: rows at organization_summaries/{id}
     users: group of users by organization (dict; no getter reads it)
-    └─ tickets: referrers, the tickets whose user names one of users (dict; no getter reads it)
+    └─ tickets: referrers, tickets whose field user refers to edge users (dict; no getter reads it)
     <BLANKLINE>
 
     Args:

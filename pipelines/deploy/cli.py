@@ -39,7 +39,9 @@ _SKIPPED = 75
     metavar="HOST/PROJECT/REPOSITORY",
     help="The repository of images.  [default: REGION-docker.pkg.dev/PROJECT/boiler-beam]",
 )
-@click.option("--topic", metavar="projects/P/topics/T", help="Of the changes.  [default: changes, in the project]")
+@click.option(
+    "--topic", metavar="projects/P/topics/T", help="The topic of the changes.  [default: changes, in the project]"
+)
 @click.option(
     "--subscription",
     metavar="projects/P/subscriptions/S",
@@ -83,7 +85,9 @@ def deploy_command(
     dry_run: bool,
     **given: Any,
 ) -> int:
-    """Deploy views to Dataflow: an image, two templates, the job of the stream, and a scheduled backfill.
+    """Deploy views to Dataflow.
+
+    Makes an image, two templates, the job of the stream, and a scheduled backfill.
 
     Everything is written to --folder first and checked: with --update a job that can't take the state of the running
     one is refused before anything is sent.
@@ -177,7 +181,7 @@ def _pair(option: str, text: str) -> tuple[str, str]:
 
 @click.command("schedule", context_settings={"ignore_unknown_options": True})
 @click.option("--every", metavar="1d", required=True, help="How often: 15m, 6h, 1d, 1w.")
-@click.option("--at", metavar="HH:MM", default="", help="When, in UTC.  [default: a time that follows from --name]")
+@click.option("--at", metavar="HH:MM", default="", help="When, in UTC.  [default: a time derived from --name]")
 @click.option(
     "--form",
     type=click.Choice(["systemd", "cron", "kubernetes"]),
@@ -202,7 +206,7 @@ def schedule_command(
     folder: str | None,
     arguments: tuple[str, ...],
 ) -> int:
-    """Print what runs a backfill of the embedded engine on a schedule.
+    """Print a timer that runs a backfill, without Beam.
 
     The other options are those of `boiler-beam run`. A lock lets one backfill run at a time.
     """
@@ -239,9 +243,11 @@ def _program() -> str:
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="COMMAND...")
 @click.pass_context
 def once_command(context: click.Context, lock: str, command: tuple[str, ...]) -> int:
-    """Run a command of boiler-beam, unless another program holds the lock: then exit with 75, and do nothing.
+    """Run a command while no other program holds a lock.
 
-    The lock is LOCK.lock; the operating system releases it when the program ends, however that happens.
+    COMMAND is one of boiler-beam. If another program holds the lock, it is not run, and the exit code is 75.
+
+    The lock is the file LOCK.lock; the operating system releases it when the program ends, however that happens.
     """
     from boiler_beam.connectors.locks import Lock, LockedError
     from pipelines.command import execute

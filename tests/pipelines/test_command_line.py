@@ -223,6 +223,11 @@ WRONG = {
     "no views": (["--views", "json"], "--views json: expected view models defined in it, got none"),
     "a file's name": (["--views", "mine.py"], "--views mine.py: expected package.module[:Class,...]"),
     "broken module": (["--views", "broken"], "got ZeroDivisionError: division by zero; fix: "),
+    "broken class": (
+        ["--views", "misspelt"],
+        "write collection, path, case, revision, max_paths or indexed; fix: correct {folder}/misspelt.py:3",
+    ),
+    "a file": (["--views", "mine.py"], "--views mine.py: expected package.module[:Class,...], got mine.py; fix: "),
     "broken syntax": (["--views", "unreadable"], "got SyntaxError"),
     "missing inside": (["--views", "incomplete"], "got ModuleNotFoundError: No module named 'nothing_of_that_name'"),
     "unknown runner": (["--runner", "SlowRunner"], "SlowRunner"),
@@ -233,6 +238,7 @@ WRONG = {
 def test_wrong_use_is_one_line_and_writes_nothing(notes: Path, arguments: list[str], said: str) -> None:
     (notes / "broken.py").write_text("x = 1 / 0\n")
     (notes / "unreadable.py").write_text("def\n")
+    (notes / "misspelt.py").write_text('import boiler_beam as bb\n\nclass Notes(bb.ViewModel, colection="n"): ...\n')
     (notes / "incomplete.py").write_text("import nothing_of_that_name\n")
     before = sorted(path.name for path in notes.iterdir())
     given = {NOTES[place]: NOTES[place + 1] for place in range(0, len(NOTES), 2)}
@@ -241,7 +247,7 @@ def test_wrong_use_is_one_line_and_writes_nothing(notes: Path, arguments: list[s
     done = run(notes, *MAIN, *command, PYTHONDONTWRITEBYTECODE="1")
     assert done.returncode == 2, done.stderr
     assert done.stdout == ""
-    assert said in done.stderr
+    assert said.replace("{folder}", str(notes)) in done.stderr
     assert len(done.stderr.splitlines()) == 1, done.stderr
     assert sorted(path.name for path in notes.iterdir()) == before
 
@@ -319,7 +325,7 @@ def test_explain_runs_nothing(notes: Path) -> None:
     done = run(notes, *MAIN, *NOTES, "--explain")
     assert done.stdout == run(notes, *CLI, "explain", "--views", "mine", "--source", NOTES[3]).stdout
     assert done.stdout.startswith(run(notes, *CLI, "explain", "--views", "mine").stdout)
-    assert "Topic.notes: the row of its topic, and of the one that it leaves;\n    adds to num_notes" in done.stdout
+    assert "Topic.notes: the row of its topic; also that of the old one, if it changes;\n    adds to num_notes" in done.stdout
     assert not (notes / "rows.jsonl").exists()
 
 

@@ -95,7 +95,7 @@ def book(number: int, **fields: Any) -> tuple[str, Any]:
 FAILED = "{view}: none of its rows could be made: {number} failed in a getter or paths()"
 INVALID = "{view}: none of its rows could be made: the {number} documents that would make some are invalid"
 LACKS = "{view}: none of its rows could be made: {number} lack a required document (e.g. {what}, is not there)"
-FIX = "; fix: ask boiler-beam why of one"
+FIX = "; fix: run boiler-beam why for one of them"
 EMPTY: dict[str, tuple[str, list[tuple[str, Any]], str]] = {
     "all getters raise": ("Titled", [book(1, title="x"), book(2, title="y")], FAILED.format(view="Titled", number=2)),
     "but for what is hidden": (
@@ -162,6 +162,8 @@ def test_a_failure_is_more_than_a_dead_letter_or_what_was_not_pruned(tmp_path: P
 def test_a_view_that_is_as_it_should_be(executor: str, view: str, documents: Any, tmp_path: Path) -> None:
     done = run(tmp_path, view, documents, *EXECUTORS[executor])
     assert (done.returncode, said(done, "error")) == (0, []), done.stdout + done.stderr
+    note = f"{view}: no document makes a row; fix: if one should, run boiler-beam check"
+    assert said(done, "note") == [note] * (", 0 rows, " in done.stdout)
 
 
 def test_a_stream_of_roots_that_are_all_invalid(tmp_path: Path) -> None:

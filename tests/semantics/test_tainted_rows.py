@@ -267,7 +267,10 @@ def both(plan: Plan, first: list[Event], second: list[Event], run: Run) -> tuple
     return {path: json.loads(fields) for path, fields in stands(plan, sink).items()}, said
 
 
-LEFT, WRITTEN = "the current row was left as it is", "there was no row, and it was written without it"
+LEFT, WRITTEN = (
+    "the current row was left as it is",
+    "the sink had no such row, and it was written without that document",
+)
 IS_INVALID = "is an invalid document that may belong to this row"
 
 
@@ -370,7 +373,7 @@ def test_a_row_that_an_invalid_root_would_make_is_named_and_not_deleted(run: Run
     assert rows.keys() == {"cards/p", "cards/q"}
     assert said == {
         "cards/p": f"Card: patients/p {IS_INVALID}; {LEFT}",
-        "cards/z": f"Card: patients/z {IS_INVALID}; there is no row, and without it none is computed",
+        "cards/z": f"Card: patients/z {IS_INVALID}; there is no row, and none is computed without that document",
     }
 
 

@@ -307,7 +307,9 @@ def test_s22_a_view_that_adds_a_collection_reads_a_snapshot_again(tmp_path: Path
     rows, _, _ = lives([Database("one", [table])], tmp_path / "s", sink=sink, views=[Names, Titles])
     assert rows == {"names/a": ANN, "titles/b": b'{"title":"Atlas"}'}
     lives([Batches("two", [table])], tmp_path / "t", views=[Names])
-    with pytest.raises(UsageError, match="expected one that watched books, got one whose views did not read them"):
+    with pytest.raises(
+        UsageError, match=r"expected one with the documents of books, got one whose views \(Names\) did not read them"
+    ):
         lives([Batches("two", [table])], tmp_path / "t", views=[Names, Titles])
 
 
