@@ -78,6 +78,8 @@ def install(stage):
     sys.stdout.flush()
     path = os.path.join(VENV, stage + ".log")
     command = [PYTHON, "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
+    if stage in ("base", "serve"):
+        command.append("--no-compile")  # a third of the time; Python compiles what is imported, once
     command += ["--constraint", os.path.join(ROOT, "constraints.txt"), WANTED[stage]]
     with open(path, "w") as log:
         done = subprocess.run(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
