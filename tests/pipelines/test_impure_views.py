@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from boiler_beam import testing
-from boiler_beam.engine import purity
 from boiler_beam.errors import BoilerBeamError
+from boiler_beam.inspection import purity
 from boiler_beam.plan import compile_plan
 from boiler_beam.testing import render
 from tests.helpers import programs
