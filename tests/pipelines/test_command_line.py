@@ -325,7 +325,10 @@ def test_explain_runs_nothing(notes: Path) -> None:
     done = run(notes, *MAIN, *NOTES, "--explain")
     assert done.stdout == run(notes, *CLI, "explain", "--views", "mine", "--source", NOTES[3]).stdout
     assert done.stdout.startswith(run(notes, *CLI, "explain", "--views", "mine").stdout)
-    assert "Topic.notes: the row of its topic; also that of the old one, if it changes;\n    adds to num_notes" in done.stdout
+    assert (
+        "Topic.notes: the row of its topic; also that of the old one, if it changes;\n    adds to num_notes"
+        in done.stdout
+    )
     assert not (notes / "rows.jsonl").exists()
 
 
