@@ -97,7 +97,9 @@ class EdgeJoin:
         document = self.versions.documents.get(path)
         if document is None or self.planned.shows_all:
             return document
-        is_shown = path in self._contributions if self.keeps_contributions else self._shows(document, _ignore)
+        is_shown = (
+            self._contributions.get(path) is not None if self.keeps_contributions else self._shows(document, _ignore)
+        )
         return document if is_shown else None
 
     def _contribution_of(self, document: DomainModel | None) -> Contribution | None:

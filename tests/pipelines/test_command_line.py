@@ -278,7 +278,9 @@ def test_dead_letters_are_counted_and_kept(notes: Path) -> None:
     done = run(notes, *MAIN, *NOTES)
     assert done.returncode == 0
     assert "4 dead letters in jsonl:rows.jsonl.dead_letters.jsonl" in done.stdout
-    assert ": Topic: notes/n2 is an invalid document that may belong to this row; there was no row" in done.stdout
+    assert (
+        ": Topic: notes/n2 is an invalid document that may belong to this row; the sink had no such row" in done.stdout
+    )
     letters = [json.loads(line) for line in (notes / "rows.jsonl.dead_letters.jsonl").read_text().splitlines()]
     assert [(letter["stage"], letter["code"]) for letter in letters] == [
         ("read", "malformed_line"),

@@ -40,7 +40,7 @@ def live(folder: Path, port: int = 0) -> Iterator[tuple[str, subprocess.Popen[st
         yield line.split(" at ")[1].strip(), process
     finally:
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
 
 
 def test_the_page_needs_no_other_site(tmp_path: Path) -> None:

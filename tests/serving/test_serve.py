@@ -63,7 +63,7 @@ def served(folder: Path, *options: str) -> Iterator[tuple[str, subprocess.Popen[
         yield address, process
         if not vars(process).get("was_asked"):
             process.send_signal(signal.SIGTERM)
-        _, told = process.communicate(timeout=20)
+        _, told = process.communicate(timeout=60)
         assert process.returncode == 0, told
         assert "Traceback" not in told, told
     finally:
@@ -156,12 +156,12 @@ def test_graphql_reads_writes_and_follows(tmp_path: Path) -> None:
             assert json.loads(socket.recv())["type"] == "connection_ack"
             query = "subscription { TaskCard_changes { rows { id fields { title isDone } } deleted offset upToDate isReset } }"
             socket.send(json.dumps({"type": "subscribe", "id": "1", "payload": {"query": query}}))
-            first = json.loads(socket.recv(timeout=20))["payload"]["data"]["TaskCard_changes"]
+            first = json.loads(socket.recv(timeout=60))["payload"]["data"]["TaskCard_changes"]
             assert first["rows"] == [{"id": "t1", "fields": {"title": "write", "isDone": False}}]
             assert first["isReset"]
             change = "mutation($id: ID!) { TaskCard_update(id: $id, fields: {isDone: true}) { id versions } }"
             assert graphql(http, change, id="t1")["data"]["TaskCard_update"]["id"] == "t1"
-            second = json.loads(socket.recv(timeout=20))["payload"]["data"]["TaskCard_changes"]
+            second = json.loads(socket.recv(timeout=60))["payload"]["data"]["TaskCard_changes"]
             assert second["rows"] == [{"id": "t1", "fields": {"title": "write", "isDone": True}}]
             assert not second["isReset"]
             assert second["offset"] > first["offset"]
