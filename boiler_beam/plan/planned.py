@@ -1,4 +1,4 @@
-"""A plan: the views of one run, their edges numbered, and what executors ask of an edge beside its declaration.
+"""A plan: the views of one run, with numbered edges, and the facts about an edge that executors derive from the plan.
 
 index  view            edge       parent
 0      MeetingSession  meeting
@@ -31,9 +31,9 @@ class PlannedEdge:
         view_index: The index of its view in `Plan.views`.
         view: That view.
         edge: What was declared.
-        parent: The edge whose documents it is attached to; None of a root or group.
-        children: The edges that are attached to it.
-        shows_all: Whether it shows every document of its type: no `where=`, no subclass, no order that may fail.
+        parent: The parent edge; None for a root or group.
+        children: The child edges.
+        shows_all: Whether it shows every document of its type: it has no `where=`, no order, and no subclass as model.
     """
 
     index: int
@@ -50,17 +50,17 @@ class PlannedEdge:
 
     @cached_property
     def aggregates(self) -> tuple[tuple[int, Aggregate], ...]:
-        """The aggregates over it, with their indexes in the view's."""
+        """The aggregates over it, each with its index in `ViewPlan.aggregates`."""
         return self.view.aggregates_of[self.edge.name]
 
     @cached_property
     def references(self) -> tuple[PlannedEdge, ...]:
-        """The children whose keys are read from fields of its documents."""
+        """The child edges that follow references: their keys are in a field of this edge's documents."""
         return tuple(child for child in self.children if isinstance(child.edge, Reference))
 
     @cached_property
     def keyed_by_path(self) -> tuple[PlannedEdge, ...]:
-        """The children whose key is its documents' own path, or one fixed path."""
+        """The other child edges: their key is the path of this edge's document (referrers), or a fixed path."""
         return tuple(child for child in self.children if not isinstance(child.edge, Reference))
 
     @cached_property
@@ -70,7 +70,7 @@ class PlannedEdge:
 
     @cached_property
     def bits(self) -> int:
-        """Itself and those above, as a set of bits by position."""
+        """A bit mask of the positions of this edge and of all edges above it."""
         return 1 << self.position | (0 if self.parent is None else self.parent.bits)
 
     @cached_property
@@ -80,7 +80,7 @@ class PlannedEdge:
 
     @cached_property
     def carries_fields(self) -> bool:
-        """Whether rows need its documents: they are read, required, or give a dict its order."""
+        """Whether rows need the fields of its documents: to exist, for a getter, or to order a child edge's dict."""
         if self.edge.is_read or self.edge.is_required or isinstance(self.edge, Root):
             return True
         return any(child.edge.is_read and child.edge.order is None and child._is_list for child in self.children)
@@ -91,7 +91,7 @@ class PlannedEdge:
 
     @cached_property
     def counts_paths(self) -> bool:
-        """Whether a row can reach one document by several paths, and what depends on it must count it once."""
+        """Whether a row may reach one document through several parents, so that it must be counted once (S10)."""
         if self.parent is None or not self.parent.edge.is_many or self.edge.limit is not None:
             return False
         is_repeated = not (isinstance(self.edge, Referrers) and not self.edge.by.is_many)
@@ -108,7 +108,7 @@ class PlannedView:
 
 
 class PlanName(NamedTuple):
-    """What another process makes a plan of.
+    """What another process needs to compile the same plan.
 
     Attributes:
         views: The views as `module:Class`.
@@ -135,7 +135,7 @@ class Plan:
 
     @property
     def name(self) -> PlanName:
-        """What another process makes this plan of."""
+        """What another process needs to compile this plan."""
         return PlanName(tuple(view.reference_name for view in self.views), self.database)
 
     def __repr__(self) -> str:
@@ -143,11 +143,12 @@ class Plan:
 
     @cached_property
     def _found(self) -> dict[str, tuple[tuple[int, ...], bool]]:
+        """A cache of `types_of`: for each collection its types, and whether some of them are in `_fixed`."""
         return {}
 
     @cached_property
     def _fixed(self) -> dict[int, frozenset[str]]:
-        """Of each document type that `document()` alone reads, the paths that it names."""
+        """For each document type that only `document()` edges read: the paths of these documents."""
         read: dict[int, list[Edge]] = {index: [] for index in range(len(self.document_types))}
         for _, edge in self.edges():
             read[edge.type_index].append(edge)
@@ -163,10 +164,10 @@ class Plan:
         return [document_type.pattern.text for document_type in self.document_types]
 
     def types_of(self, path: str) -> tuple[int, ...]:
-        """The indexes of the document types that a document at this path has.
+        """The indexes of the document types that the document at a path belongs to.
 
-        Where views read a type by `document()` alone, only the documents that they name are of it: the others in
-        `config` may be of any shape.
+        A type that only `document()` edges read has only the documents that these name: others in the same collection
+        may have any fields.
         """
         collection = path[: path.rfind("/")]
         if "/" in collection:
@@ -205,5 +206,5 @@ class Plan:
 
     @cached_property
     def planned_edges(self) -> tuple[PlannedEdge, ...]:
-        """All edges, by their numbers."""
+        """All edges, by `PlannedEdge.index`."""
         return tuple(edge for view in self.planned_views for edge in view.edges)

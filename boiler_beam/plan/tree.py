@@ -33,7 +33,7 @@ class _Edge:
         type_index: The index of the document type of that class in `Plan.document_types`.
         parent: The name of the parent edge; None for the root or group.
         is_many: Whether a row has a dict of documents (a to-many edge), or one document.
-        keyed_by: What the keys of that dict are.
+        keyed_by: The keys of that dict: the documents' ids or paths, or the keys of the map that holds the references.
         where: A pure function of the document; documents for which it is false count as missing.
         order: The order of the documents in a row; None: the order of the references, or by path.
         limit: The maximal number of documents in a row: the first ones in that order.

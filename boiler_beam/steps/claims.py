@@ -29,7 +29,7 @@ def losers(row_ids: Iterable[str]) -> list[str]:
 
 
 class Claims:
-    """The copies of the rows of one view, by path.
+    """The claims of one view's rows: the copies of rows, by path.
 
     >>> claims = Claims("Profile")
     >>> claims.add("u2", Copy("names/ann", b"{}"))
@@ -48,7 +48,10 @@ class Claims:
         self._taints: dict[str, dict[str, None]] = {}
 
     def add(self, row_id: str, copy: Copy) -> None:
-        """A row claims a path; a row that was not computed, and may not exist, only taints it."""
+        """Takes a copy of a row: a claim for its path.
+
+        A wildcard, or a copy that is unknown because of invalid documents, claims nothing: its path is only unknown.
+        """
         if copy.tainted_by:
             self._taints.setdefault(copy.path, {}).update(dict.fromkeys(copy.tainted_by))
         if copy.fields is None and (copy.is_wildcard or copy.tainted_by):
@@ -57,7 +60,7 @@ class Claims:
             self._claims.setdefault(copy.path, {})[row_id] = copy
 
     def settled(self) -> Iterator[Copy]:
-        """The copies that get their paths; first those, and the wildcards of those, that are unknown."""
+        """Yields a copy for each path: first the unknown paths without a claim, then the copies that get their path."""
         for path, copy in self._masks.items():
             if path not in self._claims:
                 yield copy._replace(tainted_by=tuple(sorted(self._taints.get(path, ()))))
@@ -67,7 +70,7 @@ class Claims:
             yield first._replace(tainted_by=tuple(sorted(self._taints.get(path, ())))) if is_known else first
 
     def refused(self) -> Iterator[DeadLetter]:
-        """The dead letters of the others; an unknown row does not take a path from a known one."""
+        """Yields a dead letter for each row that loses its path to one with a smaller id; unknown rows do not count."""
         for path, claims in self._claims.items():
             for row_id in losers(row_id for row_id, copy in claims.items() if copy.fields is not None):
                 yield contested(self.view, path, row_id)

@@ -32,7 +32,7 @@ __all__ = ["Contribution", "Contributions", "Refuse", "contributions_of", "links
 
 T = TypeVar("T")
 Refuse = Callable[[FunctionRaised], None]
-"""Takes what a user's function raised."""
+"""Called with what a user's function raised."""
 Paths = tuple[str, ...]
 OfDocument = Callable[[DomainModel, Refuse], T]
 """A function of one document, which reports what users' functions raise."""
@@ -42,11 +42,11 @@ class Contribution(msgspec.Struct, frozen=True, eq=False, gc=False):
     """What one document contributes at an edge that shows it.
 
     Attributes:
-        keys: Where rows find it, each once: the paths of parents, or its own path; of a root or group the rows' ids, of
-            a group each with the key that it is made of.
+        keys: The keys under which rows find it, each once. Root: the row's id. Group: a dict from the rows' ids to the
+            group's keys. Reference or fixed document: its own path. Referrers: the paths of the parents it refers to.
         links: For each of `PlannedEdge.references`, the paths that it refers to, each once.
         values: What it adds to each of `PlannedEdge.aggregates`; `NOTHING` where it does not count.
-        sort_key: Orders it among the documents of the edge, and is unique there; empty where the edge has no limit.
+        sort_key: Its position in the edge's order, as bytes that no other document has; empty if there is no limit.
     """
 
     keys: Collection[str]
@@ -71,7 +71,7 @@ class Contributions(NamedTuple):
 
 
 def contributions_of(planned: PlannedEdge) -> Contributions:
-    """Builds the functions of an edge's documents.
+    """Builds the functions of an edge once, so that a document needs no decisions about the edge.
 
     Args:
         planned: The edge.
@@ -112,7 +112,7 @@ def _may_raise(edge: Edge, children: Sequence[Reference], aggregates: Sequence[A
 
 
 def _tried(function: Callable[[Any, Any], T], what: Any, absent: T) -> OfDocument[T]:
-    """A function of a document that returns `absent`, and reports the error, where it raises."""
+    """Wraps a function: if it raises, the error is reported and the result is `absent`."""
 
     def call(document: DomainModel, refuse: Refuse) -> T:
         try:
@@ -129,6 +129,7 @@ def _sort_key(edge: Edge, document: Any) -> bytes:
 
 
 def _keys(planned: PlannedEdge) -> OfDocument[Any]:
+    """Returns the function that reads `Contribution.keys`."""
     edge = planned.edge
     match edge:
         case Root():
@@ -145,7 +146,7 @@ def _keys(planned: PlannedEdge) -> OfDocument[Any]:
 
 
 def links_of(edge: Reference) -> OfDocument[Paths]:
-    """Returns what a document over the parent edge refers to, each once, in the field's order."""
+    """Returns the function that reads the paths to which a parent document refers, each once, in the field's order."""
     return _paths(edge.field) or _tried(_references, edge, ())
 
 
@@ -154,7 +155,7 @@ def _references(edge: Reference, document: Any) -> Paths:
 
 
 def _paths(field: FieldPath) -> OfDocument[Paths] | None:
-    """Reads the paths in a plain field of references; None where the field is not one."""
+    """Returns a fast reader of the paths in a plain field of references; None for other fields."""
     name, is_map = field.text, field.is_map
     is_ref = field.annotation is Ref or get_origin(field.annotation) is Ref
     if field.may_raise or not field.is_plain or not is_ref:

@@ -38,7 +38,7 @@ class WireContribution(msgspec.Struct, frozen=True, array_like=True, gc=False, e
     Attributes:
         values: What it adds to aggregates: the index of each in its view, and the value as on the wire.
         links: The paths that it refers to, for each of `PlannedEdge.references`.
-        sort_key: By which the documents of a row are ordered, where the edge has a limit.
+        sort_key: Its position in the edge's order; None if the edge has no limit.
     """
 
     values: tuple[tuple[int, Any], ...] = ()
@@ -56,8 +56,7 @@ class Contributed(NamedTuple):
     """A document that an edge shows.
 
     Attributes:
-        keys: Where rows find it: ids of rows, paths of parents, or its own path; of a group with the keys that its
-            rows' ids are made of, as on the wire.
+        keys: `Contribution.keys` as a dict: for a group the values are the group's keys, as on the wire; else None.
         contribution: What it contributes to each row that finds it.
     """
 

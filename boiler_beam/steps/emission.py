@@ -19,14 +19,14 @@ __all__ = ["Emitted", "digest_of_fields", "emissions", "emit", "is_deleted", "is
 
 
 class Emitted(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What was written last at a path.
+    """The last emission at a row path.
 
     Attributes:
-        version, seq: Of its stamp.
-        digest: Of its fields; None of a deletion.
-        epoch: In which it was written; the sink may hold something else in a later one (S13, S14).
+        version, seq: Those of its stamp.
+        digest: The digest of its fields; None for a deletion.
+        epoch: The epoch in which it was written; in a later one the sink may hold something else (S13, S14).
         is_new: Whether the path held no row of that epoch before.
-        is_certain: Whether the sink holds it; not where it was seen to hold something else, or refused it (S14, S16).
+        is_certain: False if the sink may hold something else: it refused the row (S14), or a backfill saw it (S16).
     """
 
     version: int
@@ -38,22 +38,22 @@ class Emitted(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 def digest_of_fields(fields: bytes) -> bytes:
-    """By which two versions of a row are compared."""
+    """A hash of a row's fields, by which emissions are compared."""
     return hashlib.blake2b(fields, digest_size=16).digest()
 
 
 def emit(
     last: Emitted | None, version: int, fields: bytes | None, epoch: int, now: int | None = None
 ) -> Emitted | None:
-    """The stamp under which a path is written; None where the sink already holds these fields.
+    """Decides whether a row is written at a path, and under which stamp; None if the sink holds these fields already.
 
     Args:
-        last: What was written last.
+        last: The last emission at the path; None if there was none.
         version: The row's version in microseconds.
         fields: The fields to write; None deletes the row.
         epoch: The current epoch.
-        now: The time in microseconds, where a rollback may have lost the last write's record (S15): then the row is
-            always written, and the clock makes its stamp newer.
+        now: The time in microseconds, if a rollback may have lost the record of the last emission (S15): then the row
+            is always written, and its sequence number is at least the time. Otherwise None.
     """
     digest = None if fields is None else digest_of_fields(fields)
     if last is None:
@@ -95,10 +95,10 @@ def emissions(
     epoch: int,
     now: int | None = None,
 ) -> Iterator[tuple[str, Emitted | None, Emitted, bytes | None]]:
-    """The emissions that a row needs: path, what was written last, what is written now, and its fields or None.
+    """Yields the emissions of a row: path, last emission, new emission, and the fields (None: the row is deleted).
 
     Args:
-        emitted: What was emitted last for each path of the row; it is brought up to date.
+        emitted: The last emission at each path of the row; it is updated.
         paths: The view's row paths.
         copies: The row's copies. Where one is unknown, what the sink holds at its path stays (S6).
         version: The row's version.

@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 NOTHING: Any = object()
-"""What a document contributes that an aggregate does not count."""
+"""The value of a document that an aggregate does not count."""
 
 
 class FunctionRaised(BoilerBeamError):
@@ -45,7 +45,7 @@ class FunctionRaised(BoilerBeamError):
 
 
 class KeyTooLong(FunctionRaised):
-    """No function raised: a group's key, quoted, is longer than an id may be."""
+    """A group's key, quoted, is longer than an id may be; it is handled like a function that raised."""
 
     code = "bad_path"
 
@@ -58,7 +58,7 @@ def is_shown(edge: Edge, document: Any) -> bool:
     """Whether the edge shows this document: its class fits, and `where=` does not refuse it.
 
     Raises:
-        FunctionRaised: `where=` did, or a property that `order_by=` names.
+        FunctionRaised: `where=` raised, or a property that `order_by=` names.
     """
     if not isinstance(document, edge.model):
         return False
@@ -75,10 +75,10 @@ def is_shown(edge: Edge, document: Any) -> bool:
 
 
 def references(edge: Reference, parent: Any) -> list[tuple[str | None, str]]:
-    """The paths that a parent's document refers to over this edge, in its order, each with its key in a map or None.
+    """The paths to which a parent document refers over this edge, in the field's order, each after its map key or None.
 
     Raises:
-        FunctionRaised: A property on the way did.
+        FunctionRaised: A property in the field path raised.
     """
     try:
         return [(key, ref.path) for key, ref in edge.field.read(parent)]
@@ -87,7 +87,7 @@ def references(edge: Reference, parent: Any) -> list[tuple[str | None, str]]:
 
 
 def known_references(edge: Reference, parent: Any) -> list[tuple[str | None, str]]:
-    """Like `references`, but none where a property raised: that is reported where the document is joined."""
+    """Like `references`, but empty if a property raised, which the document's join reports."""
     try:
         return references(edge, parent)
     except FunctionRaised:
@@ -98,7 +98,7 @@ def targets(edge: Referrers, document: Any) -> list[str]:
     """The paths of the parents that this document refers to over this edge, each once.
 
     Raises:
-        FunctionRaised: A property on the way did.
+        FunctionRaised: A property in the field path raised.
     """
     try:
         found = edge.by.read(document)
@@ -110,10 +110,10 @@ def targets(edge: Referrers, document: Any) -> list[str]:
 
 
 def group_ids(edge: Group, document: Any) -> list[tuple[str, Any]]:
-    """The rows that this document is a member of: their ids, and the keys that these are made of.
+    """The ids of the rows that this document is a member of, each with the group's key.
 
     Raises:
-        FunctionRaised: A property on the way did, or a key makes no id.
+        FunctionRaised: A property in a field path raised, or a key has a type or a length that makes no id.
     """
     try:
         if not edge.is_tuple:
@@ -128,38 +128,38 @@ def group_ids(edge: Group, document: Any) -> list[tuple[str, Any]]:
 
 
 def key_parts(edge: Group, document: Any) -> tuple[tuple[str, ...] | None, ...]:
-    """Of each part of a group's key the texts that row ids have of it; None of one that can't be read."""
+    """For each part of a group's key, its texts in the ids of the document's rows; None if it can't be read."""
     return tuple(_texts(path, document) for path in edge.by)
 
 
 def _texts(path: FieldPath, document: Any) -> tuple[str, ...] | None:
     try:
         return tuple(map(_part, _parts(path, document)))
-    except Exception:  # a user's property: what it raises says that the part is not known
+    except Exception:  # a user's property raised: the part is unknown
         return None
 
 
 def _parts(path: FieldPath, document: Any) -> list[Any]:
-    """The values that a part of a key has, of the type that the field or property is annotated with."""
+    """The values of one part of a key; they are checked against the annotation of the field or property."""
     found = [_plain(key) for _, key in path.read(document)]
     for key in found if path.annotation in (str, int) else ():
-        if not isinstance(key, path.annotation):  # else the ids of "7" and 7 were one
+        if not isinstance(key, path.annotation):  # "7" and 7 would give the same id
             raise TypeError(f"expected {path.text} to be {path.annotation.__name__}, as it is annotated, got {key!r}")
     return found
 
 
 def _plain(key: Any) -> Any:
-    """A part of a key as rows have it: a Ref by its path, an Enum by its value."""
+    """A key's value as rows get it: the path of a Ref, the value of an Enum."""
     if isinstance(key, Ref):
         return key.path
     return key.value if isinstance(key, Enum) else key
 
 
 def row_id(parts: Iterable[Any]) -> str:
-    """The id of the row of a group key, from its parts.
+    """The id of the row that the parts of a group's key make.
 
     Raises:
-        ValueError: A part is of a kind that makes no id, or they make one that Firestore refuses.
+        ValueError: A part is neither text nor an int, or the id is too long.
 
     >>> row_id(["a/b c"]), row_id([7]), row_id(["."]), row_id([""]), row_id(["a,b", 7])
     ('a%2Fb%20c', '7', '%2E', '%', 'a%2Cb,7')
@@ -177,7 +177,7 @@ def row_id(parts: Iterable[Any]) -> str:
 
 @lru_cache(maxsize=1 << 14)
 def _id_of_text(key: str) -> str:
-    """The id of the row of a key that is one text: many documents have the same."""
+    """`row_id` of a key that is one text; cached, because many documents have the same key."""
     return row_id([key])
 
 
@@ -193,7 +193,7 @@ def contribution(aggregate: Aggregate, document: Any) -> Any:
     """What a document adds to an aggregate: a Firestore value, or `NOTHING`.
 
     Raises:
-        FunctionRaised: `where=` or `of=` did, or gave what Firestore has no type for.
+        FunctionRaised: `where=` or `of=` raised, or `of=` returned what Firestore or the fold does not accept.
     """
     try:
         if aggregate.where is not None and not aggregate.where(document):

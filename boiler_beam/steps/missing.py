@@ -19,7 +19,7 @@ class Absence(NamedTuple):
     Attributes:
         edge: The edge over which a required document is missing; empty where `paths()` yielded nothing.
         path: The path of that document; None where no reference names one, so that no row is expected.
-        parent: The path of the document that names it; None of one that all rows share.
+        parent: The path of the document that names it; None if it is a document that all rows share.
     """
 
     edge: str = ""
@@ -46,10 +46,10 @@ class Absences:
     """How many rows of a view are absent although they have a root, or members.
 
     Attributes:
-        lacking: Those that lack a required document that is named.
-        absent: Those that nobody expects: no reference names such a document, or `paths()` yielded nothing.
-        failed: Those whose getters or `paths()` raised, or returned what makes no row.
-        example: What one of the lacking ones lacks.
+        lacking: The rows whose reference names a required document that does not exist.
+        absent: The rows that nobody expects: no reference names a required document, or `paths()` yielded nothing.
+        failed: The rows whose getters or `paths()` raised, or returned what makes no row.
+        example: Which document one of the `lacking` rows lacks.
     """
 
     lacking: int = 0

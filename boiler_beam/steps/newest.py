@@ -32,7 +32,7 @@ __all__ += ["judge", "types_lost"]
 NULL = b"null"
 """The fields of a deletion."""
 _MOST_REFUSED = 63
-"""Versions of one document whose dead letters are remembered, beside the last one."""
+"""How many dead letters of one document are remembered beside the last one."""
 _set = msgspec.structs.force_setattr
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -50,7 +50,7 @@ def dead_letter_of(stage: str, code: str, message: str, change: Change) -> DeadL
 
 
 def digest_of(dead_letter: DeadLetter) -> bytes:
-    """Identifies a dead letter: of two with the same digest, one is enough."""
+    """A hash of a dead letter, by which it is reported once when it comes again."""
     parts = (dead_letter.code, dead_letter.path, dead_letter.version, dead_letter.message, dead_letter.input)
     return hashlib.blake2b(_encode(parts), digest_size=8).digest()
 
@@ -64,12 +64,12 @@ def _canonical(fields: bytes) -> bytes:
     """The bytes by which two versions are compared: equal for equal fields."""
     try:
         return encode_fields(decode_fields(fields))
-    except (ValueError, RecursionError):  # in a field that the model does not read
+    except (ValueError, RecursionError):  # a malformed value, in a field that the model does not read
         return fields
 
 
 class Delta(msgspec.Struct, frozen=True, eq=False, gc=False):
-    """What a batch of changes made of one document: the change that joins pass on.
+    """One document before and after a batch of changes; joins work with these.
 
     Attributes:
         path: Its path.
@@ -88,9 +88,9 @@ class DocumentRecord(NamedTuple):
     """What is kept of one document.
 
     Attributes:
-        version: Of the current version, valid or deleted; -1 where there is none.
-        fields: Its fields as JSON; `null` of a deletion.
-        invalid: Version and fields of the newest invalid version, where none newer is current (S2).
+        version: The current version, valid or a deletion; -1 if there is none.
+        fields: The fields of that version as JSON; `null` for a deletion.
+        invalid: Version and fields of the newest invalid version, if it is newer than the current one (S2).
         refused: The digests of the dead letters of its last refused versions: each is reported once.
     """
 
@@ -114,9 +114,9 @@ class Judgement(NamedTuple):
     """What an observed version changes of a document.
 
     Attributes:
-        known: What is kept of it from now on; the same object where nothing changed.
-        is_current: Whether the observed version is current from now on.
-        document: The decoded document; None of a deletion.
+        known: The document's new record; the same object as before if nothing changed.
+        is_current: Whether the observed version is the current one now.
+        document: The decoded document of that version; None for a deletion.
     """
 
     known: DocumentRecord
@@ -134,14 +134,14 @@ def judge(
     horizon: int = 0,
     reports_again: bool = False,
 ) -> Judgement:
-    """Whether an observed version becomes the current one of its document (S1, S2, S3).
+    """Decides whether an observed version becomes the current one of its document (S1, S2, S3).
 
     Args:
         codec: Decodes the document.
-        known: What is kept of it so far.
-        change: The version, maybe not for the first time.
+        known: The document's record so far.
+        change: The observed version; it may have been observed before.
         refuse: Takes the dead letters.
-        current: The document of the current version, where that is at hand.
+        current: The decoded document of the current version, if the caller has it.
         horizon: The time before which deletions are forgotten, in microseconds: an older change of a document that is
             not known is refused.
         reports_again: Whether a version that was refused is reported again when it is refused once more.
@@ -157,7 +157,7 @@ def judge(
     refused = known.refused
 
     def refuse_once(dead_letter: DeadLetter) -> None:
-        """Reports a version that comes again once."""
+        """Reports a dead letter, unless it was reported before."""
         nonlocal refused
         digest = digest_of(dead_letter)
         is_known = digest in refused
@@ -202,7 +202,7 @@ def _replaces(change: Change, known: DocumentRecord, model: str, refuse: Callabl
 
 
 class DocumentVersions:
-    """The newest valid-or-deleted version of every document of one type.
+    """The current version of every document of one type: the newest that is valid or a deletion.
 
     Args:
         codec: Decodes the documents.
@@ -210,11 +210,11 @@ class DocumentVersions:
         gives_deltas: Whether `deltas` and `undo_batch` are used; if not, old versions are not kept.
 
     Attributes:
-        documents: Those that exist, by path.
-        fields: Their fields as JSON; where `gives_deltas` is False, slices of the bytes that the source read.
-        deleted: The versions of those that were deleted.
-        invalid: The newest invalid version of documents whose current version is older.
-        refused: See `DocumentRecord`.
+        documents: The documents that exist, by path.
+        fields: Their fields as JSON; if `gives_deltas` is False, slices of the bytes that the source read.
+        deleted: The versions of the deletions of other documents, by path.
+        invalid: `DocumentRecord.invalid` of the documents that have one.
+        refused: `DocumentRecord.refused` of the documents that have one.
         horizon: The time before which deletions are forgotten (S3), in microseconds: an older change of a document
             that is not known is refused.
         reports_again: Whether a version that was refused is reported again when it is refused once more, because
@@ -232,7 +232,9 @@ class DocumentVersions:
         self.refused: dict[str, tuple[bytes, ...]] = {}
         self.horizon, self.reports_again = 0, False
         self._before: dict[str, tuple[DocumentRecord, DomainModel | None]] = {}
+        """Record and document, from before the batch, of each document of which something changed."""
         self._stamps: dict[str, int] = {}
+        """`Delta.version` of each document whose current version changed in the batch."""
 
     def record(self, path: str) -> DocumentRecord:
         """What is kept of a document."""
@@ -243,24 +245,24 @@ class DocumentVersions:
         )
 
     def observe(self, change: Change) -> None:
-        """Takes one observed version, maybe not for the first time."""
+        """Takes one observed version; it may have been observed before."""
         path, version = change.path, change.version
         old = self.documents.get(path)
         current = old.version if old is not None else self.deleted.get(path, -1)
-        # Most versions are newer and valid. They need not go through `judge`, which takes twice as long.
+        # Most versions are newer and valid. For them this decides what `judge` would (S1), in half the time.
         is_newer = version > current and path not in self.invalid and (current >= 0 or version >= self.horizon)
         if is_newer and (old is None or bytes(change.fields) not in (NULL, bytes(self.fields[path]))):
             try:
                 document = self.codec.decode(path, version, change.fields)
             except InvalidDocument:
-                pass  # or a deletion: `judge` says what becomes of it
+                pass  # or the deletion of a document that does not exist: `judge` decides
             else:
                 self._replace(change, old, document)
                 return
         self._judge(change, old)
 
     def _judge(self, change: Change, old: DomainModel | None) -> None:
-        """Takes a version that may not become the current one."""
+        """Lets `judge` decide about a version, and applies its judgement."""
         before = self.record(change.path)
         known, is_current, document = judge(
             self.codec, before, change, self.refuse, current=old, horizon=self.horizon, reports_again=self.reports_again
@@ -275,7 +277,7 @@ class DocumentVersions:
             self._keep(change.path, known)
 
     def _replace(self, change: Change, old: DomainModel | None, document: DomainModel | None) -> None:
-        """Makes an observed version the current one; `document` is None of a deletion."""
+        """Makes an observed version the current one; `document` is None for a deletion."""
         path = change.path
         if self.gives_deltas:
             self._remember(path, old)
@@ -294,12 +296,12 @@ class DocumentVersions:
         self.fields[path] = bytes(change.fields) if self.gives_deltas else change.fields
 
     def _remember(self, path: str, old: DomainModel | None) -> None:
-        """Remembers what is kept of a document before it changes."""
+        """Remembers a document as it was before the batch, for `deltas` and `undo_batch`."""
         if self.gives_deltas and path not in self._before:
             self._before[path] = self.record(path), old
 
     def _keep(self, path: str, known: DocumentRecord) -> None:
-        """Keeps what a document has beside its current version."""
+        """Stores the parts of a record beside the current version: `invalid` and `refused`."""
         if known.invalid is not None:
             self.invalid[path] = known.invalid
         else:
@@ -339,7 +341,7 @@ class DocumentVersions:
         self.end_batch()
 
     def restore(self, path: str, known: DocumentRecord, document: DomainModel | None) -> None:
-        """Makes a document what it was before."""
+        """Replaces all that is kept of a document."""
         for kept in (self.documents, self.fields, self.deleted, self.invalid, self.refused):
             kept.pop(path, None)
         if document is not None:
@@ -374,8 +376,8 @@ class NewestVersions:
         gives_deltas: See `DocumentVersions`.
 
     Attributes:
-        types: The documents of each type, by its index in the plan.
-        lost: The types of which a document may have been lost, because an input could not be read.
+        types: The documents of each type, by the index of the type in the plan.
+        lost: The indexes of the types of which a document may be missing, because an input could not be read.
         number_of_changes: How many changes were observed.
         newest_version: The newest version of all, in microseconds since the epoch; 0 where there is none.
     """

@@ -65,7 +65,7 @@ class Copy(NamedTuple):
     Attributes:
         path: Its path; where it is unknown which copies there are, the wildcard of their paths (`RowPath.wildcard`).
         fields: Its fields as canonical JSON bytes; None where they are unknown, so that the current row stays.
-        tainted_by: The invalid documents that may belong to the row: the fields are what the others make (S5).
+        tainted_by: The invalid documents that may belong to the row; its fields are computed without them (S5).
     """
 
     path: str
@@ -93,11 +93,11 @@ def render(
         view: The view.
         row_id: The row's id.
         key: The group's key, or the root's id.
-        reached: The documents that an edge reached, by the edge's name.
-        aggregate: The value of an aggregate, by its index in the view.
-        refuse: Takes a dead letter where a getter or `paths()` raised or gave what Firestore has no type for, and where
-            a copy has no path or is too large.
-        value: What a getter reads of an edge; by default `store_value` of what the edge reached.
+        reached: Returns the documents that an edge reached, by the edge's name.
+        aggregate: Returns the value of an aggregate, by its index in the view.
+        refuse: Takes a dead letter if a getter or `paths()` raised or returned what Firestore has no type for, or if a
+            copy has no path or is too large.
+        value: Returns what a getter reads of an edge; None: `store_value` of the documents that the edge reached.
     """
 
     def of_reached(edge: Edge) -> Any:
@@ -134,6 +134,7 @@ def _row(
     aggregate: Callable[[int], Any],
     value: Callable[[Edge], Any],
 ) -> ViewModel:
+    """Creates the object on which the getters of one row run."""
     edges = view.by_name
 
     def reach(name: str) -> Any:

@@ -21,7 +21,7 @@ from boiler_beam.steps.row import Copy
 __all__ = ["PossibleKeys", "PossibleMember", "possible_keys", "taint_copies"]
 
 Parts = tuple[tuple[str, ...] | None, ...]
-"""Of each part of a row's id the texts that it may be, or None where it may be any."""
+"""For each part of a row's id, the texts that it may be; None if it may be any text."""
 
 
 class PossibleMember(NamedTuple):
@@ -33,7 +33,7 @@ class PossibleMember(NamedTuple):
 
     Attributes:
         document: Its path.
-        known: What is known of the row's id; empty where nothing is known.
+        known: The texts that each part of the row's id may be; empty if nothing is known.
     """
 
     document: str
@@ -59,11 +59,11 @@ def _plain(text: str) -> str:
 
 
 class PossibleKeys(NamedTuple):
-    """Where an invalid document may be at an edge.
+    """The keys under which an invalid document may be found at an edge.
 
     Attributes:
-        keys: Row ids of a group, parents of referrers, else its own path.
-        unknown: None where these are all its keys; else what is known of the ids of other rows that it may belong to.
+        keys: The keys that can be read: of a group the rows' ids, of referrers the parents' paths, else its own path.
+        unknown: None if it has no other keys. Otherwise it is a possible member, and this is `PossibleMember.known`.
     """
 
     keys: tuple[str, ...] = ()
@@ -71,19 +71,19 @@ class PossibleKeys(NamedTuple):
 
 
 def taint_copies(view: ViewPlan, row_id: str, copies: Sequence[Copy], tainted_by: tuple[str, ...]) -> list[Copy]:
-    """The copies of a row that invalid documents may belong to, and the wildcard of other copies that it may have."""
+    """Marks the copies of a row as tainted, and adds the wildcard of copies that it may have with these documents."""
     found = [copy if copy.fields is None else copy._replace(tainted_by=tainted_by) for copy in copies]
     wildcard = view.paths.wildcard(row_id)
     return found if any(copy.path == wildcard for copy in found) else [*found, Copy(wildcard, None, tainted_by)]
 
 
 def possible_keys(edge: Edge, path: str, valid: DomainModel | None, partial: Partial) -> PossibleKeys:
-    """Where a document whose newest version is invalid may be at an edge.
+    """The keys under which a document whose newest version is invalid may be found at an edge.
 
     Args:
         edge: The edge, which shows documents of this collection.
         path: The document's path.
-        valid: Its newest valid version, where one is known.
+        valid: Its newest valid version, if one is known.
         partial: What can be read of the invalid one.
     """
     readings = [one for one in (valid, partial) if one is not None and _may_be_shown(edge, one)]
@@ -105,7 +105,10 @@ def possible_keys(edge: Edge, path: str, valid: DomainModel | None, partial: Par
 
 
 def _of_keys(readings: list[Any], keys_of: Any, parts_of: Any) -> PossibleKeys:
-    """The keys of all readings; where the only one has keys that can't be read, what is known of them."""
+    """The keys of the readings: the valid version, and what can be read of the invalid one.
+
+    If the only reading has keys that can't be read, `unknown` is what is known of them.
+    """
     found: dict[str, None] = {}
     unknown: Parts | None = None
     for reading in readings:
@@ -119,7 +122,7 @@ def _of_keys(readings: list[Any], keys_of: Any, parts_of: Any) -> PossibleKeys:
 
 
 def _may_be_shown(edge: Edge, reading: Any) -> bool:
-    """Whether a reading may be of the edge's class; whether `where=` would select it is unknown."""
+    """Whether a reading may be of the edge's class; `where=` is not called."""
     if not isinstance(reading, Partial):
         return isinstance(reading, edge.model)
     model = reading.model__
