@@ -1,4 +1,4 @@
-"""The accumulators of rows: contributions are added and retracted, in any order."""
+"""The accumulators of rows: values are added and retracted in any order (S10)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Accumulator", "accumulator_of"]
 
 
 class Accumulator:
-    """What one aggregate of one row holds; in this base, what its fold accumulates: sums, counts, a user's own."""
+    """The accumulator of one aggregate of one row; this base class holds the fold's own: sums, counts, custom ones."""
 
     __slots__ = ("_fold", "_held")
 
@@ -22,11 +22,11 @@ class Accumulator:
         self._fold, self._held = fold, held
 
     def add(self, path: str, value: Any) -> None:
-        """Adds the contribution of the document at a path."""
+        """Adds the value of the document at a path."""
         self._fold.add(self._held, path, value)
 
     def retract(self, path: str, value: Any) -> None:
-        """Removes what was added."""
+        """Retracts a value that was added."""
         self._fold.retract(self._held, path, value)
 
     def result(self) -> Any:
@@ -57,7 +57,7 @@ class _DistinctAccumulator(Accumulator):
 
 
 class _RankingAccumulator(Accumulator):
-    """Holds the values in order, sorted when the first ones are read.
+    """Holds the values by sort key; the keys are sorted when the result is read, and kept sorted from then on (S12).
 
     >>> from boiler_beam.views.fold import Extreme
     >>> largest = accumulator_of(Extreme(largest=True))

@@ -42,7 +42,7 @@ _BEHIND_SECONDS = 0.5
 _TOUCH_SECONDS = 5.0
 """How often the sink is asked for touches."""
 _COMPLETE = "complete "
-"""The prefix of facts that say as of when a collection last had a whole snapshot."""
+"""The prefix of facts: the read time of the last whole snapshot of a collection."""
 _POSITION_SECONDS, _ALIVE_SECONDS = 1.0, 60.0
 """How often positions, and the time, are stored while no change comes."""
 
@@ -125,6 +125,7 @@ class StreamEngine:
         self._awaited: set[str] = set()
         """The collections of which a whole snapshot must come before rows of loading views are written (S22)."""
         self._complete: dict[int, int] = {}
+        """The read time of each collection's last whole snapshot, by the index of its type; -1 if it had none."""
         self._newest_complete = -1
         self._last_event = self._last_commit = self._last_touches = clock()
         self._touched: frozenset[str] = frozenset()
@@ -297,7 +298,7 @@ class StreamEngine:
     # Snapshots of unbounded sources -----------------------------------------------------------------------------------
 
     def _is_past(self, event: Event) -> bool:
-        """Whether a change is older than a whole snapshot, which is newer in what it has and in what it lacks (S3)."""
+        """Whether a change is older than the whole snapshots of its collections (S3); deletions are always taken."""
         if not isinstance(event, Change) or event.version > self._newest_complete or event.is_deleted:
             return False
         indexes = self.plan.types_of(event.path)
@@ -319,7 +320,7 @@ class StreamEngine:
                 self._loaded()
 
     def _know_complete(self) -> None:
-        """Reads from the state as of when each collection had a whole snapshot, by the index of its type."""
+        """Reads from the state when each collection last had a whole snapshot."""
         facts, collections = self.state.facts, self.plan.collections
         for name in facts:
             if name.startswith(_COMPLETE) and name.removeprefix(_COMPLETE) not in collections:

@@ -99,7 +99,7 @@ class Generations:
         self.hold_back()
 
     def catch_up(self) -> Iterator[list[OutboxEntry]]:
-        """Writes each row of views that were not written in this generation: the rows of one transaction at a time."""
+        """Yields all rows of each view that is `emitting`, those of one transaction at a time; then it is `pruning`."""
         while indexes := self.at("emitting"):
             yield from self._emit(indexes[0])
 

@@ -62,13 +62,13 @@ class ViewEngine:
             self.refuse(dead_letter_of("document", error.code, f"{self.view.name}: {error}", change))
 
     def _depends(self, planned: PlannedEdge) -> bool:
-        """Whether the rows that have the documents of an edge, or of a child edge, must be known."""
+        """Whether rows subscribe to an edge even if no change follows: it, or one below, has a limit or taints rows."""
         edge = planned.edge
         is_tainted = bool(self.types[edge.type_index].invalid)
         return edge.limit is not None or is_tainted or any(map(self._depends, planned.children))
 
     def take(self, deltas: Sequence[Sequence[Delta]]) -> None:
-        """Takes the deltas of a batch, by document type."""
+        """Joins a batch (its deltas by document type), parents first; rows are rendered only after that (S8)."""
         for join in self.joins:
             join.run(deltas[join.edge.type_index])
         if self.is_held_back:

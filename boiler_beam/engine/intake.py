@@ -24,8 +24,8 @@ class SourceBatch:
     Attributes:
         events: Empty where nothing came for a while.
         positions: How far each source was read with them, by URI.
-        origins: Of each batch of a source how many events it had, the source's URI, and the positions before and behind
-            it.
+        origins: For each batch of a source: the number of its events, the source's URI, and the positions before and
+            after it.
     """
 
     events: list[Event] = field(default_factory=list)

@@ -1,6 +1,7 @@
-"""The incremental joins: of each edge, changed documents with subscribed rows, and new subscriptions with documents.
+"""The incremental joins, one for each edge: its documents D and the subscriptions S of rows meet by key.
 
-A batch goes through the edges of a view in plan order, parents first:
+The delta of S * D in a batch is S * delta(D) + delta(S) * (D + delta(D)): `join_documents` computes the first term,
+`join_subscriptions` the second one. A batch goes through the edges of a view in plan order, parents first:
 
     documents that changed  -+-> rows that subscribe already    -+-> the row: version, aggregates, dirty
                              |                                   +-> subscriptions to the edges below
@@ -41,7 +42,7 @@ RefuseFunction = Callable[[PlannedEdge, str, FunctionRaised], None]
 Links = tuple[tuple[str, ...], ...]
 """`Contribution.links`."""
 Subscription = tuple[str, str, int, int]
-"""A row refers to a key of an edge through one document more (1) or less (-1): key, row id, weight and version."""
+"""Key, row id, weight, version: the row refers to the key through one document more (weight 1) or one less (-1)."""
 _NO_PATHS: dict[str, None] = {}
 
 
@@ -59,11 +60,12 @@ class EdgeJoin:
         refuse: Takes what users' functions raise.
 
     Attributes:
-        documents_at: The paths of the documents at each key, where many documents can be at one.
+        documents_at: The paths of the documents at each key; only of edges with `has_many_at_key`.
         rows_of: The rows that subscribe to each key.
         keeps_contributions: Whether contributions are kept; else they are computed again from old versions.
-        references: The joins of the child edges that are followed, each with its index in `Contribution.links`.
-        keyed_by_path: The joins of the other child edges that are followed.
+        references: The joins of `PlannedEdge.references`, each with its index in `Contribution.links`. Without those to
+            which rows do not subscribe (see `joins_of`).
+        keyed_by_path: Likewise, the joins of `PlannedEdge.keyed_by_path`.
     """
 
     def __init__(
@@ -93,7 +95,7 @@ class EdgeJoin:
         return self._contribution_of(self.versions.documents.get(path))
 
     def shown(self, path: str) -> DomainModel | None:
-        """The document at a path, where the edge shows it; of an edge whose documents have their own paths as keys."""
+        """The document at a path; None if there is none, or the edge does not show it."""
         document = self.versions.documents.get(path)
         if document is None or self.planned.shows_all:
             return document
@@ -123,13 +125,13 @@ class EdgeJoin:
         return contribution
 
     def keep_contributions(self) -> None:
-        """Keeps, from before the first batch, what aggregates are folded from when rows are rendered."""
+        """Called before any document is joined: contributions are kept if aggregates are folded from them later."""
         self.keeps_contributions = self.keeps_contributions or bool(self._aggregates)
 
     # A batch ----------------------------------------------------------------------------------------------------------
 
     def subscribe(self, key: str, row_id: str, weight: int, version: int) -> None:
-        """Queues that a row refers to a key through one document more or less, until this edge is joined."""
+        """Queues a subscription of a row to a key, or with weight -1 the end of one, until `run`."""
         self._subscriptions.append((key, row_id, weight, version))
 
     def run(self, deltas: Sequence[Delta]) -> None:
@@ -141,7 +143,7 @@ class EdgeJoin:
             self._limited.settle()
 
     def load(self, documents: Mapping[str, DomainModel]) -> None:
-        """Takes all documents of an edge whose documents rows look up when they are rendered."""
+        """Takes all documents, instead of `run`, if rows do not subscribe to them but look them up when rendered."""
         if self.keeps_contributions:
             for path, document in documents.items():
                 self._new_contribution(path, document)
@@ -157,7 +159,7 @@ class EdgeJoin:
     def change_match(
         self, row_id: str, path: str, before: Contribution | None, after: Contribution | None, version: int
     ) -> None:
-        """A row matched a document with one contribution, and matches it with another one; None: not at all.
+        """Replaces the contribution with which a document matches a row; None: it does not match.
 
         The document is a member of the row, or a candidate where the edge has a limit.
         """
@@ -169,9 +171,10 @@ class EdgeJoin:
     def change_member(
         self, row_id: str, path: str, before: Contribution | None, after: Contribution | None, version: int
     ) -> None:
-        """A row had a document with one contribution, and has it with another one; None: it does not have it.
+        """Replaces the contribution with which a document is a member of a row; None: it is not a member.
 
-        Updates the row's version and aggregates, marks it as dirty, and sends subscriptions to the child edges.
+        Updates the row's version (S7) and aggregates (S10), marks it as dirty if a getter read the edge, and sends
+        subscriptions to the child edges.
         """
         rows = self.rows
         record = rows.records.get(row_id)
@@ -196,12 +199,13 @@ class EdgeJoin:
                 child.subscribe(key, row_id, weight, version)
 
     def _aggregate(self, record: RowRecord, path: str, before: Contribution | None, after: Contribution | None) -> None:
+        """Retracts the old values of a document from the aggregates over this edge, and adds the new ones (S10)."""
         for position, index in enumerate(self._aggregates):
             old = NOTHING if before is None else before.values[position]
             new = NOTHING if after is None else after.values[position]
             if old is new or same_value(old, new):
                 continue
-            record.read = ALL_EDGES
+            record.read = ALL_EDGES  # the row is rendered, whatever its getters read
             accumulator = self.rows.accumulator(record, index)
             if old is not NOTHING:
                 accumulator.retract(path, old)
@@ -209,7 +213,7 @@ class EdgeJoin:
                 accumulator.add(path, new)
 
     def _follow_links(self, row_id: str, old: Links | None, new: Links | None, version: int) -> None:
-        """Subscribes a row to what a document of it refers to now, and unsubscribes it from what it referred to."""
+        """Subscribes a row to the keys to which its document refers now, and unsubscribes it from the former ones."""
         for position, child in self.references:
             before = old[position] if old is not None else ()
             after = new[position] if new is not None else ()
@@ -244,7 +248,7 @@ class EdgeJoin:
 
 
 class RootJoin(EdgeJoin):
-    """Each document makes a row."""
+    """The join of a root: each document makes a row."""
 
     @override
     def load(self, documents: Mapping[str, DomainModel]) -> None:
@@ -263,7 +267,7 @@ class RootJoin(EdgeJoin):
 
 
 class GroupJoin(EdgeJoin):
-    """The documents with one key make a row."""
+    """The join of a group: the documents with one key make a row."""
 
     def __init__(
         self, planned: PlannedEdge, versions: DocumentVersions, rows: ViewRows, refuse: RefuseFunction
@@ -302,6 +306,7 @@ class GroupJoin(EdgeJoin):
                 self.change_match(row_id, path, before if was_member else None, after if is_member else None, version)
 
     def _count_member(self, row_id: str, path: str, key: Any, weight: int, version: int) -> None:
+        """Changes a row's number of members by `weight`; the row is rendered, whatever its getters read."""
         record = self.rows.records.get(row_id) or self.rows.create(row_id)
         record.members += weight
         if weight > 0:
@@ -312,7 +317,7 @@ class GroupJoin(EdgeJoin):
 
 
 class KeyedJoin(EdgeJoin):
-    """A row refers to a document by its path: references and fixed documents."""
+    """The join of a reference or a fixed document: rows subscribe to the document's own path."""
 
     def __init__(
         self, planned: PlannedEdge, versions: DocumentVersions, rows: ViewRows, refuse: RefuseFunction
@@ -345,7 +350,7 @@ class KeyedJoin(EdgeJoin):
         for key, row_id, weight, version in subscriptions:
             count = add(key, row_id, weight)
             if count != (weight if weight > 0 else 0):
-                continue  # the row refers to it through other documents as well
+                continue  # neither its first subscription to the key, nor the end of its last one
             document = documents.get(key)
             if document is not None and document.version > version:
                 version = document.version
@@ -359,7 +364,7 @@ class KeyedJoin(EdgeJoin):
 
 
 class ReferrersJoin(EdgeJoin):
-    """Documents refer to the parents that rows have."""
+    """The join of referrers: rows subscribe to the paths of their parent documents, to which the documents refer."""
 
     def __init__(
         self, planned: PlannedEdge, versions: DocumentVersions, rows: ViewRows, refuse: RefuseFunction
@@ -410,7 +415,7 @@ class ReferrersJoin(EdgeJoin):
         for key, row_id, weight, version in subscriptions:
             count = add(key, row_id, weight)
             if count != (weight if weight > 0 else 0):
-                continue
+                continue  # neither its first subscription to the key, nor the end of its last one
             invalidate(row_id, bit, version)
             for path in documents_at.get(key, _NO_PATHS):
                 contribution = self.contribution(path)
@@ -429,19 +434,25 @@ class ReferrersJoin(EdgeJoin):
 
 
 class _Limited:
-    """The first documents that rows have over an edge with a limit (S12)."""
+    """Chooses the members of rows over an edge with a limit: the first of their candidates (S12).
+
+    Attributes:
+        shown: The members of each row, with the contributions that were added to it.
+    """
 
     def __init__(self, join: EdgeJoin) -> None:
         assert join.edge.limit is not None
         self._join, self._limit = join, join.edge.limit
         self._ranked: dict[str, list[tuple[bytes, str]]] = {}
+        """The candidates of each row in the edge's order: sort key and path."""
         self._changed: dict[str, dict[str, int]] = {}
+        """For each row, the candidates that changed in this batch, with the versions of the changes."""
         self.shown: dict[str, dict[str, Contribution]] = {}
 
     def candidate(
         self, row_id: str, path: str, before: Contribution | None, after: Contribution | None, version: int
     ) -> None:
-        """A row matches a document, no longer matches it, or matches it with another contribution."""
+        """Replaces the contribution with which a document is a candidate of a row; None: it is not one."""
         ranked = self._ranked.get(row_id)
         if ranked is None:
             ranked = self._ranked[row_id] = []
@@ -457,7 +468,7 @@ class _Limited:
         changed[path] = max(version, changed.get(path, version))
 
     def settle(self) -> None:
-        """At the end of a batch: changes which documents are the first ones of each row."""
+        """Ends the batch of this edge: makes the first candidates of each changed row its members."""
         join, pending, self._changed = self._join, self._changed, {}
         for row_id, changed in pending.items():
             newest = max(changed.values())
@@ -491,7 +502,7 @@ def joins_of(
         types: The documents of each type that the plan reads.
         rows: The rows of the view.
         refuse: Takes what users' functions raise.
-        is_followed: Whether rows subscribe to the documents of an edge; else they look them up.
+        is_followed: Whether rows subscribe to an edge; if not, they look its documents up when they are rendered.
     """
     joins = [_join_of(one)(one, types[one.edge.type_index], rows, refuse) for one in view.edges]
     for join in joins:

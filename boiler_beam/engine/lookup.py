@@ -1,4 +1,4 @@
-"""Looks up the documents that a row has over each edge, when they are read: from the root or members on."""
+"""Looks up the documents that a row has over an edge when they are read, starting at its root or its members."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Documents = dict[str, DomainModel]
 
 
 class JoinedDocuments(Protocol):
-    """What rows read of the join of an edge; `boiler_beam.engine.joins.EdgeJoin` has it."""
+    """The part of an edge's join that rows read; `boiler_beam.engine.joins.EdgeJoin` implements it."""
 
     planned: PlannedEdge
     edge: Edge
@@ -41,7 +41,7 @@ class _Reader(NamedTuple):
     """How the rows of a view read one edge.
 
     Attributes:
-        bits: The edge and those above it, as bits by their positions.
+        bits: `PlannedEdge.bits`.
         documents: The documents that a row has, by path.
         one: The document that a row has, of an edge to one document; else None.
         value: What getters read, where there is a faster way than through `documents`; else None.
@@ -178,7 +178,7 @@ class RowDocuments:
 
     Attributes:
         row_id: The row.
-        read: The edges that were read, as bits by their positions.
+        read: A bit mask of the positions of the edges that were read, and of those above them.
     """
 
     __slots__ = ("_known", "_readers", "read", "row_id")

@@ -1,4 +1,4 @@
-"""How a stream is followed, and what it did so far."""
+"""The settings of a stream, and the report of what it did so far."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from boiler_beam.steps.row import Copy, render
 __all__ = ["ALL_EDGES", "ClaimedPath", "RowRecord", "ViewRows"]
 
 ALL_EDGES = -1
-"""All edges as a set of bits."""
+"""The bit mask of all edges."""
 
 
 class RowRecord:
@@ -28,13 +28,14 @@ class RowRecord:
 
     Attributes:
         version: The newest version of all documents that affected it (S7), in microseconds; -1 where none did.
-        read: The edges that its getters read last, as bits by their positions in the view: a change over another edge
-            does not affect it. All edges where it was not rendered, or where that failed.
+        read: A bit mask, by position in the view, of the edges that its getters read in the last rendering: a change
+            over another edge does not make it dirty. All edges if it was never rendered, if that failed, or if an
+            aggregate or the number of members changed since.
         members: How many documents a group's row has.
         key: The group's key.
         accumulators: The accumulators of its aggregates, by their indexes in the view.
-        emitted: What was written last at each of its paths; uncertain at the paths, or wildcards, of copies that could
-            not be rendered and were never written: what is in the sink stays (S6).
+        emitted: The last emission at each of its paths. A copy that could not be rendered and was never written has an
+            uncertain one at its path or wildcard: what is in the sink stays (S6).
         failing: The digests of the dead letters of its last rendering: a repeated failure is reported once.
     """
 
@@ -53,7 +54,12 @@ class RowRecord:
 
 
 class ClaimedPath(msgspec.Struct, array_like=True):
-    """What is kept of one path that several rows may claim (S11): the fields of each, and what was written last."""
+    """What is kept of one path that several rows may claim (S11).
+
+    Attributes:
+        fields: The fields of each row that claims it, by row id.
+        emitted: The last emission at the path.
+    """
 
     fields: dict[str, bytes] = {}
     emitted: Emitted | None = None
@@ -68,15 +74,15 @@ class ViewRows:
 
     Attributes:
         records: What is kept of each row, by its id.
-        claimed: Where a row path does not name its row: what is kept of each path.
+        claimed: If several rows may claim one path: what is kept of each path.
         dirty: The rows that a change affected since they were last rendered.
-        changed: The rows whose records changed in this batch in what the state keeps.
-        changed_paths: The same, of `claimed`.
-        generation: Of the rows that are written (S13).
+        changed: The rows of which the state must store a new record at the end of this batch.
+        changed_paths: Likewise, the paths in `claimed`.
+        generation: The generation of the rows that are written (S13).
         epoch: Rows that were written in an earlier epoch may differ from what the sink holds (S14).
         floor: The least version of a stamp: that of the last backfill of the sink (S16).
-        in_sink: How many more rows are in the sink than when the view was opened.
-        failing: How many more rows could not be rendered.
+        in_sink: By how much the number of rows in the sink has changed since the last transaction, which resets it.
+        failing: Likewise, the number of rows that could not be rendered.
     """
 
     def __init__(self, planned: PlannedView, refuse: Callable[[DeadLetter], None]) -> None:
@@ -90,14 +96,15 @@ class ViewRows:
         self.in_sink = self.failing = 0
         self.lookup: RowLookup
         self._contested: dict[str, int] = {}
-        """The paths whose claims changed, each with the version of its new row."""
+        """The paths whose claims changed since their rows were emitted, with the version of the next emission."""
         self._folded: dict[int, tuple[JoinedDocuments, int]] = {}
+        """For aggregates that are folded at rendering: the edge's join, and the index in `Contribution.values`."""
         self._is_group = isinstance(self.view.root, Group)
         self._is_unique = self.view.paths.is_unique
         self._folds = [aggregate.fold for aggregate in self.view.aggregates]
 
     def end_batch(self) -> None:
-        """What changed so far was committed."""
+        """Says that the changed records were committed."""
         self.changed, self.changed_paths = {}, {}
 
     # From the joins ---------------------------------------------------------------------------------------------------
@@ -108,7 +115,13 @@ class ViewRows:
         return record
 
     def invalidate(self, row_id: str, bit: int, version: int) -> None:
-        """Something changed over an edge, given as one bit: the row is dirty if its getters read that edge."""
+        """Raises a row's version (S7), and marks it as dirty if its getters read the changed edge.
+
+        Args:
+            row_id: The row.
+            bit: The edge, as one bit of `RowRecord.read`.
+            version: The version of the change.
+        """
         record = self.records[row_id]
         if record.version < version:
             record.version = version
@@ -129,12 +142,14 @@ class ViewRows:
     # From the sink ----------------------------------------------------------------------------------------------------
 
     def touch(self, path: str, read_time: int, *, is_held_back: bool) -> None:
-        """A backfill found another row at a path than is known here (S16): it is written again, no older than that.
+        """Takes a touch: a backfill saw that the sink holds another row than it computed at a path (S16).
+
+        The row is written again even if its fields are those of the last emission.
 
         Args:
             path: The row path.
-            read_time: Of the backfill, in microseconds since the epoch.
-            is_held_back: Whether no row of the view is written yet: all of them will be written later.
+            read_time: The backfill's, in microseconds since the epoch; the row's version becomes at least this.
+            is_held_back: Whether no row of the view is written yet: then all of them will be written later anyway.
         """
         if self._is_unique:
             row_ids = [self.view.paths.row_id_of(path)]
@@ -153,10 +168,10 @@ class ViewRows:
                 self.dirty[row_id] = None
 
     def refused_by_sink(self, path: str) -> int:
-        """The sink refused a row: what it holds at the path is unknown, and the next change is written (S14).
+        """Notes that the sink refused a row: what it holds there is unknown, so the next change is written (S14).
 
         Returns:
-            By how much the number of rows in the sink falls: 1 where none was there before.
+            1 if the path held no row before: it was counted as one in the sink, and is none. Otherwise 0.
         """
         if self._is_unique:
             row_id = self.view.paths.row_id_of(path)
@@ -276,7 +291,7 @@ class ViewRows:
         return found
 
     def _claim_path(self, path: str, row_id: str, fields: bytes | None, version: int) -> None:
-        """A row claims a path with other fields; each row that loses the path by it is a dead letter."""
+        """Stores the fields with which a row claims a path (None: no longer); a row that loses it is a dead letter."""
         claim = self._claim_at(path)
         before = losers(claim.fields)
         if fields is None:
@@ -289,7 +304,7 @@ class ViewRows:
         self._contested[path] = max(version, self._contested.get(path, 0))
 
     def _emit_claimed(self, path: str, version: int) -> Iterator[EncodedRow]:
-        """Emits what the row with the smallest id claims the path with, if that differs (S11)."""
+        """Emits the fields of the row with the smallest id that claims a path, if they differ (S11)."""
         claim = self._claim_at(path)
         fields = claim.fields[min(claim.fields)] if claim.fields else None
         last = claim.emitted
@@ -314,7 +329,7 @@ class ViewRows:
         return found
 
     def known_paths(self) -> tuple[set[str], set[str]]:
-        """The paths that were written in this epoch, and the paths (or wildcards) of copies that were not rendered."""
+        """The paths that were written in this epoch; and other paths, or wildcards, where the sink may hold rows."""
         written: set[str] = set()
         unknown: set[str] = set()
         for record in self.records.values():

@@ -29,7 +29,7 @@ class Transactions:
         engine: Makes rows of changes.
         state: What is kept.
         sender: Sends what was committed.
-        sources: The sources by URI: they need not keep what was committed.
+        sources: The sources by URI; each is told up to which position its events are committed.
         reorder: Holds changes until their commits are whole; None: they do not wait.
         located: Adds to a dead letter where its input was.
         now: Seconds since the epoch.
@@ -63,7 +63,7 @@ class Transactions:
         Args:
             batch: The events.
             positions: How far sources were read with them, by URI.
-            is_end: Whether changes that wait for their commits wait no longer.
+            is_end: Whether changes that wait for others of their commit are released now.
         """
         update = StateUpdate(positions=dict(positions))
         changes = self._changes(batch)
@@ -92,7 +92,7 @@ class Transactions:
         return changes
 
     def _released(self, reorder: Reorder, changes: list[Change], update: StateUpdate, *, is_end: bool) -> list[Change]:
-        """The changes of whole commits."""
+        """Holds changes until their commits are whole (S19); returns those that are released."""
         waiting = [change for change in changes if not reorder.is_late(change)]
         ready = [one for change in changes for one in reorder.push(change)]
         if is_end:

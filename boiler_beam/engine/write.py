@@ -96,11 +96,13 @@ class ViewReport:
 
 
 class _SinkRows:
-    """What the sink holds of a view: a stamp and a digest of the fields for each path.
+    """What the sink holds of a view.
 
     Attributes:
+        rows: Stamp and digest of the fields of each row, by path. A computed row is removed: in the end the rows that
+            were not computed are left.
         updated: The paths of rows that are updated.
-        wildcards: The wildcards of rows whose copies are not all known, each with the invalid documents that are why.
+        wildcards: The wildcards of rows whose copies are not all known, each with the invalid documents that cause it.
         possible_members: Invalid documents that may belong to any row.
         named: The wildcards of the rows that were named as tainted.
         written: How many rows were written that documents of `possible_members` may belong to.

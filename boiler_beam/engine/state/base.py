@@ -36,7 +36,7 @@ class ViewState(msgspec.Struct, array_like=True):
     """What a state knows of a view beside its rows.
 
     Attributes:
-        fingerprint: Of the view's declaration.
+        fingerprint: The view's fingerprint.
         generation: The generation of its rows; 0 where none was written yet.
         epoch: Grows when it is no longer known what the sink holds (S13, S14).
         phase: How far the view is in its generation.
@@ -63,8 +63,8 @@ class StateUpdate:
     Attributes:
         entries: What is added to the outbox.
         positions: How far each source was read, by URI.
-        pushed: Changes that wait for the others of their commit.
-        released: The version up to which they no longer wait.
+        pushed: The new changes that wait for others of their commit.
+        released: The version up to which changes no longer wait; None: as before.
     """
 
     entries: list[OutboxEntry] = field(default_factory=list)

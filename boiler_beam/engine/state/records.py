@@ -43,8 +43,8 @@ class Batch(msgspec.Struct, array_like=True):
 
     Attributes:
         documents: By the pattern of their collection, then by path.
-        rows: By the name and incarnation of their view, then by row id.
-        paths: Likewise, by row path: of views in which several rows may claim a path.
+        rows: By the view's name and incarnation (`MeetingSession#0`), then by row id.
+        paths: By the same, then by row path; of views in which several rows may claim a path.
     """
 
     documents: dict[str, dict[str, DocumentRecord]] = {}

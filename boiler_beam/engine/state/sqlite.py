@@ -38,7 +38,7 @@ SCHEMA = 4
 REWRITTEN_FROM_BYTES = 32 << 20
 """A smaller log is never rewritten while the engine runs."""
 _REWRITTEN_TIMES = 2
-"""The log is rewritten when the batches since the last time are so many times as large as what it had then."""
+"""The log is rewritten when its batches since the last rewriting are this many times as large as it was then."""
 _TABLES = """
 CREATE TABLE facts (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE views (name TEXT PRIMARY KEY, known BLOB) WITHOUT ROWID;
@@ -329,7 +329,7 @@ class SqliteState(State):
         return number
 
     def numbers(self) -> dict[str, int]:
-        """How many batches the log has, how many entries wait in the outbox and changes for their commits; bytes."""
+        """How many batches are in the log, entries in the outbox and changes waiting; and the bytes of the file."""
         found = {"outbox": len(self._outbox)}
         for table in ("log", "waiting"):
             (found[table],) = self.database.execute(f"SELECT count(*) FROM {table}").fetchone()
