@@ -38,7 +38,14 @@ class Finding:
 
 @dataclass
 class Checked:
-    """What was found in one collection; `documents` are those that were looked at, of `paths` that were seen."""
+    """What was found in one collection.
+
+    Attributes:
+        collection: The collection's pattern.
+        documents: How many valid documents were looked at.
+        paths: How many documents were seen.
+        findings: The problems, by code and message.
+    """
 
     collection: str
     documents: int = 0
@@ -65,7 +72,7 @@ def check(
         changes: Every version of every document.
         sample: How many documents of each collection are looked at (the first ones); None for all.
         located: Adds to a dead letter where its line is.
-        looked_at: Takes the documents, when all were looked at.
+        looked_at: Called at the end with the documents that were looked at.
 
     Returns:
         What was found in each collection; lines without a path are under `(unreadable)`.
@@ -102,7 +109,7 @@ def check(
 
 
 def _find_dangling(plan: Plan, versions: NewestVersions, seen: list[set[str]], checked: list[Checked]) -> None:
-    """Counts the references, over every edge, that lead to no document; each field once, whoever reads it."""
+    """Counts the references that lead to no document; each field once, even if several edges read it."""
     looked_at_fields: set[tuple[int, str, int]] = set()
     for view, edge in plan.edges():
         match edge:

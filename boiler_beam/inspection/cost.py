@@ -17,13 +17,13 @@ __all__ = ["Writes", "writes_per_change"]
 
 @dataclass(frozen=True)
 class Writes:
-    """The rows (each copy counts) that a change of one document of a collection writes, if they all change by it.
+    """How many rows (each copy counts) a change of one document of a collection writes, if it changes all of them.
 
     Attributes:
         collection: The collection.
         documents: How many documents it has.
-        total: The sum over them.
-        by_path: Of each document that reaches a row, how many.
+        total: The sum of the rows over all documents.
+        by_path: The number of rows of each document that some row has, by the document's path.
     """
 
     collection: str

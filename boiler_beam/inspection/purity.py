@@ -1,7 +1,7 @@
 """Whether rows are computed alike a second time: in another order of documents, and under another hash seed.
 
-A getter that asks a clock or chance, or goes through a set in its order, gives other rows on each worker and in each
-backfill. What differs is named by its property.
+A getter that reads a clock or random numbers, or depends on the order of a set, returns other values on each worker and
+in each backfill. Differences are reported by property.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from boiler_beam.values import Database
 __all__ = ["Differing", "asks_seed", "differing", "sampled"]
 
 SEEDS = ("1", "2", "3")
-"""Each gives strings other hashes; a set of two comes in the same order under half of them."""
+"""Hash seeds; several, because a set of two strings has the same order under half of them."""
 _SECONDS, _NOT_IMPORTED = 120, 3
 _HASHED = {"set", "frozenset", "hash", "id"}
 Rows = dict[str, dict[str, Any]]
-"""Of each row path the fields, each as its canonical JSON has it."""
+"""The fields of each row, by row path; the values as in JSON."""
 
 
 class Differing(NamedTuple):
@@ -37,8 +37,8 @@ class Differing(NamedTuple):
 
     Attributes:
         where: `View.property`; `View.paths()` where there are other rows.
-        rows: In how many rows of the sample.
-        example: One of them.
+        rows: The number of rows of the sample in which it differs.
+        example: The path of one of them.
         values: Its values, as JSON; None where there is none.
         is_by_seed: Whether another hash seed was needed.
     """
@@ -80,7 +80,7 @@ def sampled(plan: Plan, versions: NewestVersions, most: int) -> list[Change]:
 def differing(
     plan: Plan, documents: Sequence[Change], *, seeds: Sequence[str] = SEEDS, first: Mapping[str, bytes] | None = None
 ) -> list[Differing]:
-    """The properties that come out otherwise when the rows of some documents are computed again.
+    """The properties whose values differ when the rows of some documents are computed again.
 
     Args:
         plan: The views.

@@ -26,7 +26,7 @@ class FirstDocuments:
         assert key is not None
         for row in (None,) if candidate.rows is None else candidate.rows:
             found = self._of_row.setdefault(row, {})
-            found[key] = candidate  # by whatever path it came: no two documents have one key
+            found[key] = candidate  # it may come by several paths; no other document has its sort key
             if len(found) >= 2 * self.limit + 64:
                 self._of_row[row] = self._first(found)
 

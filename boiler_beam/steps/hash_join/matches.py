@@ -64,7 +64,7 @@ class Matches:
         fields: bytes | None,
         rows: RowIds,
     ) -> None:
-        """Rows match a document: they have it, or it is a candidate where the edge has a limit."""
+        """Takes rows that match a document: it is a candidate if the edge has a limit, else a member."""
         limit = edge.edge.limit
         if limit is None:
             self.show(edge, contribution, path, version, fields, rows)
@@ -84,7 +84,7 @@ class Matches:
         fields: bytes | None,
         rows: RowIds,
     ) -> None:
-        """Rows have a document over an edge."""
+        """Sends rows a document that is a member of them, and what it contributes."""
         if edge.planned.carries_fields:
             assert fields is not None, f"{edge}: rows need the fields of {path}"
             sent = edge.row_fields(fields)

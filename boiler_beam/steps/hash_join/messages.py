@@ -133,7 +133,7 @@ class ChildDocument(_Message, tag="h"):
 
     Attributes:
         fields: Its fields; None where rows do not need them.
-        contribution: What it contributes; None of an invalid document, which taints the parent's rows.
+        contribution: What it contributes; None for an invalid document, which taints the parent's rows.
     """
 
     edge_index: int
@@ -219,7 +219,7 @@ class GroupKeys(_Message, tag="o", eq=False):
 
 
 class Taint(_ToRows, tag="t"):
-    """Rows that an invalid document may belong to; those of `is_root` whether or not they have a root."""
+    """Rows that an invalid document may belong to; with `is_root` it may make them, so they need not exist."""
 
     view_index: int
     is_root: bool
@@ -279,8 +279,8 @@ class Statistics(_Message, tag="S"):
         changes: Changes read.
         documents: Documents that exist.
         newest_version: The newest version of all.
-        invalid_types: The document_types that have an invalid document, or may have lost one.
-        known: Of each document type, how many documents exist, and how many have a newer version that is invalid.
+        invalid_types: The indexes of the document types that have an invalid document, or may have lost one.
+        known: For each document type: how many documents exist, and how many have a newer version that is invalid.
     """
 
     changes: int

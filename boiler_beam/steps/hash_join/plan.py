@@ -13,7 +13,7 @@ from boiler_beam.steps.distributed import DistributedEdge
 __all__ = ["CLAIMS", "OBSERVED", "ROWS", "WRITE", "HashJoinPlan", "JoinedEdge", "Send", "join_stage"]
 
 OBSERVED, ROWS, CLAIMS, WRITE = "observed", "rows", "claims", "write"
-"""The stages beside the joins: of observed versions, of rows, of row paths, and of the sink."""
+"""The stages that are no joins: at documents (observed versions), at rows, at row paths (claims), at the sink."""
 
 Send = Callable[[str, Any], None]
 """Takes the stage that a message goes to, and the message."""
@@ -28,11 +28,11 @@ class JoinedEdge(DistributedEdge):
     """An edge with its levels.
 
     Attributes:
-        parent: The edge that it is attached to; None of a root or group.
-        match_level: The join that knows which rows match its documents; 0 where each document says it itself.
-        level: The join that knows which rows have them: the next one where the edge has a limit.
-        meets_children: Whether the rows of its documents are known at the documents' paths, where referrers come, too.
-        announces_rows: Whether its rows must be sent to its documents' paths, for its referrers to meet them.
+        parent: The parent edge; None for a root or group.
+        match_level: The level of the join that finds the rows that match its documents; 0 if a document names them.
+        level: The level of the join that finds the rows that have its documents: with a limit, one more.
+        meets_children: Whether its join is at its documents' paths, where the documents of its referrers come, too.
+        announces_rows: Whether its rows must be sent to its documents' paths, so that its referrers meet them there.
         repeats: Whether a document can come to one row from several partitions.
     """
 

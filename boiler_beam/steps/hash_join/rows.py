@@ -74,7 +74,7 @@ class _Row:
         documents: By the edge's name, then by path.
         accumulators: By `aggregate_index`.
         values: Values that are added once for each document: by `aggregate_index`, then by the document's path.
-        key: Of a group.
+        key: The group's key.
         exists: Whether a document makes it.
         tainted_by: The invalid documents that may belong to it, and whether each may make it.
     """
@@ -106,7 +106,7 @@ class _ViewRows:
         return found
 
     def addressed(self, ids: Rows) -> list[_Row]:
-        """The rows that a message is for."""
+        """The rows that a message is for; if it is for all rows, the one that holds what they share."""
         return [self._shared] if ids is None else [self.row(row_id) for row_id in ids]
 
     def add_document(self, message: RowDocument) -> None:

@@ -19,6 +19,8 @@ __all__ = ["ClaimStep"]
 
 
 class _ClaimHead(msgspec.Struct, array_like=True):
+    """The last claim of each row (its sequence, and its fields or None), and the last emission at the path."""
+
     claims: dict[str, tuple[int, bytes | None]] = {}
     emitted: Emitted | None = None
 

@@ -57,7 +57,7 @@ class DocumentHead(msgspec.Struct, array_like=True):
     sent: SentState | None = None
 
     def empty_since(self) -> int | None:
-        """The version that deleted it; None where there is something to be kept."""
+        """The version of the deletion, if nothing else is kept of the document; else None."""
         return self.known.version if self.known.is_deletion and self.known.invalid is None else None
 
 
@@ -66,9 +66,9 @@ class KeyDelta(NamedTuple):
 
     Attributes:
         key: The key.
-        group_key: Of a group, what the row's id is made of, as on the wire.
-        old: What was sent before, without fields; None where it was not there.
-        new: Its state now; without a contribution where it is not there.
+        group_key: For a group, the group's key as on the wire; else None.
+        old: The state that was sent before, without fields; None if the document was not at the key.
+        new: Its state now; without a contribution if it is not at the key.
     """
 
     key: str
@@ -115,7 +115,7 @@ def observe(edge: KeyedEdge, head: DocumentHead, change: Change, horizon: int, r
 
 
 def _deltas(edge: KeyedEdge, head: DocumentHead, found: Contributed | None, change: Change) -> list[KeyDelta]:
-    """Where the document was and is, unless nothing of it changed that a row depends on."""
+    """One delta for each key where the document was or is; none if nothing changed on which rows depend."""
     old, carries_fields = head.sent, edge.planned.carries_fields
     if old is None and found is None:
         return []

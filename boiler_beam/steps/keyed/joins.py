@@ -22,6 +22,8 @@ NEVER_SEEN = DocumentState(0, None, None, 0)
 
 
 class PathJoinHead(msgspec.Struct, array_like=True):
+    """What is kept of a document: its record, its state as rows get it, and the sizes of the log of rows."""
+
     document: DocumentHead = msgspec.field(default_factory=DocumentHead)
     state: DocumentState | None = None
     rows: Sizes = msgspec.field(default_factory=Sizes)
@@ -78,6 +80,8 @@ def _ignore(dead_letter: DeadLetter) -> None:
 
 
 class ReferrersJoinHead(msgspec.Struct, array_like=True):
+    """The sizes of the two logs at a parent's path."""
+
     rows: Sizes = msgspec.field(default_factory=Sizes)
     documents: Sizes = msgspec.field(default_factory=Sizes)
 
@@ -125,7 +129,7 @@ class PathCount(msgspec.Struct, array_like=True):
     """What is kept of one row and one document.
 
     Attributes:
-        states: By sequence, how many paths lead to the document in that state; meanwhile there may be several.
+        states: By sequence, how many paths lead to the document in that state; several while messages are on their way.
         sent: The state that the row has.
     """
 
@@ -155,11 +159,11 @@ class PathCountStep(EdgeStep):
             cell.write(None)
 
     def count(self, head: PathCount, message: CandidateDelta) -> None:
-        """Takes that more, or fewer, paths lead to a document in some state."""
+        """Changes the number of paths to a state of a document; sends the row the newest state that is left."""
         state, weight = message.state, message.weight
         known = head.states.get(state.sequence)
         after = weight + (known[0] if known is not None else 0)
-        if after:  # a retracted state has no fields
+        if after:  # the state that was added is kept: the retracted one comes without fields
             head.states[state.sequence] = after, known[1] if known is not None and weight < 0 else state
         else:
             del head.states[state.sequence]
@@ -201,6 +205,7 @@ class LimitStep(EdgeStep):
         self.heads.write(cell, head)
 
     def _choose(self, head: _LimitHead, cell: Cell, message: CandidateDelta) -> None:
+        """Takes a candidate, and sends the row what changed in its members: the first candidates."""
         state, limit, version = message.state, self.edge.edge.limit or 0, message.version
         if state.contribution is None:
             return

@@ -26,12 +26,12 @@ __all__ = ["DocumentLog", "FoldedLog", "ListLog", "RowDocumentLog", "RowEntry", 
 K = TypeVar("K")
 V = TypeVar("V")
 _LEAST = 64
-"""Entries that a log may hold before it is rewritten."""
+"""A log with at most this number of entries is not rewritten."""
 _encode = msgspec.msgpack.Encoder().encode
 
 
 class Sizes(msgspec.Struct, array_like=True):
-    """How many entries a log held when it was looked at, and how many were added since."""
+    """The number of entries of a log when it was last checked or rewritten, and of those added since."""
 
     kept: int = 0
     added: int = 0
@@ -45,7 +45,7 @@ class FoldedLog(Generic[K, V]):
         sizes: Kept with the cell.
         decode: Reads an entry.
         merge: Adds an entry to the sum of the others; keys whose entries add up to 0 are dropped.
-        entries: The entries of a rewritten log.
+        entries: Returns the entries of a rewritten log from the sum.
     """
 
     def __init__(
@@ -146,7 +146,7 @@ def _add_document(
     key = path, state.sequence
     known = found.get(key)
     after = weight + (known[1] if known is not None else 0)
-    if after:  # a retracted state has no fields
+    if after:  # the state that was added is kept: the retracted one comes without fields
         found[key] = (known[0] if known is not None and weight < 0 else state), after
     else:
         found.pop(key, None)
@@ -171,7 +171,7 @@ class RowEntry(NamedTuple):
 class RowDocumentLog:
     """The documents of a row, by edge, path and sequence.
 
-    Meanwhile there may be two states of a document, or a negative weight: then a message is still on its way.
+    Two states of one document, or a negative weight, mean that a message is still on its way.
     """
 
     def __init__(self, log: Log, sizes: Sizes) -> None:
@@ -208,7 +208,7 @@ def _add_row_document(
     if known is not None:
         weight += known[0]
         if document is None or (document.fields is None and known[1] is not None):
-            document = known[1]  # a state that was retracted before it came has no fields
+            document = known[1]  # a retraction comes without the document, or without its fields
     if weight:
         found[key] = weight, document
     else:

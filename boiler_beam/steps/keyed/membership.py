@@ -36,21 +36,21 @@ class EdgeStep(Step):
         self._reports = settings.reporting is None or label in settings.reporting
 
     def report(self, dead_letter: DeadLetter) -> None:
-        """Reports a dead letter: one step reports that a document is invalid, each one what a function raised in it."""
+        """Reports a dead letter; that a document is invalid only if this step reports for all that read it."""
         if self._reports or dead_letter.stage == "document":
             self.output.refuse(dead_letter)
 
     def count_documents(self, path: str, number: int) -> None:
-        """The number of known documents changed."""
+        """Reports a change of the number of known documents."""
         if number:
             self.output.count_documents(path, number)
 
     def change_match(
         self, row: str, path: str, old: DocumentState | None, new: DocumentState | None, weight: int, version: int
     ) -> None:
-        """A row matched a document in one state, and matches it in another one: a member, or a candidate.
+        """Replaces the state in which a document matches a row, `weight` times; None: it does not match.
 
-        It is a candidate where the edge has a limit, or where several paths may lead to one document.
+        The document is a candidate if the edge has a limit or several paths may lead to it, else a member.
         """
         edge = self.edge
         if edge.edge.limit is None and not edge.planned.counts_paths:
@@ -72,16 +72,16 @@ class EdgeStep(Step):
         version: int,
         member: MemberDelta | None = None,
     ) -> None:
-        """A row had a document in one state and has it in another one; None: it did not have it.
+        """Replaces the state in which a document is a member of a row; None: it is not a member.
 
-        Sends the difference: to the row the document and the values of its aggregates, to child edges the keys to which
-        the row subscribes now, and those to which it no longer subscribes.
+        Sends the difference: to the row the document and the values of aggregates, to the steps of child edges the
+        keys to which the row subscribes now, and those to which it no longer subscribes.
 
         Args:
             row: The row.
             path: The document's path.
-            old: What the row had.
-            new: What it has.
+            old: The state that the row had.
+            new: The state that it has.
             weight: How often the difference counts.
             version: The version that caused it.
             member: Of a group, the change of the number of members of its row.

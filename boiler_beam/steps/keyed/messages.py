@@ -22,7 +22,7 @@ __all__ += ["ValueCountDelta", "ValueDelta"]
 
 
 class DocumentState(msgspec.Struct, frozen=True, array_like=True, gc=False, eq=False):
-    """A document at an edge.
+    """One state of a document at an edge: what other steps get of it.
 
     Attributes:
         sequence: Which of the document's states it is: the one with the larger sequence is current (S9).
@@ -120,11 +120,11 @@ class MembershipDelta(_Message, tag="m", frozen=True, eq=False):
         edge_index: The edge.
         row: The row.
         path: The document's path.
-        weight: How many times.
+        weight: How often the change counts.
         old: The sequence of the state that the row had; None where it did not have the document or does not keep it.
         new: What it has now; None where it no longer has the document or does not keep it.
-        values: What its aggregates get.
-        member: How many members a group's row has more, or less; None where that does not change.
+        values: The values that are added to aggregates of the row, or retracted.
+        member: The change of the number of members of a group's row; None if it does not change.
         version: The version that caused the message; the document's own is in `new`.
     """
 
@@ -159,7 +159,7 @@ class DistinctDelta(_Message, tag="u", frozen=True):
 
 
 class RankedValuesDelta(_Message, tag="r", frozen=True, eq=False):
-    """What a document adds to an aggregate that keeps its values in order: values, each with its weight."""
+    """The values, with weights, by which a document changes an aggregate that keeps its values in order."""
 
     aggregate_index: int
     row: str
@@ -179,7 +179,7 @@ class FirstValues(_Message, tag="f", frozen=True, eq=False):
 
 
 class Claim(_Message, tag="p", frozen=True):
-    """A row claims a row path for these fields, None: no longer; its claim with the larger sequence is current."""
+    """A row claims a row path with its fields, or gives it up (None); its claim with the largest sequence counts."""
 
     path: str
     row: str

@@ -19,9 +19,10 @@ class KeyedEdge(DistributedEdge):
     """An edge whose documents and rows are joined by key.
 
     Attributes:
-        parent: The edge that it is attached to; None of a root or group.
-        is_by_path: Whether its documents are joined at their own paths: one document at a key, which knows its version.
-        is_awaited: Whether a row waits for the answers to its subscriptions (S8): it knows to which keys it subscribes.
+        parent: The parent edge; None for a root or group.
+        is_by_path: Whether its documents are joined at their own paths: then the join also chooses the newest version.
+        is_awaited: Whether a row waits for an answer from each key to which it subscribes over the edge (S8); it knows
+            these keys from the parent documents that it keeps.
         documents, join, path_count, limit: The labels of its steps.
     """
 

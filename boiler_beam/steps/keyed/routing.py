@@ -42,7 +42,7 @@ __all__ = ["CLAIM", "ROW", "SHARDS", "Address", "Key", "address", "addresses_of_
 
 ROW, CLAIM = "Row", "Claim"
 SHARDS = 16
-"""Of a fixed document: every row subscribes to it (S12)."""
+"""The number of shards of a fixed document, to which every row subscribes (S12)."""
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(tuple[str, object]).decode
 

@@ -22,7 +22,8 @@ class RowDocuments:
     Attributes:
         is_waiting: Whether a message is still on its way (S8): there is a document in two states, or with a negative
             weight, or a subscription without an answer.
-        read: The edges that were read, and those that say to which keys the row subscribes over them, as bits by index.
+        read: A bit mask, by edge index, of the edges that were read, and of those above them whose documents say to
+            which keys the row subscribes.
     """
 
     def __init__(self, view: KeyedView, entries: Iterable[RowEntry]) -> None:

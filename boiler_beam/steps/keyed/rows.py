@@ -34,7 +34,7 @@ __all__ = ["RowHead", "RowStep"]
 
 
 class SentValues(NamedTuple):
-    """The first values of an aggregate, as the last `FirstValues` said."""
+    """The first values of an aggregate, from the `FirstValues` with the largest sequence."""
 
     sequence: int = 0
     values: Sequence[Any] = ()
@@ -47,14 +47,14 @@ class RowHead(msgspec.Struct, array_like=True, eq=False):
         version: The newest version of all messages that reached it (S7).
         members: How many members a group's row has.
         key: The group's key, as on the wire.
-        accumulators: Of aggregates, packed, by index.
-        distinct: Of aggregates that count values once, how many there are.
-        first_values: Of aggregates that need their values in order, the first ones.
-        emitted: What was emitted last for each path.
-        read: The edges that the last rendering read, as bits: a change over another edge does not affect the row. None
-            where it was not rendered since, or that failed: any change counts.
+        accumulators: The packed accumulators of aggregates, by aggregate index.
+        distinct: The numbers of distinct values, of aggregates that count these, by aggregate index.
+        first_values: The first values, of aggregates that keep them in order, by aggregate index.
+        emitted: The last emission at each of its paths.
+        read: A bit mask, by edge index, of the edges that the last rendering read: a change over another edge does not
+            make the row dirty. None if it was never rendered, or the last rendering failed or had to wait.
         documents: The sizes of the log of its documents.
-        is_dirty: Whether it is to be rendered.
+        is_dirty: Whether it must be rendered.
         refused: The digests of the dead letters of its last rendering: a repeated failure is reported once.
     """
 
@@ -90,7 +90,7 @@ class RowStep(Step):
         self.receive(cell, message)
 
     def receive(self, cell: Cell, message: Change | Message) -> bool:
-        """Like `take`; gives whether the row is dirty: it must be rendered later."""
+        """Takes a message; returns whether the row is dirty, so that the caller must call `render` later."""
         head: RowHead = self.heads.read(cell)
         is_read = True
         match message:

@@ -23,16 +23,16 @@ class Output(Protocol):
         """Changes the number of known documents of an edge by 1 or -1."""
 
     def send(self, message: Message, /) -> None:
-        """A message to another step; `routing.address` says to which."""
+        """Sends a message to another step; `routing.address` says to which."""
 
     def emit(self, row: EncodedRow, /) -> None:
-        """A row to the sink."""
+        """Sends a row to the sink."""
 
     def leave_unchanged(self, path: str, /) -> None:
-        """The path of an unknown row, or the wildcard of its copies: what the sink holds stays (S6)."""
+        """Names the path of an unknown row, or the wildcard of its copies: what the sink holds stays (S6)."""
 
     def refuse(self, dead_letter: DeadLetter, /) -> None:
-        """A dead letter."""
+        """Reports a dead letter."""
 
 
 @dataclass(frozen=True)
@@ -88,14 +88,14 @@ class Step(abc.ABC):
         return AssertionError(f"{self.label} takes no {type(message).__name__}")
 
     def empty_since(self, cell: Cell) -> int | None:
-        """The version since which the cell keeps only that something is gone (S3); None where it keeps more."""
+        """The version since which the cell keeps nothing but a deletion (S3); None if it keeps more."""
         return None
 
     def expire(self, cell: Cell, horizon: int) -> int | None:
         """Drops a cell that has been empty since before the horizon; its key then refuses changes older than that.
 
         Returns:
-            Since when it is empty, where that is after the horizon: the cell must be checked again later.
+            The version since which it is empty, if that is after the horizon: it must be checked again later.
         """
         since = self.empty_since(cell)
         if since is None or since >= horizon:

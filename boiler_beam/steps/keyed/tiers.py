@@ -38,7 +38,7 @@ class Bounds(msgspec.Struct, array_like=True):
 
     Attributes:
         last: The last key of each tier but the last one; None where the tier takes all keys that are left.
-        sizes: Of each tier's log.
+        sizes: The sizes of each tier's log.
     """
 
     last: list[bytes | None] = msgspec.field(default_factory=lambda: [None] * (TIERS - 1))
@@ -50,7 +50,7 @@ class Ranking:
 
     Args:
         logs: One for each tier.
-        bounds: Those of the tiers.
+        bounds: The bounds of the tiers; they are updated.
         type_: The type of an item.
         least: How many items the first tier holds when it is refilled, at least as many as are asked for.
     """
@@ -114,7 +114,7 @@ def _merge(found: dict[bytes, Item], entry: tuple[bytes, int, Any]) -> None:
     key, weight, item = entry
     known = found.get(key)
     after = weight + (known[0] if known is not None else 0)
-    if after:  # a retracted item has no fields
+    if after:  # the item that was added is kept: the retracted one may come without fields
         found[key] = after, item if weight > 0 or known is None else known[1]
     else:
         found.pop(key, None)

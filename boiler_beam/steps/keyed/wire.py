@@ -53,10 +53,10 @@ def encode(message: Change | Message) -> bytes:
 
 
 def decode(data: bytes) -> Change | Message:
-    """The reverse.
+    """The change or message that `encode` made bytes of.
 
     Raises:
-        ValueError: They are of another version.
+        ValueError: Another version of the program made them.
     """
     view = _checked(data)
     if data[1] == _CHANGE[1]:
@@ -70,10 +70,10 @@ def encode_event(event: Change | Touch) -> bytes:
 
 
 def decode_event(data: bytes) -> Change | Touch:
-    """The reverse.
+    """The event that `encode_event` made bytes of.
 
     Raises:
-        ValueError: They are of another version.
+        ValueError: Another version of the program made them.
     """
     view = _checked(data)
     if data[1] == _TOUCH[1]:
@@ -87,7 +87,7 @@ def encode_row(view: str, row: EncodedRow) -> bytes:
 
 
 def decode_row(data: bytes) -> tuple[str, EncodedRow]:
-    """The reverse."""
+    """The view's name and the row that `encode_row` made bytes of."""
     view, path, stamp, fields = _decode_row(_checked(data)[1:])
     return view, EncodedRow(path, Stamp(*stamp), fields)
 
@@ -98,7 +98,7 @@ def encode_dead_letter(dead_letter: DeadLetter) -> bytes:
 
 
 def decode_dead_letter(data: bytes) -> DeadLetter:
-    """The reverse."""
+    """The dead letter that `encode_dead_letter` made bytes of."""
     return _decode_dead_letter(_checked(data)[1:])
 
 
