@@ -91,7 +91,11 @@ def test_of_documents_and_rows(executor: str, world: str, data: st.DataObject, o
 def test_a_stream_tells_what_was_wrong_after_any_of_its_batches(
     world: str, data: st.DataObject, order: random.Random
 ) -> None:
-    """Two rows contest a path, for example, until the getter of one raises."""
+    """Two rows contest a path, for example, until the getter of one raises.
+
+    A row whose getter raises stays as it is (S6), and keeps its claim. So there may be a contest for its path later, which a
+    backfill does not tell, because it has never known that row.
+    """
     plan, table = PLANS[world], each_once(data.draw(histories(is_invalid=False, is_town=world == "town")))
     batches = cut(changes(table), order)
     note(f"batches = {batches!r}")
@@ -100,7 +104,24 @@ def test_a_stream_tells_what_was_wrong_after_any_of_its_batches(
         for number in range(len(batches))
         for one in told(embedded(plan, [change for batch in batches[: number + 1] for change in batch]).letters)
     }
-    assert set(told(followed(plan, [Batches("all", batches)])[0].letters)) == wanted
+    found = set(told(followed(plan, [Batches("all", batches)])[0].letters))
+    assert found >= wanted
+    raising = {message.partition(".")[0] for code, _, _, message in wanted if code == "getter_raised"}
+    for code, _, _, message in found - wanted:
+        assert code == "contested_path"
+        assert message.partition(":")[0] in raising  # the view
+
+
+def test_a_row_whose_getter_raises_keeps_its_claim() -> None:
+    history = changes(
+        [
+            ("rooms/1/messages/1/comments/2", 1, {"stars": 3, "by": "guests/2"}),
+            ("guests/2", 2, {"name": "boom"}),
+            ("guests/1/comments/2", 3, {"stars": 0}),
+        ]
+    )
+    letters = followed(PLANS["town"], [Batches("all", [[one] for one in history])])[0].letters
+    assert [one.path for one in letters if one.code == "contested_path"] == ["latest/2"]
 
 
 @pytest.mark.parametrize("executor", AT_ONCE)
