@@ -9,6 +9,7 @@ imports what it needs: `tests/test_readme.py`, `tests/test_docs.py` and `scripts
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -122,7 +123,8 @@ class Program:
     def send_signal(self, number: int) -> None:
         """Sends a signal, if it still runs."""
         if self.returncode is None:
-            os.kill(self.pid, number)
+            with contextlib.suppress(ProcessLookupError):  # it has ended, and its exit code is on the way
+                os.kill(self.pid, number)
 
     def terminate(self) -> None:
         """Asks it to end, if it still runs."""
