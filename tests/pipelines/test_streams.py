@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import sqlite3
 import subprocess
@@ -585,7 +586,8 @@ def test_a_live_stream_on_prism(tmp_path: Path) -> None:
         process.kill()
     assert process.returncode == 0, err
     assert "PrismRunner: state is in the memory of Prism, for development" in err
-    assert out.splitlines()[-1].startswith("2 documents, 4 changes, 2 rows, 0 dead letters, ")
+    # Prism says how many changes came in its last progress report: fewer where the signal comes before the next one.
+    assert re.match(r"2 documents, [2-4] changes, 2 rows, 0 dead letters, ", out.splitlines()[-1])
 
 
 @pytest.mark.beam
