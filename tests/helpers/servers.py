@@ -46,12 +46,21 @@ def free_port() -> int:
         return port
 
 
-def wait_until(is_so: Callable[[], bool], what: str, seconds: float = READY_SECONDS) -> None:
-    """Polls a condition; fails if it takes too long."""
+def wait_until(
+    is_so: Callable[[], bool], what: str | Callable[[], str], seconds: float = READY_SECONDS, pause: float = 0.02
+) -> None:
+    """Polls a condition; fails if it takes too long.
+
+    Args:
+        is_so: The condition.
+        what: What is waited for; a function is called when it took too long, to say what is missing then.
+        seconds: How long it may take.
+        pause: The seconds between two looks.
+    """
     deadline = time.monotonic() + seconds
     while not is_so():
-        assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
-        time.sleep(0.02)
+        assert time.monotonic() < deadline, f"{what() if callable(what) else what}: not within {seconds} s"
+        time.sleep(pause)
 
 
 def patience(what: str, seconds: float = READY_SECONDS) -> Iterator[None]:

@@ -7,7 +7,6 @@ import json
 import random
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -50,16 +49,18 @@ def assert_right(application: Application) -> None:
 
 
 def wait_for_right(application: Application, seconds: float = 180) -> None:
-    expected, deadline = truth(application), time.monotonic() + seconds
-    while (found := rows(application)) != expected:
-        if time.monotonic() > deadline:
-            different = {path for path in found.keys() | expected.keys() if found.get(path) != expected.get(path)}
-            pytest.fail(
-                f"not right within {seconds} s: expected {[(path, expected.get(path)) for path in sorted(different)]}, "
-                f"got {[(path, found.get(path)) for path in sorted(different)]}; "
-                f"documents unlike the last write to them: {application.unexpected()}"
-            )
-        time.sleep(0.1)
+    expected = truth(application)
+
+    def difference() -> str:
+        found = rows(application)
+        paths = sorted(path for path in found.keys() | expected.keys() if found.get(path) != expected.get(path))
+        return (
+            f"rows: expected {[(path, expected.get(path)) for path in paths]}, "
+            f"got {[(path, found.get(path)) for path in paths]}; "
+            f"documents unlike the last write to them: {application.unexpected()}"
+        )
+
+    wait_until(lambda: rows(application) == expected, difference, seconds, pause=0.1)
 
 
 def moves(number: int, seed: int, players: int = 20) -> list[Write]:
