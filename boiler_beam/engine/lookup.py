@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 from typing_extensions import assert_never
 
 from boiler_beam.models import DomainModel
 from boiler_beam.plan import Edge, Fixed, Group, PlannedEdge, PlannedView, Reference, Referrers, Root
-from boiler_beam.steps.contributions import Contribution, links_of
-from boiler_beam.steps.functions import FunctionRaised, known_references
+from boiler_beam.steps.contributions import Contribution, keyed_links_of, links_of
+from boiler_beam.steps.functions import FunctionRaised
 from boiler_beam.steps.newest import DocumentVersions
-from boiler_beam.steps.row import store_value
+from boiler_beam.steps.row import refuse_reading, store_value
 
 __all__ = ["JoinedDocuments", "RowDocuments", "RowLookup"]
 
@@ -42,15 +43,17 @@ class _Reader(NamedTuple):
 
     Attributes:
         bits: `PlannedEdge.bits`.
-        documents: The documents that a row has, by path.
+        documents: All documents of the edge's type, by path.
+        paths: The paths of those that a row has, each once.
         one: The document that a row has, of an edge to one document; else None.
-        value: What getters read, where there is a faster way than through `documents`; else None.
+        value: What getters read of the edge.
     """
 
     bits: int
-    documents: Callable[[RowDocuments], Documents]
-    one: Callable[[RowDocuments], DomainModel | None] | None = None
-    value: Callable[[RowDocuments], Any] | None = None
+    documents: Documents
+    paths: Callable[[RowDocuments], Iterable[str]]
+    one: Callable[[RowDocuments], DomainModel | None] | None
+    value: Callable[[RowDocuments], Any]
 
 
 class RowLookup:
@@ -70,9 +73,9 @@ class RowLookup:
             self.readers[join.edge.name] = self._reader(join)
 
     def _reader(self, join: JoinedDocuments) -> _Reader:
-        edge, bits = join.edge, join.planned.bits
+        edge = join.edge
         if edge.limit is not None:
-            return _Reader(bits, lambda row: _those(join, join.first_documents(row.row_id)))
+            return _of_many(join, lambda row: join.first_documents(row.row_id))
         match edge:
             case Root():
                 prefix, shown = self._prefix, _shown(join)
@@ -81,19 +84,19 @@ class RowLookup:
                 path, shown = edge.path, _shown(join)
                 return _of_one(join, lambda row: shown(path))
             case Group():
-                return _Reader(bits, lambda row: _those(join, join.documents_at.get(row.row_id, ())))
+                return _of_many(join, lambda row: join.documents_at.get(row.row_id, ()))
             case Referrers():
                 parent = edge.parent or ""
 
-                def referring(row: RowDocuments) -> Documents:
-                    return _those(join, (path for key in row(parent) for path in join.documents_at.get(key, ())))
+                def referring(row: RowDocuments) -> Iterable[str]:
+                    at = join.documents_at
+                    return dict.fromkeys([path for key in row.paths(parent) if key in at for path in at[key]])
 
-                return _Reader(bits, referring)
+                return _of_many(join, referring)
             case Reference():
-                above = self.readers[edge.parent or ""].one
-                if above is None:
-                    return _Reader(bits, _referred(edge, join))
-                return _of_parent(edge, join, above)
+                if self.readers[edge.parent or ""].one is None:
+                    return _of_many(join, _referred(edge, join))
+                return _of_parent(edge, join)
             case _:
                 assert_never(edge)
 
@@ -107,70 +110,78 @@ def _shown(join: JoinedDocuments) -> Callable[[str], DomainModel | None]:
     return join.versions.documents.get if join.planned.shows_all else join.shown
 
 
-def _those(join: JoinedDocuments, paths: Iterable[str]) -> Documents:
-    documents = join.versions.documents
-    return {path: documents[path] for path in paths}
+def _value(edge: Edge) -> Callable[[RowDocuments], Any]:
+    """What getters read of an edge, from the documents that a row has."""
+    if not edge.is_read:
+        return partial(refuse_reading, edge)
+    return lambda row: store_value(edge, row(edge.name), lambda: row(edge.parent) if edge.parent else {})
 
 
 def _of_one(join: JoinedDocuments, one: Callable[[RowDocuments], DomainModel | None]) -> _Reader:
     """A reader of an edge to one document."""
+    edge = join.edge
+    name = edge.name
 
-    def documents(row: RowDocuments) -> Documents:
-        document = one(row)
-        return {} if document is None else {document.path: document}
+    def paths(row: RowDocuments) -> Iterable[str]:
+        document = row.one(name)
+        return () if document is None else (document.path,)
 
-    return _Reader(join.planned.bits, documents, one, one if join.edge.only is None else None)
+    is_plain = edge.only is None and edge.is_read
+    value = (lambda row: row.one(name)) if is_plain else _value(edge)
+    return _Reader(join.planned.bits, join.versions.documents, paths, one, value)
 
 
-def _referred(edge: Reference, join: JoinedDocuments) -> Callable[[RowDocuments], Documents]:
-    """The documents that the documents over the parent edge refer to."""
+def _of_many(join: JoinedDocuments, paths: Callable[[RowDocuments], Iterable[str]]) -> _Reader:
+    """A reader of an edge to several documents, or to one of the documents of several parents."""
+    return _Reader(join.planned.bits, join.versions.documents, paths, None, _value(join.edge))
+
+
+def _referred(edge: Reference, join: JoinedDocuments) -> Callable[[RowDocuments], Iterable[str]]:
+    """The paths that the documents over the parent edge refer to."""
     parent, shown, links = edge.parent or "", _shown(join), links_of(edge)
 
-    def referred(row: RowDocuments) -> Documents:
-        found: Documents = {}
-        for document in row(parent).values():
-            for path in links(document, _ignore):
-                if (other := shown(path)) is not None:
-                    found[path] = other
-        return found
+    def referred(row: RowDocuments) -> Iterable[str]:
+        paths = [path for document in row(parent).values() for path in links(document, _ignore)]
+        return [path for path in dict.fromkeys(paths) if shown(path) is not None]
 
     return referred
 
 
-def _of_parent(edge: Reference, join: JoinedDocuments, above: Callable[[RowDocuments], DomainModel | None]) -> _Reader:
+def _of_parent(edge: Reference, join: JoinedDocuments) -> _Reader:
     """A reader of the documents that a field of one document refers to, in the field's order."""
-    shown, links = _shown(join), links_of(edge)
-    is_map, is_by_id = edge.keyed_by == "map", edge.keyed_by == "doc_id"
+    parent, shown, links, keyed_links = edge.parent or "", _shown(join), links_of(edge), keyed_links_of(edge)
+    is_map, is_by_id, pattern = edge.keyed_by == "map", edge.keyed_by == "doc_id", join.versions.codec.pattern
+    begin = len(pattern.text) + 1 if pattern.is_flat else 0
 
     def one(row: RowDocuments) -> DomainModel | None:
-        parent = above(row)
-        if parent is not None:
-            for path in links(parent, _ignore):
+        document = row.one(parent)
+        if document is not None:
+            for path in links(document, _ignore):
                 return shown(path)
         return None
 
-    def documents(row: RowDocuments) -> Documents:
-        parent = above(row)
-        if parent is None:
-            return {}
-        return {path: other for path in links(parent, _ignore) if (other := shown(path)) is not None}
+    def paths(row: RowDocuments) -> Iterable[str]:
+        document = row.one(parent)
+        return [] if document is None else [path for path in links(document, _ignore) if shown(path) is not None]
 
     def many(row: RowDocuments) -> Any:
-        parent = above(row)
-        if parent is None:
+        document = row.one(parent)
+        if document is None:
             return {}
         if is_map:
-            found = known_references(edge, parent)
-            return {key: other for key, path in found if (other := shown(path)) is not None}
+            return {key: other for key, path in keyed_links(document) if (other := shown(path)) is not None}
         if not is_by_id:
-            return documents(row)
-        paths = links(parent, _ignore)
+            return row(edge.name)
+        paths = links(document, _ignore)
+        if begin:
+            return {path[begin:]: other for path in paths if (other := shown(path)) is not None}
         return {path[path.rfind("/") + 1 :]: other for path in paths if (other := shown(path)) is not None}
 
     if not edge.is_many:
         return _of_one(join, one)
-    is_plain = edge.order is None and edge.only is None
-    return _Reader(join.planned.bits, documents, None, many if is_plain else None)
+    is_plain = edge.order is None and edge.only is None and edge.is_read
+    value = many if is_plain else _value(edge)
+    return _Reader(join.planned.bits, join.versions.documents, paths, None, value)
 
 
 class RowDocuments:
@@ -181,21 +192,36 @@ class RowDocuments:
         read: A bit mask of the positions of the edges that were read, and of those above them.
     """
 
-    __slots__ = ("_known", "_readers", "read", "row_id")
+    __slots__ = ("_known", "_ones", "_readers", "read", "row_id")
 
     def __init__(self, row_id: str, lookup: RowLookup) -> None:
         self.row_id, self._readers = row_id, lookup.readers
         self._known: dict[str, Documents] = {}
+        self._ones: dict[str, DomainModel | None] = {}
         self.read = 0
 
     def __call__(self, name: str) -> Documents:
         """The documents over an edge, by path."""
         found = self._known.get(name)
         if found is None:
-            reader = self._readers[name]
-            self.read |= reader.bits
-            found = self._known[name] = reader.documents(self)
+            documents = self._readers[name].documents
+            found = self._known[name] = {path: documents[path] for path in self.paths(name)}
         return found
+
+    def paths(self, name: str) -> Iterable[str]:
+        """The paths of the documents over an edge, each once."""
+        reader = self._readers[name]
+        self.read |= reader.bits
+        return reader.paths(self)
+
+    def one(self, name: str) -> DomainModel | None:
+        """The document over an edge to one document."""
+        if name in self._ones:
+            return self._ones[name]
+        find = self._readers[name].one
+        assert find is not None
+        document = self._ones[name] = find(self)
+        return document
 
     def has(self, name: str) -> bool:
         """Whether there is a document over an edge."""
@@ -203,12 +229,10 @@ class RowDocuments:
         if reader.one is None:
             return bool(self(name))
         self.read |= reader.bits
-        return reader.one(self) is not None
+        return self.one(name) is not None
 
-    def value(self, edge: Edge) -> Any:
+    def value(self, name: str) -> Any:
         """What a getter reads of an edge."""
-        reader = self._readers[edge.name]
-        if reader.value is not None:
-            self.read |= reader.bits
-            return reader.value(self)
-        return store_value(edge, self(edge.name), lambda: self(edge.parent) if edge.parent else {})
+        reader = self._readers[name]
+        self.read |= reader.bits
+        return reader.value(self)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import msgspec
 
@@ -97,8 +98,8 @@ class ViewRows:
         self.lookup: RowLookup
         self._contested: dict[str, int] = {}
         """The paths whose claims changed since their rows were emitted, with the version of the next emission."""
-        self._folded: dict[int, tuple[JoinedDocuments, int]] = {}
-        """For aggregates that are folded at rendering: the edge's join, and the index in `Contribution.values`."""
+        self._folded: dict[int, JoinedDocuments] = {}
+        """For aggregates that are folded at rendering: the edge's join."""
         self._is_group = isinstance(self.view.root, Group)
         self._is_unique = self.view.paths.is_unique
         self._folds = [aggregate.fold for aggregate in self.view.aggregates]
@@ -207,12 +208,15 @@ class ViewRows:
             if not documents.has(edge.name):
                 return ()
         key = record.key if self._is_group else row_id[row_id.rfind("/") + 1 :]
+        states: dict[int, Any] = {}
 
         def aggregate(index: int) -> object:
             join = self._folded.get(index)
-            if join is not None:
-                return self._fold(index, *join, documents)
-            return self.accumulator(record, index).result()
+            if join is None:
+                return self.accumulator(record, index).result()
+            if index not in states:
+                states.update(self._fold(join, documents.paths(join.edge.name)))
+            return self._folds[index].result(states[index])
 
         return render(self.view, row_id, key, documents, aggregate, refuse, documents.value)
 
@@ -222,19 +226,21 @@ class ViewRows:
         Args:
             joins: The joins of the edges with aggregates; they keep the contributions of their documents.
         """
-        for join in joins:
-            for position, (index, _) in enumerate(join.planned.aggregates):
-                self._folded[index] = join, position
+        self._folded = {index: join for join in joins for index, _ in join.planned.aggregates}
 
-    def _fold(self, index: int, join: JoinedDocuments, position: int, documents: RowDocuments) -> object:
-        fold = self._folds[index]
-        state = fold.empty()
-        for path in documents(join.edge.name):
+    def _fold(self, join: JoinedDocuments, paths: Iterable[str]) -> dict[int, Any]:
+        """Folds documents of one edge; returns the states of all aggregates over it."""
+        indexes = [index for index, _ in join.planned.aggregates]
+        adds = [
+            (position, self._folds[index].add, self._folds[index].empty()) for position, index in enumerate(indexes)
+        ]
+        for path in paths:
             contribution = join.contribution(path)
-            value = NOTHING if contribution is None else contribution.values[position]
-            if value is not NOTHING:
-                fold.add(state, path, value)
-        return fold.result(state)
+            if contribution is not None:
+                for position, add, state in adds:
+                    if (value := contribution.values[position]) is not NOTHING:
+                        add(state, path, value)
+        return {index: state for index, (_, _, state) in zip(indexes, adds, strict=True)}
 
     def take_dirty(self) -> Iterator[EncodedRow]:
         """Renders the dirty rows; returns those that differ from what was written last."""
@@ -252,7 +258,9 @@ class ViewRows:
                 self._report(row_id, record, dead_letters)
             if not copies and not self.exists(row_id, documents):
                 record.key = record.accumulators = None  # all contributions were retracted
-            record.read = ALL_EDGES if None in [copy.fields for copy in copies] else documents.read
+            is_known = len(copies) == 1 and copies[0].fields is not None  # as most are
+            is_known = is_known or all(copy.fields is not None for copy in copies)
+            record.read = documents.read if is_known else ALL_EDGES
             version, before = max(record.version, self.floor), tuple(record.emitted)
             for path, last, new, fields in emissions(record.emitted, self.view.paths, copies, version, self.epoch):
                 self.changed[row_id] = None

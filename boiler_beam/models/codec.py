@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import enum
 import functools
+import math
 import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -26,10 +27,11 @@ from boiler_beam.models.shapes import (
     resolve_annotations,
     struct_fields,
 )
-from boiler_beam.models.typed import reference_hook, target_of
+from boiler_beam.models.typed import prepare_fields, reference_hook, stored_name_of, stored_value, target_of
 from boiler_beam.values import Database, GeoPoint, decode_fields, from_wire, localized, to_wire, to_wire_map
 
-__all__ = ["DocumentType", "ModelCodec", "base_model", "stored_fields", "wire_of", "wire_of_document"]
+__all__ = ["STORED_AS_THEY_ARE", "DocumentType", "ModelCodec", "base_model", "stored_fields"]
+__all__ += ["wire_of", "wire_of_document"]
 
 _set = msgspec.structs.force_setattr
 _ANY_PROJECT = Database()
@@ -55,7 +57,10 @@ class ModelCodec:
         is_renamed = any(one.encoded != one.stored or one.was for one in self.fields)
         speeds = [PLAIN, *(one.shape.speed for one in self.fields if one.typed is None)]
         self.speed = max(speeds) if not is_renamed else CHECKED + 1
-        self._typed = [(one.name, one.typed.finish(database)) for one in self.fields if one.typed is not None]
+        typed = {one.name: one.typed for one in self.fields if one.typed is not None}
+        references = [name for name, one in typed.items() if one.is_reference]
+        prepare_fields(model, [*self.path_fields, *(one.name for one in self.fields)], references)
+        self._typed = [(stored_value(name), stored_name_of(name), one.finish(database)) for name, one in typed.items()]
         self._normalize = _by_names([(one.encoded, one.stored, one.was, one.shape.normalize) for one in self.fields])
         self._names = frozenset(name for one in self.fields for name in (one.stored, *one.was))
         self._hook = reference_hook(database)
@@ -97,8 +102,8 @@ class ModelCodec:
         if self.speed == PLAIN or (self.speed == CHECKED and not _may_hold_typed_values(data)):
             try:
                 document = self._decode(data)
-                for name, finish in self._typed:
-                    if (stored := getattr(document, name)) is not None:
+                for value_of, name, finish in self._typed:
+                    if (stored := value_of(document)) is not None:
                         _set(document, name, finish(stored))
             except (msgspec.ValidationError, ValueError):
                 document = self._decode_slowly(data)
@@ -378,7 +383,8 @@ def _stored(model: type[msgspec.Struct], case: str) -> _Stored:
     return _Stored.of(*stored_fields(model, case))
 
 
-_AS_THEY_ARE = frozenset({str, bool, type(None)})
+STORED_AS_THEY_ARE = frozenset({str, bool, type(None)})
+"""The types whose values are their own JSON form; numbers may be out of range."""
 
 
 def wire_of(value: Any, case: str = "camel") -> Any:
@@ -388,20 +394,23 @@ def wire_of(value: Any, case: str = "camel") -> Any:
         TypeError, ValueError: Firestore has no type for something in it.
     """
     kind: Any = type(value)
-    if kind in _AS_THEY_ARE:
+    if kind in STORED_AS_THEY_ARE or (kind is float and math.isfinite(value)):
         return value
-    if kind is int or kind is float:
-        return to_wire(value)
     if kind is list or kind is tuple:
+        kinds = set(map(type, value))
+        if kinds <= STORED_AS_THEY_ARE:
+            return list(value)
+        if len(kinds) == 1 and _is_struct(kind := kinds.pop()):
+            return _wires_of(value, _stored(kind, case))
         return [wire_of(item, case) for item in value]
     if kind is dict:
         return to_wire_map(value, lambda item: wire_of(item, case))
-    if isinstance(value, msgspec.Struct) and kind is not GeoPoint:
-        return _wire_of_fields(value, _stored(kind, case))
+    if _is_struct(kind):
+        return _wires_of((value,), _stored(kind, case))[0]
     if kind is Narrowed:
         model, known = known_fields(value)
         case, rows = stored_fields(model, case)
-        return _wire_of_fields(value, _Stored.of(case, [row for row in rows if row[0] in known]))
+        return _wires_of((value,), _Stored.of(case, [row for row in rows if row[0] in known]))[0]
     if isinstance(value, enum.Enum):
         return to_wire(value.value)
     return to_wire(value)
@@ -409,18 +418,27 @@ def wire_of(value: Any, case: str = "camel") -> Any:
 
 def wire_of_document(document: DomainModel) -> dict[str, Any]:
     """Returns the JSON form of a document's fields; the outermost object is always the map of fields."""
-    return _fields_of(document, _stored(type(document), "camel"))
+    return _fields_of((document,), _stored(type(document), "camel"))[0]
 
 
-def _wire_of_fields(value: Any, stored: _Stored) -> Any:
-    """Returns the map as which a struct or model is stored."""
-    fields = _fields_of(value, stored)
-    return fields if len(fields) != 1 else to_wire_map(fields, lambda item: item)
+def _is_struct(kind: type) -> bool:
+    return issubclass(kind, msgspec.Struct) and kind is not GeoPoint
 
 
-def _fields_of(value: Any, stored: _Stored) -> dict[str, Any]:
-    case, items = stored.case, stored.read(value)
-    if stored.encodes:
-        items = tuple([item if to is None else to(item) for to, item in zip(stored.encodes, items, strict=True)])
-    found = zip(stored.names, items, strict=True)
-    return {name: item if type(item) in _AS_THEY_ARE else wire_of(item, case) for name, item in found}
+def _wires_of(values: Iterable[Any], stored: _Stored) -> list[Any]:
+    """Returns the maps as which structs or models of one class are stored."""
+    found = _fields_of(values, stored)
+    return found if len(stored.names) != 1 else [to_wire_map(fields, lambda item: item) for fields in found]
+
+
+def _fields_of(values: Iterable[Any], stored: _Stored) -> list[dict[str, Any]]:
+    case, names, encodes, read = stored
+    found = []
+    for value in values:
+        items = read(value)
+        if encodes:
+            items = tuple([item if to is None else to(item) for to, item in zip(encodes, items, strict=True)])
+        if not STORED_AS_THEY_ARE.issuperset(map(type, items)):
+            items = tuple([item if type(item) in STORED_AS_THEY_ARE else wire_of(item, case) for item in items])
+        found.append(dict(zip(names, items, strict=True)))
+    return found

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 from urllib.parse import unquote
 
@@ -319,3 +320,20 @@ class DomainModel(msgspec.Struct, metaclass=ModelMeta, kw_only=True, gc=False):
     def doc_id(self) -> str:
         """The last segment of the document's path."""
         return self.path.rpartition("/")[2]
+
+    # msgspec's own methods read what documents hold: references are paths there until somebody reads them.
+
+    def __eq__(self, other: object) -> bool:
+        if type(self) is not type(other):
+            return NotImplemented
+        return all(getattr(self, name) == getattr(other, name) for name in self.__struct_fields__)
+
+    __hash__ = msgspec.Struct.__hash__
+
+    def __reduce__(self) -> Any:
+        values = {name: getattr(self, name) for name in self.__struct_fields__}
+        return partial(type(self), **values), ()
+
+    def __repr__(self) -> str:
+        values = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.__struct_fields__)
+        return f"{type(self).__name__}({values})"

@@ -1,31 +1,37 @@
-r"""Fields of references and times: decoded as they are stored, then made what models hold, a whole field at a time.
+r"""Fields of references and times: decoded as they are stored, then checked, a whole field at a time.
 
 msgspec has no type for them. It could call a function for each value; that would take several times as long as the rest
 of the document.
 
-| annotation | msgspec decodes | models hold |
-| --- | --- | --- |
-| `Ref[User]` | text or `StoredReference` | `Ref` |
-| `datetime` | `StoredTimestamp` | `datetime` |
-| `list[Ref[User]]`, `dict[str, Ref[User]]`, `... \| None` | the same in a list or dict, or None | the same |
+| annotation | msgspec decodes | a document holds | users read |
+| --- | --- | --- | --- |
+| `Ref[User]` | text or `StoredReference` | the path as text | `Ref` |
+| `datetime` | `StoredTimestamp` | `datetime` | `datetime` |
+| `list[Ref[User]]`, `dict[str, Ref[User]]`, `... \| None` | the same in a list or dict, or None | likewise | likewise |
+
+A path becomes a `Ref` when somebody reads the field. Joins read the text, with `stored_value`. Where one value of a
+field is stored in another form (a typed value, a full resource name, an id alone), documents hold `Ref` at once.
 """
 
 from __future__ import annotations
 
-import sys
+import inspect
+import operator
+import re
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from datetime import datetime
 from typing import Any, NamedTuple, Union, get_args, get_origin
 
 import msgspec
 
+from boiler_beam.models.collection import CollectionPattern
 from boiler_beam.models.declare import DomainModel, ModelMeta
 from boiler_beam.values import TYPED_NAMES, Database, Ref, parse_timestamp
 
-__all__ = ["TypedField", "reference_hook", "target_of", "typed_field"]
+__all__ = ["TypedField", "prepare_fields", "reference_hook", "stored_name_of", "stored_value", "target_of"]
+__all__ += ["typed_field"]
 
-_REFERENCES_KEPT = 1 << 17
 _Finish = Callable[[Any], Any]
 
 
@@ -61,17 +67,22 @@ class TypedField(NamedTuple):
             return self.container()
         return {"timestampValue": ""} if self.item is datetime else ""
 
+    @property
+    def is_reference(self) -> bool:
+        """Whether its values are references."""
+        return self.item is not datetime
+
     def finish(self, database: Database) -> _Finish:
-        """Returns the function that makes what models hold of what msgspec decoded; it raises `ValueError`."""
-        if self.item is datetime:
-            one: _Finish = _timestamp
+        """Returns the function that makes what documents hold of what msgspec decoded; it raises `ValueError`."""
+        if self.is_reference:
+            one, several = _references(target_of(self.item), database)
         else:
-            one = _KnownReferences(target_of(self.item), database).__getitem__
+            one, several = _timestamp, lambda values: list(map(_timestamp, values))
         if self.container is None:
             return one
         if self.container is list:
-            return lambda values: list(map(one, values))
-        return lambda values: dict(zip(_keys(values), map(one, values.values()), strict=True))
+            return several
+        return lambda values: dict(zip(_keys(values), several(values.values()), strict=True))
 
 
 def typed_field(annotation: Any) -> TypedField | None:
@@ -109,29 +120,98 @@ def _timestamp(stored: Any) -> datetime:
     return stored if isinstance(stored, datetime) else parse_timestamp(stored.time)
 
 
-class _KnownReferences(dict[Any, Ref[Any]]):
-    """The references of one field by their stored values: many documents refer to the same one."""
+def _references(target: type[DomainModel] | None, database: Database) -> tuple[_Finish, _Finish]:
+    """Returns the functions that check one stored reference, and several in a list or map: they return paths or `Ref`.
 
-    def __init__(self, target: type[DomainModel] | None, database: Database) -> None:
-        super().__init__()
-        pattern = target.__boiler__.collection if target is not None else None
-        self._target, self._database = target, database
-        self._prefix = f"{pattern.text}/" if pattern is not None and pattern.is_flat else "\0"
+    Paths are not interned: looking a path up among all known ones would cost more than its memory is worth.
+    """
+    pattern = _paths_of(target.__boiler__.collection if target is not None else None)
+    is_path = re.compile(pattern).fullmatch
+    are_paths = re.compile(rf"{pattern}(?:\n{pattern})*").fullmatch
 
-    def __missing__(self, stored: Any) -> Ref[Any]:
+    def resolve(stored: Any) -> Ref[Any]:
         if isinstance(stored, Ref):  # the field's default
             return stored
-        is_text, prefix = type(stored) is str, self._prefix
-        path = stored if is_text else stored.path
-        if path.startswith(prefix) and path.count("/") == 1 and len(path) > len(prefix):  # most are so
-            ref = Ref.at(sys.intern(path))
-        else:
-            value = path if is_text or not path else Ref.at(self._database.relative(path))
-            ref = _resolved(self._target, value, self._database)
-        if len(self) >= _REFERENCES_KEPT:
-            self.clear()
-        self[stored] = ref
-        return ref
+        if isinstance(stored, StoredReference):
+            stored = Ref.at(database.relative(stored.path)) if stored.path else ""
+        return _resolved(target, stored, database)
+
+    def one(stored: Any) -> Any:
+        return stored if type(stored) is str and is_path(stored) is not None else resolve(stored)
+
+    def several(stored: Collection[Any]) -> Collection[Any]:
+        try:
+            text = "\n".join(stored)
+        except TypeError:  # typed values, or the field's default
+            return list(map(resolve, stored))
+        if are_paths(text) is not None and text.count("\n") == len(stored) - 1:
+            return stored
+        return list(map(resolve, stored))
+
+    return one, several
+
+
+def _paths_of(pattern: CollectionPattern | None) -> str:
+    """Returns a regular expression of paths of documents that need no resolving; a path of another form may, too."""
+    if pattern is None:
+        return r"(?!projects/)[^\n]+"
+    if pattern.is_group:
+        return "(?!)"
+    parts = [r"[^/\n]+" if number % 2 else re.escape(one) for number, one in enumerate((*pattern.segments, ""))]
+    return "/".join(parts)
+
+
+class _References:
+    """The attribute of a field of references: paths become `Ref` when it is read, and stay so."""
+
+    def __init__(self, member: Any) -> None:
+        self.member = member
+
+    def __get__(self, document: DomainModel | None, owner: type) -> Any:
+        if document is None:
+            return self
+        value = self.member.__get__(document)
+        kind = type(value)
+        if kind is str:
+            value = Ref.at(value)
+            self.member.__set__(document, value)
+        elif kind is list:
+            if value and type(value[0]) is str:
+                value[:] = map(Ref.at, value)
+        elif kind is dict and type(next(iter(value.values()), None)) is str:
+            value.update(zip(value, map(Ref.at, value.values()), strict=True))
+        return value
+
+    def __set__(self, document: DomainModel, value: Any) -> None:
+        self.member.__set__(document, value)
+
+
+def stored_name_of(name: str) -> str:
+    """Returns the attribute under which a field's value can be read and set as documents hold it."""
+    return f"{name}:stored"
+
+
+def stored_value(name: str) -> Callable[[Any], Any]:
+    """Returns a reader of a field's value as documents hold it: references are paths, or `Ref` once they were read."""
+    return operator.attrgetter(stored_name_of(name))
+
+
+def prepare_fields(model: type[DomainModel], names: Iterable[str], references: Collection[str]) -> None:
+    """Adds the attributes to a class that read its fields as users see them, and as documents hold them.
+
+    Args:
+        model: The class.
+        names: All its fields.
+        references: Those that hold references.
+    """
+    for name in names:
+        known = inspect.getattr_static(model, name)
+        member = known.member if isinstance(known, _References) else known
+        setattr(model, stored_name_of(name), member)
+        if name in references:
+            setattr(model, name, _References(member))
+        elif member is not known:  # a base class has references in this field
+            setattr(model, name, member)
 
 
 def target_of(annotation: Any) -> type[DomainModel] | None:

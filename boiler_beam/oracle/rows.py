@@ -16,7 +16,7 @@ from boiler_beam.oracle.newest import newest_documents
 from boiler_beam.plan import Aggregate, Fixed, Group, Plan, Reference, Referrers, Root, ViewPlan
 from boiler_beam.plan.tree import Edge
 from boiler_beam.steps.functions import NOTHING, FunctionRaised, contribution, group_ids, is_shown, references, targets
-from boiler_beam.steps.row import render
+from boiler_beam.steps.row import refuse_reading, render
 from boiler_beam.views.fold import Collect, CountDistinct, Extreme
 
 __all__ = ["Truth", "compute"]
@@ -81,7 +81,10 @@ class _View:
             one = self.view.aggregates[index]
             return self.aggregate(one, reached[one.edge])
 
-        def value(edge: Edge) -> Any:
+        def value(name: str) -> Any:
+            edge = self.view.by_name[name]
+            if not edge.is_read:
+                return refuse_reading(edge)
             return self.value(edge, reached[edge.name], reached.get(edge.parent or "", {}))
 
         for copy in render(

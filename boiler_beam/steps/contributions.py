@@ -15,20 +15,30 @@ edge, aggregate or reference (S10a).
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from typing import Any, NamedTuple, TypeVar, get_origin
 
 import msgspec
 from typing_extensions import assert_never
 
 from boiler_beam.compare import sort_key
-from boiler_beam.models import DomainModel
+from boiler_beam.models import DomainModel, stored_value
 from boiler_beam.plan import Aggregate, Fixed, Group, PlannedEdge, Reference, Referrers, Root
 from boiler_beam.plan.fieldpath import FieldPath
 from boiler_beam.plan.tree import Edge
-from boiler_beam.steps.functions import NOTHING, FunctionRaised, contribution, group_ids, is_shown, references, targets
+from boiler_beam.steps.functions import (
+    NOTHING,
+    FunctionRaised,
+    contribution,
+    group_ids,
+    is_shown,
+    known_references,
+    references,
+    targets,
+)
 from boiler_beam.values import Ref
 
-__all__ = ["Contribution", "Contributions", "Refuse", "contributions_of", "links_of"]
+__all__ = ["Contribution", "Contributions", "Refuse", "contributions_of", "keyed_links_of", "links_of"]
 
 T = TypeVar("T")
 Refuse = Callable[[FunctionRaised], None]
@@ -154,21 +164,44 @@ def _references(edge: Reference, document: Any) -> Paths:
     return tuple(dict.fromkeys([path for _, path in references(edge, document)]))
 
 
+def keyed_links_of(edge: Reference) -> Callable[[DomainModel], list[tuple[str | None, str]]]:
+    """Returns the function that reads these paths with their keys in a map, sorted by key; it reports no errors."""
+    known = partial(known_references, edge)
+    if not (edge.field.is_map and _holds_paths(edge.field)):
+        return known
+    stored = stored_value(edge.field.text)
+
+    def items(document: DomainModel) -> list[tuple[str | None, str]]:
+        refs = stored(document)
+        return sorted(refs.items()) if refs and type(next(iter(refs.values()))) is str else known(document)
+
+    return items
+
+
+def _holds_paths(field: FieldPath) -> bool:
+    """Whether documents may hold paths in a field, which `stored_value` reads."""
+    is_ref = field.annotation is Ref or get_origin(field.annotation) is Ref
+    return is_ref and field.is_plain and not field.may_raise
+
+
 def _paths(field: FieldPath) -> OfDocument[Paths] | None:
     """Returns a fast reader of the paths in a plain field of references; None for other fields."""
-    name, is_map = field.text, field.is_map
-    is_ref = field.annotation is Ref or get_origin(field.annotation) is Ref
-    if field.may_raise or not field.is_plain or not is_ref:
+    is_map = field.is_map
+    if not _holds_paths(field):
         return None
+    stored = stored_value(field.text)
 
     def one(document: DomainModel, refuse: Refuse) -> Paths:
-        ref = getattr(document, name)
-        return () if ref is None else (ref.path,)
+        ref = stored(document)
+        return () if ref is None else (ref if type(ref) is str else ref.path,)
 
     def several(document: DomainModel, refuse: Refuse) -> Paths:
-        refs = getattr(document, name)
+        refs = stored(document)
         if not refs:
             return ()
-        return tuple(dict.fromkeys([ref.path for ref in (refs.values() if is_map else refs) if ref is not None]))
+        values = refs.values() if is_map else refs
+        if type(next(iter(values))) is not str:
+            values = [ref.path for ref in values if ref is not None]
+        return tuple(dict.fromkeys(values))
 
     return several if field.is_many else one

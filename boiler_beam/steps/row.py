@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import msgspec
@@ -10,7 +11,7 @@ import msgspec
 from boiler_beam.compare import path_key
 from boiler_beam.errors import RenderError
 from boiler_beam.events import DeadLetter
-from boiler_beam.models import DomainModel, Narrowed, wire_of
+from boiler_beam.models import STORED_AS_THEY_ARE, DomainModel, Narrowed, wire_of
 from boiler_beam.plan import Reference, ViewPlan
 from boiler_beam.plan.tree import Edge
 from boiler_beam.raised import place, raised
@@ -20,7 +21,7 @@ from boiler_beam.views import ViewModel
 from boiler_beam.views.view import CopyOfRow
 from boiler_beam.views.visibility import named
 
-__all__ = ["Copy", "render", "store_value"]
+__all__ = ["Copy", "refuse_reading", "render", "store_value"]
 
 Reached = Mapping[str, DomainModel]
 _encode = msgspec.json.Encoder(order="deterministic").encode
@@ -85,7 +86,7 @@ def render(
     reached: Callable[[str], Reached],
     aggregate: Callable[[int], Any],
     refuse: Callable[[DeadLetter], None],
-    value: Callable[[Edge], Any] | None = None,
+    value: Callable[[str], Any] | None = None,
 ) -> list[Copy]:
     """Runs the getters of one row, for each of its copies.
 
@@ -99,15 +100,12 @@ def render(
             copy has no path or is too large.
         value: Returns what a getter reads of an edge; None: `store_value` of the documents that the edge reached.
     """
-
-    def of_reached(edge: Edge) -> Any:
-        return store_value(edge, reached(edge.name), lambda: reached(edge.parent) if edge.parent else {})
-
-    row = _row(view, key, reached, aggregate, value or of_reached)
+    row = _row(view, key, reached, aggregate, value or partial(_value, view, reached))
     rendering = _Rendering(view, row_id, row, refuse)
     try:
-        paths = rendering.paths() if view.has_paths else [view.paths.fill(row_id)]
-        return [rendering.copy(path) for path in paths]
+        if not view.has_paths:
+            return [rendering.copy(view.paths.fill(row_id))]
+        return [rendering.copy(path) for path in rendering.paths()]
     except _Raised as raised:
         placeholders = {name: f"{{{name}}}" for name in view.paths.given}
         rendering.refuse(raised, view.paths.fill(row_id, placeholders))
@@ -127,36 +125,41 @@ class _Raised(Exception):
         self.code, self.is_shared = code, is_shared
 
 
+def refuse_reading(edge: Edge, row: object = None) -> Any:
+    """Raises the error of a getter that reads an edge in a way that the plan did not see."""
+    name = edge.name
+    raise RuntimeError(f"store.{name} was read where no getter was seen to read it: read it as self.store.{name}")
+
+
+def _value(view: ViewPlan, reached: Callable[[str], Reached], name: str) -> Any:
+    edge = view.by_name[name]
+    if not edge.is_read:
+        return refuse_reading(edge)
+    return store_value(edge, reached(name), lambda: reached(edge.parent) if edge.parent else {})
+
+
+def _find(view: ViewPlan, reached: Callable[[str], Reached], wanted: str) -> Any:
+    """The document at a path over any edge; over one with `only=`, if no other edge reaches it."""
+    narrowed = None
+    for name, edge in view.by_name.items():
+        if (found := reached(name).get(wanted)) is not None:
+            if edge.only is None:
+                return found
+            narrowed = narrowed or Narrowed(found, name, edge.only)
+    return narrowed
+
+
 def _row(
     view: ViewPlan,
     key: Any,
     reached: Callable[[str], Reached],
     aggregate: Callable[[int], Any],
-    value: Callable[[Edge], Any],
+    value: Callable[[str], Any],
 ) -> ViewModel:
     """Creates the object on which the getters of one row run."""
-    edges = view.by_name
-
-    def reach(name: str) -> Any:
-        edge = edges[name]
-        if not edge.is_read:
-            raise RuntimeError(
-                f"store.{name} was read where no getter was seen to read it: read it as self.store.{name}"
-            )
-        return value(edge)
-
-    def find(wanted: str) -> Any:
-        narrowed = None
-        for name, edge in edges.items():
-            if (found := reached(name).get(wanted)) is not None:
-                if edge.only is None:
-                    return found
-                narrowed = narrowed or Narrowed(found, name, edge.only)
-        return narrowed
-
     row = view.model.__new__(view.model)
     row.__dict__.update(
-        store=view.store(reach, find),
+        store=view.store(value, partial(_find, view, reached)),
         key=key,
         _copy=CopyOfRow(view.paths.at),
         _aggregate=lambda name: aggregate(view.aggregate_indexes[name]),
@@ -245,7 +248,10 @@ class _Rendering:
                 reads = copy.reads
                 try:
                     value = getattr(row, name)
-                    wire = wire_of(named(value()) if name in visibility else value, case)
+                    if type(value) in STORED_AS_THEY_ARE:
+                        wire = value
+                    else:
+                        wire = wire_of(named(value()) if name in visibility else value, case)
                 except Exception as error:  # a user's getter: whatever it raises, the current row stays (S6)
                     found = getattr(view.model, name)
                     message = f"{self.named(name)} raised {raised(error, getattr(found, 'getter', found))}"

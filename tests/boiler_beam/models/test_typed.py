@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from datetime import datetime, timezone
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 import boiler_beam as bb
 from boiler_beam import Ref
 from boiler_beam.errors import InvalidDocument
-from boiler_beam.models import ModelCodec
+from boiler_beam.models import ModelCodec, stored_value, wire_of_document
 from boiler_beam.values import Database
 
 
@@ -100,3 +101,60 @@ def test_the_default_of_a_field_stays(codec: ModelCodec) -> None:
     document = codec.decode("messages/m", 1, stored({}))
     assert isinstance(document, Message)
     assert (document.owner, document.seen_by, document.edits) == (Ref("people/nobody"), [], None)
+
+
+def decoded(codec: ModelCodec) -> Message:
+    fields = {"sender": "people/ann", "sentAt": NOON, "seenBy": ["people/ann"], "reactions": {"+1": "people/bob"}}
+    document = codec.decode("messages/m1", 1, json.dumps(fields).encode())
+    assert isinstance(document, Message)
+    return document
+
+
+def test_references_are_paths_until_they_are_read(codec: ModelCodec) -> None:
+    message = decoded(codec)
+    assert stored_value("sender")(message) == "people/ann"
+    assert stored_value("seen_by")(message) == ["people/ann"]
+    assert (message.sender, message.seen_by) == (Ref("people/ann"), [Ref("people/ann")])
+    assert message.reactions == {"+1": Ref("people/bob")}
+    assert stored_value("sender")(message) == Ref("people/ann")
+    assert message.seen_by is message.seen_by
+
+
+def test_a_document_is_the_same_whether_its_references_were_read_or_not(codec: ModelCodec) -> None:
+    read, unread = decoded(codec), decoded(codec)
+    assert (read.sender, len(read.seen_by), len(read.reactions)) == (Ref("people/ann"), 1, 1)
+    assert read == unread == decoded(codec)
+    assert repr(decoded(codec)) == repr(read)
+    assert copy.copy(decoded(codec)) == copy.deepcopy(decoded(codec)) == read
+    assert wire_of_document(decoded(codec)) == wire_of_document(read)
+    assert read != codec.decode("messages/m1", 2, json.dumps({"sender": "ann", "sentAt": NOON}).encode())
+
+
+@pytest.mark.parametrize("path", ["people/a\npeople/b", "people/", "people/a/b", "people/a/b/c", "others/a", ""])
+def test_a_list_with_one_text_that_is_no_path_is_invalid(codec: ModelCodec, path: str) -> None:
+    fields = {"sender": "people/ann", "sentAt": NOON, "seenBy": ["people/ann", path, "people/bob"]}
+    with pytest.raises(InvalidDocument, match=r"seenBy\[1\]"):
+        codec.decode("messages/m1", 1, json.dumps(fields).encode())
+
+
+def test_an_id_with_a_newline_is_a_path(codec: ModelCodec) -> None:
+    fields = {"sender": "people/a\nb", "sentAt": NOON, "seenBy": ["people/a\nb", "people/c"]}
+    message = codec.decode("messages/m1", 1, json.dumps(fields).encode())
+    assert isinstance(message, Message)
+    assert (message.sender, message.seen_by) == (Ref("people/a\nb"), [Ref("people/a\nb"), Ref("people/c")])
+
+
+def test_a_subclass_may_declare_a_field_of_references_as_text() -> None:
+    class Note(bb.DomainModel, collection="notes"):
+        about: Ref[Person]
+
+    class Label(Note):
+        about: str  # type: ignore[assignment]
+
+    mistakes: list[Any] = []
+    codecs = [ModelCodec(model, mistakes, Database()) for model in (Note, Label)]
+    note, label = (codec.decode("notes/n1", 1, b'{"about": "people/ann"}') for codec in codecs)
+    assert not mistakes
+    assert isinstance(note, Note)
+    assert isinstance(label, Label)
+    assert (note.about, label.about) == (Ref("people/ann"), "people/ann")
