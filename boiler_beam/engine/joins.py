@@ -28,7 +28,7 @@ from typing_extensions import assert_never, override
 
 from boiler_beam.compare import same_value
 from boiler_beam.engine.index import RowIndex
-from boiler_beam.engine.rows import ALL_EDGES, RowRecord, ViewRows
+from boiler_beam.engine.rows import RowRecord, ViewRows
 from boiler_beam.models import DomainModel
 from boiler_beam.plan import Fixed, Group, PlannedEdge, PlannedView, Reference, Referrers, Root
 from boiler_beam.steps.contributions import Contribution, contributions_of
@@ -65,7 +65,7 @@ class EdgeJoin:
         keeps_contributions: Whether contributions are kept; else they are computed again from old versions.
         references: The joins of `PlannedEdge.references`, each with its index in `Contribution.links`. Without those to
             which rows do not subscribe (see `joins_of`).
-        keyed_by_path: Likewise, the joins of `PlannedEdge.keyed_by_path`.
+        found_by_path: Likewise, the joins of `PlannedEdge.found_by_path`.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class EdgeJoin:
         self.rows_of = RowIndex()
         self.documents_at: dict[str, dict[str, None]] = {}
         self.references: list[tuple[int, EdgeJoin]] = []
-        self.keyed_by_path: list[EdgeJoin] = []
+        self.found_by_path: list[EdgeJoin] = []
         contributions = contributions_of(planned)
         self._contribute, self._shows = contributions.contribute, contributions.shows
         self.keeps_contributions = contributions.may_raise
@@ -192,9 +192,9 @@ class EdgeJoin:
             new = after.links if after is not None else None
             if old != new:
                 self._follow_links(row_id, old, new, version)
-        if self.keyed_by_path and (before is None) is not (after is None):
+        if self.found_by_path and (before is None) is not (after is None):
             weight = -1 if after is None else 1
-            for child in self.keyed_by_path:
+            for child in self.found_by_path:
                 key = child.edge.path if isinstance(child.edge, Fixed) else path
                 child.subscribe(key, row_id, weight, version)
 
@@ -205,7 +205,7 @@ class EdgeJoin:
             new = NOTHING if after is None else after.values[position]
             if old is new or same_value(old, new):
                 continue
-            record.read = ALL_EDGES  # the row is rendered, whatever its getters read
+            record.require_rendering()
             accumulator = self.rows.accumulator(record, index)
             if old is not NOTHING:
                 accumulator.retract(path, old)
@@ -311,7 +311,7 @@ class GroupJoin(EdgeJoin):
         record.members += weight
         if weight > 0:
             record.key = key
-        record.read = ALL_EDGES
+        record.require_rendering()
         record.version = max(record.version, version)
         self.rows.dirty[row_id] = None
 
@@ -506,9 +506,9 @@ def joins_of(
     """
     joins = [_join_of(one)(one, types[one.edge.type_index], rows, refuse) for one in view.edges]
     for join in joins:
-        references, others = join.planned.references, join.planned.keyed_by_path
+        references, others = join.planned.references, join.planned.found_by_path
         join.references = [(n, joins[one.position]) for n, one in enumerate(references) if is_followed(one)]
-        join.keyed_by_path = [joins[one.position] for one in others if is_followed(one)]
+        join.found_by_path = [joins[one.position] for one in others if is_followed(one)]
     return joins
 
 

@@ -18,10 +18,9 @@ from boiler_beam.steps.missing import Absences, absence_of
 from boiler_beam.steps.newest import digest_of
 from boiler_beam.steps.row import Copy, render
 
-__all__ = ["ALL_EDGES", "ClaimedPath", "RowRecord", "ViewRows"]
+__all__ = ["ClaimedPath", "RowRecord", "ViewRows"]
 
-ALL_EDGES = -1
-"""The bit mask of all edges."""
+_ALL_EDGES = -1
 
 
 class RowRecord:
@@ -43,15 +42,19 @@ class RowRecord:
     __slots__ = ("accumulators", "emitted", "failing", "key", "members", "read", "version")
 
     def __init__(self) -> None:
-        self.version, self.read, self.members = -1, ALL_EDGES, 0
+        self.version, self.read, self.members = -1, _ALL_EDGES, 0
         self.key: object = None
         self.accumulators: dict[int, Accumulator] | None = None
         self.emitted: dict[str, Emitted] = {}
         self.failing: tuple[bytes, ...] = ()
 
+    def require_rendering(self) -> None:
+        """Makes the next change render the row, whatever its getters read: an aggregate or its members changed."""
+        self.read = _ALL_EDGES
+
     def forget_documents(self) -> None:
         """Drops what was derived from its documents, before they are joined again."""
-        self.read, self.members, self.key, self.accumulators = ALL_EDGES, 0, None, None
+        self.read, self.members, self.key, self.accumulators = _ALL_EDGES, 0, None, None
 
 
 class ClaimedPath(msgspec.Struct, array_like=True):
@@ -82,8 +85,8 @@ class ViewRows:
         generation: The generation of the rows that are written (S13).
         epoch: Rows that were written in an earlier epoch may differ from what the sink holds (S14).
         floor: The least version of a stamp: that of the last backfill of the sink (S16).
-        in_sink: By how much the number of rows in the sink has changed since the last transaction, which resets it.
-        failing: Likewise, the number of rows that could not be rendered.
+        rows_added: By how much the number of rows in the sink grew since the last transaction, which resets it.
+        failures_added: Likewise, the number of rows that could not be rendered.
     """
 
     def __init__(self, planned: PlannedView, refuse: Callable[[DeadLetter], None]) -> None:
@@ -94,9 +97,9 @@ class ViewRows:
         self.changed: dict[str, None] = {}
         self.changed_paths: dict[str, None] = {}
         self.generation, self.epoch, self.floor = 1, 0, 0
-        self.in_sink = self.failing = 0
+        self.rows_added = self.failures_added = 0
         self.lookup: RowLookup
-        self._contested: dict[str, int] = {}
+        self._changed_claims: dict[str, int] = {}
         """The paths whose claims changed since their rows were emitted, with the version of the next emission."""
         self._folded: dict[int, JoinedDocuments] = {}
         """For aggregates that are folded at rendering: the edge's join."""
@@ -159,7 +162,7 @@ class ViewRows:
             claim.emitted = uncertain(claim.emitted)
             row_ids = list(claim.fields)
             if not is_held_back:
-                self._contested[path] = read_time
+                self._changed_claims[path] = read_time
         for row_id in row_ids:
             record = self.records.get(row_id) or self.create(row_id)
             record.version = max(record.version, read_time)
@@ -260,7 +263,7 @@ class ViewRows:
                 record.key = record.accumulators = None  # all contributions were retracted
             is_known = len(copies) == 1 and copies[0].fields is not None  # as most are
             is_known = is_known or all(copy.fields is not None for copy in copies)
-            record.read = documents.read if is_known else ALL_EDGES
+            record.read = documents.read if is_known else _ALL_EDGES
             version, before = max(record.version, self.floor), tuple(record.emitted)
             for path, last, new, fields in emissions(record.emitted, self.view.paths, copies, version, self.epoch):
                 self.changed[row_id] = None
@@ -270,8 +273,8 @@ class ViewRows:
                     self._claim_path(path, row_id, fields, version)
             if tuple(record.emitted) != before:
                 self.changed[row_id] = None
-        while self._contested:
-            path, version = self._contested.popitem()
+        while self._changed_claims:
+            path, version = self._changed_claims.popitem()
             yield from self._emit_claimed(path, version)
 
     def _report(self, row_id: str, record: RowRecord, dead_letters: Sequence[DeadLetter]) -> None:
@@ -280,13 +283,13 @@ class ViewRows:
         for dead_letter, digest in zip(dead_letters, digests, strict=True):
             if digest not in record.failing:
                 self.refuse(dead_letter)
-        self.failing += bool(digests) - bool(record.failing)
+        self.failures_added += bool(digests) - bool(record.failing)
         if record.failing != digests:
             record.failing = digests
             self.changed[row_id] = None
 
     def _row(self, path: str, last: Emitted | None, new: Emitted, fields: bytes | None) -> EncodedRow:
-        self.in_sink += (fields is not None) - is_in_sink(last, new.epoch)
+        self.rows_added += (fields is not None) - is_in_sink(last, new.epoch)
         return EncodedRow(path, Stamp(self.generation, new.version, new.seq), fields)
 
     # Paths that several rows may claim --------------------------------------------------------------------------------
@@ -309,7 +312,7 @@ class ViewRows:
         for one in losers(claim.fields):
             if one not in before:
                 self.refuse(contested(self.view.name, path, one))
-        self._contested[path] = max(version, self._contested.get(path, 0))
+        self._changed_claims[path] = max(version, self._changed_claims.get(path, 0))
 
     def _emit_claimed(self, path: str, version: int) -> Iterator[EncodedRow]:
         """Emits the fields of the row with the smallest id that claims a path, if they differ (S11)."""

@@ -159,8 +159,8 @@ class Transactions:
         state = self.state
         for view in self.engine.views:
             known, rows = state.views[view.view.name], view.rows
-            known.rows, known.failing = known.rows + rows.in_sink, known.failing + rows.failing
-            rows.in_sink = rows.failing = 0
+            known.rows, known.failing = known.rows + rows.rows_added, known.failing + rows.failures_added
+            rows.rows_added = rows.failures_added = 0
             self.report.rows[view.view.name] = known.rows
         for versions in self.engine.versions.types:
             fact = f"invalid {versions.codec.pattern.text}"

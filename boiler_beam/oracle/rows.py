@@ -15,7 +15,15 @@ from boiler_beam.oracle.compare import compare, compare_paths, compare_ties
 from boiler_beam.oracle.newest import newest_documents
 from boiler_beam.plan import Aggregate, Fixed, Group, Plan, Reference, Referrers, Root, ViewPlan
 from boiler_beam.plan.tree import Edge
-from boiler_beam.steps.functions import NOTHING, FunctionRaised, contribution, group_ids, is_shown, references, targets
+from boiler_beam.steps.functions import (
+    NOTHING,
+    FunctionRaised,
+    aggregated_value,
+    group_ids,
+    is_shown,
+    references,
+    targets,
+)
 from boiler_beam.steps.row import refuse_reading, render
 from boiler_beam.views.fold import Collect, CountDistinct, Extreme
 
@@ -131,7 +139,7 @@ class _View:
 
     def aggregate(self, one: Aggregate, members: Documents) -> Any:
         """Returns the value of an aggregate."""
-        counted = [(path, self.quietly(contribution, one, members[path])) for path in sorted(members, key=_by_path)]
+        counted = [(path, self.quietly(aggregated_value, one, members[path])) for path in sorted(members, key=_by_path)]
         known = [(path, value) for path, value in counted if value is not None and value is not NOTHING]
         match one.fold:
             case CountDistinct():

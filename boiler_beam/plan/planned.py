@@ -59,8 +59,8 @@ class PlannedEdge:
         return tuple(child for child in self.children if isinstance(child.edge, Reference))
 
     @cached_property
-    def keyed_by_path(self) -> tuple[PlannedEdge, ...]:
-        """The other child edges: their key is the path of this edge's document (referrers), or a fixed path."""
+    def found_by_path(self) -> tuple[PlannedEdge, ...]:
+        """The other child edges: rows find their documents by the path of this edge's document, or by a fixed path."""
         return tuple(child for child in self.children if not isinstance(child.edge, Reference))
 
     @cached_property

@@ -29,7 +29,7 @@ from boiler_beam.plan.tree import Edge
 from boiler_beam.steps.functions import (
     NOTHING,
     FunctionRaised,
-    contribution,
+    aggregated_value,
     group_ids,
     is_shown,
     known_references,
@@ -91,7 +91,7 @@ def contributions_of(planned: PlannedEdge) -> Contributions:
     keys_of = _keys(planned)
     children = [child.edge for child in planned.references if isinstance(child.edge, Reference)]
     links = [links_of(child) for child in children]
-    values_of = [_tried(contribution, aggregate, NOTHING) for _, aggregate in planned.aggregates]
+    values_of = [_tried(aggregated_value, aggregate, NOTHING) for _, aggregate in planned.aggregates]
     order_of = _tried(_sort_key, edge, b"") if edge.limit is not None else None
     only_path = edge.path if isinstance(edge, Fixed) else None
 

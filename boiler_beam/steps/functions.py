@@ -24,7 +24,7 @@ from boiler_beam.values import Ref
 __all__ = [
     "NOTHING",
     "FunctionRaised",
-    "contribution",
+    "aggregated_value",
     "group_ids",
     "is_shown",
     "key_parts",
@@ -189,7 +189,7 @@ def _part(key: Any) -> str:
     raise ValueError(f"expected text, an int, an Enum or a Ref as key, got {key!r}")
 
 
-def contribution(aggregate: Aggregate, document: Any) -> Any:
+def aggregated_value(aggregate: Aggregate, document: Any) -> Any:
     """What a document adds to an aggregate: a Firestore value, or `NOTHING`.
 
     Raises:

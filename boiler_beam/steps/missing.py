@@ -65,20 +65,20 @@ class Absences:
             self.example = str(one)
 
 
-def absence_of(view: ViewPlan, reached: Callable[[str], Mapping[str, DomainModel]]) -> Absence:
+def absence_of(view: ViewPlan, documents_of: Callable[[str], Mapping[str, DomainModel]]) -> Absence:
     """Why a row is absent: the first required document that it lacks, or that `paths()` yielded nothing.
 
     Args:
         view: The view.
-        reached: The documents that the row has over an edge, by the edge's name.
+        documents_of: The documents that the row has over an edge, by the edge's name.
     """
     for edge in view.required:
-        if reached(edge.name):
+        if documents_of(edge.name):
             continue
         if isinstance(edge, Fixed):
             return Absence(edge.name, edge.path)
         assert isinstance(edge, Reference)
-        for parent in reached(edge.parent or "").values():
+        for parent in documents_of(edge.parent or "").values():
             path = next((path for _, path in known_references(edge, parent)), None)
             return Absence(edge.name, path, parent.path)
     return Absence()

@@ -233,7 +233,7 @@ class DocumentVersions:
         self.horizon, self.reports_again = 0, False
         self._before: dict[str, tuple[DocumentRecord, DomainModel | None]] = {}
         """Record and document, from before the batch, of each document of which something changed."""
-        self._stamps: dict[str, int] = {}
+        self._delta_versions: dict[str, int] = {}
         """`Delta.version` of each document whose current version changed in the batch."""
 
     def record(self, path: str) -> DocumentRecord:
@@ -257,7 +257,7 @@ class DocumentVersions:
             except InvalidDocument:
                 pass  # or the deletion of a document that does not exist: `judge` decides
             else:
-                self._replace(change, old, document)
+                self._make_current(change, old, document)
                 return
         self._judge(change, old)
 
@@ -270,21 +270,21 @@ class DocumentVersions:
         if known is before:
             return
         if is_current:
-            self._replace(change, old, document)
+            self._make_current(change, old, document)
         else:
-            self._remember(change.path, old)
+            self._keep_old(change.path, old)
         if known[2:] != before[2:]:
-            self._keep(change.path, known)
+            self._store_refusals(change.path, known)
 
-    def _replace(self, change: Change, old: DomainModel | None, document: DomainModel | None) -> None:
+    def _make_current(self, change: Change, old: DomainModel | None, document: DomainModel | None) -> None:
         """Makes an observed version the current one; `document` is None for a deletion."""
         path = change.path
         if self.gives_deltas:
-            self._remember(path, old)
+            self._keep_old(path, old)
             path = sys.intern(path)
             stamp = change.version if change.version > change.event_time else change.event_time
-            if stamp > self._stamps.get(path, -1):
-                self._stamps[path] = stamp
+            if stamp > self._delta_versions.get(path, -1):
+                self._delta_versions[path] = stamp
         if document is None:
             self.documents.pop(path, None)
             self.fields.pop(path, None)
@@ -295,12 +295,12 @@ class DocumentVersions:
         self.documents[path] = document
         self.fields[path] = bytes(change.fields) if self.gives_deltas else change.fields
 
-    def _remember(self, path: str, old: DomainModel | None) -> None:
+    def _keep_old(self, path: str, old: DomainModel | None) -> None:
         """Remembers a document as it was before the batch, for `deltas` and `undo_batch`."""
         if self.gives_deltas and path not in self._before:
             self._before[path] = self.record(path), old
 
-    def _keep(self, path: str, known: DocumentRecord) -> None:
+    def _store_refusals(self, path: str, known: DocumentRecord) -> None:
         """Stores the parts of a record beside the current version: `invalid` and `refused`."""
         if known.invalid is not None:
             self.invalid[path] = known.invalid
@@ -311,7 +311,7 @@ class DocumentVersions:
 
     def add_unreadable(self, path: str) -> None:
         """Notes that an unknown version of a document could not be read."""
-        self._remember(path, self.documents.get(path))
+        self._keep_old(path, self.documents.get(path))
         self.invalid[path] = INT64_MAX, NULL
 
     # Batches ----------------------------------------------------------------------------------------------------------
@@ -323,16 +323,16 @@ class DocumentVersions:
 
     def deltas(self) -> list[Delta]:
         """The documents whose current version changed since the last `end_batch`."""
-        documents, stamps = self.documents, self._stamps
+        documents, versions = self.documents, self._delta_versions
         return [
-            Delta(path, old, documents.get(path), stamps[path])
+            Delta(path, old, documents.get(path), versions[path])
             for path, (_, old) in self._before.items()
-            if path in stamps
+            if path in versions
         ]
 
     def end_batch(self) -> None:
         """Ends the batch: it can't be undone any more."""
-        self._before, self._stamps = {}, {}
+        self._before, self._delta_versions = {}, {}
 
     def undo_batch(self) -> None:
         """Restores the documents as they were before the batch (S21)."""

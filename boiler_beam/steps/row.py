@@ -1,4 +1,4 @@
-"""Renders a row: calls its getters with the documents that its edges reached, for each of its copies (S4, S6)."""
+"""Renders a row: calls its getters with the documents that it has over its edges, for each of its copies (S4, S6)."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from boiler_beam.views.visibility import named
 
 __all__ = ["Copy", "refuse_reading", "render", "store_value"]
 
-Reached = Mapping[str, DomainModel]
+Documents = Mapping[str, DomainModel]
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
-def store_value(edge: Edge, reached: Reached, parents: Callable[[], Reached]) -> Any:
+def store_value(edge: Edge, documents: Documents, parents: Callable[[], Documents]) -> Any:
     """What a getter reads of an edge: one document or None, or a dict of documents.
 
     The dict's order: `order_by`, else that of the list or map that holds the references where one document holds them
@@ -35,26 +35,26 @@ def store_value(edge: Edge, reached: Reached, parents: Callable[[], Reached]) ->
 
     Args:
         edge: The edge.
-        reached: The documents that it reached, by path.
-        parents: The documents that its parent edge reached.
+        documents: The documents that a row has over it, by path.
+        parents: Those that the row has over its parent edge.
     """
     if edge.only is not None:
-        shown: Reached = {path: Narrowed(one, edge.name, edge.only) for path, one in reached.items()}  # type: ignore[misc]
+        shown: Documents = {path: Narrowed(one, edge.name, edge.only) for path, one in documents.items()}  # type: ignore[misc]
     else:
-        shown = reached
+        shown = documents
     if not edge.is_many:
         return next(iter(shown.values()), None)
-    paths: Any = sorted(reached, key=path_key)
+    paths: Any = sorted(documents, key=path_key)
     if edge.order is not None:
-        paths = [one.path for one in edge.order.first(reached.values())]
-    elif isinstance(edge, Reference) and edge.field.is_many and (edge.keyed_by == "map" or len(reached) > 1):
+        paths = [one.path for one in edge.order.first(documents.values())]
+    elif isinstance(edge, Reference) and edge.field.is_many and (edge.keyed_by == "map" or len(documents) > 1):
         holders = parents()
         if len(holders) == 1:
             (parent,) = holders.values()
             found = known_references(edge, parent)
             if edge.keyed_by == "map":
-                return {key: shown[path] for key, path in found if path in reached}
-            paths = [path for path in dict.fromkeys(path for _, path in found) if path in reached]
+                return {key: shown[path] for key, path in found if path in documents}
+            paths = [path for path in dict.fromkeys(path for _, path in found) if path in documents]
     if edge.keyed_by == "path":
         return {path: shown[path] for path in paths}
     return {path[path.rfind("/") + 1 :]: shown[path] for path in paths}
@@ -83,7 +83,7 @@ def render(
     view: ViewPlan,
     row_id: str,
     key: Any,
-    reached: Callable[[str], Reached],
+    documents_of: Callable[[str], Documents],
     aggregate: Callable[[int], Any],
     refuse: Callable[[DeadLetter], None],
     value: Callable[[str], Any] | None = None,
@@ -94,13 +94,13 @@ def render(
         view: The view.
         row_id: The row's id.
         key: The group's key, or the root's id.
-        reached: Returns the documents that an edge reached, by the edge's name.
+        documents_of: Returns the documents that the row has over an edge, by the edge's name.
         aggregate: Returns the value of an aggregate, by its index in the view.
         refuse: Takes a dead letter if a getter or `paths()` raised or returned what Firestore has no type for, or if a
             copy has no path or is too large.
-        value: Returns what a getter reads of an edge; None: `store_value` of the documents that the edge reached.
+        value: Returns what a getter reads of an edge; None: `store_value` of these documents.
     """
-    row = _row(view, key, reached, aggregate, value or partial(_value, view, reached))
+    row = _row(view, key, documents_of, aggregate, value or partial(_value, view, documents_of))
     rendering = _Rendering(view, row_id, row, refuse)
     try:
         if not view.has_paths:
@@ -131,18 +131,18 @@ def refuse_reading(edge: Edge, row: object = None) -> Any:
     raise RuntimeError(f"store.{name} was read where no getter was seen to read it: read it as self.store.{name}")
 
 
-def _value(view: ViewPlan, reached: Callable[[str], Reached], name: str) -> Any:
+def _value(view: ViewPlan, documents_of: Callable[[str], Documents], name: str) -> Any:
     edge = view.by_name[name]
     if not edge.is_read:
         return refuse_reading(edge)
-    return store_value(edge, reached(name), lambda: reached(edge.parent) if edge.parent else {})
+    return store_value(edge, documents_of(name), lambda: documents_of(edge.parent) if edge.parent else {})
 
 
-def _find(view: ViewPlan, reached: Callable[[str], Reached], wanted: str) -> Any:
+def _find(view: ViewPlan, documents_of: Callable[[str], Documents], wanted: str) -> Any:
     """The document at a path over any edge; over one with `only=`, if no other edge reaches it."""
     narrowed = None
     for name, edge in view.by_name.items():
-        if (found := reached(name).get(wanted)) is not None:
+        if (found := documents_of(name).get(wanted)) is not None:
             if edge.only is None:
                 return found
             narrowed = narrowed or Narrowed(found, name, edge.only)
@@ -152,14 +152,14 @@ def _find(view: ViewPlan, reached: Callable[[str], Reached], wanted: str) -> Any
 def _row(
     view: ViewPlan,
     key: Any,
-    reached: Callable[[str], Reached],
+    documents_of: Callable[[str], Documents],
     aggregate: Callable[[int], Any],
     value: Callable[[str], Any],
 ) -> ViewModel:
     """Creates the object on which the getters of one row run."""
     row = view.model.__new__(view.model)
     row.__dict__.update(
-        store=view.store(value, partial(_find, view, reached)),
+        store=view.store(value, partial(_find, view, documents_of)),
         key=key,
         _copy=CopyOfRow(view.paths.at),
         _aggregate=lambda name: aggregate(view.aggregate_indexes[name]),

@@ -44,7 +44,7 @@ class KeyedEdge(DistributedEdge):
         """For each edge below, the keys to which one of its documents subscribes a row."""
         for child, links in zip(self.planned.references, contribution.links, strict=True):
             yield child.index, links
-        for child in self.planned.keyed_by_path:
+        for child in self.planned.found_by_path:
             yield child.index, (child.edge.path if isinstance(child.edge, Fixed) else path,)
 
 

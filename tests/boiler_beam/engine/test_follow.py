@@ -396,7 +396,7 @@ def test_s16_a_touch_gives_a_row_again_and_a_deletion_too(tmp_path: Path) -> Non
     rows.touch("names/a2", 9, is_held_back=False)
     (gone,) = rows.take_dirty()
     assert (gone.path, gone.fields, gone.stamp) == ("names/a2", None, Stamp(1, 9, 9))
-    assert rows.in_sink == 1
+    assert rows.rows_added == 1
 
 
 class Handle(bb.ViewModel, path="handles/{name}"):

@@ -289,12 +289,12 @@ def test_s14_a_row_that_the_sink_refused_stands_only_where_one_stood_before() ->
     engine = IncrementalEngine(compile_plan([town.Profile]), lambda letter: None)
     (first,) = engine.take(changes(GUESTS))
     rows = engine.views[0].rows
-    assert (rows.in_sink, rows.refused_by_sink(first.path), rows.refused_by_sink(first.path)) == (1, 1, 0)
-    rows.in_sink = 0
+    assert (rows.rows_added, rows.refused_by_sink(first.path), rows.refused_by_sink(first.path)) == (1, 1, 0)
+    rows.rows_added = 0
     (again,) = engine.take(changes([("rooms/1", 2, ROOM)]))
-    assert (again.path, rows.in_sink) == (first.path, 1)
+    assert (again.path, rows.rows_added) == (first.path, 1)
     (third,) = engine.take(changes([("rooms/1", 3, {**ROOM, "topic": "u"})]))
-    assert (third.path, rows.in_sink, rows.refused_by_sink(first.path)) == (first.path, 1, 0)
+    assert (third.path, rows.rows_added, rows.refused_by_sink(first.path)) == (first.path, 1, 0)
 
 
 ANSWERS = iter(range(1, 1_000))
