@@ -13,7 +13,7 @@ import msgspec
 
 __all__ = ["Cell", "HeadCodec", "ListLog", "Log"]
 
-FORM = 3
+FORM = 4
 T = TypeVar("T")
 _encode = msgspec.msgpack.Encoder().encode
 

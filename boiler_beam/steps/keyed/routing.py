@@ -144,12 +144,10 @@ def is_removal(message: Change | Message) -> bool:
             return message.weight < 0
         case RankedValuesDelta():
             return any(weight < 0 for _, weight in message.values)
-        case MembershipDelta():
-            return message.new is None
         case Claim():
             return message.fields is None
-        case DocumentDelta():
-            return message.new.contribution is None
+        case MembershipDelta() | DocumentDelta():
+            return message.new is None
         case FirstValues():
             return not message.values
         case StaleRow():

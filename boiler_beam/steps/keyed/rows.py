@@ -11,7 +11,7 @@ from boiler_beam.events import Change, DeadLetter, EncodedRow, Stamp
 from boiler_beam.plan import Group
 from boiler_beam.steps.emission import Emitted, emissions, is_deleted, uncertain
 from boiler_beam.steps.keyed.cells import Cell
-from boiler_beam.steps.keyed.logs import RowDocumentLog, Sizes
+from boiler_beam.steps.keyed.logs import Sizes
 from boiler_beam.steps.keyed.messages import (
     Claim,
     DistinctDelta,
@@ -24,7 +24,7 @@ from boiler_beam.steps.keyed.messages import (
 )
 from boiler_beam.steps.keyed.plan import EPOCH
 from boiler_beam.steps.keyed.routing import Key
-from boiler_beam.steps.keyed.row_documents import RowDocuments
+from boiler_beam.steps.keyed.row_documents import KeptDocuments, log_of_documents
 from boiler_beam.steps.keyed.step import Step
 from boiler_beam.steps.newest import digest_of
 from boiler_beam.steps.row import Copy, render
@@ -95,8 +95,11 @@ class RowStep(Step):
         is_read = True
         match message:
             case MembershipDelta():
-                log = RowDocumentLog(cell.logs[0], head.documents)
-                log.change(message.edge_index, message.path, message.weight, message.old, message.new)
+                log, edge_index, path = log_of_documents(cell, head.documents), message.edge_index, message.path
+                if message.old is not None:
+                    log.add((edge_index, path, message.old), -message.weight, None)
+                if message.new is not None:
+                    log.add((edge_index, path, message.new.sequence), message.weight, message.new)
                 for delta in message.values:
                     self._accumulate(head, message.path, delta)
                 if message.member is not None:
@@ -138,7 +141,7 @@ class RowStep(Step):
         head: RowHead = self.heads.read(cell)
         if not head.is_dirty:
             return True
-        documents = RowDocuments(self.view, RowDocumentLog(cell.logs[0], head.documents).items())
+        documents = KeptDocuments(self.view, log_of_documents(cell, head.documents).sum())
         head.is_dirty = False
         if documents.is_waiting:
             head.read = None
@@ -158,7 +161,7 @@ class RowStep(Step):
         self.heads.write(cell, head)
         return True
 
-    def _copies(self, head: RowHead, row_id: str, documents: RowDocuments) -> Sequence[Copy]:
+    def _copies(self, head: RowHead, row_id: str, documents: KeptDocuments) -> Sequence[Copy]:
         """The copies of the row as it is now; none where there is no row."""
         view = self.view.view
         exists = head.members > 0 if isinstance(view.root, Group) else bool(documents(view.root.name))
@@ -194,7 +197,7 @@ class RowStep(Step):
         is_emitted = not all(map(is_deleted, head.emitted.values()))
         if is_emitted or head.members or head.is_dirty:
             return None
-        return None if any(RowDocumentLog(cell.logs[0], head.documents).items()) else head.version
+        return None if log_of_documents(cell, head.documents).sum() else head.version
 
 
 def _count_members(head: RowHead, member: MemberDelta) -> None:
