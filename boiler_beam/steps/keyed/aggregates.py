@@ -7,9 +7,8 @@ from typing import Any, ClassVar
 import msgspec
 
 from boiler_beam.compare import same_value
-from boiler_beam.events import Change
 from boiler_beam.steps.keyed.cells import Cell
-from boiler_beam.steps.keyed.messages import DistinctDelta, FirstValues, Message, RankedValuesDelta, ValueCountDelta
+from boiler_beam.steps.keyed.messages import DistinctDelta, FirstValues, Input, RankedValuesDelta, ValueCountDelta
 from boiler_beam.steps.keyed.routing import Key
 from boiler_beam.steps.keyed.step import Step
 from boiler_beam.steps.keyed.tiers import TIERS, Bounds, Ranking
@@ -28,7 +27,7 @@ class DistinctStep(Step):
 
     head_type: ClassVar[type[Any]] = int
 
-    def take(self, cell: Cell, key: Key, message: Change | Message) -> None:
+    def take(self, cell: Cell, key: Key, message: Input) -> None:
         if not isinstance(message, ValueCountDelta):
             raise self.unexpected(message)
         before: int = self.heads.read(cell)
@@ -60,7 +59,7 @@ class RankingStep(Step):
     head_type: ClassVar[type[Any]] = _RankingHead
     number_of_logs: ClassVar[int] = TIERS
 
-    def take(self, cell: Cell, key: Key, message: Change | Message) -> None:
+    def take(self, cell: Cell, key: Key, message: Input) -> None:
         if not isinstance(message, RankedValuesDelta):
             raise self.unexpected(message)
         head: _RankingHead = self.heads.read(cell)

@@ -6,11 +6,11 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from boiler_beam.events import Change, EncodedRow, Stamp
+from boiler_beam.events import EncodedRow, Stamp, Touch
 from boiler_beam.steps.claims import contested, losers
 from boiler_beam.steps.emission import Emitted, emit, is_deleted, uncertain
 from boiler_beam.steps.keyed.cells import Cell
-from boiler_beam.steps.keyed.messages import Claim, Message, StaleRow
+from boiler_beam.steps.keyed.messages import Claim, Input
 from boiler_beam.steps.keyed.plan import EPOCH
 from boiler_beam.steps.keyed.routing import Key
 from boiler_beam.steps.keyed.step import Step
@@ -39,12 +39,12 @@ class ClaimStep(Step):
 
     head_type: ClassVar[type[Any]] = _ClaimHead
 
-    def take(self, cell: Cell, key: Key, message: Change | Message) -> None:
+    def take(self, cell: Cell, key: Key, message: Input) -> None:
         head: _ClaimHead = self.heads.read(cell)
         match message:
             case Claim():
                 self._claim(head, message)
-            case StaleRow():
+            case Touch():
                 head.emitted = uncertain(head.emitted)
             case _:
                 raise self.unexpected(message)

@@ -13,7 +13,7 @@ from boiler_beam.events import Change, DeadLetter
 from boiler_beam.plan import Fixed, Group, Reference, Referrers, Root
 from boiler_beam.steps.keyed.cells import Cell
 from boiler_beam.steps.keyed.membership import EdgeStep
-from boiler_beam.steps.keyed.messages import DocumentDelta, DocumentState, MemberDelta, MembershipDelta, Message
+from boiler_beam.steps.keyed.messages import DocumentDelta, DocumentState, Input, MemberDelta, MembershipDelta
 from boiler_beam.steps.keyed.plan import KeyedEdge
 from boiler_beam.steps.keyed.routing import Key
 from boiler_beam.steps.newest import DocumentRecord, judge
@@ -114,7 +114,7 @@ class DocumentStep(EdgeStep):
 
     head_type: ClassVar[type[Any]] = DocumentHead
 
-    def take(self, cell: Cell, key: Key, message: Change | Message) -> None:
+    def take(self, cell: Cell, key: Key, message: Input) -> None:
         if not isinstance(message, Change):
             raise self.unexpected(message)
         head: DocumentHead = self.heads.read(cell)

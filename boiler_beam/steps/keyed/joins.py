@@ -11,7 +11,7 @@ from boiler_beam.steps.keyed.cells import Cell
 from boiler_beam.steps.keyed.documents import DocumentHead, take_version
 from boiler_beam.steps.keyed.logs import Sizes, WeightedLog, add_weight
 from boiler_beam.steps.keyed.membership import EdgeStep
-from boiler_beam.steps.keyed.messages import CandidateDelta, DocumentDelta, DocumentState, Message, SubscriptionDelta
+from boiler_beam.steps.keyed.messages import CandidateDelta, DocumentDelta, DocumentState, Input, SubscriptionDelta
 from boiler_beam.steps.keyed.routing import Key
 from boiler_beam.steps.keyed.tiers import TIERS, Bounds, Ranking
 
@@ -39,7 +39,7 @@ class PathJoinStep(EdgeStep):
     head_type: ClassVar[type[Any]] = PathJoinHead
     number_of_logs: ClassVar[int] = 1
 
-    def take(self, cell: Cell, key: Key, message: Change | Message) -> None:
+    def take(self, cell: Cell, key: Key, message: Input) -> None:
         head: PathJoinHead = self.heads.read(cell)
         rows = _subscribers(cell, head.rows)
         match message:
@@ -99,7 +99,7 @@ class ReferrersJoinStep(EdgeStep):
     head_type: ClassVar[type[Any]] = ReferrersJoinHead
     number_of_logs: ClassVar[int] = 2
 
-    def take(self, cell: Cell, key: Key, message: Change | Message) -> None:
+    def take(self, cell: Cell, key: Key, message: Input) -> None:
         head: ReferrersJoinHead = self.heads.read(cell)
         rows, documents = _subscribers(cell, head.rows), _referring(cell, head.documents)
         match message:
@@ -152,7 +152,7 @@ class PathCountStep(EdgeStep):
 
     head_type: ClassVar[type[Any]] = PathCount
 
-    def take(self, cell: Cell, key: Key, message: Change | Message) -> None:
+    def take(self, cell: Cell, key: Key, message: Input) -> None:
         if not isinstance(message, CandidateDelta):
             raise self.unexpected(message)
         head: PathCount = self.heads.read(cell)
@@ -195,7 +195,7 @@ class LimitStep(EdgeStep):
     head_type: ClassVar[type[Any]] = _LimitHead
     number_of_logs: ClassVar[int] = TIERS
 
-    def take(self, cell: Cell, key: Key, message: Change | Message) -> None:
+    def take(self, cell: Cell, key: Key, message: Input) -> None:
         if not isinstance(message, CandidateDelta):
             raise self.unexpected(message)
         head: _LimitHead = self.heads.read(cell)

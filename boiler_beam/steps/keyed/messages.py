@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from boiler_beam.events import Change, Touch
 from boiler_beam.steps.distributed import WireContribution
 
-__all__ = ["CandidateDelta", "Claim", "DistinctDelta", "DocumentDelta", "DocumentState", "FirstValues", "MemberDelta"]
-__all__ += ["MembershipDelta", "Message", "RankedValuesDelta", "StaleRow", "SubscriptionDelta"]
+__all__ = ["CandidateDelta", "Claim", "DistinctDelta", "DocumentDelta", "DocumentState", "FirstValues", "Input"]
+__all__ += ["MemberDelta", "MembershipDelta", "Message", "RankedValuesDelta", "SubscriptionDelta"]
 __all__ += ["ValueCountDelta", "ValueDelta"]
 
 
@@ -172,14 +173,9 @@ class Claim(_Message, tag="p", frozen=True):
     version: int
 
 
-class StaleRow(_Message, tag="t", frozen=True):
-    """The sink does not hold at a row path what was emitted: it must be emitted again (S16)."""
-
-    path: str
-    version: int
-
-
 Message = (
     DocumentDelta | SubscriptionDelta | CandidateDelta | MembershipDelta | ValueCountDelta | DistinctDelta
-    | RankedValuesDelta | FirstValues | Claim | StaleRow
+    | RankedValuesDelta | FirstValues | Claim
 )  # fmt: skip
+Input = Message | Change | Touch
+"""What a step takes."""

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import msgspec
 
-from boiler_beam.events import Change, DeadLetter, EncodedRow, Stamp
+from boiler_beam.events import DeadLetter, EncodedRow, Stamp, Touch
 from boiler_beam.plan import Group
 from boiler_beam.steps.emission import Emitted, emissions, is_deleted, uncertain
 from boiler_beam.steps.keyed.cells import Cell
@@ -16,10 +16,9 @@ from boiler_beam.steps.keyed.messages import (
     Claim,
     DistinctDelta,
     FirstValues,
+    Input,
     MemberDelta,
     MembershipDelta,
-    Message,
-    StaleRow,
     ValueDelta,
 )
 from boiler_beam.steps.keyed.plan import EPOCH
@@ -86,10 +85,10 @@ class RowStep(Step):
     head_type: ClassVar[type[Any]] = RowHead
     number_of_logs: ClassVar[int] = 1
 
-    def take(self, cell: Cell, key: Key, message: Change | Message) -> None:
+    def take(self, cell: Cell, key: Key, message: Input) -> None:
         self.receive(cell, message)
 
-    def receive(self, cell: Cell, message: Change | Message) -> bool:
+    def receive(self, cell: Cell, message: Input) -> bool:
         """Takes a message; returns whether the row is dirty, so that the caller must call `render` later."""
         head: RowHead = self.heads.read(cell)
         is_read = True
@@ -112,7 +111,7 @@ class RowStep(Step):
                 known = head.first_values.get(message.aggregate_index, SentValues())
                 if known.sequence < message.sequence:
                     head.first_values[message.aggregate_index] = SentValues(message.sequence, message.values)
-            case StaleRow():
+            case Touch():
                 head.emitted[message.path] = uncertain(head.emitted.get(message.path))
             case _:
                 raise self.unexpected(message)

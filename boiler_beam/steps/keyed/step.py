@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
-from boiler_beam.events import Change, DeadLetter, EncodedRow
+from boiler_beam.events import DeadLetter, EncodedRow
 from boiler_beam.steps.keyed.cells import Cell, HeadCodec
-from boiler_beam.steps.keyed.messages import Message
+from boiler_beam.steps.keyed.messages import Input, Message
 from boiler_beam.steps.keyed.plan import KeyedView
 from boiler_beam.steps.keyed.routing import Key
 
@@ -80,10 +80,10 @@ class Step(abc.ABC):
         self.heads: HeadCodec[Any] = HeadCodec(self.head_type)
 
     @abc.abstractmethod
-    def take(self, cell: Cell, key: Key, message: Change | Message) -> None:
+    def take(self, cell: Cell, key: Key, message: Input) -> None:
         """Takes a change or a message that was sent to a key."""
 
-    def unexpected(self, message: Change | Message) -> AssertionError:
+    def unexpected(self, message: Input) -> AssertionError:
         """The error of a message that went to the wrong step."""
         return AssertionError(f"{self.label} takes no {type(message).__name__}")
 
