@@ -282,11 +282,7 @@ class _StatefulStep(beam.DoFn):  # type: ignore[misc]
 
     def receive(self, key: bytes, data: bytes, cell: _BeamCell) -> bool:
         """Takes a message; gives whether it is of a row that must be rendered later."""
-        message = decode(data)
-        if isinstance(self.step, RowStep):
-            return self.step.receive(cell, message)
-        self.step.take(cell, Key.decode(key), message)
-        return False
+        return self.step.take(cell, Key.decode(key), decode(data))
 
     def render_row(self, key: bytes, cell: _BeamCell) -> None:
         """Renders the row of a cell, where it is one of a row."""

@@ -13,7 +13,7 @@ from boiler_beam.events import Change, DeadLetter
 from boiler_beam.plan import Fixed, Group, Reference, Referrers, Root
 from boiler_beam.steps.keyed.cells import Cell
 from boiler_beam.steps.keyed.membership import EdgeStep
-from boiler_beam.steps.keyed.messages import DocumentDelta, DocumentState, Input, MemberDelta, MembershipDelta
+from boiler_beam.steps.keyed.messages import DocumentDelta, DocumentState, MemberDelta, MembershipDelta
 from boiler_beam.steps.keyed.plan import KeyedEdge
 from boiler_beam.steps.keyed.routing import Key
 from boiler_beam.steps.newest import DocumentRecord, judge
@@ -114,15 +114,11 @@ class DocumentStep(EdgeStep):
 
     head_type: ClassVar[type[Any]] = DocumentHead
 
-    def take(self, cell: Cell, key: Key, message: Input) -> None:
-        if not isinstance(message, Change):
-            raise self.unexpected(message)
-        head: DocumentHead = self.heads.read(cell)
+    def update(self, head: DocumentHead, cell: Cell, key: Key, message: Change) -> None:
         existed = head.known.exists
         for delta in take_version(self.edge, head, message, self.settings.horizon(), self.report):
             self._send(message.path, delta)
         self.count_document(message.path, head.known.exists - existed)
-        self.heads.write(cell, head)
 
     def _send(self, path: str, delta: KeyDelta) -> None:
         edge, (key, group_key, old, new, version) = self.edge, delta
@@ -145,6 +141,5 @@ class DocumentStep(EdgeStep):
             self.output.send(MembershipDelta(edge.index, key, path, 1, None, None, [], member, version))
         self.change_match(key, path, old, new, 1, version)
 
-    def empty_since(self, cell: Cell) -> int | None:
-        head: DocumentHead = self.heads.read(cell)
+    def empty_since(self, head: DocumentHead, cell: Cell) -> int | None:
         return head.empty_since()

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import msgspec
+from typing_extensions import assert_never
 
 from boiler_beam.events import Change, DeadLetter
 from boiler_beam.steps.keyed.cells import Cell
 from boiler_beam.steps.keyed.documents import DocumentHead, take_version
 from boiler_beam.steps.keyed.logs import Sizes, WeightedLog, add_weight
 from boiler_beam.steps.keyed.membership import EdgeStep
-from boiler_beam.steps.keyed.messages import CandidateDelta, DocumentDelta, DocumentState, Input, SubscriptionDelta
+from boiler_beam.steps.keyed.messages import CandidateDelta, DocumentDelta, DocumentState, SubscriptionDelta
 from boiler_beam.steps.keyed.routing import Key
 from boiler_beam.steps.keyed.tiers import TIERS, Bounds, Ranking
 
@@ -39,8 +40,7 @@ class PathJoinStep(EdgeStep):
     head_type: ClassVar[type[Any]] = PathJoinHead
     number_of_logs: ClassVar[int] = 1
 
-    def take(self, cell: Cell, key: Key, message: Input) -> None:
-        head: PathJoinHead = self.heads.read(cell)
+    def update(self, head: PathJoinHead, cell: Cell, key: Key, message: Change | SubscriptionDelta) -> None:
         rows = _subscribers(cell, head.rows)
         match message:
             case Change():
@@ -51,8 +51,7 @@ class PathJoinStep(EdgeStep):
                 version = max(message.version, state.version)
                 self.change_match(message.row, message.key, None, state, message.weight, version)
             case _:
-                raise self.unexpected(message)
-        self.heads.write(cell, head)
+                assert_never(message)
 
     def _take_change(self, head: PathJoinHead, rows: WeightedLog[str, None], change: Change, key: Key) -> None:
         refuse = self.report if key.part in (None, 0) else _ignore
@@ -63,8 +62,7 @@ class PathJoinStep(EdgeStep):
                 self.change_match(row, change.path, old, new, weight, delta.version)
         self.count_document(change.path, head.known.exists - existed)
 
-    def empty_since(self, cell: Cell) -> int | None:
-        head: PathJoinHead = self.heads.read(cell)
+    def empty_since(self, head: PathJoinHead, cell: Cell) -> int | None:
         since = head.empty_since()
         return None if since is None or _subscribers(cell, head.rows).sum() else since
 
@@ -99,8 +97,7 @@ class ReferrersJoinStep(EdgeStep):
     head_type: ClassVar[type[Any]] = ReferrersJoinHead
     number_of_logs: ClassVar[int] = 2
 
-    def take(self, cell: Cell, key: Key, message: Input) -> None:
-        head: ReferrersJoinHead = self.heads.read(cell)
+    def update(self, head: ReferrersJoinHead, cell: Cell, key: Key, message: DocumentDelta | SubscriptionDelta) -> None:
         rows, documents = _subscribers(cell, head.rows), _referring(cell, head.documents)
         match message:
             case DocumentDelta():
@@ -115,11 +112,9 @@ class ReferrersJoinStep(EdgeStep):
                     version = max(message.version, state.version)
                     self.change_match(message.row, path, None, state, message.weight * times, version)
             case _:
-                raise self.unexpected(message)
-        self.heads.write(cell, head)
+                assert_never(message)
 
-    def empty_since(self, cell: Cell) -> int | None:
-        head: ReferrersJoinHead = self.heads.read(cell)
+    def empty_since(self, head: ReferrersJoinHead, cell: Cell) -> int | None:
         is_used = _subscribers(cell, head.rows).sum() or _referring(cell, head.documents).sum()
         return None if is_used else 0
 
@@ -152,18 +147,7 @@ class PathCountStep(EdgeStep):
 
     head_type: ClassVar[type[Any]] = PathCount
 
-    def take(self, cell: Cell, key: Key, message: Input) -> None:
-        if not isinstance(message, CandidateDelta):
-            raise self.unexpected(message)
-        head: PathCount = self.heads.read(cell)
-        self.count(head, message)
-        if head.states or head.sent is not None:
-            self.heads.write(cell, head)
-        else:
-            cell.write(None)
-
-    def count(self, head: PathCount, message: CandidateDelta) -> None:
-        """Changes the number of paths to a state of a document; sends the row the newest state that is left."""
+    def update(self, head: PathCount, cell: Cell, key: Key, message: CandidateDelta) -> None:
         add_weight(head.states, message.state.sequence, message.weight, message.state)
         new = None
         if sum(times for times, _ in head.states.values()) > 0:
@@ -195,15 +179,7 @@ class LimitStep(EdgeStep):
     head_type: ClassVar[type[Any]] = _LimitHead
     number_of_logs: ClassVar[int] = TIERS
 
-    def take(self, cell: Cell, key: Key, message: Input) -> None:
-        if not isinstance(message, CandidateDelta):
-            raise self.unexpected(message)
-        head: _LimitHead = self.heads.read(cell)
-        self._choose(head, cell, message)
-        self.heads.write(cell, head)
-
-    def _choose(self, head: _LimitHead, cell: Cell, message: CandidateDelta) -> None:
-        """Takes a candidate, and sends the row what changed in its members: the first candidates."""
+    def update(self, head: _LimitHead, cell: Cell, key: Key, message: CandidateDelta) -> None:
         state, limit, version = message.state, self.edge.edge.limit or 0, message.version
         if state.contribution is None:
             return

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import msgspec
+from typing_extensions import assert_never
 
 from boiler_beam.events import DeadLetter, EncodedRow, Stamp, Touch
 from boiler_beam.plan import Group
@@ -16,7 +17,6 @@ from boiler_beam.steps.keyed.messages import (
     Claim,
     DistinctDelta,
     FirstValues,
-    Input,
     MemberDelta,
     MembershipDelta,
     ValueDelta,
@@ -85,12 +85,9 @@ class RowStep(Step):
     head_type: ClassVar[type[Any]] = RowHead
     number_of_logs: ClassVar[int] = 1
 
-    def take(self, cell: Cell, key: Key, message: Input) -> None:
-        self.receive(cell, message)
-
-    def receive(self, cell: Cell, message: Input) -> bool:
-        """Takes a message; returns whether the row is dirty, so that the caller must call `render` later."""
-        head: RowHead = self.heads.read(cell)
+    def update(
+        self, head: RowHead, cell: Cell, key: Key, message: MembershipDelta | DistinctDelta | FirstValues | Touch
+    ) -> bool:
         is_read = True
         match message:
             case MembershipDelta():
@@ -114,10 +111,9 @@ class RowStep(Step):
             case Touch():
                 head.emitted[message.path] = uncertain(head.emitted.get(message.path))
             case _:
-                raise self.unexpected(message)
+                assert_never(message)
         head.version = max(head.version, message.version)
         head.is_dirty = head.is_dirty or is_read
-        self.heads.write(cell, head)
         return head.is_dirty
 
     def _accumulate(self, head: RowHead, path: str, delta: ValueDelta) -> None:
@@ -191,8 +187,7 @@ class RowStep(Step):
             fold.add(state, "", from_wire(value))
         return fold.result(state)
 
-    def empty_since(self, cell: Cell) -> int | None:
-        head: RowHead = self.heads.read(cell)
+    def empty_since(self, head: RowHead, cell: Cell) -> int | None:
         is_emitted = not all(map(is_deleted, head.emitted.values()))
         if is_emitted or head.members or head.is_dirty:
             return None

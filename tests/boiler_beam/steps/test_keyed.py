@@ -250,8 +250,8 @@ def test_a_row_is_dirty_until_it_is_rendered_and_documents_are_counted() -> None
     history = [("meetings/m", 1, meeting), ("locations/l1", 2, place), ("locations/l1", 3, {**place, "address": "two"})]
     step, cell = network.steps["Row"], network.cell("Row", Key("m"))
     assert isinstance(step, RowStep)
-    told, real = [], step.receive
-    step.take = lambda cell, key, message: told.append(real(cell, message))  # type: ignore[method-assign]
+    told, real = [], step.take
+    step.take = lambda cell, key, message: told.append(real(cell, key, message))  # type: ignore[method-assign, func-returns-value]
     for change in changes(history):
         network.observe(change)
         network.settle()
@@ -333,7 +333,7 @@ def test_state_of_another_version_is_refused() -> None:
     assert codec.read(cell) == Sizes(3, 1)
     assert cell.head is not None
     cell.head = b"\x09" + cell.head[1:]
-    with pytest.raises(ValueError, match="expected state of form 4, got 9: it was made by another version"):
+    with pytest.raises(ValueError, match="expected state of format 4, got 9: it was made by another version"):
         codec.read(cell)
 
 
