@@ -121,6 +121,11 @@ class Touch(msgspec.Struct, frozen=True):
     path: str
     read_time: int
 
+    @property
+    def version(self) -> int:
+        """The read time: the row that is written has at least this version."""
+        return self.read_time
+
 
 class Stamp(NamedTuple):
     """Says which of two writes of a row is newer. Stamps are compared from left to right."""

@@ -488,7 +488,7 @@ def _show_state(uri: str) -> int:
     """
     from boiler_beam.values import format_version
 
-    with _opened_state(uri, is_shared=True) as state:
+    with _opened_state(uri, is_read_only=True) as state:
         numbers, newest = state.numbers(), state.facts.get("newest", 0)
         print(
             f"{uri}: {numbers['bytes']:,} bytes, {numbers['log']:,} batches in the log, {numbers['outbox']:,} rows or "
@@ -498,7 +498,7 @@ def _show_state(uri: str) -> int:
         for name, view in state.views.items():
             built = "" if view.phase == "live" else f", {view.phase}"
             print(f"{name}: {view.rows:,} rows, generation {view.generation}, fingerprint {view.fingerprint}{built}")
-        for source, position in state.positions().items():
+        for source, position in state.positions.items():
             print(f"{source}: {position}")
     return 0
 
@@ -538,11 +538,11 @@ def _check_state(uri: str) -> int:
 
 
 @contextmanager
-def _opened_state(uri: str, *, is_shared: bool = False) -> Iterator[Any]:
+def _opened_state(uri: str, *, is_read_only: bool = False) -> Iterator[Any]:
     from boiler_beam.engine.state import SqliteState
 
     fix = "stop the stream; while it runs, use /metrics (--metrics_port)"
-    with closing(SqliteState(_path_of_state(uri), fix, is_shared=is_shared)) as state:
+    with closing(SqliteState(_path_of_state(uri), fix, is_read_only=is_read_only)) as state:
         yield state
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from boiler_beam.engine.joins import KeyedJoin
-from boiler_beam.steps.keyed.logs import WeightLog
+from boiler_beam.steps.keyed.logs import WeightedLog
 from scripts import soak
 
 
@@ -19,7 +19,7 @@ def test_what_fails_is_saved_as_a_test(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
     with pytest.MonkeyPatch.context() as planted:
         planted.setattr(KeyedJoin, "join_subscriptions", lambda *_: None)
-        planted.setattr(WeightLog, "add", lambda *_: None)
+        planted.setattr(WeightedLog, "add", lambda *_: None)
         for name in ("batches", "any order"):
             assert soak.main([*arguments, name]) == 1
         known = saved(tmp_path)

@@ -17,14 +17,15 @@ from boiler_beam.beam.dead_letters import worker_dead_letters
 from boiler_beam.beam.elements import NAMESPACE, ComputedRows
 from boiler_beam.beam.stateful import KEYED
 from boiler_beam.connectors import open_sink
-from boiler_beam.events import DeadLetter, EncodedRow
+from boiler_beam.events import DeadLetter, Row
 from boiler_beam.plan import PlanName, load_plan
-from boiler_beam.steps.keyed.wire import decode_dead_letter, decode_row, encode_dead_letter, encode_row
+from boiler_beam.steps.keyed.wire import decode, encode
 
 __all__ = ["AppendRows", "Outlet", "count_rows"]
 
 
-_ROW, _LETTER, _LEFT = b"r", b"d", b"l"
+_LEFT = b"\0"
+"""Marks the path of an unknown row among encoded rows and dead letters."""
 
 
 @dataclass(frozen=True)
@@ -74,11 +75,11 @@ class AppendRows(beam.PTransform):  # type: ignore[misc]
     def expand(self, computed: ComputedRows | dict[str, Any]) -> Any:
         """Applies it to what `ComputeRows` returns for a stream; a dict of it without `rows` writes the rest."""
         given = computed if isinstance(computed, dict) else computed._asdict()
-        parts = [given["dead_letters"] | "DeadLetter" >> _keyed(_LETTER, encode_dead_letter)]
+        parts = [given["dead_letters"] | "DeadLetter" >> _keyed(encode)]
         if "rows" in given:
-            parts.append(given["rows"] | "Row" >> _keyed(_ROW, lambda row: encode_row(row.view, row.encoded())))
+            parts.append(given["rows"] | "Row" >> _keyed(encode))
         if self.outlet.left:
-            parts.append(given["notes"] | "Left" >> _keyed(_LEFT, bytes))
+            parts.append(given["notes"] | "Left" >> _keyed(lambda path: _LEFT + path))
         return (
             parts
             | "Flatten" >> beam.Flatten()
@@ -87,9 +88,9 @@ class AppendRows(beam.PTransform):  # type: ignore[misc]
         )
 
 
-def _keyed(kind: bytes, encoded: Callable[[Any], bytes]) -> Any:
+def _keyed(encoded: Callable[[Any], bytes]) -> Any:
     """Returns a transform that gives all elements the same key, so that one writer gets them."""
-    return beam.Map(lambda element: (b"", kind + encoded(element))).with_output_types(KEYED)
+    return beam.Map(lambda element: (b"", encoded(element))).with_output_types(KEYED)
 
 
 class _Append(beam.DoFn):  # type: ignore[misc]
@@ -113,18 +114,13 @@ class _Append(beam.DoFn):  # type: ignore[misc]
         if not self.came:
             return
         targets = {view.name: view.target for view in load_plan(self.views).views}
-        rows, letters, left = [], [], list[str]()
-        for data in self.came:
-            kind, rest = data[:1], data[1:]
-            if kind == _ROW:
-                rows.append(decode_row(rest))
-            elif kind == _LETTER:
-                letters.append(decode_dead_letter(rest))
-            else:
-                left.append(rest.decode())
+        left = [data[1:].decode() for data in self.came if data[:1] == _LEFT]
+        elements = [decode(data) for data in self.came if data[:1] != _LEFT]
+        rows: list[Row] = [one for one in elements if isinstance(one, Row)]
+        letters: list[DeadLetter] = [one for one in elements if isinstance(one, DeadLetter)]
         if rows:
             with open_sink(self.outlet.sink).stream(list(targets.values())) as writer:
-                refused = writer.write([(targets[view], row) for view, row in rows]) or ()
+                refused = writer.write([(targets[row.view], row.encoded()) for row in rows]) or ()
             count_rows(rows, refused)
             letters += refused
             left += [letter.path for letter in refused if letter.path is not None]
@@ -136,12 +132,12 @@ class _Append(beam.DoFn):  # type: ignore[misc]
                 place.write(letter)
 
 
-def count_rows(rows: Sequence[tuple[str, EncodedRow]], refused: Sequence[DeadLetter]) -> None:
+def count_rows(rows: Sequence[Row], refused: Sequence[DeadLetter]) -> None:
     """Counts written, deleted and refused rows of each view; refused rows are dead letters."""
-    paths, views = {letter.path for letter in refused}, {row.path: view for view, row in rows}
-    for view, row in rows:
+    paths, views = {letter.path for letter in refused}, {row.path: row.view for row in rows}
+    for row in rows:
         if row.path not in paths:
-            Metrics.counter(NAMESPACE, f"{view}/{'deleted' if row.fields is None else 'written'}").inc()
+            Metrics.counter(NAMESPACE, f"{row.view}/{'deleted' if row.data is None else 'written'}").inc()
     for letter in refused:
         Metrics.counter(NAMESPACE, f"{views[letter.path or '']}/refused").inc()
     Metrics.counter(NAMESPACE, "dead_letters").inc(len(refused))

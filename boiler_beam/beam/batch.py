@@ -36,10 +36,9 @@ from boiler_beam.steps.hash_join import (
 from boiler_beam.steps.hash_join.messages import (
     Failure,
     Observed,
-    Rendered,
+    RowCopy,
     Statistics,
     TaintedRow,
-    Unreadable,
     ViewTaint,
     decode_pack,
     encode_packs,
@@ -175,7 +174,7 @@ class _PackUnreadable(PackingDoFn):
         lost = types_lost(load_plan(self.views), element)
         yield from self.send(WRITE, Statistics(0, 0, 0, sorted(lost)))
         if element.path is not None:
-            yield from self.send(OBSERVED, Unreadable(element.path))
+            yield from self.send(OBSERVED, Observed(element.path, 0, None))
 
 
 class _Everything(beam.DoFn):  # type: ignore[misc]
@@ -243,7 +242,7 @@ class _Result(beam.DoFn):  # type: ignore[misc]
         notes = []
         for message in decode_pack(element[1]):
             match message:
-                case Rendered():
+                case RowCopy(fields=bytes()):
                     view, path = plan.views[message.view_index], message.path
                     is_tainted = bool(message.tainted_by)
                     if is_tainted:

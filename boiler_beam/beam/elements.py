@@ -1,7 +1,7 @@
 """The elements between transforms, with their coders, and the results of transforms that have several outputs.
 
-Importing this module registers the coders of `Change`, `Touch`, `Row` and `DeadLetter`, so that Beam uses them wherever
-a PCollection has one of these types. They are deterministic: equal elements have equal bytes.
+Importing this module registers the coder of `Change`, `Touch`, `Row` and `DeadLetter`, so that Beam uses it wherever a
+PCollection has one of these types. It is deterministic: equal elements have equal bytes.
 """
 
 from __future__ import annotations
@@ -13,32 +13,9 @@ from apache_beam import pvalue
 from apache_beam.coders import Coder, registry
 
 from boiler_beam.events import Change, DeadLetter, Row, Touch
-from boiler_beam.steps.keyed.wire import (
-    decode,
-    decode_dead_letter,
-    decode_event,
-    decode_row,
-    encode,
-    encode_dead_letter,
-    encode_event,
-    encode_row,
-)
+from boiler_beam.steps.keyed.wire import decode, encode
 
-__all__ = [
-    "NAMESPACE",
-    "ChangeCoder",
-    "Changes",
-    "ComputedRows",
-    "DeadLetterCoder",
-    "RowCoder",
-    "TouchCoder",
-    "WrittenRows",
-    "changes_of",
-    "reading",
-    "row_of",
-    "tagged",
-]
-
+__all__ = ["NAMESPACE", "Changes", "ComputedRows", "ElementCoder", "WrittenRows", "changes_of", "reading", "tagged"]
 
 NAMESPACE = "boiler_beam"
 """The namespace of metrics: `changes`, `documents`, `dead_letters`, `touched`, `drift`.
@@ -47,73 +24,24 @@ NAMESPACE = "boiler_beam"
 """
 
 
-class _Deterministic(Coder):  # type: ignore[misc]
+class ElementCoder(Coder):  # type: ignore[misc]
+    """The coder of `Change`, `Touch`, `Row` and `DeadLetter`."""
+
+    def encode(self, value: Change | Touch | Row | DeadLetter) -> bytes:
+        """Encodes an element."""
+        return encode(value)
+
+    def decode(self, encoded: bytes) -> Any:
+        """Decodes an element."""
+        return decode(encoded)
+
     def is_deterministic(self) -> bool:
         """Returns True: equal elements have equal bytes."""
         return True
 
 
-class ChangeCoder(_Deterministic):
-    """The coder of `Change`."""
-
-    def encode(self, value: Change) -> bytes:
-        """Encodes a change."""
-        return encode(value)
-
-    def decode(self, encoded: bytes) -> Any:
-        """Decodes a change."""
-        return decode(encoded)
-
-
-class TouchCoder(_Deterministic):
-    """The coder of `Touch`."""
-
-    def encode(self, value: Touch) -> bytes:
-        """Encodes a touch."""
-        return encode_event(value)
-
-    def decode(self, encoded: bytes) -> Any:
-        """Decodes a touch."""
-        return decode_event(encoded)
-
-
-class RowCoder(_Deterministic):
-    """The coder of `Row`."""
-
-    def encode(self, value: Row) -> bytes:
-        """Encodes a row."""
-        return encode_row(value.view, value.encoded())
-
-    def decode(self, encoded: bytes) -> Row:
-        """Decodes a row."""
-        return row_of(encoded)
-
-
-class DeadLetterCoder(_Deterministic):
-    """The coder of `DeadLetter`."""
-
-    def encode(self, value: DeadLetter) -> bytes:
-        """Encodes a dead letter."""
-        return encode_dead_letter(value)
-
-    def decode(self, encoded: bytes) -> DeadLetter:
-        """Decodes a dead letter."""
-        return decode_dead_letter(encoded)
-
-
-def row_of(data: bytes) -> Row:
-    """Returns the row that `boiler_beam.steps.keyed.wire.encode_row` encoded."""
-    view, row = decode_row(data)
-    return Row(view, row.path, *row.stamp, row.fields)
-
-
-for _type, _coder in (
-    (Change, ChangeCoder),
-    (Touch, TouchCoder),
-    (Row, RowCoder),
-    (DeadLetter, DeadLetterCoder),
-):
-    registry.register_coder(_type, _coder)
+for _type in (Change, Touch, Row, DeadLetter):
+    registry.register_coder(_type, ElementCoder)
 
 
 class Changes(NamedTuple):

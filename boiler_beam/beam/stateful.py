@@ -20,13 +20,13 @@ from apache_beam.transforms.userstate import BagStateSpec, ReadModifyWriteStateS
 from apache_beam.utils.timestamp import Timestamp
 
 from boiler_beam.beam.elements import NAMESPACE
-from boiler_beam.events import DeadLetter, EncodedRow
+from boiler_beam.events import DeadLetter, EncodedRow, Row
 from boiler_beam.plan import PlanName, load_plan
 from boiler_beam.steps.keyed import KeyedView, Settings, Step, steps_of
 from boiler_beam.steps.keyed.messages import Message
 from boiler_beam.steps.keyed.routing import Key, address, is_removal
 from boiler_beam.steps.keyed.rows import RowStep
-from boiler_beam.steps.keyed.wire import decode, encode, encode_dead_letter, encode_row, path_bytes
+from boiler_beam.steps.keyed.wire import decode, encode, path_bytes
 
 __all__ = [
     "KEYED",
@@ -112,7 +112,8 @@ class BeamOutput:
 
     def emit(self, row: EncodedRow, /) -> None:
         """A row to the sink."""
-        self._waiting.append(pvalue.TaggedOutput(ROWS, (path_bytes(row.path), encode_row(self.view.view.name, row))))
+        data = encode(Row(self.view.view.name, row.path, *row.stamp, row.fields))
+        self._waiting.append(pvalue.TaggedOutput(ROWS, (path_bytes(row.path), data)))
 
     def refuse(self, letter: DeadLetter, /) -> None:
         """A dead letter."""
@@ -123,7 +124,7 @@ class BeamOutput:
         if letter.stage == "decode" and letter.path is not None:
             for type_index in plan.types_of(letter.path):
                 Metrics.counter(NAMESPACE, f"dead {plan.collections[type_index]}").inc()
-        self._waiting.append(pvalue.TaggedOutput(LETTERS, encode_dead_letter(letter)))
+        self._waiting.append(pvalue.TaggedOutput(LETTERS, encode(letter)))
 
     def leave_unchanged(self, path: str, /) -> None:
         """The path of an unknown row, or the wildcard of its copies."""
@@ -281,11 +282,7 @@ class _StatefulStep(beam.DoFn):  # type: ignore[misc]
 
     def receive(self, key: bytes, data: bytes, cell: _BeamCell) -> bool:
         """Takes a message; gives whether it is of a row that must be rendered later."""
-        message = decode(data)
-        if isinstance(self.step, RowStep):
-            return self.step.receive(cell, message)
-        self.step.take(cell, Key.decode(key), message)
-        return False
+        return self.step.take(cell, Key.decode(key), decode(data))
 
     def render_row(self, key: bytes, cell: _BeamCell) -> None:
         """Renders the row of a cell, where it is one of a row."""

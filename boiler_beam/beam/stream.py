@@ -16,14 +16,13 @@ from apache_beam.metrics import Metrics
 from apache_beam.transforms.window import TimestampedValue
 from apache_beam.utils.timestamp import Timestamp
 
-from boiler_beam.beam.elements import NAMESPACE, Changes, ComputedRows, row_of
+from boiler_beam.beam.elements import NAMESPACE, Changes, ComputedRows
 from boiler_beam.beam.stateful import KEYED, LEFT, LETTERS, ROWS, BeamOutput, Behavior, Roles, keyed_view, stateful
 from boiler_beam.events import Change, DeadLetter, Row, Touch
 from boiler_beam.plan import Fixed, PlanName, load_plan
 from boiler_beam.steps.keyed import KeyedView, reporting_labels, steps_of
-from boiler_beam.steps.keyed.messages import StaleRow
 from boiler_beam.steps.keyed.routing import CLAIM, ROW, address, addresses_of_change
-from boiler_beam.steps.keyed.wire import decode_dead_letter, decode_event, encode, encode_event, path_bytes
+from boiler_beam.steps.keyed.wire import decode, encode, path_bytes
 from boiler_beam.steps.newest import types_lost
 
 __all__ = ["follow_views"]
@@ -51,12 +50,12 @@ def follow_views(given: Changes, views: PlanName, behaviors: dict[str, Behavior]
         follow = FollowView(one, behaviors[name], counting, labels)
         outcomes.append(events | name >> follow)
     rows, letters, left = ([one[name] for one in outcomes] | name >> beam.Flatten() for name in (ROWS, LETTERS, LEFT))
-    dead = letters | "DeadLetters" >> beam.Map(decode_dead_letter).with_output_types(DeadLetter)
+    dead = letters | "DeadLetters" >> beam.Map(decode).with_output_types(DeadLetter)
     if given.dead_letters is not None:
         counter = beam.ParDo(_CountDeadLetters(views)).with_output_types(DeadLetter)
         dead = [dead, given.dead_letters | "DeadLettersOfSources" >> counter] | "AllDeadLetters" >> beam.Flatten()
     return ComputedRows(
-        rows | "Rows" >> beam.Map(lambda pair: row_of(pair[1])).with_output_types(Row),
+        rows | "Rows" >> beam.Map(lambda pair: decode(pair[1])).with_output_types(Row),
         dead,
         left | "Notes" >> beam.Map(path_bytes).with_output_types(bytes),
     )
@@ -94,7 +93,7 @@ class _EncodeTouch(beam.DoFn):  # type: ignore[misc]
         self.is_timed = is_timed
 
     def process(self, element: Touch) -> Iterator[Any]:
-        data = encode_event(element)
+        data = encode(element)
         yield TimestampedValue(data, Timestamp(micros=element.read_time)) if self.is_timed else data
 
 
@@ -180,11 +179,10 @@ class _Route(beam.DoFn):  # type: ignore[misc]
         self.view = view
 
     def process(self, element: bytes) -> Iterator[Any]:
-        event, view = decode_event(element), keyed_view(self.view)
+        event, view = decode(element), keyed_view(self.view)
         if isinstance(event, Change):
             for label, key in addresses_of_change(view, event.path):
                 yield pvalue.TaggedOutput(label, (key.encode(), element))
         elif event.view == view.view.name and view.view.target.matches(event.path):
-            stale = StaleRow(event.path, event.read_time)
-            label, key = address(view, stale)
-            yield pvalue.TaggedOutput(label, (key.encode(), encode(stale)))
+            label, key = address(view, event)
+            yield pvalue.TaggedOutput(label, (key.encode(), element))

@@ -22,10 +22,9 @@ from boiler_beam.steps.hash_join import WRITE
 from boiler_beam.steps.hash_join.messages import (
     Absent,
     Failure,
-    Rendered,
+    RowCopy,
     Statistics,
     TaintedRow,
-    Unknown,
     ViewTaint,
     decode_pack,
 )
@@ -112,7 +111,7 @@ class _PackRows(PackingDoFn):
     def process(self, element: Row) -> Iterable[Any]:
         if element.data is None:
             raise ValueError(f"{element.path}: expected the rows of a backfill, got a deleted row")
-        return self.send(WRITE, Rendered(self.indexes[element.view], element.path, element.data))
+        return self.send(WRITE, RowCopy(element.path, element.data, (), self.indexes[element.view], ""))
 
 
 class _PackDeadLetters(PackingDoFn):
@@ -130,7 +129,7 @@ class _Write(beam.DoFn):  # type: ignore[misc]
         # The packs are read twice, because counts, and documents of any row, are needed before the first row.
         total, known = Statistics(0, 0, 0, []), [(0, 0) for _ in plan.document_types]
         possible_members: list[list[PossibleMember]] = [[] for _ in plan.views]
-        unknown: list[Unknown] = []
+        unknown: list[RowCopy] = []
         tainted: dict[tuple[int, str], tuple[str, ...]] = {}
         for message in _messages(packs):
             match message:
@@ -143,7 +142,7 @@ class _Write(beam.DoFn):  # type: ignore[misc]
                         known[place] = known[place][0] + valid, known[place][1] + invalid
                 case ViewTaint():
                     possible_members[message.view_index].append(message.member)
-                case Unknown():
+                case RowCopy(fields=None):
                     unknown.append(message)
                 case TaintedRow():
                     tainted[message.view_index, message.path] = message.tainted_by
@@ -169,9 +168,9 @@ class _Write(beam.DoFn):  # type: ignore[misc]
                     rows.unknown(one.view_index, one.path, one.tainted_by)
                 for message in _messages(packs):
                     match message:
-                        case Rendered():
+                        case RowCopy(fields=bytes(fields)):
                             tainted_by = tainted.get((message.view_index, message.path), ())
-                            rows.write(message.view_index, message.path, message.fields, tainted_by)
+                            rows.write(message.view_index, message.path, fields, tainted_by)
                         case Absent():
                             rows.absent(message.view_index, message.absences)
                         case Failure():

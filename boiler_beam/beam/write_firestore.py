@@ -18,8 +18,8 @@ from boiler_beam.beam.elements import NAMESPACE, WrittenRows
 from boiler_beam.beam.read_firestore import address_of
 from boiler_beam.beam.stateful import KEYED
 from boiler_beam.connectors.firestore.options import WriteOptions
-from boiler_beam.events import DeadLetter, EncodedRow, Row
-from boiler_beam.steps.keyed.wire import decode_row, encode_row, path_bytes
+from boiler_beam.events import DeadLetter, Row
+from boiler_beam.steps.keyed.wire import decode, encode, path_bytes
 
 __all__ = ["WriteToFirestore", "workers_of"]
 
@@ -72,7 +72,7 @@ def workers_of(options: PipelineOptions) -> int:
 
 
 def _keyed(row: Row) -> tuple[bytes, bytes]:
-    return path_bytes(row.path), encode_row(row.view, row.encoded())
+    return path_bytes(row.path), encode(row)
 
 
 class _Write(beam.DoFn):  # type: ignore[misc]
@@ -91,13 +91,12 @@ class _Write(beam.DoFn):  # type: ignore[misc]
 
     def start_bundle(self) -> None:
         """Starts with no rows."""
-        self.rows: list[tuple[str, EncodedRow]] = []
+        self.rows: list[Row] = []
         self.size = 0
 
     def process(self, element: tuple[bytes, bytes]) -> Iterator[DeadLetter]:
         """Adds a row; writes the rows when there are many."""
-        view, row = decode_row(element[1])
-        self.rows.append((view, row))
+        self.rows.append(decode(element[1]))
         self.size += len(element[1])
         if len(self.rows) >= _MOST_ROWS or self.size >= _MOST_BYTES:
             yield from self._written()
@@ -109,7 +108,7 @@ class _Write(beam.DoFn):  # type: ignore[misc]
 
     def _written(self) -> list[DeadLetter]:
         before = asdict(self.guard.counts)
-        letters = self.guard.write((row for _, row in self.rows), is_together=self.options.is_together)
+        letters = self.guard.write((row.encoded() for row in self.rows), is_together=self.options.is_together)
         count_rows(self.rows, letters)
         for name, number in asdict(self.guard.counts).items():
             unit = 1000 if name == "throttled_seconds" else 1

@@ -154,7 +154,7 @@ class StreamEngine:
         self.transactions = Transactions(
             self.engine, state, self.sender, self.sources, self._reorder(), self._located, now, self._committed
         )
-        self.transactions.positions = positions
+        state.positions = positions
         state.open(self.engine)
         for versions in self.engine.versions.types:
             versions.horizon = state.facts.get("horizon", 0)
@@ -220,8 +220,8 @@ class StreamEngine:
             self._take_touches()
 
     def _batches(self, sources: Sequence[Source], should_stop: Callable[[], bool]) -> Iterator[SourceBatch]:
-        seconds, positions = self.settings.coalesce_seconds, self.transactions.positions
-        return gather(sources, positions, seconds, _MOST, self.clock, should_stop)
+        seconds = self.settings.coalesce_seconds
+        return gather(sources, self.state.positions, seconds, _MOST, self.clock, should_stop)
 
     def _take(self, found: SourceBatch, *, is_live: bool = False) -> None:
         """Takes a batch of the sources in one transaction, after which they need not keep it."""
@@ -251,7 +251,7 @@ class StreamEngine:
         quiet, since = self.clock() - self._last_event, self.clock() - self._last_commit
         lateness, transactions = self.settings.lateness_seconds, self.transactions
         is_holding = transactions.reorder is not None and transactions.reorder.is_holding
-        is_elsewhere = bool(dict(positions).items() - transactions.positions.items())
+        is_elsewhere = bool(dict(positions).items() - self.state.positions.items())
         if is_holding and lateness is not None and quiet > lateness:
             transactions.take([], positions, is_end=True)
         elif self.state.outbox():

@@ -137,5 +137,5 @@ class Generations:
     def _refusal(self, index: int, going: int, standing: int) -> str | None:
         """Why it is not safe to prune so many of a view's rows; None where it is."""
         pattern = self.plan.collections[self.plan.views[index].root.type_index]
-        is_dead = pattern in self.state.dead_collections or self.state.facts.get(f"invalid {pattern}", 0) > 0
+        is_dead = self.state.collections[pattern] or self.state.facts.get(f"invalid {pattern}", 0) > 0
         return refusal_to_prune(self.prune_what, going, standing, is_root_dead=is_dead)

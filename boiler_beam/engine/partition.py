@@ -9,14 +9,13 @@ from boiler_beam.events import DeadLetter
 from boiler_beam.plan import Plan
 from boiler_beam.steps.hash_join import WRITE, Send
 from boiler_beam.steps.hash_join.documents import newest_of, statistics_of
-from boiler_beam.steps.hash_join.messages import Absent, Failure, Observed, Unreadable, ViewTaint
-from boiler_beam.steps.hash_join.rows import send_copy
+from boiler_beam.steps.hash_join.messages import Absent, Failure, Observed, RowCopy, ViewTaint
 from boiler_beam.steps.missing import Absences
 
 __all__ = ["compute_rows"]
 
 
-def compute_rows(plan: Plan, observed: Iterable[Observed | Unreadable], send: Send) -> None:
+def compute_rows(plan: Plan, observed: Iterable[Observed], send: Send) -> None:
     """Computes all rows from all observed versions.
 
     Args:
@@ -34,7 +33,7 @@ def compute_rows(plan: Plan, observed: Iterable[Observed | Unreadable], send: Se
         for member in computed.possible_members:
             send(WRITE, ViewTaint(view.index, member))
         for copy in computed.rows(absences):
-            send_copy(view.index, copy, send)
+            send(WRITE, RowCopy(*copy, view.index, ""))
         if absences != Absences():
             send(WRITE, Absent(view.index, absences))
     send(WRITE, statistics_of(versions))

@@ -39,13 +39,12 @@ def positions_to_follow_from(
     """
     bounded = [source for source in sources if source.is_bounded]
     unbounded = [source for source in sources if not source.is_bounded]
-    positions = dict(state.positions())
+    positions = dict(state.positions)
     if _is_too_late(unbounded, bounded, positions, now - state.facts.get("alive", 0) / 1e6):
         _read_again(bounded, positions)
     if any(source.is_replay for source in bounded):
         _check_replay(plan, sink, state)
-    known = state.collections()
-    missing = [] if state.is_new else [pattern for pattern in plan.collections if pattern not in known]
+    missing = [] if state.is_new else [one for one in plan.collections if one not in state.collections]
     if missing:
         _read_again([source for source in bounded if source.is_snapshot], positions)
     if state.is_new and unbounded and not (has_snapshot(sources) or settings.from_empty):

@@ -37,7 +37,6 @@ class Transactions:
 
     Attributes:
         dead_letters: The dead letters of this transaction.
-        positions: How far each source was read, by URI.
     """
 
     def __init__(
@@ -55,7 +54,6 @@ class Transactions:
         self.reorder, self.now, self._located, self._committed = reorder, now, located, committed
         self.report: StreamReport = sender.report
         self.dead_letters: list[DeadLetter] = []
-        self.positions: dict[str, str] = {}
 
     def take(self, batch: Sequence[Event], positions: Mapping[str, str], *, is_end: bool = False) -> None:
         """One transaction.
@@ -82,7 +80,7 @@ class Transactions:
                 continue
             if isinstance(one, DeadLetter):
                 self.dead_letters.append(one)
-                self.state.dead_collections.update(plan.collections[index] for index in types_lost(plan, one))
+                self.state.collections.update((plan.collections[index], True) for index in types_lost(plan, one))
                 continue
             changes.append(one)
             if one.version > newest:
@@ -148,7 +146,6 @@ class Transactions:
         state.commit(update, self.engine)
         self.sender.is_uncertain = False
         self.sender.send()
-        self.positions.update(update.positions)
         for uri, position in update.positions.items():
             self.sources[uri].acknowledge(position)
         report.documents = state.facts.get("documents", 0)

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from boiler_beam.connectors.base import Control, Sink, Source, StreamWriter
 from boiler_beam.connectors.memory import MemorySink
 from boiler_beam.engine.follow import Settings, StreamReport, follow
-from boiler_beam.engine.state import MemoryState, SqliteState, State
+from boiler_beam.engine.state import SqliteState, State
 from boiler_beam.events import Change, DeadLetter, EncodedRow, View
 from boiler_beam.plan import Plan
 from tests.helpers.executors import Outcome
@@ -143,7 +143,7 @@ def followed(
 ) -> tuple[Outcome, StreamReport]:
     """One life of the program, to the end of its sources."""
     sink, letters = sink or WatchedSink(), letters or Letters()
-    report = follow(plan, sources, sink, letters, state or MemoryState(), settings)  # type: ignore[arg-type]
+    report = follow(plan, sources, sink, letters, state or State(), settings)  # type: ignore[arg-type]
     return outcome(plan, sink, letters.letters), report
 
 

@@ -14,7 +14,7 @@ import pytest
 from boiler_beam.connectors import open_source
 from boiler_beam.connectors.memory import MemorySink
 from boiler_beam.engine.backfill import backfill
-from boiler_beam.engine.state import MemoryState, SqliteState
+from boiler_beam.engine.state import SqliteState, State
 from boiler_beam.events import Change
 from boiler_beam.oracle import compute
 from boiler_beam.plan import Plan
@@ -40,7 +40,7 @@ def _backfill(plan: Plan, text: bytes, folder: Path) -> Outcome:
 
 
 def _stream(plan: Plan, text: bytes, folder: Path) -> Outcome:
-    return followed(plan, [open_source(f"file:{_file(text, folder)}")], state=MemoryState())[0]
+    return followed(plan, [open_source(f"file:{_file(text, folder)}")], state=State())[0]
 
 
 def _stream_on_disk(plan: Plan, text: bytes, folder: Path) -> Outcome:

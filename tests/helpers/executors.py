@@ -25,7 +25,7 @@ from boiler_beam.steps.hash_join import (
     render_rows,
     settle_claims,
 )
-from boiler_beam.steps.hash_join.messages import Absent, Failure, Observed, Rendered, Unknown, encode_packs
+from boiler_beam.steps.hash_join.messages import Absent, Failure, Observed, RowCopy, encode_packs
 from boiler_beam.steps.hash_join.spill import messages_within
 from boiler_beam.steps.missing import Absences
 from boiler_beam.steps.newest import NewestVersions
@@ -124,10 +124,8 @@ def partitioned(plan: Plan, changes: Sequence[Change], partitions: int = 3, limi
                     join_level(joined, joins[stage], some, send)
     for message in inbox.pop((WRITE, 0), []):
         match message:
-            case Rendered():
+            case RowCopy():
                 outcome.add(message.view_index, Copy(message.path, message.fields, message.tainted_by))
-            case Unknown():
-                outcome.add(message.view_index, Copy(message.path, None, message.tainted_by))
             case Absent(absences=found):
                 outcome.count(plan.views[message.view_index].name, found.lacking, found.absent, found.failed)
             case messages.ViewTaint():

@@ -9,14 +9,13 @@ from rich.pretty import pretty_repr
 
 from boiler_beam.events import Change
 from boiler_beam.plan import compile_plan
-from boiler_beam.steps.keyed.messages import Message
 from boiler_beam.steps.keyed.routing import Key
+from boiler_beam.steps.keyed.wire import decode
 from boiler_beam.views import ViewModel
 from tests.helpers.histories import change
 from tests.helpers.network import ViewNetwork
 
 _WIDTH = 100
-_decode_message = msgspec.msgpack.Decoder(Message).decode
 
 
 class Followed(ViewNetwork):
@@ -38,7 +37,7 @@ class Followed(ViewNetwork):
         self.observe(change(path, version, fields))
         while self.bag:
             label, key, message = self.bag.pop(0)
-            known = message if isinstance(message, Change) else _decode_message(message)
+            known = decode(message)
             is_change = isinstance(known, Change)
             if is_told:
                 told = f"Change({path!r}, {version}, ...)" if is_change else pretty_repr(known, max_width=_WIDTH)

@@ -9,18 +9,15 @@ import copy
 import random
 from collections.abc import Callable, Iterable
 
-import msgspec
-
-from boiler_beam.events import Change, DeadLetter, EncodedRow
+from boiler_beam.events import Change, DeadLetter, EncodedRow, Touch
 from boiler_beam.plan import Plan, ViewPlan
 from boiler_beam.steps.keyed import Cell, KeyedView, Settings, Step, reporting_labels, steps_of
 from boiler_beam.steps.keyed.cells import ListLog
 from boiler_beam.steps.keyed.messages import Message
 from boiler_beam.steps.keyed.routing import ROW, Key, address, addresses_of_change
 from boiler_beam.steps.keyed.rows import RowStep
+from boiler_beam.steps.keyed.wire import decode, encode
 from tests.helpers.executors import Outcome
-
-_encode, _decode = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(Message).decode
 
 
 class StoredCell:
@@ -74,16 +71,16 @@ class ViewNetwork:
         self.steps: dict[str, Step] = steps_of(self.view, self, settings)
         self.unchanged: set[str] = set()
         self.cells: dict[tuple[str, Key], StoredCell] = {}
-        self.bag: list[tuple[str, Key, bytes | Change]] = []
+        self.bag: list[tuple[str, Key, bytes]] = []
         self.letters: list[DeadLetter] = []
         self.emitted: list[EncodedRow] = []
         self.number_of_messages = 0
 
-    def send(self, message: Message) -> None:
+    def send(self, message: Message | Touch) -> None:
         label, key = address(self.view, message)
         labels = list(self.steps)
         assert self.current is None or labels.index(label) > labels.index(self.current), "a message went back"
-        self.bag.append((label, key, _encode(message)))
+        self.bag.append((label, key, encode(message)))
 
     current: str | None = None
 
@@ -100,7 +97,7 @@ class ViewNetwork:
         self.letters.append(letter)
 
     def observe(self, change: Change) -> None:
-        self.bag += [(label, key, change) for label, key in addresses_of_change(self.view, change.path)]
+        self.bag += [(label, key, encode(change)) for label, key in addresses_of_change(self.view, change.path)]
 
     def cell(self, label: str, key: Key) -> Cell:
         found = self.cells.get((label, key))
@@ -117,8 +114,7 @@ class ViewNetwork:
             label, key, message = self.bag.pop()
             self.number_of_messages += 1
             self.current = label
-            known = message if isinstance(message, Change) else _decode(message)
-            self.steps[label].take(self.cell(label, key), key, known)
+            self.steps[label].take(self.cell(label, key), key, decode(message))
             self.current = None
 
     def rows(self) -> list[str]:

@@ -9,11 +9,10 @@ import random
 from collections.abc import Callable, Set
 from typing import Any
 
-from boiler_beam.events import Change, EncodedRow, Stamp
+from boiler_beam.events import Change, EncodedRow, Stamp, Touch
 from boiler_beam.oracle import compute
 from boiler_beam.plan import compile_plan
 from boiler_beam.samples.meeting import MeetingSession
-from boiler_beam.steps.keyed.messages import StaleRow
 from boiler_beam.steps.keyed.routing import Key
 from tests.helpers import town
 from tests.helpers.executors import told
@@ -217,7 +216,7 @@ def backfills(seed: int, *, is_live: bool = True) -> None:
     held = {path: row.fields for path, row in simulation.sink.items()}
     differ = {path for path in held if told(PLAN, truth.unknown, {path: b""}) and held[path] != truth.rows.get(path)}
     for path in differ if is_live else ():
-        simulation.network.send(StaleRow(path, read_time))
+        simulation.network.send(Touch(simulation.view.name, path, read_time))
     for path in differ if not is_live else ():
         simulation.sink[path] = EncodedRow(path, Stamp(simulation.generation, read_time, 0), truth.rows.get(path))
     more = [(path, version + read_time, fields) for path, version, fields in events(simulation.order, 6)]

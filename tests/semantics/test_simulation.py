@@ -18,7 +18,7 @@ from boiler_beam.steps.emission import Emitted
 from boiler_beam.steps.keyed import claims, documents, joins, rows
 from boiler_beam.steps.keyed.joins import PathCount, PathCountStep, PathJoinStep
 from boiler_beam.steps.keyed.messages import CandidateDelta, MembershipDelta
-from boiler_beam.steps.keyed.row_documents import RowDocuments
+from boiler_beam.steps.keyed.row_documents import KeptDocuments
 from boiler_beam.steps.keyed.rows import RowStep
 from tests.conftest import PROFILE
 from tests.helpers.simulation import WORLDS, generations, restarts
@@ -54,12 +54,12 @@ def s3(real: Any) -> Any:
 
 
 def s7(real: Any) -> Any:
-    def receive(self: RowStep, cell: Any, message: Any) -> bool:
+    def update(self: RowStep, head: Any, cell: Any, key: Any, message: Any) -> bool:
         if isinstance(message, MembershipDelta) and (message.new is None or message.values):
             message = msgspec.structs.replace(message, version=0)
-        return bool(real(self, cell, message))
+        return bool(real(self, head, cell, key, message))
 
-    return receive
+    return update
 
 
 def s9(real: Any) -> Any:
@@ -71,22 +71,22 @@ def s9(real: Any) -> Any:
 
 
 def s10(real: Any) -> Any:
-    def count(self: Any, head: PathCount, message: CandidateDelta) -> None:
+    def update(self: Any, head: PathCount, cell: Any, key: Any, message: CandidateDelta) -> None:
         head.states.clear()
-        real(self, head, msgspec.structs.replace(message, weight=min(1, message.weight)))
+        real(self, head, cell, key, msgspec.structs.replace(message, weight=min(1, message.weight)))
 
-    return count
+    return update
 
 
 VIOLATIONS: dict[str, tuple[str, list[Any], str, Callable[[Any], Any]]] = {
     "S1: whichever comes last stands": ("any order", [newest], "_replaces", lambda real: lambda *_: True),
-    "S2: an invalid version deletes": ("any order", [documents, joins], "observe", s2),
-    "S3: nothing is too old": ("forgetting", [documents, joins], "observe", s3),
-    "S3: subscribers are dropped": ("forgetting", [PathJoinStep], "empty_since", lambda real: lambda self, cell: self.heads.read(cell).document.empty_since()),
-    "S7: what leaves does not raise the version": ("a backfill while no stream is live", [RowStep], "receive", s7),
-    "S8: rows do not wait": ("seen", [RowDocuments], "is_waiting", lambda real: property(lambda self: False, lambda self, value: None)),
+    "S2: an invalid version deletes": ("any order", [documents, joins], "take_version", s2),
+    "S3: nothing is too old": ("forgetting", [documents, joins], "take_version", s3),
+    "S3: subscribers are dropped": ("forgetting", [PathJoinStep], "empty_since", lambda real: lambda self, head, cell: head.empty_since()),
+    "S7: what leaves does not raise the version": ("a backfill while no stream is live", [RowStep], "update", s7),
+    "S8: rows do not wait": ("seen", [KeptDocuments], "is_waiting", lambda real: property(lambda self: False, lambda self, value: None)),
     "S9: a sequence restarts below itself": ("forgetting", [emission, claims], "emit", s9),
-    "S10: a path is a path": ("any order", [PathCountStep], "count", s10),
+    "S10: a path is a path": ("any order", [PathCountStep], "update", s10),
     "S11: the largest has the path": ("any order", [claims], "min", lambda real: max),
     "S16: a touch does nothing": ("a backfill beside the stream", [rows], "uncertain", lambda real: lambda last: last or Emitted(0, 0, None, 0)),
 }  # fmt: skip

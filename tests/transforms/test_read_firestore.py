@@ -11,7 +11,7 @@ from apache_beam.coders import registry
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.testing.util import assert_that, equal_to
 
-from boiler_beam.beam.elements import ChangeCoder
+from boiler_beam.beam.elements import ElementCoder
 from boiler_beam.connectors.firestore import read
 from boiler_beam.connectors.firestore.client import Client
 from boiler_beam.errors import UsageError
@@ -89,4 +89,4 @@ def test_mistakes_are_told_before_it_runs() -> None:
 
 
 def test_changes_travel_as_bytes_of_ours() -> None:
-    assert isinstance(registry.get_coder(Change), ChangeCoder)
+    assert isinstance(registry.get_coder(Change), ElementCoder)

@@ -25,14 +25,14 @@ from apache_beam.transforms.window import TimestampedValue  # noqa: E402
 import boiler_beam as bb  # noqa: E402
 from boiler_beam import Ref, aggregate, group, root, view_property  # noqa: E402
 from boiler_beam.beam import ComputeRows  # noqa: E402
-from boiler_beam.beam.elements import Changes, RowCoder, row_of  # noqa: E402
+from boiler_beam.beam.elements import Changes  # noqa: E402
 from boiler_beam.beam.stateful import BeamOutput, Behavior, RememberedTimer, Roles, keyed_view, stateful  # noqa: E402
 from boiler_beam.beam.stream import follow_views  # noqa: E402
 from boiler_beam.errors import UsageError  # noqa: E402
 from boiler_beam.events import Change, Row, Touch  # noqa: E402
 from boiler_beam.plan import PlanName, compile_plan  # noqa: E402
 from boiler_beam.steps.keyed import Step, steps_of  # noqa: E402
-from boiler_beam.steps.keyed.wire import decode_event, encode, encode_event  # noqa: E402
+from boiler_beam.steps.keyed.wire import decode, encode  # noqa: E402
 from pipelines.streaming import refuse_at_least_once  # noqa: E402
 from tests.helpers.executors import streamed_on_beam  # noqa: E402
 from tests.helpers.histories import change, lines  # noqa: E402
@@ -110,21 +110,21 @@ def follow(steps: list[Any], behavior: Behavior, view: type[bb.ViewModel] = Tota
 
         def keep(row: Row) -> None:
             with path.open("a") as file:
-                file.write(RowCoder().encode(row).hex() + "\n")
+                file.write(encode(row).hex() + "\n")
 
         with beam.Pipeline(runner=BundleBasedDirectRunner(), options=options) as pipeline:
-            events = pipeline | stream | beam.Map(decode_event)
+            events = pipeline | stream | beam.Map(decode)
             changes = events | beam.Filter(lambda event: isinstance(event, Change)).with_output_types(Change)
             touches = events | "Touch" >> beam.Filter(lambda event: isinstance(event, Touch)).with_output_types(Touch)
             given = Changes(changes, touches=touches)
             computed = follow_views(given, compile_plan([view]).name, {view.__name__: behavior})
             computed.rows | beam.Map(keep)
-        return [row_of(bytes.fromhex(line)) for line in path.read_text().splitlines()]
+        return [decode(bytes.fromhex(line)) for line in path.read_text().splitlines()]
 
 
 def _timed(one: Any) -> TimestampedValue:
     if isinstance(one, Touch):
-        return TimestampedValue(encode_event(one), one.read_time / 1e6)
+        return TimestampedValue(encode(one), one.read_time / 1e6)
     return TimestampedValue(encode(change(*one)), one[1] / 1e6)
 
 

@@ -2,12 +2,11 @@
 
     open_state  from a URI to a state
       |
-      +-- memory    MemoryState: only an outbox
-      +-- sqlite    SqliteState: tables `log`, `outbox`, `views`, `collections`, `sources`, `waiting`, `facts`
-      |     |
-      |   records   Batch: the documents and rows that one transaction changed, as they are in the log
+      +-- base      State: what a stream keeps, in memory; StateUpdate and OutboxEntry: what a transaction has
       |
-    base        State: what the loop of a stream asks of both; StateUpdate and OutboxEntry: what a transaction has
+      +-- sqlite    SqliteState: the same in a file; tables `log`, `outbox`, `waiting`, `facts`
+            |
+          records   Batch: the documents and rows that one transaction changed, as they are in the log
 
 A transaction:
 
@@ -29,11 +28,10 @@ A start calls `open(engine)`: it reads the log, takes the last record of each do
 """
 
 from boiler_beam.engine.state.base import State, ViewState
-from boiler_beam.engine.state.memory import MemoryState
 from boiler_beam.engine.state.sqlite import SqliteState
 from boiler_beam.errors import UsageError
 
-__all__ = ["MemoryState", "SqliteState", "State", "ViewState", "open_state"]
+__all__ = ["SqliteState", "State", "ViewState", "open_state"]
 
 
 def open_state(uri: str) -> State:
@@ -44,7 +42,7 @@ def open_state(uri: str) -> State:
     """
     scheme, _, rest = uri.partition(":")
     if scheme == "memory" and not rest:
-        return MemoryState()
+        return State()
     if scheme == "sqlite" and rest:
         return SqliteState(rest)
     raise UsageError(f"--state {uri}: expected memory: or sqlite:PATH; fix: write one of the two")

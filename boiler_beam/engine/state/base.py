@@ -1,9 +1,9 @@
-"""The base of states: what an engine needs again after a restart, changed in transactions (S20)."""
+"""State: what an engine needs again after a restart, changed in transactions (S20)."""
 
 from __future__ import annotations
 
-import abc
-from collections.abc import Iterable, Mapping, Sequence
+import uuid
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -11,6 +11,7 @@ import msgspec
 
 from boiler_beam.engine.incremental import IncrementalEngine
 from boiler_beam.events import Change, DeadLetter, EncodedRow
+from boiler_beam.plan import ViewPlan
 
 __all__ = ["OutboxEntry", "Phase", "State", "StateUpdate", "ViewState"]
 
@@ -73,8 +74,8 @@ class StateUpdate:
     released: int | None = None
 
 
-class State(abc.ABC):
-    """What an engine keeps.
+class State:
+    """What an engine keeps. This class keeps it in the process: it begins anew every time (S18).
 
     Attributes:
         identity: A random name that never changes, by which a sink knows which program feeds it (S18).
@@ -82,53 +83,65 @@ class State(abc.ABC):
         is_new: Whether no transaction was committed to it, in this run or an earlier one.
         views: What is known of the views, by name.
         changed_views: The views that are new, or have changed since the state was last open.
+        collections: The collections whose documents it has, and whether a document of each could not be read.
+        positions: How far each source was read, by URI.
         facts: Single numbers: `documents`, `newest`, `released`, `horizon` and others.
-        dead_collections: The collections of which a document could not be read, or may not have been.
     """
 
-    identity: str
-    is_durable: bool
-    is_new: bool
-    views: dict[str, ViewState]
-    changed_views: set[str]
-    facts: dict[str, int]
-    dead_collections: set[str]
+    is_durable = False
 
-    @abc.abstractmethod
+    def __init__(self) -> None:
+        self.identity, self.is_new = uuid.uuid4().hex, True
+        self.views: dict[str, ViewState] = {}
+        self.changed_views: set[str] = set()
+        self.collections: dict[str, bool] = {}
+        self.positions: dict[str, str] = {}
+        self.facts: dict[str, int] = {}
+        self._outbox: list[OutboxEntry] = []
+
     def open(self, engine: IncrementalEngine) -> None:
         """Loads what is kept into an empty engine.
 
         Views that are new or changed are at the phase `loading`; those that are gone are dropped, and so are the
         documents of collections that no view reads.
         """
+        self.views = {view.name: self._state_of(view) for view in engine.plan.views}
+        self.collections = {pattern: self.collections.get(pattern, False) for pattern in engine.plan.collections}
 
-    @abc.abstractmethod
-    def collections(self) -> set[str]:
-        """The collections whose documents it has."""
+    def _state_of(self, view: ViewPlan) -> ViewState:
+        known = self.views.get(view.name)
+        if known is not None and known.fingerprint == view.fingerprint:
+            return known
+        self.changed_views.add(view.name)
+        before, fact = known or ViewState("", incarnation=-1), f"incarnation {view.name}"
+        # a number that no earlier declaration of the view had: their records no longer count
+        self.facts[fact] = max(self.facts.get(fact, -1), before.incarnation) + 1
+        return ViewState(
+            view.fingerprint, before.generation, before.epoch, floor=before.floor, incarnation=self.facts[fact]
+        )
 
-    @abc.abstractmethod
-    def positions(self) -> Mapping[str, str]:
-        """How far each source was read, by URI."""
-
-    @abc.abstractmethod
     def waiting(self) -> Iterable[Change]:
         """The changes that wait for the others of their commit."""
+        return ()
 
-    @abc.abstractmethod
     def commit(self, update: StateUpdate, engine: IncrementalEngine) -> None:
         """Makes what changed since the last transaction durable, all of it or nothing, and ends the engine's batch.
 
         Raises:
             BoilerBeamError: It can't be written: nothing of it was.
         """
+        engine.end_batch()
+        self.is_new = False
+        self.positions.update(update.positions)
+        self._outbox += update.entries
 
-    @abc.abstractmethod
     def outbox(self) -> Sequence[OutboxEntry]:
         """What was committed and not yet `sent`, in order."""
+        return self._outbox
 
-    @abc.abstractmethod
     def sent(self, left: Sequence[OutboxEntry] = ()) -> None:
         """Notes that the outbox was sent, except what is left; the next transaction removes it from the file."""
+        self._outbox = list(left)
 
-    def close(self) -> None:  # noqa: B027
+    def close(self) -> None:
         """Closes it."""

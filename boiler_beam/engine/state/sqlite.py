@@ -4,18 +4,15 @@
 | --- | --- |
 | `log` | batches of records of documents and rows (`boiler_beam.engine.state.records`): of each the last one counts |
 | `outbox` | the rows and dead letters that were committed and not yet sent, in one value |
-| `views`, `collections` | what is known of views, and the collections whose documents are here |
-| `sources` | how far each was read |
 | `waiting` | changes that wait for the others of their commit |
-| `facts` | schema, identity, counters |
+| `facts` | schema and identity; a line for each view, collection, source and number |
 """
 
 from __future__ import annotations
 
 import os
 import sqlite3
-import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -34,23 +31,19 @@ from boiler_beam.steps.newest import DocumentRecord, DocumentVersions
 
 __all__ = ["SCHEMA", "SqliteState"]
 
-SCHEMA = 4
+SCHEMA = 5
 REWRITTEN_FROM_BYTES = 32 << 20
 """A smaller log is never rewritten while the engine runs."""
 _REWRITTEN_TIMES = 2
 """The log is rewritten when its batches since the last rewriting are this many times as large as it was then."""
 _TABLES = """
 CREATE TABLE facts (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
-CREATE TABLE views (name TEXT PRIMARY KEY, known BLOB) WITHOUT ROWID;
-CREATE TABLE collections (pattern TEXT PRIMARY KEY, is_dead INTEGER DEFAULT 0) WITHOUT ROWID;
 CREATE TABLE log (id INTEGER PRIMARY KEY, is_snapshot INTEGER, batch BLOB);
 CREATE TABLE outbox (id INTEGER PRIMARY KEY, entries BLOB);
-CREATE TABLE sources (uri TEXT PRIMARY KEY, position TEXT) WITHOUT ROWID;
 CREATE TABLE waiting (version INTEGER, id INTEGER PRIMARY KEY, path TEXT, fields BLOB, event_time INTEGER);
 """
 _encode = msgspec.msgpack.Encoder().encode
 _decode_entries = msgspec.msgpack.Decoder(list[OutboxEntry]).decode
-_decode_view = msgspec.msgpack.Decoder(ViewState).decode
 
 
 class SqliteState(State):
@@ -59,7 +52,7 @@ class SqliteState(State):
     Args:
         path: The file; it is created where there is none.
         fix: What to do when another program uses it.
-        is_shared: Whether it is only read, while another program may use it.
+        is_read_only: Whether it is only read; another program may use it meanwhile.
 
     Raises:
         UsageError: Another program uses it, or it holds something else, or that of another version.
@@ -68,13 +61,14 @@ class SqliteState(State):
     is_durable = True
     _has_read = False
 
-    def __init__(self, path: str, fix: str = "wait until it ends", *, is_shared: bool = False) -> None:
+    def __init__(self, path: str, fix: str = "wait until it ends", *, is_read_only: bool = False) -> None:
+        super().__init__()
         self.path, self.uri = path, f"sqlite:{path}"
         is_there = os.path.exists(path) and os.path.getsize(path) > 0
-        if is_there and not is_shared and not os.access(path, os.W_OK):
+        if is_there and not is_read_only and not os.access(path, os.W_OK):
             raise UsageError(f"--state {self.uri}: expected a file that can be written, got a read-only one")
         with ExitStack() as opened:
-            if not is_shared:
+            if not is_read_only:
                 opened.callback(Lock(f"--state {self.uri}", path, fix).close)
                 if not is_there:
                     opened.callback(self._leave_nothing)
@@ -91,15 +85,19 @@ class SqliteState(State):
                 with self._transaction() as database:
                     for statement in _TABLES.split(";\n"):
                         database.execute(statement)
-                    values = [("schema", SCHEMA), ("identity", uuid.uuid4().hex)]
+                    values = [("schema", SCHEMA), ("identity", self.identity)]
                     database.executemany("INSERT INTO facts VALUES (?, ?)", values)
             self.database.execute("PRAGMA journal_mode = WAL")
             self.database.execute("PRAGMA synchronous = FULL")
-            facts = dict(self.database.execute("SELECT name, value FROM facts"))
-            found = self.database.execute("SELECT name, known FROM views")
-            self.views = {name: _decode_view(known) for name, known in found}
-            dead = self.database.execute("SELECT pattern FROM collections WHERE is_dead")
-            self.dead_collections = {pattern for (pattern,) in dead}
+            self._written: dict[str, Any] = dict(self.database.execute("SELECT name, value FROM facts"))
+            """The lines of the table `facts`."""
+            self._written.pop("schema")
+            self.identity = self._written.pop("identity")
+            for kind, known in self._facts().items():
+                type_ = ViewState if kind == "view" else Any
+                for label in self._written:
+                    if label.startswith(f"{kind} "):
+                        known[label[len(kind) + 1 :]] = msgspec.msgpack.decode(self._written[label], type=type_)
             entries = self.database.execute("SELECT entries FROM outbox ORDER BY id")
             self._outbox = [entry for (data,) in entries for entry in _decode_entries(data)]
             sizes = dict(self.database.execute("SELECT is_snapshot, sum(length(batch)) FROM log GROUP BY is_snapshot"))
@@ -107,15 +105,14 @@ class SqliteState(State):
             raise UsageError(
                 f"--state {self.uri}: expected a state, got: {error}; nothing was changed; fix: name another file"
             ) from None
-        self.identity = facts.pop("identity")
-        facts.pop("schema")
-        self.facts: dict[str, int] = facts
-        self.is_new = "newest" not in facts
-        self.changed_views: set[str] = set()
+        self.is_new = "newest" not in self.facts
         self._log_bytes, self._snapshot_bytes = sizes.get(0) or 0, sizes.get(1) or 0
         self._had_entries = bool(self._outbox)
-        self._written: dict[str, bytes] = {}
-        """The bytes of each fact and view in the small tables, so that only what changed is written."""
+
+    def _facts(self) -> dict[str, dict[str, Any]]:
+        """What is in the table `facts`, by the first word of its name."""
+        kinds = "view", "collection", "source", "fact"
+        return dict(zip(kinds, (self.views, self.collections, self.positions, self.facts), strict=True))
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -150,8 +147,8 @@ class SqliteState(State):
 
     @override
     def open(self, engine: IncrementalEngine) -> None:
+        super().open(engine)
         plan = engine.plan
-        self._open_views(plan)
         stored = self._read()
         read_otherwise = {
             edge.type_index for view in plan.views if view.name in self.changed_views for edge in view.edges
@@ -164,35 +161,6 @@ class SqliteState(State):
             view.rows.records.update((row_id, row.record()) for row_id, row in stored.rows.get(key, {}).items())
             view.rows.claimed.update(stored.paths.get(key, {}))
             view.build(reports=view.view.name in self.changed_views)
-        with self._transaction() as database:
-            patterns = [(pattern,) for pattern in plan.collections]
-            database.executemany("INSERT OR IGNORE INTO collections (pattern) VALUES (?)", patterns)
-            unread = [(pattern,) for pattern in self.collections() - set(plan.collections)]
-            database.executemany("DELETE FROM collections WHERE pattern = ?", unread)
-            gone = [(name,) for (name,) in database.execute("SELECT name FROM views") if name not in self.views]
-            database.executemany("DELETE FROM views WHERE name = ?", gone)
-
-    def _open_views(self, plan: Plan) -> None:
-        known, self.views = self.views, {}
-        for view in plan.views:
-            one = known.get(view.name)
-            if one is None or one.fingerprint != view.fingerprint:
-                before = one or ViewState("", incarnation=-1)
-                self.changed_views.add(view.name)
-                one = ViewState(
-                    view.fingerprint,
-                    before.generation,
-                    before.epoch,
-                    floor=before.floor,
-                    incarnation=self._next_incarnation(view.name, before.incarnation),
-                )
-            self.views[view.name] = one
-
-    def _next_incarnation(self, name: str, before: int) -> int:
-        """A number that no earlier declaration of the view had: their records in the log no longer count."""
-        fact = f"incarnation {name}"
-        self.facts[fact] = max(self.facts.get(fact, -1), before) + 1
-        return self.facts[fact]
 
     def _view_keys(self, plan: Plan) -> list[str]:
         """The key of each view's records in the log."""
@@ -204,14 +172,6 @@ class SqliteState(State):
         for (data,) in self.database.execute("SELECT batch FROM log ORDER BY id"):
             found.update(decode_batch(data))
         return found
-
-    @override
-    def collections(self) -> set[str]:
-        return {pattern for (pattern,) in self.database.execute("SELECT pattern FROM collections")}
-
-    @override
-    def positions(self) -> Mapping[str, str]:
-        return dict(self.database.execute("SELECT uri, position FROM sources"))
 
     @override
     def waiting(self) -> Iterable[Change]:
@@ -226,62 +186,44 @@ class SqliteState(State):
     def commit(self, update: StateUpdate, engine: IncrementalEngine) -> None:
         batch = Batch.of(engine, self._view_keys(engine.plan))
         data = b"" if batch.is_empty else encode_batch(batch)
-        outbox = [*self._outbox, *update.entries]
-        written = self._small_tables()
+        outbox, facts = [*self._outbox, *update.entries], self._encoded_facts(update)
         try:
             with self._transaction() as database:
                 if data:
                     database.execute("INSERT INTO log (is_snapshot, batch) VALUES (0, ?)", [data])
-                self._write(database, update, outbox, written)
+                if self._had_entries:
+                    database.execute("DELETE FROM outbox")
+                if outbox:
+                    database.execute("INSERT INTO outbox (entries) VALUES (?)", [_encode(outbox)])
+                self._write_facts(database, facts)
+                self._write_waiting(database, update)
         except sqlite3.Error as error:
             raise BoilerBeamError(
                 f"--state {self.uri}: could not be written ({error}); it is unchanged; fix: free space, run again"
             ) from error
-        engine.end_batch()
-        self.is_new, self._outbox, self._had_entries = False, outbox, bool(outbox)
-        self._written.update(written)
+        super().commit(update, engine)
+        self._had_entries, self._written = bool(outbox), facts
         self._log_bytes += len(data)
         if self._log_bytes > REWRITTEN_FROM_BYTES and self._log_bytes > _REWRITTEN_TIMES * self._snapshot_bytes:
             self._rewrite(self._of_engine(engine))
 
-    def _small_tables(self) -> dict[str, bytes]:
-        """The facts and views that changed since they were written, by `fact NAME` or `view NAME`."""
-        found = {f"view {name}": _encode(one) for name, one in self.views.items()}
-        found.update((f"fact {name}", _encode(value)) for name, value in self.facts.items())
-        return {name: data for name, data in found.items() if self._written.get(name) != data}
+    def _encoded_facts(self, update: StateUpdate) -> dict[str, bytes]:
+        """The lines of `facts` after a transaction."""
+        facts = {f"{kind} {name}": _encode(one) for kind, known in self._facts().items() for name, one in known.items()}
+        return facts | {f"source {uri}": _encode(position) for uri, position in update.positions.items()}
 
-    def _write(
-        self,
-        database: sqlite3.Connection,
-        update: StateUpdate,
-        outbox: Sequence[OutboxEntry],
-        written: Mapping[str, bytes],
-    ) -> None:
-        if self._had_entries:
-            database.execute("DELETE FROM outbox")
-        if outbox:
-            database.execute("INSERT INTO outbox (entries) VALUES (?)", [_encode(outbox)])
-        database.executemany("INSERT OR REPLACE INTO sources VALUES (?, ?)", update.positions.items())
+    def _write_facts(self, database: sqlite3.Connection, facts: Mapping[str, bytes]) -> None:
+        """Writes the lines that changed, so that a transaction is small."""
+        changed = [(name, data) for name, data in facts.items() if self._written.get(name) != data]
+        database.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", changed)
+        gone = [(name,) for name in self._written if name not in facts]
+        database.executemany("DELETE FROM facts WHERE name = ?", gone)
+
+    def _write_waiting(self, database: sqlite3.Connection, update: StateUpdate) -> None:
         if update.released is not None:
             database.execute("DELETE FROM waiting WHERE version <= ?", [update.released])
         pushed = [(one.version, one.path, bytes(one.fields), one.event_time) for one in update.pushed]
         database.executemany("INSERT INTO waiting (version, path, fields, event_time) VALUES (?, ?, ?, ?)", pushed)
-        for label, data in written.items():
-            kind, _, name = label.partition(" ")
-            if kind == "view":
-                database.execute("INSERT OR REPLACE INTO views VALUES (?, ?)", [name, data])
-            else:
-                database.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", [name, self.facts[name]])
-        dead = [(pattern,) for pattern in self.dead_collections]
-        database.executemany("UPDATE collections SET is_dead = 1 WHERE pattern = ? AND NOT is_dead", dead)
-
-    @override
-    def outbox(self) -> Sequence[OutboxEntry]:
-        return self._outbox
-
-    @override
-    def sent(self, left: Sequence[OutboxEntry] = ()) -> None:
-        self._outbox = list(left)
 
     # The log ----------------------------------------------------------------------------------------------------------
 
@@ -324,7 +266,8 @@ class SqliteState(State):
                     records[key] = left
         self._rewrite(snapshot(*({key: records.items() for key, records in kind.items()} for kind in kinds)))
         self.facts["horizon"] = max(horizon, self.facts.get("horizon", 0))
-        self.database.execute("INSERT OR REPLACE INTO facts VALUES ('horizon', ?)", [self.facts["horizon"]])
+        with self._transaction() as database:
+            self._write_facts(database, self._encoded_facts(StateUpdate()))
         self.database.execute("VACUUM")
         return number
 
@@ -354,7 +297,7 @@ class SqliteState(State):
 
     def close(self) -> None:
         """Closes the file; deletes one that this program created and that no source was read into."""
-        self._has_read = bool(self.positions() or self.facts.get("newest"))
+        self._has_read = bool(self.positions or self.facts.get("newest"))
         self._opened.close()
 
     def _leave_nothing(self) -> None:

@@ -18,11 +18,9 @@ from boiler_beam.steps.hash_join.messages import (
     Document,
     Failure,
     GroupKeys,
-    Invalid,
     Observed,
     Statistics,
     Taint,
-    Unreadable,
     ViewTaint,
 )
 from boiler_beam.steps.hash_join.plan import ROWS, WRITE, HashJoinPlan, JoinedEdge, Send, join_stage
@@ -32,7 +30,7 @@ from boiler_beam.steps.taint import PossibleMember, possible_keys
 __all__ = ["index_documents"]
 
 
-def index_documents(plan: HashJoinPlan, observed: Iterable[Observed | Unreadable], send: Send) -> None:
+def index_documents(plan: HashJoinPlan, observed: Iterable[Observed], send: Send) -> None:
     """Sends what the newest version of each document in one partition contributes at every edge.
 
     Args:
@@ -56,9 +54,7 @@ def index_documents(plan: HashJoinPlan, observed: Iterable[Observed | Unreadable
     send(WRITE, statistics_of(versions))
 
 
-def newest_of(
-    plan: Plan, observed: Iterable[Observed | Unreadable], refuse: Callable[[DeadLetter], None]
-) -> NewestVersions:
+def newest_of(plan: Plan, observed: Iterable[Observed], refuse: Callable[[DeadLetter], None]) -> NewestVersions:
     """The newest versions of all that was observed.
 
     Args:
@@ -68,7 +64,7 @@ def newest_of(
     """
     versions = NewestVersions(plan, refuse)
     for one in observed:
-        if isinstance(one, Unreadable):
+        if one.fields is None:
             versions.add_unreadable(one.path)
         else:
             versions.add(Change(one.path, one.version, msgspec.Raw(one.fields)))
@@ -96,7 +92,7 @@ class _Index:
 
     def add(self, edges: list[JoinedEdge], document: DomainModel, change: Change) -> None:
         path, version, fields = change.path, change.version, bytes(change.fields)
-        at_own_path: dict[int, dict[int, WireContribution]] = {}
+        at_own_path: dict[int, dict[int, WireContribution | None]] = {}
         for one in edges:
             found = one.contributed(document, change, self._refuse)
             if found is None:
@@ -136,7 +132,7 @@ def _send_invalid(edges: list[JoinedEdge], path: str, valid: DomainModel | None,
         partial: What can be read of the invalid one.
         send: Takes the messages.
     """
-    at_own_path: dict[int, list[int]] = {}
+    at_own_path: dict[int, dict[int, WireContribution | None]] = {}
     for one in edges:
         keys, unknown = possible_keys(one.edge, path, valid, partial)
         view_index, row_id = one.planned.view_index, one.planned.view.row_id
@@ -150,7 +146,7 @@ def _send_invalid(edges: list[JoinedEdge], path: str, valid: DomainModel | None,
             case Group():
                 send(ROWS, Taint(view_index, True, path, list(keys)))
             case Reference():
-                at_own_path.setdefault(one.match_level, []).append(one.index)
+                at_own_path.setdefault(one.match_level, {})[one.index] = None
             case Referrers() if one.match_level == 0:
                 send(ROWS, Taint(view_index, False, path, list(map(row_id, keys))))
             case Referrers():
@@ -160,5 +156,5 @@ def _send_invalid(edges: list[JoinedEdge], path: str, valid: DomainModel | None,
                 raise AssertionError("a fixed document has no keys")
             case _:
                 assert_never(one.edge)
-    for level, edge_indexes in at_own_path.items():
-        send(join_stage(level), Invalid(path, edge_indexes))
+    for level, contributions in at_own_path.items():
+        send(join_stage(level), Document(path, 0, b"", contributions))

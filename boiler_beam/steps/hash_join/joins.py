@@ -7,16 +7,8 @@ from typing import Any
 
 from boiler_beam.plan import Reference, Referrers
 from boiler_beam.steps.hash_join.limits import FirstDocuments
-from boiler_beam.steps.hash_join.matches import Matches, Requests, RowIds, add_request
-from boiler_beam.steps.hash_join.messages import (
-    Candidate,
-    ChildDocument,
-    Document,
-    Invalid,
-    LookupRequest,
-    Taint,
-    ViewTaint,
-)
+from boiler_beam.steps.hash_join.matches import Matches, Requests, add_request
+from boiler_beam.steps.hash_join.messages import ChildDocument, Document, LookupRequest, Match, Taint, ViewTaint
 from boiler_beam.steps.hash_join.plan import ROWS, WRITE, HashJoinPlan, JoinedEdge, Send
 from boiler_beam.steps.taint import PossibleMember
 
@@ -32,30 +24,25 @@ def join_level(plan: HashJoinPlan, level: int, messages: Iterable[Any], send: Se
         messages: The messages to the partition.
         send: Takes the messages to rows and to the next join.
     """
-    inputs = [_Inputs() for _ in plan.edges]
+    inputs = [_Inputs(edge.edge.limit or 0) for edge in plan.edges]
     for message in messages:
         match message:
-            case Candidate():
-                first = inputs[message.edge_index].first
-                if first is None:
-                    limit = plan.edges[message.edge_index].edge.limit or 0
-                    first = inputs[message.edge_index].first = FirstDocuments(limit)
-                first.add(message)
+            case Match():
+                inputs[message.edge_index].first.add(message)
             case LookupRequest():
                 add_request(inputs[message.edge_index].requests, message.path, message.rows)
             case Document():
-                for index in message.contributions:
-                    inputs[index].documents[message.path] = message
+                for index, contribution in message.contributions.items():
+                    if contribution is None:
+                        inputs[index].invalid.add(message.path)
+                    else:
+                        inputs[index].documents[message.path] = message
             case ChildDocument():
                 inputs[message.edge_index].children.append(message)
-            case Invalid():
-                for index in message.edge_indexes:
-                    inputs[index].invalid.add(message.path)
     matches = Matches(plan, level, send)
     for edge, found in zip(plan.edges, inputs, strict=True):
-        if found.first is not None:
-            for one, rows in found.first.settled():
-                matches.show(edge, one.contribution, one.path, one.version, one.fields, rows)
+        for match in found.first.settled():
+            matches.show(edge, match)
         if isinstance(edge.edge, Reference) and edge.match_level == level:
             _join_references(edge, found, matches, send)
         elif isinstance(edge.edge, Referrers) and found.children:
@@ -67,12 +54,12 @@ def join_level(plan: HashJoinPlan, level: int, messages: Iterable[Any], send: Se
 class _Inputs:
     """The messages to one partition, for one edge."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int) -> None:
         self.documents: dict[str, Document] = {}
         self.invalid: set[str] = set()
         self.requests: Requests = {}
         self.children: list[ChildDocument] = []
-        self.first: FirstDocuments | None = None
+        self.first = FirstDocuments(limit)
 
 
 def _join_references(edge: JoinedEdge, inputs: _Inputs, matches: Matches, send: Send) -> None:
@@ -81,8 +68,8 @@ def _join_references(edge: JoinedEdge, inputs: _Inputs, matches: Matches, send: 
         if path in inputs.invalid:
             _taint(edge, path, rows, send)
         document = inputs.documents.get(path)
-        if document is not None:
-            contribution = document.contributions[edge.index]
+        contribution = None if document is None else document.contributions[edge.index]
+        if document is not None and contribution is not None:
             matches.add(edge, contribution, path, document.version, document.fields, rows)
 
 
@@ -100,7 +87,7 @@ def _join_referrers(edge: JoinedEdge, inputs: _Inputs, parents: _Inputs, matches
             matches.add(edge, child.contribution, child.path, child.version, child.fields, rows)
 
 
-def _taint(edge: JoinedEdge, document: str, rows: RowIds, send: Send) -> None:
+def _taint(edge: JoinedEdge, document: str, rows: Iterable[str] | None, send: Send) -> None:
     view_index = edge.planned.view_index
     if rows is None:
         send(WRITE, ViewTaint(view_index, PossibleMember(document)))

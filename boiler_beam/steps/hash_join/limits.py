@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from boiler_beam.steps.hash_join.messages import Candidate, Rows
+import msgspec
+
+from boiler_beam.steps.hash_join.messages import Match
 
 __all__ = ["FirstDocuments"]
 
@@ -18,9 +20,9 @@ class FirstDocuments:
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self._of_row: dict[str | None, dict[bytes, Candidate]] = {}
+        self._of_row: dict[str | None, dict[bytes, Match]] = {}
 
-    def add(self, candidate: Candidate) -> None:
+    def add(self, candidate: Match) -> None:
         """Takes a document that some rows match."""
         key = candidate.contribution.sort_key
         assert key is not None
@@ -30,15 +32,17 @@ class FirstDocuments:
             if len(found) >= 2 * self.limit + 64:
                 self._of_row[row] = self._first(found)
 
-    def _first(self, found: dict[bytes, Candidate]) -> dict[bytes, Candidate]:
+    def _first(self, found: dict[bytes, Match]) -> dict[bytes, Match]:
         return {key: found[key] for key in sorted(found)[: self.limit]}
 
-    def settled(self) -> Iterator[tuple[Candidate, Rows]]:
-        """Each document that is among the first of some rows, and these rows; None for all of the view."""
-        found: dict[str, tuple[Candidate, Rows]] = {}
+    def settled(self) -> Iterator[Match]:
+        """Each document that is among the first of some rows, with these rows; None for all of the view."""
+        found: dict[str, Match] = {}
         for row, candidates in self._of_row.items():
-            for candidate in self._first(candidates).values():
-                _, rows = found.setdefault(candidate.path, (candidate, None if row is None else []))
+            for one in self._first(candidates).values():
+                if one.path not in found:
+                    found[one.path] = msgspec.structs.replace(one, rows=None if row is None else [])
+                rows = found[one.path].rows
                 if rows is not None and row is not None:
                     rows.append(row)
         yield from found.values()

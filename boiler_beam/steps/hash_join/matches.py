@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Iterable
 from typing import Any
-
-import msgspec
 
 from boiler_beam.steps.distributed import WireContribution
 from boiler_beam.steps.hash_join.limits import FirstDocuments
-from boiler_beam.steps.hash_join.messages import Accumulators, AggregateValue, Candidate, LookupRequest, RowDocument
+from boiler_beam.steps.hash_join.messages import Accumulators, AggregateValue, LookupRequest, Match, Member, Rows
 from boiler_beam.steps.hash_join.plan import ROWS, HashJoinPlan, JoinedEdge, Send, join_stage
 from boiler_beam.values import from_wire, to_wire
 
-__all__ = ["Matches", "Requests", "RowIds", "add_request"]
-
-RowIds = Collection[str] | None
-"""Ids of rows, each once; None for every row of the view."""
-
+__all__ = ["Matches", "Requests", "add_request"]
 
 Requests = dict[str, dict[str, None] | None]
 """By path, the rows that request the document there over one edge."""
 
 
-def add_request(requests: Requests, path: str, rows: RowIds) -> None:
+def add_request(requests: Requests, path: str, rows: Rows) -> None:
     """Adds rows that request the document at a path.
 
     >>> requests: Requests = {}
@@ -62,65 +56,50 @@ class Matches:
         path: str,
         version: int,
         fields: bytes | None,
-        rows: RowIds,
+        rows: Iterable[str] | None,
     ) -> None:
         """Takes rows that match a document: it is a candidate if the edge has a limit, else a member."""
-        limit = edge.edge.limit
+        kept, limit = fields if edge.planned.carries_fields else None, edge.edge.limit
+        match = Match(edge.index, contribution, path, version, kept, None if rows is None else list(rows))
         if limit is None:
-            self.show(edge, contribution, path, version, fields, rows)
-            return
-        if edge.index not in self._first:
-            self._first[edge.index] = FirstDocuments(limit)
-        kept = fields if edge.planned.carries_fields else None
-        candidate = Candidate(edge.index, contribution, path, version, kept, None if rows is None else list(rows))
-        self._first[edge.index].add(candidate)
+            self.show(edge, match)
+        else:
+            self._first.setdefault(edge.index, FirstDocuments(limit)).add(match)
 
-    def show(
-        self,
-        edge: JoinedEdge,
-        contribution: WireContribution,
-        path: str,
-        version: int,
-        fields: bytes | None,
-        rows: RowIds,
-    ) -> None:
+    def show(self, edge: JoinedEdge, match: Match) -> None:
         """Sends rows a document that is a member of them, and what it contributes."""
+        contribution, path, rows = match.contribution, match.path, match.rows
         if edge.planned.carries_fields:
-            assert fields is not None, f"{edge}: rows need the fields of {path}"
-            sent = edge.row_fields(fields)
-            self._send(ROWS, RowDocument(edge.index, path, version, sent, None if rows is None else list(rows)))
-        if contribution.values:
-            self._aggregate(edge, contribution, path, rows)
+            assert match.fields is not None, f"{edge}: rows need the fields of {path}"
+            self._send(ROWS, Member(edge.index, path, match.version, edge.row_fields(match.fields), rows))
+        for index, value in contribution.values:
+            if rows is None or edge.repeats:
+                self._send(ROWS, AggregateValue(edge.planned.view_index, index, path, value, rows))
+            else:
+                self._accumulate(edge, index, path, from_wire(value), rows)
         for child, links in zip(edge.planned.references, contribution.links, strict=True):
             for link in links:
                 self._request(child.index, link, rows)
         if edge.announces_rows:
             self._request(edge.index, path, rows)
 
-    def _request(self, edge_index: int, path: str, rows: RowIds) -> None:
+    def _request(self, edge_index: int, path: str, rows: Rows) -> None:
         add_request(self._requests.setdefault(edge_index, {}), path, rows)
 
-    def _aggregate(self, edge: JoinedEdge, contribution: WireContribution, path: str, rows: RowIds) -> None:
-        view, view_index = edge.planned.view, edge.planned.view_index
-        for index, value in contribution.values:
-            if rows is None or edge.repeats:
-                some = None if rows is None else list(rows)
-                self._send(ROWS, AggregateValue(view_index, index, path, value, some))
-                continue
-            fold = view.aggregates[index].fold
-            states = self._accumulators.setdefault((view_index, index), {})
-            known = from_wire(value)
-            for row in rows:
-                state = states.get(row)
-                if state is None:
-                    state = states[row] = fold.empty()
-                fold.add(state, path, known)
+    def _accumulate(self, edge: JoinedEdge, index: int, path: str, value: Any, rows: Iterable[str]) -> None:
+        fold = edge.planned.view.aggregates[index].fold
+        states = self._accumulators.setdefault((edge.planned.view_index, index), {})
+        for row in rows:
+            state = states.get(row)
+            if state is None:
+                state = states[row] = fold.empty()
+            fold.add(state, path, value)
 
     def finish(self) -> None:
         """Sends the merged requests, candidates and aggregates."""
         for first in self._first.values():
-            for candidate, some in first.settled():
-                self._send(self._next_join, msgspec.structs.replace(candidate, rows=some))
+            for candidate in first.settled():
+                self._send(self._next_join, candidate)
         for edge_index, requests in self._requests.items():
             for path, rows in requests.items():
                 request = LookupRequest(path, edge_index, None if rows is None else list(rows))

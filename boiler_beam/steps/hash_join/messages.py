@@ -16,33 +16,9 @@ from boiler_beam.steps.distributed import WireContribution
 from boiler_beam.steps.missing import Absences
 from boiler_beam.steps.taint import PossibleMember
 
-__all__ = [
-    "Absent",
-    "Accumulators",
-    "AggregateValue",
-    "Candidate",
-    "ChildDocument",
-    "Claim",
-    "Document",
-    "Failure",
-    "GroupKeys",
-    "Invalid",
-    "LookupRequest",
-    "Message",
-    "Observed",
-    "Rendered",
-    "RowDocument",
-    "Rows",
-    "Statistics",
-    "Taint",
-    "TaintedRow",
-    "Unknown",
-    "Unreadable",
-    "ViewTaint",
-    "decode_pack",
-    "encode_packs",
-    "partition_of",
-]
+__all__ = ["Absent", "Accumulators", "AggregateValue", "ChildDocument", "Document", "Failure", "GroupKeys"]
+__all__ += ["LookupRequest", "Match", "Member", "Message", "Observed", "RowCopy", "Rows", "Statistics", "Taint"]
+__all__ += ["TaintedRow", "ViewTaint", "decode_pack", "encode_packs", "partition_of"]
 
 Rows = list[str] | None
 """Ids of rows; None for every row of the view."""
@@ -51,13 +27,6 @@ Rows = list[str] | None
 def partition_of(key: str, partitions: int, salt: int = 0) -> int:
     """The partition that a path or row id belongs to: the same in every process."""
     return zlib.crc32(key.encode("utf-8", "surrogatepass"), salt) % partitions
-
-
-def _by_row(items: dict[str, Any], partitions: int, salt: int) -> Iterable[tuple[int, dict[str, Any]]]:
-    found: dict[int, dict[str, Any]] = {}
-    for row, item in items.items():
-        found.setdefault(partition_of(row, partitions, salt), {})[row] = item
-    return found.items()
 
 
 class _Message(msgspec.Struct, array_like=True, gc=False):
@@ -92,33 +61,35 @@ class _ToRows(_Message):
         return [(partition, msgspec.structs.replace(self, rows=some)) for partition, some in found.items()]
 
 
+class _ByRow(_Message):
+    """Base: goes to the partitions of its rows, each of which has an item of its own."""
+
+    def parts(self, partitions: int, salt: int = 0) -> Iterable[tuple[int, _Message]]:
+        found: dict[int, dict[str, Any]] = {}
+        by_row: dict[str, Any] = self.by_row  # type: ignore[attr-defined]
+        for row, item in by_row.items():
+            found.setdefault(partition_of(row, partitions, salt), {})[row] = item
+        return [(partition, msgspec.structs.replace(self, by_row=some)) for partition, some in found.items()]
+
+
 class Observed(_AtPath, tag="c"):
-    """A change that was read, sent to its document's partition."""
+    """A change that was read, sent to its document's partition; without fields, a version that could not be read."""
 
     version: int
-    fields: bytes
-
-
-class Unreadable(_AtPath, tag="u"):
-    """Some version of a document that could not be read."""
+    fields: bytes | None
 
 
 class Document(_AtPath, tag="d"):
     """A document, in the partition of its path, where rows request it over some edges.
 
     Attributes:
-        contributions: What it contributes at each of these edges, by `edge_index`.
+        contributions: What it contributes at each of these edges, by `edge_index`; None where its newest version is
+            invalid, which taints the rows.
     """
 
     version: int
     fields: bytes
-    contributions: dict[int, WireContribution]
-
-
-class Invalid(_AtPath, tag="i"):
-    """A document whose newest version is invalid: rows that request it over these edges are tainted."""
-
-    edge_indexes: list[int]
+    contributions: dict[int, WireContribution | None]
 
 
 class LookupRequest(_AtPath, tag="w"):
@@ -148,18 +119,12 @@ class ChildDocument(_Message, tag="h"):
         return ((partition_of(self.parent, partitions, salt), self),)
 
 
-class RowDocument(_ToRows, tag="v"):
-    """A document that rows have over an edge."""
+class Match(_ToRows, tag="k"):
+    """Rows that match a document over an edge; it is sent if the edge has a limit: the document is a candidate.
 
-    edge_index: int
-    path: str
-    version: int
-    fields: bytes
-    rows: Rows
-
-
-class Candidate(_ToRows, tag="k"):
-    """A document that rows match over an edge with a limit: one of their first ones, perhaps."""
+    Attributes:
+        fields: Its fields; None where rows do not need them.
+    """
 
     edge_index: int
     contribution: WireContribution
@@ -175,26 +140,14 @@ class Candidate(_ToRows, tag="k"):
         return super().parts(partitions, salt)
 
 
-class Claim(_AtPath, tag="p"):
-    """A `Copy` of a row, sent to the partition where all rows that claim its path meet."""
+class Member(_ToRows, tag="v"):
+    """A document that rows have over an edge."""
 
-    view_index: int
-    row: str
-    fields: bytes | None
-    tainted_by: tuple[str, ...]
-
-
-class Accumulators(_Message, tag="s", eq=False):
-    """Accumulators of one aggregate, folded over the documents of a partition, by row."""
-
-    view_index: int
-    aggregate_index: int
-    states: dict[str, Any]
-
-    def parts(self, partitions: int, salt: int = 0) -> Iterable[tuple[int, _Message]]:
-        """The partitions of its rows."""
-        found = _by_row(self.states, partitions, salt)
-        return [(partition, Accumulators(self.view_index, self.aggregate_index, some)) for partition, some in found]
+    edge_index: int
+    path: str
+    version: int
+    fields: bytes
+    rows: Rows
 
 
 class AggregateValue(_ToRows, tag="a", eq=False):
@@ -207,15 +160,19 @@ class AggregateValue(_ToRows, tag="a", eq=False):
     rows: Rows
 
 
-class GroupKeys(_Message, tag="o", eq=False):
+class Accumulators(_ByRow, tag="s", eq=False):
+    """Accumulators of one aggregate, folded over the documents of a partition, by row."""
+
+    view_index: int
+    aggregate_index: int
+    by_row: dict[str, Any]
+
+
+class GroupKeys(_ByRow, tag="o", eq=False):
     """Rows of groups that have a member: their keys by id."""
 
     view_index: int
-    keys: dict[str, Any]
-
-    def parts(self, partitions: int, salt: int = 0) -> Iterable[tuple[int, _Message]]:
-        """The partitions of its rows."""
-        return [(p, GroupKeys(self.view_index, some)) for p, some in _by_row(self.keys, partitions, salt)]
+    by_row: dict[str, Any]
 
 
 class Taint(_ToRows, tag="t"):
@@ -234,13 +191,13 @@ class ViewTaint(_Message, tag="m"):
     member: PossibleMember
 
 
-class Rendered(_Message, tag="R"):
-    """A computed row, sent to the sink."""
+class RowCopy(_AtPath, tag="p"):
+    """A `Copy` of a row, sent to the sink, or first to the partition where all rows that claim its path meet."""
 
+    fields: bytes | None
+    tainted_by: tuple[str, ...]
     view_index: int
-    path: str
-    fields: bytes
-    tainted_by: tuple[str, ...] = ()
+    row_id: str
 
 
 class TaintedRow(_Message, tag="T"):
@@ -249,14 +206,6 @@ class TaintedRow(_Message, tag="T"):
     view_index: int
     path: str
     tainted_by: tuple[str, ...]
-
-
-class Unknown(_Message, tag="U"):
-    """The path of a row that is unknown, on its way to the sink: the current row stays."""
-
-    view_index: int
-    path: str
-    tainted_by: tuple[str, ...] = ()
 
 
 class Absent(_Message, tag="n"):
@@ -291,9 +240,8 @@ class Statistics(_Message, tag="S"):
 
 
 Message = (
-    Observed | Unreadable | Document | Invalid | LookupRequest | ChildDocument | RowDocument | Candidate | Accumulators
-    | AggregateValue | GroupKeys | Taint | Claim | ViewTaint | Rendered | TaintedRow | Unknown | Absent | Failure
-    | Statistics
+    Observed | Document | LookupRequest | ChildDocument | Match | Member | AggregateValue | Accumulators | GroupKeys
+    | Taint | ViewTaint | RowCopy | TaintedRow | Absent | Failure | Statistics
 )  # fmt: skip
 
 MAX_PACK_BYTES = 4 << 20

@@ -14,14 +14,12 @@ from boiler_beam.steps.hash_join.messages import (
     Absent,
     Accumulators,
     AggregateValue,
-    Claim,
     Failure,
     GroupKeys,
-    Rendered,
-    RowDocument,
+    Member,
+    RowCopy,
     Rows,
     Taint,
-    Unknown,
 )
 from boiler_beam.steps.hash_join.plan import CLAIMS, WRITE, HashJoinPlan, JoinedEdge, Send
 from boiler_beam.steps.missing import Absences, absence_of
@@ -46,7 +44,7 @@ def render_rows(plan: HashJoinPlan, messages: Iterable[Any], send: Send) -> None
     views = [_ViewRows(plan, view, decoded, send) for view in plan.plan.planned_views]
     for message in messages:
         match message:
-            case RowDocument():
+            case Member():
                 views[plan.edges[message.edge_index].planned.view_index].add_document(message)
             case Accumulators():
                 views[message.view_index].add_accumulators(message)
@@ -54,7 +52,7 @@ def render_rows(plan: HashJoinPlan, messages: Iterable[Any], send: Send) -> None
                 for row in views[message.view_index].addressed(message.rows):
                     row.values.setdefault(message.aggregate_index, {})[message.path] = message.value
             case GroupKeys():
-                for row_id, key in message.keys.items():
+                for row_id, key in message.by_row.items():
                     row = views[message.view_index].row(row_id)
                     row.exists, row.key = True, from_wire(key)
             case Taint():
@@ -79,7 +77,7 @@ class _Row:
         tainted_by: The invalid documents that may belong to it, and whether each may make it.
     """
 
-    documents: dict[str, dict[str, RowDocument]] = field(default_factory=dict)
+    documents: dict[str, dict[str, Member]] = field(default_factory=dict)
     accumulators: dict[int, Any] = field(default_factory=dict)
     values: dict[int, dict[str, Any]] = field(default_factory=dict)
     key: Any = None
@@ -109,7 +107,7 @@ class _ViewRows:
         """The rows that a message is for; if it is for all rows, the one that holds what they share."""
         return [self._shared] if ids is None else [self.row(row_id) for row_id in ids]
 
-    def add_document(self, message: RowDocument) -> None:
+    def add_document(self, message: Member) -> None:
         planned = self.plan.edges[message.edge_index].planned
         makes_row = isinstance(planned.edge, Root)
         for row in self.addressed(message.rows):
@@ -119,7 +117,7 @@ class _ViewRows:
     def add_accumulators(self, message: Accumulators) -> None:
         index = message.aggregate_index
         fold = self.view.view.aggregates[index].fold
-        for row_id, packed in message.states.items():
+        for row_id, packed in message.by_row.items():
             known, state = self.row(row_id).accumulators, fold.unpack(from_wire(packed))
             if index in known:
                 fold.merge(known[index], state)
@@ -140,16 +138,11 @@ class _ViewRows:
                     self.absences.failed += all(copy.fields is None for copy in copies)
                 elif not copies and not tainted_by:
                     self.absences.add(absence_of(view, documents))
+            stage = WRITE if view.paths.is_unique else CLAIMS
             for copy in taint_copies(view, row_id, copies, tainted_by) if tainted_by else copies:
-                self._send(row_id, copy)
+                self.send(stage, RowCopy(*copy, self.view.index, row_id))
 
-    def _send(self, row_id: str, copy: Copy) -> None:
-        if self.view.view.paths.is_unique:
-            send_copy(self.view.index, copy, self.send)
-        else:
-            self.send(CLAIMS, Claim(copy.path, self.view.index, row_id, copy.fields, copy.tainted_by))
-
-    def _messages(self, row: _Row, name: str) -> dict[str, RowDocument]:
+    def _messages(self, row: _Row, name: str) -> dict[str, Member]:
         return row.documents.get(name) or self._shared.documents.get(name) or _NOTHING
 
     def _documents_of(self, row: _Row) -> Callable[[str], dict[str, DomainModel]]:
@@ -165,7 +158,7 @@ class _ViewRows:
 
         return documents
 
-    def _document(self, message: RowDocument) -> DomainModel:
+    def _document(self, message: Member) -> DomainModel:
         edge: JoinedEdge = self.plan.edges[message.edge_index]
         if edge.is_narrowed:
             return edge.decode(message.path, message.version, message.fields)  # type: ignore[no-any-return]
@@ -200,15 +193,6 @@ class _ViewRows:
         return fold.result(state)
 
 
-def send_copy(view_index: int, copy: Copy, send: Send) -> None:
-    """Sends a copy of a row to the sink, or that it is unknown."""
-    path, fields, tainted_by = copy
-    if fields is None:
-        send(WRITE, Unknown(view_index, path, tainted_by))
-    else:
-        send(WRITE, Rendered(view_index, path, fields, tainted_by))
-
-
 def settle_claims(plan: HashJoinPlan, messages: Iterable[Any], send: Send) -> None:
     """Decides, in one partition of row paths, which row has each path (S11).
 
@@ -219,9 +203,9 @@ def settle_claims(plan: HashJoinPlan, messages: Iterable[Any], send: Send) -> No
     """
     claims = [Claims(view.name) for view in plan.plan.views]
     for message in messages:
-        claims[message.view_index].add(message.row, Copy(message.path, message.fields, message.tainted_by))
+        claims[message.view_index].add(message.row_id, Copy(message.path, message.fields, message.tainted_by))
     for view_index, some in enumerate(claims):
         for copy in some.settled():
-            send_copy(view_index, copy, send)
+            send(WRITE, RowCopy(*copy, view_index, ""))
         for dead_letter in some.refused():
             send(WRITE, Failure(dead_letter))

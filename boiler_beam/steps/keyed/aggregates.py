@@ -7,15 +7,18 @@ from typing import Any, ClassVar
 import msgspec
 
 from boiler_beam.compare import same_value
-from boiler_beam.events import Change
 from boiler_beam.steps.keyed.cells import Cell
-from boiler_beam.steps.keyed.messages import DistinctDelta, FirstValues, Message, RankedValuesDelta, ValueCountDelta
+from boiler_beam.steps.keyed.messages import DistinctDelta, FirstValues, RankedValuesDelta, ValueCountDelta
 from boiler_beam.steps.keyed.routing import Key
 from boiler_beam.steps.keyed.step import Step
 from boiler_beam.steps.keyed.tiers import TIERS, Bounds, Ranking
 from boiler_beam.values import from_wire
 
 __all__ = ["DistinctStep", "RankingStep"]
+
+
+class _Count(msgspec.Struct, array_like=True):
+    number: int = 0
 
 
 class DistinctStep(Step):
@@ -26,20 +29,14 @@ class DistinctStep(Step):
     ValueCountDelta(c1, "Ann", -2)     c1 counts one value less
     """
 
-    head_type: ClassVar[type[Any]] = int
+    head_type: ClassVar[type[Any]] = _Count
 
-    def take(self, cell: Cell, key: Key, message: Change | Message) -> None:
-        if not isinstance(message, ValueCountDelta):
-            raise self.unexpected(message)
-        before: int = self.heads.read(cell)
-        number = before + message.weight
-        weight = (number > 0) - (before > 0)
+    def update(self, head: _Count, cell: Cell, key: Key, message: ValueCountDelta) -> None:
+        before = head.number
+        head.number += message.weight
+        weight = (head.number > 0) - (before > 0)
         if weight:
             self.output.send(DistinctDelta(message.aggregate_index, message.row, weight, message.version))
-        if number:
-            self.heads.write(cell, number)
-        else:
-            cell.write(None)
 
 
 class _RankingHead(msgspec.Struct, array_like=True, eq=False):
@@ -60,10 +57,7 @@ class RankingStep(Step):
     head_type: ClassVar[type[Any]] = _RankingHead
     number_of_logs: ClassVar[int] = TIERS
 
-    def take(self, cell: Cell, key: Key, message: Change | Message) -> None:
-        if not isinstance(message, RankedValuesDelta):
-            raise self.unexpected(message)
-        head: _RankingHead = self.heads.read(cell)
+    def update(self, head: _RankingHead, cell: Cell, key: Key, message: RankedValuesDelta) -> None:
         index, version = message.aggregate_index, message.version
         fold = self.view.view.aggregates[index].fold
         ranking = Ranking(cell.logs, head.bounds, Any, max(64, 2 * (fold.limit or 0)))
@@ -73,4 +67,3 @@ class RankingStep(Step):
         if not same_value(values, head.values):
             head.sequence, head.values = max(head.sequence + 1, version), values
             self.output.send(FirstValues(index, message.row, values, head.sequence, version))
-        self.heads.write(cell, head)

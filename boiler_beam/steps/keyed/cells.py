@@ -1,7 +1,7 @@
 """What a step keeps at one key: a head, and logs.
 
 A head is small and is read and written for each message. A log is appended to without being read. Both are bytes; the
-first byte of a head is the version of its form. Beam's state or a simulator's dict is behind them.
+first byte of a head is the version of its format. Beam's state or a simulator's dict is behind them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import msgspec
 
 __all__ = ["Cell", "HeadCodec", "ListLog", "Log"]
 
-FORM = 3
+_FORMAT = bytes([4])
 T = TypeVar("T")
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -72,7 +72,7 @@ class HeadCodec(Generic[T]):
     """
 
     def __init__(self, type_: type[T]) -> None:
-        self._type, self._decode = type_, msgspec.msgpack.Decoder(type_).decode
+        self._type, self._decode, self._new = type_, msgspec.msgpack.Decoder(type_).decode, _encode(type_())
 
     def read(self, cell: Cell) -> T:
         """The head of a cell; a new one where nothing is kept.
@@ -83,11 +83,11 @@ class HeadCodec(Generic[T]):
         data = cell.read()
         if data is None:
             return self._type()
-        if data[0] != FORM:
-            raise ValueError(f"expected state of form {FORM}, got {data[0]}: it was made by another version")
+        if data[:1] != _FORMAT:
+            raise ValueError(f"expected state of format {_FORMAT[0]}, got {data[0]}: it was made by another version")
         return self._decode(memoryview(data)[1:])
 
-    @staticmethod
-    def write(cell: Cell, head: T) -> None:
-        """Replaces the head of a cell."""
-        cell.write(bytes([FORM]) + _encode(head))
+    def write(self, cell: Cell, head: T) -> None:
+        """Replaces the head of a cell; one that is like a new head is dropped."""
+        data = _encode(head)
+        cell.write(None if data == self._new else _FORMAT + data)

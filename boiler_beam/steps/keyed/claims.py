@@ -6,11 +6,11 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from boiler_beam.events import Change, EncodedRow, Stamp
+from boiler_beam.events import EncodedRow, Stamp, Touch
 from boiler_beam.steps.claims import contested, losers
 from boiler_beam.steps.emission import Emitted, emit, is_deleted, uncertain
 from boiler_beam.steps.keyed.cells import Cell
-from boiler_beam.steps.keyed.messages import Claim, Message, StaleRow
+from boiler_beam.steps.keyed.messages import Claim
 from boiler_beam.steps.keyed.plan import EPOCH
 from boiler_beam.steps.keyed.routing import Key
 from boiler_beam.steps.keyed.step import Step
@@ -39,22 +39,17 @@ class ClaimStep(Step):
 
     head_type: ClassVar[type[Any]] = _ClaimHead
 
-    def take(self, cell: Cell, key: Key, message: Change | Message) -> None:
-        head: _ClaimHead = self.heads.read(cell)
-        match message:
-            case Claim():
-                self._claim(head, message)
-            case StaleRow():
-                head.emitted = uncertain(head.emitted)
-            case _:
-                raise self.unexpected(message)
+    def update(self, head: _ClaimHead, cell: Cell, key: Key, message: Claim | Touch) -> None:
+        if isinstance(message, Claim):
+            self._claim(head, message)
+        else:
+            head.emitted = uncertain(head.emitted)
         claims = head.current()
         fields = claims[min(claims)] if claims else None
         new = emit(head.emitted, message.version, fields, EPOCH, self.settings.now())
         if new is not None:
             head.emitted = new
             self.output.emit(EncodedRow(key.name, Stamp(self.settings.generation, new.version, new.seq), fields))
-        self.heads.write(cell, head)
 
     def _claim(self, head: _ClaimHead, message: Claim) -> None:
         """Takes a claim, unless a later one of its row came before; rows that lose the path by it are dead letters."""
@@ -66,6 +61,5 @@ class ClaimStep(Step):
             if row not in before:
                 self.output.refuse(contested(self.view.view.name, message.path, row))
 
-    def empty_since(self, cell: Cell) -> int | None:
-        head: _ClaimHead = self.heads.read(cell)
+    def empty_since(self, head: _ClaimHead, cell: Cell) -> int | None:
         return head.emitted.version if head.emitted is not None and is_deleted(head.emitted) else None

@@ -11,50 +11,40 @@ from typing_extensions import assert_never
 from boiler_beam.compare import same_value
 from boiler_beam.events import Change, DeadLetter
 from boiler_beam.plan import Fixed, Group, Reference, Referrers, Root
-from boiler_beam.steps.distributed import Contributed
 from boiler_beam.steps.keyed.cells import Cell
 from boiler_beam.steps.keyed.membership import EdgeStep
-from boiler_beam.steps.keyed.messages import (
-    CandidateDelta,
-    DocumentDelta,
-    DocumentState,
-    MemberDelta,
-    MembershipDelta,
-    Message,
-)
+from boiler_beam.steps.keyed.messages import DocumentDelta, DocumentState, MemberDelta, MembershipDelta
 from boiler_beam.steps.keyed.plan import KeyedEdge
 from boiler_beam.steps.keyed.routing import Key
 from boiler_beam.steps.newest import DocumentRecord, judge
 
-__all__ = ["DocumentHead", "DocumentStep", "KeyDelta", "Observation", "observe"]
+__all__ = ["DocumentHead", "DocumentStep", "KeyDelta", "take_version"]
 
 Refuse = Callable[[DeadLetter], None]
-
-
-class SentState(msgspec.Struct, frozen=True, array_like=True, gc=False, eq=False):
-    """What was sent of a document, to be retracted when it changes (S10).
-
-    Attributes:
-        state: Its state, without fields.
-        keys: Those of `Contributed`.
-    """
-
-    state: DocumentState
-    keys: dict[str, Any]
 
 
 class DocumentHead(msgspec.Struct, array_like=True):
     """What is kept of a document at one edge.
 
     Attributes:
-        sequence: That of its last state, at least its newest version (S9); 0 where it was never seen.
+        sequence: That of its last state, at least the version that it had then (S9); 0 where none was sent.
         known: Its current version, and what was refused of it (S2).
-        sent: What was sent of it; None where the edge does not show it.
+        sent: Its state as it was sent, without fields, to be retracted when it changes (S10); None if it is not shown.
+        keys: `Contributed.keys` of that state.
     """
 
     sequence: int = 0
     known: DocumentRecord = DocumentRecord()
-    sent: SentState | None = None
+    sent: DocumentState | None = None
+    keys: dict[str, Any] = {}
+
+    def state(self, edge: KeyedEdge) -> DocumentState:
+        """Its state with the fields that rows need; without a contribution if it is missing or not shown."""
+        if self.sent is None:
+            return DocumentState(self.sequence, None, None, max(self.known.version, 0))
+        if not edge.planned.carries_fields:
+            return self.sent
+        return msgspec.structs.replace(self.sent, fields=edge.row_fields(self.known.fields))
 
     def empty_since(self) -> int | None:
         """The version of the deletion, if nothing else is kept of the document; else None."""
@@ -68,30 +58,18 @@ class KeyDelta(NamedTuple):
         key: The key.
         group_key: For a group, the group's key as on the wire; else None.
         old: The state that was sent before, without fields; None if the document was not at the key.
-        new: Its state now; without a contribution if it is not at the key.
+        new: Its state now; None if it is not at the key.
+        version: That of the change, or the time of its event where that is later.
     """
 
     key: str
     group_key: Any
     old: DocumentState | None
-    new: DocumentState
-
-
-class Observation(NamedTuple):
-    """What changes when a version becomes the current one.
-
-    Attributes:
-        deltas: One for each key where the document was, or is.
-        version: The version that they carry: that of the change, or the time of its event where that is later.
-        number: 1 where the document came into being, -1 where it was deleted.
-    """
-
-    deltas: list[KeyDelta]
+    new: DocumentState | None
     version: int
-    number: int
 
 
-def observe(edge: KeyedEdge, head: DocumentHead, change: Change, horizon: int, refuse: Refuse) -> Observation | None:
+def take_version(edge: KeyedEdge, head: DocumentHead, change: Change, horizon: int, refuse: Refuse) -> list[KeyDelta]:
     """Takes a version of a document, perhaps not for the first time.
 
     Args:
@@ -102,46 +80,26 @@ def observe(edge: KeyedEdge, head: DocumentHead, change: Change, horizon: int, r
         refuse: Takes the dead letters.
 
     Returns:
-        What changes; None where the current version stays.
+        A delta for each key where the document was or is; none if the current version stays, or nothing changed on
+        which rows depend.
     """
-    existed = head.known.exists
     head.known, is_current, document = judge(edge.codec, head.known, change, refuse, horizon=horizon)
-    if not is_current:
-        return None
-    head.sequence = max(head.sequence + 1, change.version)
     found = None if document is None else edge.contributed(document, change, refuse)
-    deltas = _deltas(edge, head, found, change)
-    return Observation(deltas, max(change.version, change.event_time), head.known.exists - existed)
-
-
-def _deltas(edge: KeyedEdge, head: DocumentHead, found: Contributed | None, change: Change) -> list[KeyDelta]:
-    """One delta for each key where the document was or is; none if nothing changed on which rows depend."""
-    old, carries_fields = head.sent, edge.planned.carries_fields
-    if old is None and found is None:
+    old, before, after = head.sent, head.keys, {} if found is None else found.keys
+    if not is_current or (old is None and found is None):
         return []
-    if not carries_fields and old is not None and found is not None and _is_same(old, found):
-        return []
-    missing = DocumentState(head.sequence, None, None, change.version)
-    new = missing
-    head.sent = None
-    if found is not None:
-        sent = DocumentState(head.sequence, found.contribution, None, change.version)
-        head.sent = SentState(sent, found.keys)
-        new = msgspec.structs.replace(sent, fields=bytes(change.fields)) if carries_fields else sent
-    before, after = {} if old is None else old.keys, {} if found is None else found.keys
+    if found is not None and old is not None and not edge.planned.carries_fields:
+        is_same = found.contribution.is_same_as(old.contribution) and same_value(before, after)
+        if is_same:
+            return []
+    head.sequence = max(head.sequence + 1, change.version)
+    head.sent = None if found is None else DocumentState(head.sequence, found.contribution, None, change.version)
+    head.keys = after
+    new, version = head.state(edge), max(change.version, change.event_time)
     return [
-        KeyDelta(
-            key,
-            group_key,
-            old.state if old is not None and key in before else None,
-            new if key in after else missing,
-        )
+        KeyDelta(key, group_key, old if key in before else None, new if key in after else None, version)
         for key, group_key in (before | after).items()
     ]
-
-
-def _is_same(old: SentState, found: Contributed) -> bool:
-    return found.contribution.is_same_as(old.state.contribution) and same_value(old.keys, found.keys)
 
 
 class DocumentStep(EdgeStep):
@@ -156,19 +114,14 @@ class DocumentStep(EdgeStep):
 
     head_type: ClassVar[type[Any]] = DocumentHead
 
-    def take(self, cell: Cell, key: Key, message: Change | Message) -> None:
-        if not isinstance(message, Change):
-            raise self.unexpected(message)
-        head: DocumentHead = self.heads.read(cell)
-        found = observe(self.edge, head, message, self.settings.horizon(), self.report)
-        if found is not None:
-            for delta in found.deltas:
-                self._send(message.path, delta, found.version)
-            self.count_documents(message.path, found.number)
-        self.heads.write(cell, head)
+    def update(self, head: DocumentHead, cell: Cell, key: Key, message: Change) -> None:
+        existed = head.known.exists
+        for delta in take_version(self.edge, head, message, self.settings.horizon(), self.report):
+            self._send(message.path, delta)
+        self.count_document(message.path, head.known.exists - existed)
 
-    def _send(self, path: str, delta: KeyDelta, version: int) -> None:
-        edge, key, old, new = self.edge, delta.key, delta.old, delta.new
+    def _send(self, path: str, delta: KeyDelta) -> None:
+        edge, (key, group_key, old, new, version) = self.edge, delta
         match edge.edge:
             case Referrers():
                 self.output.send(DocumentDelta(edge.index, key, path, old, new, version))
@@ -179,18 +132,14 @@ class DocumentStep(EdgeStep):
                 raise AssertionError(f"{self.label}: such a document is joined at its own path")
             case _:
                 assert_never(edge.edge)
-        now = None if new.contribution is None else new
-        weight = (now is not None) - (old is not None)
-        member = MemberDelta(weight, delta.group_key) if weight and isinstance(edge.edge, Group) else None
+        weight = (new is not None) - (old is not None)
+        member = MemberDelta(weight, group_key) if weight and isinstance(edge.edge, Group) else None
         if edge.edge.limit is None:
-            self.change_member(key, path, old, now, 1, version, member)
+            self.change_member(key, path, old, new, 1, version, member)
             return
         if member is not None:
             self.output.send(MembershipDelta(edge.index, key, path, 1, None, None, [], member, version))
-        for state, times in ((old, -1), (now, 1)):
-            if state is not None:
-                self.output.send(CandidateDelta(edge.index, key, path, times, state, version))
+        self.change_match(key, path, old, new, 1, version)
 
-    def empty_since(self, cell: Cell) -> int | None:
-        head: DocumentHead = self.heads.read(cell)
+    def empty_since(self, head: DocumentHead, cell: Cell) -> int | None:
         return head.empty_since()

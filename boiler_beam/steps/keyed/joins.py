@@ -5,27 +5,23 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import msgspec
+from typing_extensions import assert_never
 
 from boiler_beam.events import Change, DeadLetter
 from boiler_beam.steps.keyed.cells import Cell
-from boiler_beam.steps.keyed.documents import DocumentHead, observe
-from boiler_beam.steps.keyed.logs import DocumentLog, Sizes, WeightLog
+from boiler_beam.steps.keyed.documents import DocumentHead, take_version
+from boiler_beam.steps.keyed.logs import Sizes, WeightedLog, add_weight
 from boiler_beam.steps.keyed.membership import EdgeStep
-from boiler_beam.steps.keyed.messages import CandidateDelta, DocumentDelta, DocumentState, Message, SubscriptionDelta
+from boiler_beam.steps.keyed.messages import CandidateDelta, DocumentDelta, DocumentState, SubscriptionDelta
 from boiler_beam.steps.keyed.routing import Key
 from boiler_beam.steps.keyed.tiers import TIERS, Bounds, Ranking
 
 __all__ = ["LimitStep", "PathCountStep", "PathJoinStep", "ReferrersJoinStep"]
 
-NEVER_SEEN = DocumentState(0, None, None, 0)
-"""A document of which no version came."""
 
+class PathJoinHead(DocumentHead, array_like=True):
+    """What is kept of a document, and the sizes of the log of rows."""
 
-class PathJoinHead(msgspec.Struct, array_like=True):
-    """What is kept of a document: its record, its state as rows get it, and the sizes of the log of rows."""
-
-    document: DocumentHead = msgspec.field(default_factory=DocumentHead)
-    state: DocumentState | None = None
     rows: Sizes = msgspec.field(default_factory=Sizes)
 
 
@@ -44,35 +40,36 @@ class PathJoinStep(EdgeStep):
     head_type: ClassVar[type[Any]] = PathJoinHead
     number_of_logs: ClassVar[int] = 1
 
-    def take(self, cell: Cell, key: Key, message: Change | Message) -> None:
-        head: PathJoinHead = self.heads.read(cell)
-        rows = WeightLog(cell.logs[0], head.rows)
+    def update(self, head: PathJoinHead, cell: Cell, key: Key, message: Change | SubscriptionDelta) -> None:
+        rows = _subscribers(cell, head.rows)
         match message:
             case Change():
-                refuse = self.report if key.part in (None, 0) else _ignore
-                found = observe(self.edge, head.document, message, self.settings.horizon(), refuse)
-                if found is not None:
-                    for delta in found.deltas:
-                        self._change(head, rows, message.path, delta.new, found.version)
-                    self.count_documents(message.path, found.number)
+                self._take_change(head, rows, message, key)
             case SubscriptionDelta():
-                rows.add(message.row, message.weight)
-                state = head.state or NEVER_SEEN
+                rows.add(message.row, message.weight, None)
+                state = head.state(self.edge)
                 version = max(message.version, state.version)
                 self.change_match(message.row, message.key, None, state, message.weight, version)
             case _:
-                raise self.unexpected(message)
-        self.heads.write(cell, head)
+                assert_never(message)
 
-    def _change(self, head: PathJoinHead, rows: WeightLog, path: str, new: DocumentState, version: int) -> None:
-        old, head.state = head.state or NEVER_SEEN, new
-        for row, weight in rows.items():
-            self.change_match(row, path, old, new, weight, version)
+    def _take_change(self, head: PathJoinHead, rows: WeightedLog[str, None], change: Change, key: Key) -> None:
+        refuse = self.report if key.part in (None, 0) else _ignore
+        existed, old = head.known.exists, head.sent or head.state(self.edge)
+        for delta in take_version(self.edge, head, change, self.settings.horizon(), refuse):
+            new = head.state(self.edge)
+            for row, (weight, _) in rows.sum().items():
+                self.change_match(row, change.path, old, new, weight, delta.version)
+        self.count_document(change.path, head.known.exists - existed)
 
-    def empty_since(self, cell: Cell) -> int | None:
-        head: PathJoinHead = self.heads.read(cell)
-        since = head.document.empty_since()
-        return None if since is None or any(WeightLog(cell.logs[0], head.rows).items()) else since
+    def empty_since(self, head: PathJoinHead, cell: Cell) -> int | None:
+        since = head.empty_since()
+        return None if since is None or _subscribers(cell, head.rows).sum() else since
+
+
+def _subscribers(cell: Cell, sizes: Sizes) -> WeightedLog[str, None]:
+    """How often each row subscribes to the key of a cell."""
+    return WeightedLog(cell.logs[0], sizes, tuple[str, int, None])
 
 
 def _ignore(dead_letter: DeadLetter) -> None:
@@ -100,29 +97,31 @@ class ReferrersJoinStep(EdgeStep):
     head_type: ClassVar[type[Any]] = ReferrersJoinHead
     number_of_logs: ClassVar[int] = 2
 
-    def take(self, cell: Cell, key: Key, message: Change | Message) -> None:
-        head: ReferrersJoinHead = self.heads.read(cell)
-        rows, documents = WeightLog(cell.logs[0], head.rows), DocumentLog(cell.logs[1], head.documents)
+    def update(self, head: ReferrersJoinHead, cell: Cell, key: Key, message: DocumentDelta | SubscriptionDelta) -> None:
+        rows, documents = _subscribers(cell, head.rows), _referring(cell, head.documents)
         match message:
             case DocumentDelta():
-                new = message.new if message.new.contribution is not None else None
-                documents.change(message.path, message.old, new)
-                if message.old is not None or new is not None:
-                    for row, weight in rows.items():
-                        self.change_match(row, message.path, message.old, new, weight, message.version)
+                for state, times in ((message.old, -1), (message.new, 1)):
+                    if state is not None:
+                        documents.add((message.path, state.sequence), times, state)
+                for row, (weight, _) in rows.sum().items():
+                    self.change_match(row, message.path, message.old, message.new, weight, message.version)
             case SubscriptionDelta():
-                rows.add(message.row, message.weight)
-                for path, state, times in documents.items():
+                rows.add(message.row, message.weight, None)
+                for (path, _), (times, state) in documents.sum().items():
                     version = max(message.version, state.version)
                     self.change_match(message.row, path, None, state, message.weight * times, version)
             case _:
-                raise self.unexpected(message)
-        self.heads.write(cell, head)
+                assert_never(message)
 
-    def empty_since(self, cell: Cell) -> int | None:
-        head: ReferrersJoinHead = self.heads.read(cell)
-        is_used = any(WeightLog(cell.logs[0], head.rows).items())
-        return None if is_used or any(DocumentLog(cell.logs[1], head.documents).items()) else 0
+    def empty_since(self, head: ReferrersJoinHead, cell: Cell) -> int | None:
+        is_used = _subscribers(cell, head.rows).sum() or _referring(cell, head.documents).sum()
+        return None if is_used else 0
+
+
+def _referring(cell: Cell, sizes: Sizes) -> WeightedLog[tuple[str, int], DocumentState]:
+    """The documents that refer to the key of a cell, by path and sequence."""
+    return WeightedLog(cell.logs[1], sizes, tuple[tuple[str, int], int, DocumentState])
 
 
 class PathCount(msgspec.Struct, array_like=True):
@@ -148,25 +147,8 @@ class PathCountStep(EdgeStep):
 
     head_type: ClassVar[type[Any]] = PathCount
 
-    def take(self, cell: Cell, key: Key, message: Change | Message) -> None:
-        if not isinstance(message, CandidateDelta):
-            raise self.unexpected(message)
-        head: PathCount = self.heads.read(cell)
-        self.count(head, message)
-        if head.states or head.sent is not None:
-            self.heads.write(cell, head)
-        else:
-            cell.write(None)
-
-    def count(self, head: PathCount, message: CandidateDelta) -> None:
-        """Changes the number of paths to a state of a document; sends the row the newest state that is left."""
-        state, weight = message.state, message.weight
-        known = head.states.get(state.sequence)
-        after = weight + (known[0] if known is not None else 0)
-        if after:  # the state that was added is kept: the retracted one comes without fields
-            head.states[state.sequence] = after, known[1] if known is not None and weight < 0 else state
-        else:
-            del head.states[state.sequence]
+    def update(self, head: PathCount, cell: Cell, key: Key, message: CandidateDelta) -> None:
+        add_weight(head.states, message.state.sequence, message.weight, message.state)
         new = None
         if sum(times for times, _ in head.states.values()) > 0:
             there = [one for times, one in head.states.values() if times > 0]
@@ -197,15 +179,7 @@ class LimitStep(EdgeStep):
     head_type: ClassVar[type[Any]] = _LimitHead
     number_of_logs: ClassVar[int] = TIERS
 
-    def take(self, cell: Cell, key: Key, message: Change | Message) -> None:
-        if not isinstance(message, CandidateDelta):
-            raise self.unexpected(message)
-        head: _LimitHead = self.heads.read(cell)
-        self._choose(head, cell, message)
-        self.heads.write(cell, head)
-
-    def _choose(self, head: _LimitHead, cell: Cell, message: CandidateDelta) -> None:
-        """Takes a candidate, and sends the row what changed in its members: the first candidates."""
+    def update(self, head: _LimitHead, cell: Cell, key: Key, message: CandidateDelta) -> None:
         state, limit, version = message.state, self.edge.edge.limit or 0, message.version
         if state.contribution is None:
             return

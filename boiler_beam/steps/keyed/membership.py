@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from boiler_beam.events import DeadLetter
 from boiler_beam.steps.distributed import WireContribution
 from boiler_beam.steps.keyed.messages import (
@@ -40,8 +42,8 @@ class EdgeStep(Step):
         if self._reports or dead_letter.stage == "document":
             self.output.refuse(dead_letter)
 
-    def count_documents(self, path: str, number: int) -> None:
-        """Reports a change of the number of known documents."""
+    def count_document(self, path: str, number: int) -> None:
+        """Reports that a document came into being (1) or was deleted (-1); 0: neither."""
         if number:
             self.output.count_documents(path, number)
 
@@ -97,11 +99,17 @@ class EdgeStep(Step):
         sequence, document = None, None
         if edge.planned.carries_fields:
             sequence = None if old is None else old.sequence
-            document = None if new is None else self.view.row_document(edge, path, new)
+            document = None if new is None else self._row_state(new)
         elif not values and member is None:
             return
         delta = MembershipDelta(edge.index, row, path, weight, sequence, document, values, member, version)
         self.output.send(delta)
+
+    def _row_state(self, state: DocumentState) -> DocumentState:
+        """A state as rows keep it: of its contribution only the links, by which a row knows to what it subscribes."""
+        if state.contribution is None or not (state.contribution.values or state.contribution.sort_key):
+            return state
+        return msgspec.structs.replace(state, contribution=WireContribution(links=state.contribution.links))
 
     def _send_values(
         self, row: str, path: str, was: WireContribution | None, now: WireContribution | None, weight: int, version: int

@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from boiler_beam.events import Change, Touch
 from boiler_beam.steps.distributed import WireContribution
 
-__all__ = ["CandidateDelta", "Claim", "DistinctDelta", "DocumentDelta", "DocumentState", "FirstValues", "MemberDelta"]
-__all__ += ["MembershipDelta", "Message", "RankedValuesDelta", "RowDocument", "StaleRow", "SubscriptionDelta"]
+__all__ = ["CandidateDelta", "Claim", "DistinctDelta", "DocumentDelta", "DocumentState", "FirstValues", "Input"]
+__all__ += ["MemberDelta", "MembershipDelta", "Message", "RankedValuesDelta", "SubscriptionDelta"]
 __all__ += ["ValueCountDelta", "ValueDelta"]
 
 
@@ -27,7 +28,7 @@ class DocumentState(msgspec.Struct, frozen=True, array_like=True, gc=False, eq=F
     Attributes:
         sequence: Which of the document's states it is: the one with the larger sequence is current (S9).
         contribution: What it contributes; None where the document is missing or not shown.
-        fields: Its fields as JSON; None where rows do not need them, and where the state is retracted.
+        fields: Those of its fields that rows need, as JSON; None if they need none, and where the state is retracted.
         version: Its version in microseconds.
     """
 
@@ -35,22 +36,6 @@ class DocumentState(msgspec.Struct, frozen=True, array_like=True, gc=False, eq=F
     contribution: WireContribution | None
     fields: bytes | None
     version: int
-
-
-class RowDocument(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A document as a row keeps it.
-
-    Attributes:
-        sequence: That of the `DocumentState`.
-        fields: Its fields as JSON, those that rows need; None: the document is missing (S8).
-        version: Its version in microseconds.
-        subscriptions: For child edges, the keys to which it subscribes the row: the row waits for their documents.
-    """
-
-    sequence: int
-    fields: bytes | None
-    version: int
-    subscriptions: tuple[tuple[int, tuple[str, ...]], ...] = ()
 
 
 class ValueDelta(NamedTuple):
@@ -80,7 +65,7 @@ class DocumentDelta(_Message, tag="d", frozen=True):
         key: The parent's path, to which rows subscribe.
         path: The document's path.
         old: The state that was sent before, without fields; None where it was not at this key.
-        new: The state now.
+        new: The state now; None where it is not at this key.
         version: The version that caused it, in microseconds since the epoch.
     """
 
@@ -88,7 +73,7 @@ class DocumentDelta(_Message, tag="d", frozen=True):
     key: str
     path: str
     old: DocumentState | None
-    new: DocumentState
+    new: DocumentState | None
     version: int
 
 
@@ -133,7 +118,7 @@ class MembershipDelta(_Message, tag="m", frozen=True, eq=False):
     path: str
     weight: int
     old: int | None
-    new: RowDocument | None
+    new: DocumentState | None
     values: list[ValueDelta]
     member: MemberDelta | None
     version: int
@@ -188,14 +173,9 @@ class Claim(_Message, tag="p", frozen=True):
     version: int
 
 
-class StaleRow(_Message, tag="t", frozen=True):
-    """The sink does not hold at a row path what was emitted: it must be emitted again (S16)."""
-
-    path: str
-    version: int
-
-
 Message = (
     DocumentDelta | SubscriptionDelta | CandidateDelta | MembershipDelta | ValueCountDelta | DistinctDelta
-    | RankedValuesDelta | FirstValues | Claim | StaleRow
+    | RankedValuesDelta | FirstValues | Claim
 )  # fmt: skip
+Input = Message | Change | Touch
+"""What a step takes."""

@@ -7,7 +7,6 @@ from functools import cached_property
 
 from boiler_beam.plan import Fixed, Plan, PlannedEdge, Reference
 from boiler_beam.steps.distributed import DistributedEdge, WireContribution
-from boiler_beam.steps.keyed.messages import DocumentState, RowDocument
 
 __all__ = ["EPOCH", "KeyedEdge", "KeyedView"]
 
@@ -72,11 +71,3 @@ class KeyedView:
     def by_name(self) -> dict[str, KeyedEdge]:
         """The edges by name."""
         return {edge.edge.name: edge for edge in self.edges}
-
-    def row_document(self, edge: KeyedEdge, path: str, state: DocumentState) -> RowDocument:
-        """A document as rows keep it."""
-        if state.contribution is None or state.fields is None:
-            return RowDocument(state.sequence, None, state.version)
-        wanted = edge.subscriptions(state.contribution, path)
-        awaited = tuple((index, keys) for index, keys in wanted if self.edges[index].is_awaited)
-        return RowDocument(state.sequence, edge.row_fields(state.fields), state.version, awaited)

@@ -8,8 +8,8 @@
 | `users/Limit` | row | `CandidateDelta` |
 | `num_names/Distinct` | row and value | `ValueCountDelta` |
 | `largest/Ranking` | row | `RankedValuesDelta` |
-| `Row` | row | `MembershipDelta`, `DistinctDelta`, `FirstValues`, `StaleRow` |
-| `Claim` | row path | `Claim`, `StaleRow` |
+| `Row` | row | `MembershipDelta`, `DistinctDelta`, `FirstValues`, `Touch` |
+| `Claim` | row path | `Claim`, `Touch` |
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import NamedTuple
 import msgspec
 from typing_extensions import assert_never
 
-from boiler_beam.events import Change
+from boiler_beam.events import Change, Touch
 from boiler_beam.plan import Fixed
 from boiler_beam.steps.keyed.messages import (
     CandidateDelta,
@@ -29,10 +29,10 @@ from boiler_beam.steps.keyed.messages import (
     DistinctDelta,
     DocumentDelta,
     FirstValues,
+    Input,
     MembershipDelta,
     Message,
     RankedValuesDelta,
-    StaleRow,
     SubscriptionDelta,
     ValueCountDelta,
 )
@@ -88,7 +88,7 @@ def addresses_of_change(view: KeyedView, path: str) -> Iterator[Address]:
                 yield from (Address(one.input, Key(path, shard)) for shard in range(SHARDS))
 
 
-def address(view: KeyedView, message: Message) -> Address:
+def address(view: KeyedView, message: Message | Touch) -> Address:
     """Where a message goes."""
     edges, aggregates, paths = view.edges, view.view.aggregates, view.view.paths
     match message:
@@ -111,7 +111,7 @@ def address(view: KeyedView, message: Message) -> Address:
             return Address(ROW, Key(message.row))
         case Claim():
             return Address(CLAIM, Key(message.path))
-        case StaleRow():
+        case Touch():
             return (
                 Address(ROW, Key(paths.row_id_of(message.path)))
                 if paths.is_unique
@@ -135,7 +135,7 @@ def _shard_of(row: str) -> int:
     return zlib.crc32(row.encode("utf-8", "surrogatepass")) % SHARDS
 
 
-def is_removal(message: Change | Message) -> bool:
+def is_removal(message: Input) -> bool:
     """Whether something is removed by it, so that its cell may become empty (S3)."""
     match message:
         case Change():
@@ -144,15 +144,13 @@ def is_removal(message: Change | Message) -> bool:
             return message.weight < 0
         case RankedValuesDelta():
             return any(weight < 0 for _, weight in message.values)
-        case MembershipDelta():
-            return message.new is None
         case Claim():
             return message.fields is None
-        case DocumentDelta():
-            return message.new.contribution is None
+        case MembershipDelta() | DocumentDelta():
+            return message.new is None
         case FirstValues():
             return not message.values
-        case StaleRow():
+        case Touch():
             return False
         case _:
             assert_never(message)

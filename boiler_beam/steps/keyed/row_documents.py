@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
-from boiler_beam.steps.keyed.logs import RowEntry
-from boiler_beam.steps.keyed.messages import RowDocument
+from boiler_beam.steps.keyed.cells import Cell
+from boiler_beam.steps.keyed.logs import Sizes, WeightedLog
+from boiler_beam.steps.keyed.messages import DocumentState
 from boiler_beam.steps.keyed.plan import KeyedEdge, KeyedView
 
-__all__ = ["RowDocuments"]
+__all__ = ["DocumentKey", "KeptDocuments", "log_of_documents"]
+
+DocumentKey = tuple[int, str, int]
+"""A document of a row in one of its states: edge index, path, sequence."""
+RowLog = WeightedLog[DocumentKey, DocumentState | None]
 
 
-class RowDocuments:
+def log_of_documents(cell: Cell, sizes: Sizes) -> RowLog:
+    """The documents of a row. One that was retracted before it came is None."""
+    return WeightedLog(cell.logs[0], sizes, tuple[DocumentKey, int, DocumentState | None])
+
+
+class KeptDocuments:
     """The documents of one row, by edge.
 
     Args:
         view: The view.
-        entries: What the row's log holds.
+        kept: The sum of `log_of_documents`.
 
     Attributes:
         is_waiting: Whether a message is still on its way (S8): there is a document in two states, or with a negative
@@ -26,23 +35,23 @@ class RowDocuments:
             which keys the row subscribes.
     """
 
-    def __init__(self, view: KeyedView, entries: Iterable[RowEntry]) -> None:
+    def __init__(self, view: KeyedView, kept: dict[DocumentKey, tuple[int, DocumentState | None]]) -> None:
         self._view, self.read = view, 0
-        self._kept: list[dict[str, RowDocument]] = [{} for _ in view.edges]
+        self._kept: list[dict[str, DocumentState]] = [{} for _ in view.edges]
         self._decoded: dict[str, dict[str, Any]] = {}
         is_settled = True
-        for entry in entries:
-            kept = self._kept[entry.edge_index]
-            if entry.weight < 0 or entry.document is None or entry.path in kept:
+        for (edge_index, path, _), (weight, state) in kept.items():
+            if weight < 0 or state is None or path in self._kept[edge_index]:
                 is_settled = False
             else:
-                kept[entry.path] = entry.document
+                self._kept[edge_index][path] = state
         self._subscribed: dict[int, set[str]] = {edge.index: set() for edge in view.edges if edge.is_awaited}
-        for edge, kept in zip(view.edges, self._kept, strict=True):  # parents first
-            for path, one in kept.items():
-                if one.fields is not None and self._belongs(edge, path):
-                    for child, keys in one.subscriptions:
-                        self._subscribed[child].update(keys)
+        for edge in view.edges:  # parents first
+            for path, one in self._kept[edge.index].items():
+                if one.contribution is not None and self._belongs(edge, path):
+                    for child, keys in edge.subscriptions(one.contribution, path):
+                        if child in self._subscribed:
+                            self._subscribed[child].update(keys)
         is_answered = all(keys <= self._kept[index].keys() for index, keys in self._subscribed.items())
         self.is_waiting = not (is_settled and is_answered)
 

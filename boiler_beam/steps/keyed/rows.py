@@ -6,25 +6,24 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import msgspec
+from typing_extensions import assert_never
 
-from boiler_beam.events import Change, DeadLetter, EncodedRow, Stamp
+from boiler_beam.events import DeadLetter, EncodedRow, Stamp, Touch
 from boiler_beam.plan import Group
 from boiler_beam.steps.emission import Emitted, emissions, is_deleted, uncertain
 from boiler_beam.steps.keyed.cells import Cell
-from boiler_beam.steps.keyed.logs import RowDocumentLog, Sizes
+from boiler_beam.steps.keyed.logs import Sizes
 from boiler_beam.steps.keyed.messages import (
     Claim,
     DistinctDelta,
     FirstValues,
     MemberDelta,
     MembershipDelta,
-    Message,
-    StaleRow,
     ValueDelta,
 )
 from boiler_beam.steps.keyed.plan import EPOCH
 from boiler_beam.steps.keyed.routing import Key
-from boiler_beam.steps.keyed.row_documents import RowDocuments
+from boiler_beam.steps.keyed.row_documents import KeptDocuments, log_of_documents
 from boiler_beam.steps.keyed.step import Step
 from boiler_beam.steps.newest import digest_of
 from boiler_beam.steps.row import Copy, render
@@ -86,17 +85,17 @@ class RowStep(Step):
     head_type: ClassVar[type[Any]] = RowHead
     number_of_logs: ClassVar[int] = 1
 
-    def take(self, cell: Cell, key: Key, message: Change | Message) -> None:
-        self.receive(cell, message)
-
-    def receive(self, cell: Cell, message: Change | Message) -> bool:
-        """Takes a message; returns whether the row is dirty, so that the caller must call `render` later."""
-        head: RowHead = self.heads.read(cell)
+    def update(
+        self, head: RowHead, cell: Cell, key: Key, message: MembershipDelta | DistinctDelta | FirstValues | Touch
+    ) -> bool:
         is_read = True
         match message:
             case MembershipDelta():
-                log = RowDocumentLog(cell.logs[0], head.documents)
-                log.change(message.edge_index, message.path, message.weight, message.old, message.new)
+                log, edge_index, path = log_of_documents(cell, head.documents), message.edge_index, message.path
+                if message.old is not None:
+                    log.add((edge_index, path, message.old), -message.weight, None)
+                if message.new is not None:
+                    log.add((edge_index, path, message.new.sequence), message.weight, message.new)
                 for delta in message.values:
                     self._accumulate(head, message.path, delta)
                 if message.member is not None:
@@ -109,13 +108,12 @@ class RowStep(Step):
                 known = head.first_values.get(message.aggregate_index, SentValues())
                 if known.sequence < message.sequence:
                     head.first_values[message.aggregate_index] = SentValues(message.sequence, message.values)
-            case StaleRow():
+            case Touch():
                 head.emitted[message.path] = uncertain(head.emitted.get(message.path))
             case _:
-                raise self.unexpected(message)
+                assert_never(message)
         head.version = max(head.version, message.version)
         head.is_dirty = head.is_dirty or is_read
-        self.heads.write(cell, head)
         return head.is_dirty
 
     def _accumulate(self, head: RowHead, path: str, delta: ValueDelta) -> None:
@@ -138,7 +136,7 @@ class RowStep(Step):
         head: RowHead = self.heads.read(cell)
         if not head.is_dirty:
             return True
-        documents = RowDocuments(self.view, RowDocumentLog(cell.logs[0], head.documents).items())
+        documents = KeptDocuments(self.view, log_of_documents(cell, head.documents).sum())
         head.is_dirty = False
         if documents.is_waiting:
             head.read = None
@@ -158,7 +156,7 @@ class RowStep(Step):
         self.heads.write(cell, head)
         return True
 
-    def _copies(self, head: RowHead, row_id: str, documents: RowDocuments) -> Sequence[Copy]:
+    def _copies(self, head: RowHead, row_id: str, documents: KeptDocuments) -> Sequence[Copy]:
         """The copies of the row as it is now; none where there is no row."""
         view = self.view.view
         exists = head.members > 0 if isinstance(view.root, Group) else bool(documents(view.root.name))
@@ -189,12 +187,11 @@ class RowStep(Step):
             fold.add(state, "", from_wire(value))
         return fold.result(state)
 
-    def empty_since(self, cell: Cell) -> int | None:
-        head: RowHead = self.heads.read(cell)
+    def empty_since(self, head: RowHead, cell: Cell) -> int | None:
         is_emitted = not all(map(is_deleted, head.emitted.values()))
         if is_emitted or head.members or head.is_dirty:
             return None
-        return None if any(RowDocumentLog(cell.logs[0], head.documents).items()) else head.version
+        return None if log_of_documents(cell, head.documents).sum() else head.version
 
 
 def _count_members(head: RowHead, member: MemberDelta) -> None:

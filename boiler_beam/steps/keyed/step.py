@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
-from boiler_beam.events import Change, DeadLetter, EncodedRow
+from boiler_beam.events import DeadLetter, EncodedRow
 from boiler_beam.steps.keyed.cells import Cell, HeadCodec
-from boiler_beam.steps.keyed.messages import Message
+from boiler_beam.steps.keyed.messages import Input, Message
 from boiler_beam.steps.keyed.plan import KeyedView
 from boiler_beam.steps.keyed.routing import Key
 
@@ -79,15 +79,22 @@ class Step(abc.ABC):
         self.view, self.label, self.output, self.settings = view, label, output, settings
         self.heads: HeadCodec[Any] = HeadCodec(self.head_type)
 
+    def take(self, cell: Cell, key: Key, message: Input) -> bool:
+        """Takes a change or a message that was sent to a key.
+
+        Returns:
+            Whether the row of the key is dirty, so that the caller must call `RowStep.render` later.
+        """
+        head = self.heads.read(cell)
+        is_dirty = self.update(head, cell, key, message)
+        self.heads.write(cell, head)
+        return bool(is_dirty)
+
     @abc.abstractmethod
-    def take(self, cell: Cell, key: Key, message: Change | Message) -> None:
-        """Takes a change or a message that was sent to a key."""
+    def update(self, head: Any, cell: Cell, key: Key, message: Any) -> bool | None:
+        """Brings the head and the logs of a key up to date with a message, and sends others."""
 
-    def unexpected(self, message: Change | Message) -> AssertionError:
-        """The error of a message that went to the wrong step."""
-        return AssertionError(f"{self.label} takes no {type(message).__name__}")
-
-    def empty_since(self, cell: Cell) -> int | None:
+    def empty_since(self, head: Any, cell: Cell) -> int | None:
         """The version since which the cell keeps nothing but a deletion (S3); None if it keeps more."""
         return None
 
@@ -97,7 +104,7 @@ class Step(abc.ABC):
         Returns:
             The version since which it is empty, if that is after the horizon: it must be checked again later.
         """
-        since = self.empty_since(cell)
+        since = self.empty_since(self.heads.read(cell), cell)
         if since is None or since >= horizon:
             return since
         cell.write(None)

@@ -22,15 +22,12 @@ from typing import Any
 import msgspec
 
 from boiler_beam.steps.keyed.cells import Log
-from boiler_beam.steps.keyed.logs import FoldedLog, Sizes
+from boiler_beam.steps.keyed.logs import Sizes, WeightedLog
 
 __all__ = ["TIERS", "Bounds", "Ranking"]
 
 TIERS = 4
 _TIMES = 64
-
-Item = tuple[int, Any]
-"""Weight and item."""
 
 
 class Bounds(msgspec.Struct, array_like=True):
@@ -57,10 +54,9 @@ class Ranking:
 
     def __init__(self, logs: Sequence[Log], bounds: Bounds, type_: Any, least: int = _TIMES) -> None:
         self._bounds, self._least = bounds, least
-        decode = msgspec.msgpack.Decoder(tuple[bytes, int, type_]).decode
-        self._tiers: list[FoldedLog[bytes, Item]] = [
-            FoldedLog(log, sizes, decode, _merge, lambda found: ((key, *item) for key, item in found.items()))
-            for log, sizes in zip(logs, bounds.sizes, strict=True)
+        entry = tuple[bytes, int, type_]
+        self._tiers: list[WeightedLog[bytes, Any]] = [
+            WeightedLog(log, sizes, entry) for log, sizes in zip(logs, bounds.sizes, strict=True)
         ]
 
     def _tier_of(self, key: bytes) -> int:
@@ -71,20 +67,20 @@ class Ranking:
 
     def add(self, key: bytes, weight: int, item: Any) -> None:
         """Adds an item `weight` times, or retracts it; no two items have one key."""
-        self._tiers[self._tier_of(key)].append((key, weight, item))
+        self._tiers[self._tier_of(key)].add(key, weight, item)
 
     def first(self, limit: int | None) -> Iterable[Any]:
         """The first items whose weights are positive; all where there is no limit."""
         if limit is None:
-            found = [pair for tier in self._tiers for pair in tier.fold().items()]
+            found = [pair for tier in self._tiers for pair in tier.sum().items()]
         else:
             found = list(self._filled(0, limit).items())
         found.sort(key=lambda pair: pair[0])
         return islice((item for _, (weight, item) in found if weight > 0), limit)
 
-    def _filled(self, tier: int, least: int) -> dict[bytes, Item]:
+    def _filled(self, tier: int, least: int) -> dict[bytes, tuple[int, Any]]:
         """The items of a tier, which is refilled where it holds too few, and cut where it holds far too many."""
-        found = self._tiers[tier].fold()
+        found = self._tiers[tier].sum()
         if tier == TIERS - 1:
             return found
         last, capacity = self._bounds.last, self._least * _TIMES**tier
@@ -100,7 +96,7 @@ class Ranking:
         elif len(found) > 4 * capacity:
             keys = sorted(found)
             for key in keys[2 * capacity :]:
-                self._tiers[tier + 1].append((key, *found.pop(key)))
+                self._tiers[tier + 1].add(key, *found.pop(key))
             last[tier] = keys[2 * capacity - 1]
             self._tiers[tier].rewrite(found)
         return found
@@ -108,13 +104,3 @@ class Ranking:
     def _bound_below(self, tier: int) -> bytes | None:
         """The bound of a tier that took all items of the next one: that of the next one."""
         return self._bounds.last[tier + 1] if tier + 1 < TIERS - 1 else None
-
-
-def _merge(found: dict[bytes, Item], entry: tuple[bytes, int, Any]) -> None:
-    key, weight, item = entry
-    known = found.get(key)
-    after = weight + (known[0] if known is not None else 0)
-    if after:  # the item that was added is kept: the retracted one may come without fields
-        found[key] = after, item if weight > 0 or known is None else known[1]
-    else:
-        found.pop(key, None)

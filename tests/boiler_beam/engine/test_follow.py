@@ -15,7 +15,7 @@ from boiler_beam.connectors import Control, open_sink
 from boiler_beam.engine import backfill
 from boiler_beam.engine.follow import Settings, follow
 from boiler_beam.engine.incremental import IncrementalEngine, ViewEngine
-from boiler_beam.engine.state import MemoryState, SqliteState, State
+from boiler_beam.engine.state import SqliteState, State
 from boiler_beam.errors import UsageError
 from boiler_beam.events import Change, DeadLetter, EncodedRow, Stamp
 from boiler_beam.plan import Plan, compile_plan
@@ -482,7 +482,7 @@ def test_s21_a_step_that_raises_undoes_its_own_change_alone(
 
     monkeypatch.setattr(ViewEngine, "take", broken)
     plan, sink, letters = compile_plan([Shelf]), WatchedSink(), Letters()
-    state: State = SqliteState(str(tmp_path / "state.db")) if is_durable else MemoryState()
+    state: State = SqliteState(str(tmp_path / "state.db")) if is_durable else State()
     invalid: Table = [("books/b0", 1, {"title": 7})]
     _, report = followed(plan, [Batches("one", [changes([*invalid, *BOOKS])])], sink, state, letters=letters)
     state.close()

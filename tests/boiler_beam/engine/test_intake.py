@@ -15,7 +15,7 @@ from boiler_beam import root, view_property
 from boiler_beam.connectors.base import Control, Source, StreamWriter
 from boiler_beam.engine.follow import Settings, StreamReport, follow
 from boiler_beam.engine.intake import gather
-from boiler_beam.engine.state import MemoryState, SqliteState
+from boiler_beam.engine.state import SqliteState, State
 from boiler_beam.errors import BoilerBeamError, UsageError
 from boiler_beam.events import Change, Complete, DeadLetter, EncodedRow, Event, Touch, View
 from boiler_beam.plan import compile_plan
@@ -110,7 +110,7 @@ def lives(
         left[0] -= 1
         return left[0] <= 0
 
-    state = MemoryState() if path is None else SqliteState(str(path))
+    state = State() if path is None else SqliteState(str(path))
     try:
         report = follow(
             compile_plan(views),

@@ -78,7 +78,7 @@ def test_what_the_state_holds_is_shown_while_it_is_used(tmp_path: Path) -> None:
     state, engine = opened(path)
     with closing(state):
         commit(state, engine, guests(7))
-        with closing(SqliteState(str(path), is_shared=True)) as other:
+        with closing(SqliteState(str(path), is_read_only=True)) as other:
             assert other.facts["newest"] == 7
             assert other.views.keys() == {view.name for view in PLAN.views}
         commit(state, engine, guests(8))

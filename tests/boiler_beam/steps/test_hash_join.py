@@ -16,8 +16,8 @@ from boiler_beam.steps.hash_join import messages as wire
 from boiler_beam.steps.hash_join.messages import (
     Accumulators,
     LookupRequest,
+    Member,
     Observed,
-    RowDocument,
     decode_pack,
     encode_packs,
 )
@@ -40,7 +40,7 @@ def test_a_hot_group_sends_accumulators_and_no_members() -> None:
     observed = [Observed(one.path, one.version, bytes(one.fields)) for one in changes(USERS)]
     index_documents(plan, observed, send)
     assert sent["rows Accumulators"] == 2  # one for each aggregate over users, whatever their number
-    assert sent["rows RowDocument"] == 0
+    assert sent["rows Member"] == 0
     assert sent["rows GroupKeys"] == 1
 
 
@@ -53,7 +53,7 @@ def test_a_hot_document_travels_once_to_each_partition_of_rows() -> None:
     )
     (number,) = [edge.index for edge in plan.edges if edge.edge.name == "location"]
     requests = [LookupRequest("locations/l1", number, [f"m{n}"]) for n in range(10_000)]
-    values: list[RowDocument] = []
+    values: list[Member] = []
     join_level(plan, 1, [*waiting[:1], *requests], lambda stage, message: values.append(message))
     (value,) = values
     parts = list(value.parts(8))
@@ -139,5 +139,5 @@ def test_what_belongs_together_comes_in_one_part(limit_bytes: int) -> None:
 def test_an_accumulator_goes_to_the_partition_of_its_row() -> None:
     state = Accumulators(0, 0, {f"row{number}": [number] for number in range(100)})
     parts = dict(state.parts(4))
-    assert sorted(row for part in parts.values() for row in part.states) == sorted(state.states)  # type: ignore[attr-defined]
-    assert all(wire.partition_of(row, 4) == place for place, part in parts.items() for row in part.states)  # type: ignore[attr-defined]
+    assert sorted(row for part in parts.values() for row in part.by_row) == sorted(state.by_row)  # type: ignore[attr-defined]
+    assert all(wire.partition_of(row, 4) == place for place, part in parts.items() for row in part.by_row)  # type: ignore[attr-defined]

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from boiler_beam.events import Change, DeadLetter, EncodedRow, Stamp
+from boiler_beam.events import Change, DeadLetter, Row, Touch
 from boiler_beam.plan import compile_plan
 from boiler_beam.samples.meeting import MeetingSession
 from boiler_beam.steps.distributed import WireContribution
 from boiler_beam.steps.keyed import KeyedView, logs, tiers
 from boiler_beam.steps.keyed.cells import HeadCodec, ListLog
-from boiler_beam.steps.keyed.logs import DocumentLog, RowDocumentLog, RowEntry, Sizes, WeightLog
+from boiler_beam.steps.keyed.logs import Sizes, WeightedLog
 from boiler_beam.steps.keyed.messages import (
     CandidateDelta,
     Claim,
@@ -26,22 +26,14 @@ from boiler_beam.steps.keyed.messages import (
     FirstValues,
     MembershipDelta,
     RankedValuesDelta,
-    RowDocument,
     SubscriptionDelta,
     ValueCountDelta,
 )
 from boiler_beam.steps.keyed.routing import SHARDS, Key, address, addresses_of_change, is_removal
-from boiler_beam.steps.keyed.row_documents import RowDocuments
+from boiler_beam.steps.keyed.row_documents import DocumentKey, KeptDocuments, log_of_documents
 from boiler_beam.steps.keyed.rows import RowStep
 from boiler_beam.steps.keyed.tiers import TIERS, Bounds, Ranking
-from boiler_beam.steps.keyed.wire import (
-    decode,
-    decode_dead_letter,
-    decode_row,
-    encode,
-    encode_dead_letter,
-    encode_row,
-)
+from boiler_beam.steps.keyed.wire import decode, encode
 from tests.helpers import town
 from tests.helpers.histories import changes
 from tests.helpers.network import CountedLog, StoredCell, ViewNetwork
@@ -53,19 +45,26 @@ MEETING = b'{"location": "locations/l1", "users": [], "tickets": {}, "status": "
 LOCATION = b'{"latitude": 0.0, "longitude": 0.0, "address": "one"}'
 
 
+Entry = tuple[DocumentKey, tuple[int, DocumentState | None]]
+
+
+def document(sequence: int, fields: bytes | None, *links: tuple[str, ...]) -> DocumentState:
+    """A document as rows keep it; None: it is missing."""
+    return DocumentState(sequence, None if fields is None else WireContribution(links=links), fields, sequence)
+
+
 def kept(
-    edge: str, path: str, fields: bytes | None, *, weight: int = 1, sequence: int = 1, wants: Any = ()
-) -> RowEntry:
-    subscriptions = tuple((EDGES[name], tuple(paths)) for name, paths in wants)
-    return RowEntry(EDGES[edge], path, weight, RowDocument(sequence, fields, sequence, subscriptions))
+    edge: str, path: str, fields: bytes | None, *links: tuple[str, ...], weight: int = 1, sequence: int = 1
+) -> Entry:
+    return (EDGES[edge], path, sequence), (weight, document(sequence, fields, *links))
 
 
-ROOT = kept("meeting", "meetings/m1", MEETING, wants=[("location", ["locations/l1"])])
+ROOT = kept("meeting", "meetings/m1", MEETING, ("locations/l1",), (), ())
 PLACE = kept("location", "locations/l1", LOCATION)
 
 
 def test_s8_a_row_holds_what_it_wants_and_no_more() -> None:
-    documents = RowDocuments(VIEW, [ROOT, PLACE, kept("location", "locations/l2", LOCATION)])
+    documents = KeptDocuments(VIEW, dict([ROOT, PLACE, kept("location", "locations/l2", LOCATION)]))
     assert not documents.is_waiting
     assert [one.address for one in documents("location").values()] == ["one"]
     assert list(documents("location")) == ["locations/l1"], "the other one is about to leave"
@@ -77,14 +76,14 @@ def test_s8_a_row_holds_what_it_wants_and_no_more() -> None:
     [
         ("a document in two states", [ROOT, PLACE, kept("location", "locations/l1", LOCATION, sequence=2)]),
         ("less than once", [ROOT, kept("location", "locations/l1", LOCATION, weight=-1)]),
-        ("taken away and not yet put", [ROOT, PLACE, RowEntry(EDGES["users"], "users/u1", -1, None)]),
-        ("put so often, and not yet what", [ROOT, RowEntry(EDGES["location"], "locations/l1", 1, None)]),
+        ("taken away and not yet put", [ROOT, PLACE, ((EDGES["users"], "users/u1", 1), (-1, None))]),
+        ("put so often, and not yet what", [ROOT, ((EDGES["location"], "locations/l1", 1), (1, None))]),
         ("wanted, and not answered", [ROOT]),
     ],
 )
-def test_s8_what_is_on_its_way_is_waited_for(what: str, entries: list[RowEntry]) -> None:
-    assert RowDocuments(VIEW, entries).is_waiting, what
-    assert RowDocuments(VIEW, entries[::-1]).is_waiting, what
+def test_s8_what_is_on_its_way_is_waited_for(what: str, entries: list[Entry]) -> None:
+    assert KeptDocuments(VIEW, dict(entries)).is_waiting, what
+    assert KeptDocuments(VIEW, dict(entries[::-1])).is_waiting, what
 
 
 CHAIN = """
@@ -99,19 +98,19 @@ class View(bb.ViewModel, path='out/{room}/to/{id}'):
 
 def test_s8_what_is_about_to_leave_wants_nothing() -> None:
     message, (room, left) = "rooms/1/messages/1", ("rooms/1", "rooms/2")
-    entries = [
-        RowEntry(0, message, 1, RowDocument(1, b'{"author":"guests/1"}', 1, ((1, (room,)),))),
-        RowEntry(1, room, 1, RowDocument(1, b"{}", 1, ((2, ()),))),
-        RowEntry(1, left, 1, RowDocument(1, b"{}", 1, ((2, ("guests/9",)),))),
-    ]
+    kept: dict[DocumentKey, tuple[int, DocumentState | None]] = {
+        (0, message, 1): (1, document(1, b'{"author":"guests/1"}', (room,))),
+        (1, room, 1): (1, document(1, b"{}", ())),
+        (1, left, 1): (1, document(1, b"{}", ("guests/9",))),
+    }
     view = KeyedView(compile_plan([view_of(CHAIN)]))
-    assert not RowDocuments(view, entries).is_waiting
-    entries[0] = RowEntry(0, message, 1, RowDocument(1, b'{"author":"guests/1"}', 1, ((1, (left,)),)))
-    assert RowDocuments(view, entries).is_waiting
+    assert not KeptDocuments(view, kept).is_waiting
+    kept[0, message, 1] = 1, document(1, b'{"author":"guests/1"}', (left,))
+    assert KeptDocuments(view, kept).is_waiting
 
 
 def test_s8_that_a_document_is_missing_is_an_answer() -> None:
-    documents = RowDocuments(VIEW, [ROOT, kept("location", "locations/l1", None)])
+    documents = KeptDocuments(VIEW, dict([ROOT, kept("location", "locations/l1", None)]))
     assert not documents.is_waiting
     assert documents("location") == {}
 
@@ -169,29 +168,32 @@ def test_s12_the_first_ones_of_many_are_read_from_the_first_tier() -> None:
     assert list(ranking.first(None)) == list(range(300, 2_000))
 
 
+WEIGHTS = tuple[str, int, None]
+
+
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from([-1, 1])), max_size=40))
 def test_s12_a_log_of_weights_adds_up_and_stays_small(changes: list[tuple[str, int]]) -> None:
     log, sizes, model = ListLog(), Sizes(), dict[str, int]()
     with pytest.MonkeyPatch.context() as small:
         small.setattr(logs, "_LEAST", 4)
         for row, weight in changes:
-            WeightLog(log, sizes).add(row, weight)
+            WeightedLog(log, sizes, WEIGHTS).add(row, weight, None)
             model[row] = model.get(row, 0) + weight
             assert len(log.entries) == sizes.kept + sizes.added
             assert len(log.entries) <= 4 + 2 * 3
-    assert dict(WeightLog(log, sizes).items()) == {row: weight for row, weight in model.items() if weight}
+    assert WeightedLog(log, sizes, WEIGHTS).sum() == {row: (weight, None) for row, weight in model.items() if weight}
 
 
 def test_s12_a_log_is_read_and_rewritten_seldom() -> None:
     log, sizes = CountedLog(), Sizes()
-    weights = WeightLog(log, sizes)
+    weights = WeightedLog(log, sizes, WEIGHTS)
     for number in range(4_000):
-        weights.add(f"r{number}", 1)
+        weights.add(f"r{number}", 1, None)
     assert log.entries_read <= 2 * 4_000, "it is looked at again when it is twice as long"
     assert log.entries_written == 4_000, "nothing in it is gone: it is not rewritten"
     for number in range(3_000):
-        weights.add(f"r{number}", -1)
-    assert len(dict(weights.items())) == 1_000
+        weights.add(f"r{number}", -1, None)
+    assert len(weights.sum()) == 1_000
     assert len(log.entries) == 1_000
     assert log.entries_written <= 7_000 + 2 * 1_000
 
@@ -211,31 +213,32 @@ def test_keys_are_told_apart_by_their_parts() -> None:
 
 
 def test_documents_may_leave_before_they_come() -> None:
-    old, new = (DocumentState(sequence, WireContribution(), b"{}", sequence) for sequence in (1, 2))
-    documents = DocumentLog(ListLog(), Sizes())
-    documents.change("a/1", old, new)
-    assert {(path, state.sequence, times) for path, state, times in documents.items()} == {
-        ("a/1", 1, -1),
-        ("a/1", 2, 1),
-    }
-    documents.change("a/1", None, old)
-    assert [(path, state.sequence, times) for path, state, times in documents.items()] == [("a/1", 2, 1)]
-    rows = RowDocumentLog(ListLog(), Sizes())
-    one = RowDocument(1, b"{}", 1)
-    rows.change(0, "a/1", 1, 1, None)
-    assert list(rows.items()) == [(0, "a/1", -1, None)]
-    rows.change(0, "a/1", 2, None, one)
-    assert list(rows.items()) == [(0, "a/1", 1, one)]
-    rows.change(0, "a/1", 1, None, one)
-    rows.change(0, "a/1", 1, 1, None)
-    assert list(rows.items()) == [(0, "a/1", 1, one)], "one path of two is left"
-    rows.change(0, "a/1", 1, 1, None)
-    assert list(rows.items()) == []
-    for first, second in ((one, RowDocument(1, None, 1)), (RowDocument(1, None, 1), one)):
-        rows.change(0, "a/2", 1, None, first)
-        rows.change(0, "a/2", 1, None, second)
-        assert list(rows.items()) == [(0, "a/2", 2, one)], "one was sent without fields, before they came"
-        rows.change(0, "a/2", 2, 1, None)
+    network = ViewNetwork(compile_plan([MeetingSession]).views[0], compile_plan([MeetingSession]))
+    cell = network.cell("Row", Key("m1"))
+    rows, one, key = log_of_documents(cell, Sizes()), document(1, b"{}"), (0, "a/1", 1)
+    rows.add(key, -1, None)
+    assert rows.sum() == {key: (-1, None)}
+    rows.add(key, 2, one)
+    assert rows.sum()[key][0] == 1
+    rows.add(key, 1, one)
+    rows.add(key, -1, None)
+    ((weight, state),) = rows.sum().values()
+    assert state is not None
+    assert (weight, state.fields) == (1, b"{}"), "one path of two is left"
+    rows.add(key, -1, None)
+    assert rows.sum() == {}
+    bare = msgspec.structs.replace(one, fields=None)
+    for first, second in ((one, bare), (bare, one)):
+        rows.add(key, 1, first)
+        rows.add(key, 1, second)
+        ((weight, state),) = rows.sum().values()
+        assert state is not None
+        assert (weight, state.fields) == (2, b"{}"), "one was sent without fields, before they came"
+        rows.add(key, -2, None)
+    missing = document(2, None)
+    rows.add((0, "a/2", 2), -1, None)
+    rows.add((0, "a/2", 2), 2, missing)
+    assert rows.sum()[0, "a/2", 2][1] is not None, "that a document is missing is an answer"
 
 
 def test_a_row_is_dirty_until_it_is_rendered_and_documents_are_counted() -> None:
@@ -247,8 +250,8 @@ def test_a_row_is_dirty_until_it_is_rendered_and_documents_are_counted() -> None
     history = [("meetings/m", 1, meeting), ("locations/l1", 2, place), ("locations/l1", 3, {**place, "address": "two"})]
     step, cell = network.steps["Row"], network.cell("Row", Key("m"))
     assert isinstance(step, RowStep)
-    told, real = [], step.receive
-    step.take = lambda cell, key, message: told.append(real(cell, message))  # type: ignore[method-assign]
+    told, real = [], step.take
+    step.take = lambda cell, key, message: told.append(real(cell, key, message))  # type: ignore[method-assign, func-returns-value]
     for change in changes(history):
         network.observe(change)
         network.settle()
@@ -291,7 +294,7 @@ def test_s2_s3_what_is_gone_is_forgotten_and_an_invalid_version_is_not() -> None
 
 
 def test_s3_where_something_is_removed_the_cell_is_looked_at_again() -> None:
-    there, gone = DocumentState(1, WireContribution(), None, 1), DocumentState(1, None, None, 1)
+    there = DocumentState(1, WireContribution(), None, 1)
     removing = [
         changes([("a/1", 1, None)])[0],
         SubscriptionDelta(0, "k", "r", -1, 1),
@@ -301,7 +304,7 @@ def test_s3_where_something_is_removed_the_cell_is_looked_at_again() -> None:
         RankedValuesDelta(0, "r", "a/1", [(1, 1), (2, -1)], 1),
         MembershipDelta(0, "r", "a/1", 1, 1, None, [], None, 1),
         Claim("p/1", "r", 1, None, 1),
-        DocumentDelta(0, "k", "a/1", there, gone, 1),
+        DocumentDelta(0, "k", "a/1", there, None, 1),
         FirstValues(0, "r", [], 1, 1),
     ]
     adding = [
@@ -311,7 +314,7 @@ def test_s3_where_something_is_removed_the_cell_is_looked_at_again() -> None:
         ValueCountDelta(0, "r", b"1", 2, 1),
         DistinctDelta(0, "r", 1, 1),
         RankedValuesDelta(0, "r", "a/1", [(1, 1)], 1),
-        MembershipDelta(0, "r", "a/1", 1, None, RowDocument(1, b"{}", 1), [], None, 1),
+        MembershipDelta(0, "r", "a/1", 1, None, document(1, b"{}"), [], None, 1),
         Claim("p/1", "r", 1, b"{}", 1),
         DocumentDelta(0, "k", "a/1", None, there, 1),
         FirstValues(0, "r", [7], 1, 1),
@@ -330,21 +333,21 @@ def test_state_of_another_version_is_refused() -> None:
     assert codec.read(cell) == Sizes(3, 1)
     assert cell.head is not None
     cell.head = b"\x09" + cell.head[1:]
-    with pytest.raises(ValueError, match="expected state of form 3, got 9: it was made by another version"):
+    with pytest.raises(ValueError, match="expected state of format 4, got 9: it was made by another version"):
         codec.read(cell)
 
 
 def test_messages_of_another_version_are_refused() -> None:
-    change, message = Change("a/1", 7, msgspec.Raw(b'{"a":1}')), SubscriptionDelta(0, "k", "r", 1, 3)
-    row, letter = EncodedRow("rows/1", Stamp(1, 2, 3), b"{}"), DeadLetter(stage="s", code="c", message="m")
-    cases: list[tuple[Any, bytes, Any]] = [
-        (decode, encode(change), change),
-        (decode, encode(message), message),
-        (decode_row, encode_row("View", row), ("View", row)),
-        (decode_row, encode_row("View", row._replace(fields=None)), ("View", row._replace(fields=None))),
-        (decode_dead_letter, encode_dead_letter(letter), letter),
+    elements = [
+        Change("a/1", 7, msgspec.Raw(b'{"a":1}')),
+        SubscriptionDelta(0, "k", "r", 1, 3),
+        Touch("View", "rows/1", 7),
+        Row("View", "rows/1", 1, 2, 3, b"{}"),
+        Row("View", "rows/1", 1, 2, 3, None),
+        DeadLetter(stage="s", code="c", message="m"),
     ]
-    for read, data, expected in cases:
-        assert read(data) == expected
-        with pytest.raises(ValueError, match="expected a message of form 2, got 9: another version sent it"):
-            read(b"\x09" + data[1:])
+    for element in elements:
+        data = encode(element)
+        assert decode(data) == element
+        with pytest.raises(ValueError, match="expected a message of format 3, got 9: another version sent it"):
+            decode(b"\x09" + data[1:])

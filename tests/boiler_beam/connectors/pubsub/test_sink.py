@@ -13,7 +13,7 @@ from boiler_beam.connectors import open_sink, open_source
 from boiler_beam.connectors.memory import MemorySink
 from boiler_beam.connectors.pubsub.publisher import publish_touches
 from boiler_beam.engine.follow import Settings, follow
-from boiler_beam.engine.state import MemoryState
+from boiler_beam.engine.state import State
 from boiler_beam.errors import UsageError
 from boiler_beam.events import EncodedRow, Stamp, Touch, View
 from boiler_beam.plan import compile_plan
@@ -69,7 +69,7 @@ def test_rows_are_messages_once_write_is_back(channel: Channel) -> None:
 
 def test_a_view_of_the_rows_of_a_view(channel: Channel) -> None:
     first = compile_plan([MeetingSession])
-    follow(first, [open_source("sample:")], open_sink(channel.sink), None, MemoryState(), Settings())
+    follow(first, [open_source("sample:")], open_sink(channel.sink), None, State(), Settings())
     second, sink = compile_plan([Card]), MemorySink()
     rows = open_source(channel.source)
     settings, waiting = Settings(coalesce_seconds=0, from_empty=True), patience("the row")
@@ -78,7 +78,7 @@ def test_a_view_of_the_rows_of_a_view(channel: Channel) -> None:
         next(waiting)
         return "cards/m1" in sink.written
 
-    follow(second, [rows], sink, None, MemoryState(), settings, should_stop=is_there)
+    follow(second, [rows], sink, None, State(), settings, should_stop=is_there)
     row = sink.written["cards/m1"]
     assert row.fields is not None
     assert decode_fields(row.fields)["where"].isupper()
