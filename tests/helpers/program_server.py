@@ -36,6 +36,8 @@ def main() -> None:
     for name in modules:
         with contextlib.suppress(ImportError):  # an extra that is not installed: a program that needs it says so
             importlib.import_module(name)
+    if "apache_beam" in sys.modules:
+        importlib.import_module("tests.helpers.beam").quicken()
     gc.freeze()  # so that collections in the forked processes do not copy what they share
     _run_module(*_next_program(address))
 
