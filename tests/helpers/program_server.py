@@ -125,6 +125,8 @@ def _become(request: Any, streams: list[int]) -> tuple[str, list[str]]:
     os.chdir(request["folder"])
     os.environ.clear()
     os.environ.update(request["environment"])
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(write_through=bool(os.environ.get("PYTHONUNBUFFERED")))  # type: ignore[union-attr]
     sys.dont_write_bytecode = bool(os.environ.get("PYTHONDONTWRITEBYTECODE"))
     given = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     rest = [one for one in sys.path[1:] if one not in _OWN_PATH.split(os.pathsep)]
