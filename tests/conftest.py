@@ -36,6 +36,14 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         servers.end()
 
 
+@pytest.fixture(autouse=True)
+def _quick_pipelines(request: pytest.FixtureRequest) -> None:
+    if request.node.get_closest_marker("beam") is not None:
+        from tests.helpers.beam import quicken
+
+        quicken()
+
+
 @pytest.fixture
 def firestore_emulator(monkeypatch: pytest.MonkeyPatch) -> str:
     """Returns HOST:PORT of the Firestore emulator, which the clients of this process then use."""

@@ -33,7 +33,7 @@ def test_prism_is_that_of_the_version_of_beam() -> None:
 def test_the_hooks_are_the_steps_of_make_check() -> None:
     text = (ROOT / "scripts/check.sh").read_text()
     steps = dict(re.findall(r'^(?:step|later) "([^"]*)" (.*)$', text, re.MULTILINE))
-    assert steps.pop("collect") == f"{steps['tests'].replace(' -n 4 --dist worksteal', '')} --collect-only"
+    assert steps.pop("collect") == f"{steps['tests'].replace(' -n 3 --dist worksteal', '')} --collect-only"
     (repository,) = read(".pre-commit-config.yaml")["repos"]
     assert repository["repo"] == "local"
     hooks = {hook["id"]: hook["entry"].removeprefix(".venv/bin/") for hook in repository["hooks"]}

@@ -62,6 +62,15 @@ def test_it_is_killed_by_its_id(tmp_path: Path) -> None:
     assert (program.poll(), program.wait()) == (-9, -9)
 
 
+def test_it_is_unbuffered_where_the_environment_says_so(tmp_path: Path) -> None:
+    (tmp_path / "probe.py").write_text("import signal\nprint('here')\nsignal.pause()\n")
+    program = Program([sys.executable, "-m", "probe"], tmp_path, {**os.environ, "PYTHONUNBUFFERED": "1"})
+    assert program.stdout is not None
+    assert program.stdout.readline() == "here\n"
+    program.kill()
+    assert program.communicate() == ("", "")
+
+
 def test_other_commands_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"expected .* -m MODULE, got another command; fix: use subprocess"):
         programs.run(["sh", "-c", "true"], tmp_path)

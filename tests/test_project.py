@@ -106,6 +106,7 @@ def stage(folder: Path, *command: str, **environment: str) -> subprocess.Complet
     )
 
 
+@pytest.mark.slow
 def test_no_network_is_one_clear_line(tmp_path: Path) -> None:
     folder = checkout(tmp_path)
     done = stage(

@@ -13,6 +13,7 @@ from boiler_beam.steps.keyed.logs import WeightedLog
 from scripts import soak
 
 
+@pytest.mark.slow
 def test_what_fails_is_saved_as_a_test(tmp_path: Path) -> None:
     arguments = ["--seconds", "0", "--seed", "1", "--folder", str(tmp_path), "--only"]
     assert soak.main([*arguments, "batches"]) == 0

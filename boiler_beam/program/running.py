@@ -24,6 +24,8 @@ _WAITING = 16
 """How many reports wait for their reader."""
 _READER_SECONDS = 5.0
 """How long a stream waits for a loop to begin, once, when so many wait."""
+_SIGNAL_SECONDS = 0.5
+"""How long the main thread waits at once: a signal that comes just before it begins to wait does not wake it."""
 
 Run = Callable[
     [Callable[[], bool], Callable[[engine.StreamReport], None], Callable[[Sequence[tuple[View, EncodedRow]]], None]],
@@ -128,13 +130,18 @@ class Running:
                 "follow: expected a stream that runs, got one that was not started; fix: with follow(...):"
             )
         with self._changed:
-            self._changed.wait_for(lambda: self._reports or self._has_ended)
+            self._wait_for(lambda: bool(self._reports) or self._has_ended)
             if self._reports:
                 self._changed.notify_all()
                 return self._reports.popleft()
         if self._error is not None:
             raise self._error
         return None
+
+    def _wait_for(self, is_so: Callable[[], bool]) -> None:
+        """Waits in the program's thread, which is also to run the handlers of signals."""
+        while not self._changed.wait_for(is_so, _SIGNAL_SECONDS):
+            pass
 
     # The block --------------------------------------------------------------------------------------------------------
 
@@ -150,7 +157,7 @@ class Running:
         try:
             self._thread.start()
             with self._changed:
-                self._changed.wait_for(lambda: self._has_begun or self._has_ended)
+                self._wait_for(lambda: self._has_begun or self._has_ended)
             if self._error is not None and not self._has_begun:
                 raise self._error
         except BaseException:
@@ -173,7 +180,7 @@ class Running:
                 self._should_stop = self._should_stop or error is not None
                 self._reports.clear()
                 self._changed.notify_all()
-                self._changed.wait_for(lambda: self._has_ended)
+                self._wait_for(lambda: self._has_ended)
             self._thread.join()
         if self._error is not None and self._error is not error:
             raise self._error

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,18 +29,26 @@ def plain(value: Any) -> Any:
     return value[1:-1] if isinstance(value, str) and value[:1] == value[-1:] == '"' else value
 
 
+@cache
+def parsed(path: Path) -> Any:
+    with path.open() as file:
+        return plain(hcl2.load(file))
+
+
 def blocks(kind: str) -> Iterator[dict[str, Any]]:
     for path in FILES:
-        with path.open() as file:
-            yield from plain(hcl2.load(file)).get(kind, [])
+        yield from parsed(path).get(kind, [])
 
 
-LOCALS = {name: value for block in blocks("locals") for name, value in block.items()}
-GRANTS = {
-    (group, name): one
-    for group, grants in LOCALS.items() if group.endswith("_grants") and isinstance(grants, dict)
-    for name, one in grants.items()
-}  # fmt: skip
+@cache
+def local_values() -> dict[str, Any]:
+    return {name: value for block in blocks("locals") for name, value in block.items()}
+
+
+def grants() -> dict[tuple[str, str], Any]:
+    """What accounts may do, by group and name."""
+    groups = {name: one for name, one in local_values().items() if name.endswith("_grants") and isinstance(one, dict)}
+    return {(group, name): one for group, some in groups.items() for name, one in some.items()}
 
 
 def test_every_variable_is_used_and_says_what_it_is() -> None:
@@ -55,7 +64,7 @@ def test_every_variable_is_used_and_says_what_it_is() -> None:
 
 
 def test_every_local_value_and_resource_that_is_named_exists() -> None:
-    assert set(re.findall(r"\blocal\.(\w+)", TEXT)) == set(LOCALS)
+    assert set(re.findall(r"\blocal\.(\w+)", TEXT)) == set(local_values())
     made = {f"{kind}.{name}" for block in blocks("resource") for kind, named in block.items() for name in named}
     read = {f"{kind}.{name}" for block in blocks("data") for kind, named in block.items() for name in named}
     named = set(re.findall(r"(?<!data\.)(?<![\w\"/])(google_\w+\.\w+)\b", TEXT))
@@ -64,9 +73,9 @@ def test_every_local_value_and_resource_that_is_named_exists() -> None:
 
 
 def test_every_role_is_granted_by_a_list_that_explains_it() -> None:
-    assert len(GRANTS) > 10
+    assert len(grants()) > 10
     tracking = re.findall(r'tracking_grants = .*?role = "([^"]+)", why = "([^"]+)"', TEXT, re.DOTALL)
-    reasons = [(one["role"], one["why"]) for one in GRANTS.values()] + tracking
+    reasons = [(one["role"], one["why"]) for one in grants().values()] + tracking
     assert [role for role, why in reasons if len(why) < 20] == []
     for block in blocks("resource"):
         for kind, named in block.items():
@@ -90,10 +99,12 @@ def test_every_account_has_a_role_and_every_list_is_granted() -> None:
     )
     accounts = set(made["for_each"])
     assert (
-        {one["account"] for one in GRANTS.values() if "account" in one} == accounts == {"relay", "worker", "scheduler"}
+        {one["account"] for one in grants().values() if "account" in one}
+        == accounts
+        == {"relay", "worker", "scheduler"}
     )
     used = " ".join(str(one) for block in blocks("resource") for named in block.values() for one in named.values())
-    assert [group for group, _ in GRANTS if f"local.{group}" not in used] == []
+    assert [group for group, _ in grants() if f"local.{group}" not in used] == []
 
 
 def test_the_jobs_pass_parameters_that_the_templates_have() -> None:
@@ -144,7 +155,7 @@ def test_the_script_grants_what_terraform_grants() -> None:
     done = script("--print", CONSISTENCY="commit")
     assert done.returncode == 0, done.stderr
     granted = set(re.findall(r"--member=serviceAccount:shop-(\w+)@my-project\S+ --role=(\S+)", done.stdout))
-    wanted = {(one["account"], one["role"]) for one in GRANTS.values() if "account" in one}
+    wanted = {(one["account"], one["role"]) for one in grants().values() if "account" in one}
     assert granted == wanted | {("worker", "roles/pubsub.editor")}
     reasons = dict(re.findall(r"^# \w+ has (\S+): (.+)$", done.stderr, re.MULTILINE))
     assert set(reasons) == {role for _, role in granted}
@@ -159,7 +170,7 @@ def test_the_script_makes_what_terraform_makes() -> None:
     assert topics == {"changes", "shop-dead-letters", "shop-undelivered"}
     assert subscriptions == {"shop", "shop-dead-letters", "shop-undelivered"}
     services = set(re.findall(r"(\w+\.googleapis\.com)", printed.splitlines()[0]))
-    assert services == set(LOCALS["services"])
+    assert services == set(local_values()["services"])
     kinds = {kind for block in blocks("resource") for kind in block}
     assert {
         "google_pubsub_topic",

@@ -141,9 +141,7 @@ def on_beam(plan: Plan, text: str, folder: Path) -> Outcome:
     from boiler_beam.beam import Destination
     from boiler_beam.connectors import open_sink, read_dead_letters
     from pipelines.beam import run_backfill
-    from tests.helpers.beam import remember_specs
 
-    remember_specs()
     (folder / "documents.jsonl").write_text(text)
     sink, dead = f"jsonl:{folder}/rows.jsonl", f"jsonl:{folder}/dead.jsonl"
     # Every other text in partitions: the hash join; the others in one: the embedded engine behind one grouping.
@@ -177,9 +175,7 @@ def streamed_on_beam(
     """Runs the streaming pipeline on a runner, from a document file to a JSON-lines sink."""
     from boiler_beam.connectors import open_sink, read_dead_letters
     from pipelines.streaming import run_streaming
-    from tests.helpers.beam import remember_specs
 
-    remember_specs()
     (folder / "documents.jsonl").write_text(text)
     sink, dead = f"jsonl:{folder}/rows.jsonl", f"jsonl:{folder}/dead.jsonl"
     source = (f"file:{folder}/documents.jsonl",)

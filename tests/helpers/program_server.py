@@ -36,6 +36,8 @@ def main() -> None:
     for name in modules:
         with contextlib.suppress(ImportError):  # an extra that is not installed: a program that needs it says so
             importlib.import_module(name)
+    if "apache_beam" in sys.modules:
+        importlib.import_module("tests.helpers.beam").quicken()
     gc.freeze()  # so that collections in the forked processes do not copy what they share
     _run_module(*_next_program(address))
 
@@ -123,6 +125,8 @@ def _become(request: Any, streams: list[int]) -> tuple[str, list[str]]:
     os.chdir(request["folder"])
     os.environ.clear()
     os.environ.update(request["environment"])
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(write_through=bool(os.environ.get("PYTHONUNBUFFERED")))  # type: ignore[union-attr]
     sys.dont_write_bytecode = bool(os.environ.get("PYTHONDONTWRITEBYTECODE"))
     given = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     rest = [one for one in sys.path[1:] if one not in _OWN_PATH.split(os.pathsep)]

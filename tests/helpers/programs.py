@@ -4,7 +4,8 @@
 
 stands for `subprocess.run` of `python -m pipelines...` and `Program` for `subprocess.Popen`: exit codes, signals, output,
 folder and environment are as there. What such a process does not show is the start of Python itself and that a module
-imports what it needs: `tests/test_readme.py`, `tests/test_docs.py` and `scripts/check_wheel.py` start theirs from nothing.
+imports what it needs: `tests/test_readme.py`, `tests/test_docs.py`, `tests/serving/test_page_of_docs.py` and
+`scripts/check_wheel.py` start theirs from nothing.
 """
 
 from __future__ import annotations
@@ -35,6 +36,11 @@ _LIBRARIES = (
 )  # fmt: skip
 _NEEDING_LIBRARIES = ("--runner", "firestore:", "pubsub:")
 """What in a command line asks for Beam or a client of Google's; other programs run where neither was imported."""
+_SERVING = (
+    "boiler_beam.serving.app", "boiler_beam.serving.run", "boiler_beam.serving.writer", "boiler_beam.connectors.documents.store",
+    "pipelines.live", "pipelines.live_plan", "pipelines.serve", "starlette.staticfiles", "uvicorn.loops.auto",
+    "uvicorn.protocols.http.auto", "uvicorn.protocols.websockets.auto", "uvicorn.lifespan.on",
+)  # fmt: skip
 
 
 class Program:
@@ -62,12 +68,11 @@ class Program:
         python, option, module, *arguments = args
         if (python, option) != (sys.executable, "-m"):
             raise ValueError(f"{args}: expected {sys.executable} -m MODULE, got another command; fix: use subprocess")
-        needs_libraries = any(name in one for one in arguments for name in _NEEDING_LIBRARIES)
         self.args, self.returncode = args, None
         variables = dict(os.environ if environment is None else environment)
         request = {"module": module, "arguments": arguments, "folder": str(folder), "environment": variables}
         self._connection = socket.socket(socket.AF_UNIX)
-        self._connection.connect(_server(needs_libraries))
+        self._connection.connect(_server(module, arguments))
         pipes = [] if output is not None else [os.pipe(), os.pipe()]
         given = [writing for _, writing in pipes] if output is None else 2 * [output.fileno()]
         socket.send_fds(self._connection, [json.dumps(request).encode() + b"\n"], given)
@@ -148,6 +153,10 @@ def run(
     return CompletedProcess(args, program.returncode, out, err)
 
 
-def _server(needs_libraries: bool) -> str:
-    name = "programs_with_libraries" if needs_libraries else "programs"
-    return servers.program_server(name, [*_PLAIN, *(_LIBRARIES if needs_libraries else ())])
+def _server(module: str, arguments: Sequence[str]) -> str:
+    """The socket of the process that has imported what a program needs, and not much else."""
+    if any(name in one for one in arguments for name in _NEEDING_LIBRARIES):
+        return servers.program_server("programs_with_libraries", [*_PLAIN, *_LIBRARIES])
+    if module == "pipelines.live" or arguments[:1] == ["serve"]:
+        return servers.program_server("programs_that_serve", [*_PLAIN, *_SERVING])
+    return servers.program_server("programs", _PLAIN)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import pytest
 import boiler_beam as bb
 from boiler_beam import Ref
 from tests.helpers.form_classes import KILLED_AT, AttendanceForm, Ticket
+from tests.helpers.programs import Program
 from tests.helpers.servers import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,12 +32,9 @@ def store(tmp_path: Path) -> str:
     return uri
 
 
-def start(folder: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+def start(folder: Path, *arguments: str, **environment: str) -> Program:
     command = [sys.executable, "-m", "pipelines.cli", *arguments]
-    return subprocess.Popen(
-        command, cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT), **environment}, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
+    return Program(command, folder, {**os.environ, "PYTHONPATH": str(ROOT), **environment})
 
 
 def run(folder: Path, *arguments: str, **environment: str) -> tuple[int, str, str]:

@@ -23,6 +23,7 @@ from tests.helpers.histories import changes
 from tests.helpers.network import CountedLog, Network
 from tests.helpers.work import calls_of
 
+pytestmark = pytest.mark.thorough
 FEW, MANY, CHANGES = 30, examples(1000, 3000), 60
 
 

@@ -26,6 +26,7 @@ from tests.helpers.simulation import WORLDS, generations, restarts
 SEEDS = range(2000 if PROFILE == "thorough" else 60)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", WORLDS)
 def test_what_stands_is_right(name: str) -> None:
     for seed in SEEDS:

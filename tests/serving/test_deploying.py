@@ -22,6 +22,7 @@ from boiler_beam.connectors import open_sink, open_source
 from pipelines.cli import _cli
 from pipelines.serve import _DRAIN_SECONDS
 from tests.helpers.desk import Task
+from tests.helpers.programs import Program
 from tests.helpers.servers import wait_until
 from tests.helpers.serving import client
 from tests.serving.test_serve import ROOT, VIEWS, documents, served, until_ready
@@ -143,9 +144,7 @@ def _engine(folder: Path) -> Iterator[None]:
     command = [sys.executable, "-m", "pipelines.cli", "run", "--views", VIEWS, "--mode", "stream"]
     command += ["--source", "documents:documents.db", "--sink", "sqlite:rows.db", "--state", "sqlite:state.db"]
     with (folder / "engine.log").open("ab") as log:
-        process = subprocess.Popen(
-            command, cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=log, stderr=log
-        )
+        process = Program(command, folder, {**os.environ, "PYTHONPATH": str(ROOT)}, output=log)
         try:
             yield
             process.send_signal(signal.SIGTERM)

@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from tests.helpers import chromium
+from tests.helpers.programs import Program
 from tests.helpers.servers import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,12 +27,9 @@ SWITCH = "document.querySelector('[data-key=m1] [data-ticket=t2]')"
 
 
 @contextmanager
-def live(folder: Path, port: int = 0) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+def live(folder: Path, port: int = 0) -> Iterator[tuple[str, Program]]:
     command = [sys.executable, "-m", "pipelines.live", "--port", str(port), "--folder", str(folder)]
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    process = subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    process = Program(command, ROOT, {**os.environ, "PYTHONUNBUFFERED": "1"})
     try:
         assert process.stdout is not None
         line = process.stdout.readline()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -22,6 +21,8 @@ from websockets.sync.client import connect
 from boiler_beam.connectors.documents.store import DocumentsStore
 from boiler_beam.events import Change
 from boiler_beam.values import Ref, encode_fields
+from tests.helpers import programs
+from tests.helpers.programs import Program
 from tests.helpers.serving import Follower, client, events
 from tests.serving.test_websocket import opened
 
@@ -47,13 +48,10 @@ def serve_command(folder: Path, *options: str) -> list[str]:
 
 
 @contextmanager
-def served(folder: Path, *options: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+def served(folder: Path, *options: str) -> Iterator[tuple[str, Program]]:
     """The process, when it answers and has rows; it ends well."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
-    process = subprocess.Popen(
-        serve_command(folder, *options), cwd=folder, env=environment, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
+    process = Program(serve_command(folder, *options), folder, environment)
     try:
         assert process.stdout is not None
         line = process.stdout.readline()
@@ -278,10 +276,7 @@ def test_wrong_use_is_told_in_one_line(tmp_path: Path) -> None:
         (["--auth", "basic"], "expected none or firebase:PROJECT"),
         (["--rows", "jsonl:x"], "expected sqlite:PATH"),
     ):
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        done = subprocess.run(
-            serve_command(tmp_path, *options), env=environment, capture_output=True, text=True, check=False
-        )
+        done = programs.run(serve_command(tmp_path, *options), tmp_path, {**os.environ, "PYTHONPATH": str(ROOT)})
         assert done.returncode == 2, done.stderr
         assert words in done.stderr
         assert "Traceback" not in done.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -304,17 +305,31 @@ def test_the_example_joins_rows_with_a_table(tmp_path: Path) -> None:
     assert sorted(done.stdout.splitlines()) == ["elm: 1 users, 120.00 to pay", "oak: 2 users, 100.00 to pay"]
 
 
+BESIDE = """
+import runpy, sys
+import transforms
+from tests.helpers.beam import quicken
+
+quicken()
+assert transforms.OURS == 1
+runpy.run_module("examples.own_pipeline", run_name="__main__")
+for mode in ("backfill", "stream"):
+    sys.argv = ["meeting", "--runner", "DirectRunner", "--sink", "jsonl:rows.jsonl", "--mode", mode]
+    try:
+        runpy.run_module("pipelines.meeting", run_name="__main__")
+    except SystemExit as ended:
+        assert not ended.code, ended
+assert sys.modules["transforms"] is transforms
+"""
+
+
 def test_another_module_named_transforms_is_in_nobodys_way(tmp_path: Path) -> None:
     """Pipelines and the command line need only `boiler_beam.beam`."""
     (tmp_path / "transforms.py").write_text("OURS = 1\n")
-    program = "import transforms, runpy; assert transforms.OURS == 1; runpy.run_module('examples.own_pipeline', run_name='__main__')"
-    done = run("-c", program, cwd=tmp_path, PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}")
-    assert (done.returncode, len(done.stdout.splitlines())) == (0, 2), done.stderr
-    command = ["-m", "pipelines.meeting", "--runner", "DirectRunner", "--sink", "jsonl:rows.jsonl"]
-    for mode in ("backfill", "stream"):
-        done = run(*command, "--mode", mode, cwd=tmp_path, PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}")
-        assert done.returncode == 0, done.stderr
-        assert "13 rows" in done.stdout
+    done = run("-c", BESIDE, cwd=tmp_path, PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}")
+    assert done.returncode == 0, done.stderr
+    assert len(re.findall(r"^(?:elm|oak): ", done.stdout, re.MULTILINE)) == 2
+    assert done.stdout.count(" 13 rows,") == 2
 
 
 @pytest.mark.parametrize("module", ["transforms", "boiler_beam.beam"])

@@ -69,6 +69,7 @@ def test_mypy_accepts_what_users_write(tmp_path: Path) -> None:
     assert checked(["mypy", "--strict", "--config-file", str(ROOT / "pyproject.toml"), *cache, *files], ROOT) == ""
 
 
+@pytest.mark.slow
 def test_pyright_accepts_what_users_write(tmp_path: Path) -> None:
     pytest.importorskip("pyright", reason="pyright is not installed; fix: make dev")
     config = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pyright"]
