@@ -1,12 +1,13 @@
-"""GraphQL at `/graphql`: a typed query, list and subscription (over graphql-transport-ws) for each view.
+"""GraphQL at `/graphql`: a typed query, list and subscription for each view.
 
     query { MeetingSession(id: "m1") { id stamp { version } fields { address inSession } } }
     query { MeetingSession_list(limit: 10, order: "-address") { rows { id } cursor } }
     subscription { MeetingSession_changes { rows { id fields { address } } deleted offset upToDate } }
     mutation { MeetingSession_update(id: "m1", fields: {inSession: true}) { id versions } }
 
-Names are those of classes and of stored properties. Over a WebSocket the token is `authorization` in the parameters of
-`connection_init`. A problem is an error whose `extensions` are the problem document.
+Names are those of classes and of stored properties. Subscriptions are sent over graphql-transport-ws or as server-sent
+events (the "distinct connections" of GraphQL over SSE). Over a WebSocket the token is `authorization` in the parameters
+of `connection_init`. A problem is an error whose `extensions` are the problem document.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import keyword
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Optional
 
+import anyio
 import msgspec
 import strawberry
 from graphql import GraphQLError
@@ -26,7 +28,8 @@ from strawberry.asgi import GraphQL
 from strawberry.exceptions import ConnectionRejectionError
 from strawberry.extensions import MaskErrors, MaxAliasesLimiter, MaxTokensLimiter, QueryDepthLimiter
 from strawberry.schema.config import StrawberryConfig
-from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
+from strawberry.subscriptions import GRAPHQL_SSE_PROTOCOL, GRAPHQL_TRANSPORT_WS_PROTOCOL
+from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import BaseGraphQLTransportWSHandler
 from strawberry.types.execution import ExecutionContext
 
 from boiler_beam.events import Stamp
@@ -36,7 +39,7 @@ from boiler_beam.serving.core import DEFAULT_LIMIT, Core, parse_stamp
 from boiler_beam.serving.offsets import BEGIN
 from boiler_beam.serving.problems import Problem
 from boiler_beam.serving.reader import StoredRow
-from boiler_beam.serving.web import check_origin, problem_response, read_body
+from boiler_beam.serving.web import check_origin, decode_body, problem_response, read_body
 from boiler_beam.values import INT64_MAX, INT64_MIN
 
 __all__ = ["GraphQLServer", "schema_of"]
@@ -45,6 +48,8 @@ MAX_DEPTH, MAX_ALIASES, MAX_TOKENS = 10, 15, 1_000
 JSON: Any = strawberry.scalars.JSON
 Int64 = type("Int64", (int,), {"__doc__": "A 64-bit integer, a JSON number."})
 """GraphQL's own Int has 32 bits."""
+_IS_CUT = "boiler_is_cut"
+"""In the scope of a request: the server ends a subscription that is not complete."""
 _SCALARS: Mapping[type | None, Any] = {str: str, int: Int64, float: float, bool: bool}
 
 
@@ -139,7 +144,7 @@ class _View:
         """Returns the fields of the subscription type."""
 
         async def changes(info: Any, offset: str = BEGIN) -> AsyncIterator[Any]:
-            access = self.core.access
+            access, is_current = self.core.access, False
             following = self.core.follow(info.context["user"], self.view, offset)
             async with contextlib.aclosing(following):
                 async for followed in following:
@@ -150,7 +155,8 @@ class _View:
                     others = (one for one in batch.messages if not one.is_seen(user, access))
                     gone = [one for one in others if one.was_seen(user, access)]
                     is_reset = followed.is_reset or followed.begin is not None
-                    if seen or gone or is_reset or batch.is_snapshot:
+                    if seen or gone or is_reset or batch.is_snapshot or batch.is_whole > is_current:
+                        is_current = batch.is_whole
                         yield self.changes(
                             rows=[self.made(user, one.row) for one in seen if one.row is not None],
                             deleted=[one.id for one in gone],
@@ -158,6 +164,10 @@ class _View:
                             isReset=is_reset,
                             upToDate=batch.is_whole,
                         )
+            request = info.context["request"]  # the server ends; after `complete` no client would come back
+            if isinstance(request, WebSocket):
+                await anyio.sleep_forever()  # until the server closes it
+            request.scope[_IS_CUT] = True
 
         _annotate(changes, AsyncIterator[self.changes], offset=str)  # type: ignore[name-defined]
         return {f"{self.view.name}_changes": strawberry.subscription(resolver=changes)}
@@ -243,6 +253,18 @@ def schema_of(core: Core) -> strawberry.Schema:
     )
 
 
+class _Frames(BaseGraphQLTransportWSHandler[Any, Any]):
+    """Frames of graphql-transport-ws. One that is JSON, but no message, closes the connection like text that isn't."""
+
+    async def handle_message(self, message: Any) -> None:
+        """Takes a message; see the base class."""
+        if not isinstance(message, dict) or not isinstance(message.get("id", ""), str):
+            return await self.handle_invalid_message("Failed to parse message")
+        if message.get("type") == "subscribe" and not isinstance(message.get("payload", {}), dict):
+            return await self.handle_invalid_message("Failed to parse message")
+        return await super().handle_message(message)  # type: ignore[arg-type]
+
+
 class GraphQLServer(GraphQL[Any, Any]):
     """The ASGI application of `/graphql`.
 
@@ -252,12 +274,14 @@ class GraphQLServer(GraphQL[Any, Any]):
         max_body: Bytes that a request may have.
     """
 
+    graphql_transport_ws_handler_class = _Frames
+
     def __init__(self, core: Core, origins: frozenset[str], max_body: int) -> None:
         super().__init__(
             schema_of(core),
             graphql_ide=None,
             allow_queries_via_get=False,
-            subscription_protocols=[GRAPHQL_TRANSPORT_WS_PROTOCOL],
+            subscription_protocols=[GRAPHQL_TRANSPORT_WS_PROTOCOL, GRAPHQL_SSE_PROTOCOL],
         )
         self.core, self.origins, self.max_body = core, origins, max_body
 
@@ -269,6 +293,8 @@ class GraphQLServer(GraphQL[Any, Any]):
             scope["boiler_user"] = await self.core.user(connection)
             if scope["type"] == "http":
                 body = await read_body(Request(scope, receive), self.max_body)
+                if not isinstance(decode_body(body), dict):
+                    raise Problem(400, "invalid request", "the body: expected an object with a query")
                 receive = _again(body, receive)
         except Problem as problem:
             if scope["type"] == "websocket":
@@ -277,6 +303,17 @@ class GraphQLServer(GraphQL[Any, Any]):
                 await problem_response(problem)(scope, receive, send)
             return
         await super().__call__(scope, receive, send)
+
+    async def create_streaming_response(self, request: Any, stream: Any, sub_response: Any, headers: Any) -> Any:
+        """Sends server-sent events; see the base class. Those of a subscription that is cut have no `complete`."""
+
+        async def uncut() -> AsyncIterator[str]:
+            async with contextlib.aclosing(stream()) as parts:
+                async for part in parts:
+                    if _IS_CUT not in request.scope:
+                        yield part
+
+        return await super().create_streaming_response(request, uncut, sub_response, headers)
 
     async def get_context(self, request: Request | WebSocket, response: Any) -> Any:
         """Returns who asks; see the base class."""

@@ -147,11 +147,14 @@ class Hub:
                 self._task = None
 
     async def wait(self, view: ServedView, position: Position, seconds: float) -> bool:
-        """Waits until a followed view has more than a position, or its history is gone; False after some time."""
+        """Waits until a followed view has more than a position, or its history is gone; False after some time.
+
+        A position may be ahead of the feed: the client read rows of a commit that the hub has not looked at yet.
+        """
         feed = self.feeds[view.name]
         if self.is_ending:
             return False
-        if feed.number != position.number or position.path is not None:
+        if feed.number > position.number or position.path is not None:
             return True
         try:
             await asyncio.wait_for(feed.waiting.wait(), seconds)

@@ -125,7 +125,7 @@ class Session:
             except Problem as problem:
                 await self._tell("ended", {"subscription": number, "problem": problem.as_json()})
             except Gone:
-                return
+                pass
             except Exception:
                 _log.exception("a subscription to %s failed", view.name)
                 await self._tell("ended", {"subscription": number, "problem": Problem(500, "internal error").as_json()})

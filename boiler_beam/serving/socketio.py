@@ -4,12 +4,12 @@
     socket.emit("rpc", {jsonrpc: "2.0", id: 1, method: "subscribe", params: {view: "MeetingSession"}});
 
 A message of the server is acknowledged before the next one of its subscription is sent, so that a slow client costs no
-memory. The token is `auth: {token}` of the connection.
+memory. A subscription whose message is not acknowledged within a minute is ended, and the client is told so (`ended`).
+The token is `auth: {token}` of the connection.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,17 +24,15 @@ from boiler_beam.serving.session import Gone, Session
 
 __all__ = ["socketio_app"]
 
-_TAKEN_SECONDS = 60
-_log = logging.getLogger("boiler_beam.serving")
 
-
-def socketio_app(core: Core, origins: Sequence[str], max_body: int) -> Any:
+def socketio_app(core: Core, origins: Sequence[str], max_body: int, taken_seconds: float = 60.0) -> Any:
     """Returns an ASGI application for `/socket.io`.
 
     Args:
         core: Answers what is asked.
         origins: Sites whose pages may connect, beside the server's own.
         max_body: Bytes that a message may have.
+        taken_seconds: How long a client may take to acknowledge a message of a subscription.
     """
     server = socketio.AsyncServer(
         async_mode="asgi", cors_allowed_origins=list(origins) or None, max_http_buffer_size=max_body
@@ -53,11 +51,16 @@ def socketio_app(core: Core, origins: Sequence[str], max_body: int) -> Any:
         async def send(message: Any) -> None:
             plain = msgspec.json.decode(msgspec.json.encode(message))
             try:
-                if "method" in message:
-                    await server.call("rpc", plain, to=client, timeout=_TAKEN_SECONDS)
+                if isinstance(message, dict) and message.get("method") in ("rows", "alive"):
+                    await server.call("rpc", plain, to=client, timeout=taken_seconds)
                 else:
                     await server.emit("rpc", plain, to=client)
-            except (socketio.exceptions.TimeoutError, socketio.exceptions.SocketIOError):
+            except socketio.exceptions.TimeoutError:
+                detail = (
+                    f"a message was not acknowledged within {taken_seconds:g} s; subscribe again with the last offset"
+                )
+                raise Problem(408, "not acknowledged", detail) from None
+            except socketio.exceptions.SocketIOError:
                 raise Gone from None
 
         sessions[client] = Session(core, user, send, server.start_background_task, address)

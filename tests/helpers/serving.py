@@ -199,9 +199,11 @@ async def names_are_tokens(token: str) -> User:
 
 
 @contextmanager
-def serve(app: Any, **options: Any) -> Iterator[str]:
-    """Serves an application; yields its address."""
+def serve(app: Any, *, sent_bytes: int | None = None, **options: Any) -> Iterator[str]:
+    """Serves an application; yields its address. `sent_bytes`: what the system buffers of what a client does not read."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
+        if sent_bytes is not None:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, sent_bytes)  # connections inherit it
         config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2, **options)
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
@@ -232,8 +234,10 @@ class SocketIO:
         self.connected = self._packet()
 
     def _packet(self) -> str:
+        deadline = time.monotonic() + 60
         while (packet := str(self.connection.recv(timeout=60))) == "2":
             self.connection.send("3")
+            assert time.monotonic() < deadline, "nothing but pings came"
         return packet
 
     def send(self, body: Any) -> None:
@@ -302,4 +306,4 @@ def events(text: str) -> Iterator[tuple[str, Any]]:
         lines = [line.replace(": ", ":", 1).partition(":")[::2] for line in block.splitlines()]
         kind = next((value for name, value in lines if name == "event"), None)
         if kind is not None:
-            yield kind, json.loads("".join(value for name, value in lines if name == "data"))
+            yield kind, json.loads("".join(value for name, value in lines if name == "data") or "null")
