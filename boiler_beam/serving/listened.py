@@ -33,6 +33,7 @@ __all__ = ["ListenedRows"]
 _LOOK_SECONDS = 0.02
 _BEHIND_SECONDS = 1.0
 """After so long a listener that has not reached a time asks the server again."""
+_END_SECONDS = 3.0
 _FUTURE_MICROS = 60_000_000
 _SHARED = 8
 """The letters of an incarnation that are the same in each server: they name the database and the view."""
@@ -130,11 +131,10 @@ class ListenedRows(Rows):
 
         All changes up to the number of a position are known to its client, if it is not within a commit or a snapshot.
         """
-        mark = self.of(view).mark()
         is_same = other[:_SHARED] == incarnation[:_SHARED] and other[2 * _SHARED :] == incarnation[2 * _SHARED :]
-        if not is_same or position.path is not None or position.number < mark.oldest:
+        if not is_same or position.path is not None:
             return None
-        return Position(min(position.number, mark.number))
+        return Position(min(position.number, self.of(view).mark().number))
 
     def staleness(self, now: int, seconds: float) -> str | None:
         """Returns why rows may be stale; None if they are not, or nobody reads them."""
@@ -155,8 +155,11 @@ class ListenedRows(Rows):
 
     def close(self) -> None:
         """Ends the listeners, and removes the files."""
+        until = time.monotonic() + _END_SECONDS
         for mirror in self._mirrors.values():
-            mirror.close()
+            mirror.end()
+        for mirror in self._mirrors.values():
+            mirror.close(until - time.monotonic())
         self._client.close()
         self._remove()
 

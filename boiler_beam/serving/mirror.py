@@ -32,7 +32,6 @@ __all__ = ["Mirror", "pattern_of"]
 
 _AGAIN_SECONDS = 2.0
 """How long to wait before listening again after it failed."""
-_JOIN_SECONDS = 10.0
 _log = logging.getLogger("boiler_beam.serving")
 
 
@@ -111,13 +110,21 @@ class Mirror:
         """Asks the server what the present time is, by another call, if that was not done since a time."""
         self._anew = max(self._anew, since)
 
-    def close(self) -> None:
-        """Ends the listener, and closes the file."""
+    def end(self) -> None:
+        """Says that the listener shall end."""
         with self._lock:
             self._ending.set()
-            thread = self._thread
+
+    def close(self, seconds: float) -> None:
+        """Ends the listener, and closes the file.
+
+        Args:
+            seconds: How long to wait for the listener; one that waits for a server without an answer is left alone.
+        """
+        self.end()
+        thread = self._thread
         if thread is not None:
-            thread.join(_JOIN_SECONDS)  # it may wait for a server that does not answer
+            thread.join(max(0.0, seconds))
         self.reader.close()
 
     # In the listener's thread -----------------------------------------------------------------------------------------

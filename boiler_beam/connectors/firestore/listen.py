@@ -126,7 +126,8 @@ class ListenSource(SnapshotSource):
                     self.is_current = True
                 self.reader.count(watch.documents - number)
                 events += watch.looked_up(self.reader.get)
-                if events or self.clock() - told >= _IDLE_SECONDS:
+                is_end = self.has_whole_batches and watch.position != before
+                if events or is_end or self.clock() - told >= _IDLE_SECONDS:
                     told = self.clock()
                     yield events, watch.position
                 if broken is not None:
