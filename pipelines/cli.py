@@ -337,7 +337,7 @@ def _relay(source: str, topic: str, relay_state: str, collection: tuple[str, ...
     envvar="BOILER_BEAM_SINK",
     default="sqlite:boiler_beam.db",
     show_default=True,
-    help="Where the rows are: sqlite:PATH.",
+    help="Where the rows are: sqlite:PATH; or, without --source, firestore:PROJECT, to which the server listens.",
 )
 @click.option("--state", metavar="URI", envvar="BOILER_BEAM_STATE", help="The state of the engine, as for a stream.")
 @click.option("--dead_letter", metavar="URI", help="Where dead letters are written.  [default: beside the rows]")

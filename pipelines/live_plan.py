@@ -101,7 +101,7 @@ class PlanGraph:
 
         views = []
         for view in self.plan.views:
-            changed = served.core.reader.changes(view.name, Position(number), _SHOWN).changed
+            changed = served.core.rows.of(view.name).changes(view.name, Position(number), _SHOWN).changed
             report = served.report
             views.append(
                 {

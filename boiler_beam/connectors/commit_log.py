@@ -108,9 +108,13 @@ class CommitLog:
         if self._number % _TRIM_EVERY == 0 or self._entries >= self._retention.entries // _TRIM_EVERY:
             self._trim()
 
-    def renew(self) -> None:
-        """Begins another incarnation: for a database that was put back to an older state."""
-        self._database.execute("UPDATE _boiler_served SET incarnation = ?", (uuid.uuid4().hex[:12],))
+    def renew(self, name: str = "") -> None:
+        """Begins another incarnation: for a database that was put back to an older state.
+
+        Args:
+            name: Its name; empty: a random one.
+        """
+        self._database.execute("UPDATE _boiler_served SET incarnation = ?", (name or uuid.uuid4().hex[:12],))
 
     def alive(self, at: int | None) -> None:
         """The writer lives, as of a time in microseconds; None: it ended, and all that it knew is written."""

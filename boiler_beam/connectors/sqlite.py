@@ -26,6 +26,7 @@ from typing import ClassVar
 from boiler_beam.connectors.base import BackfillWriter, Control, Sink, StreamWriter, taken_by_case
 from boiler_beam.connectors.commit_log import CommitLog, Retention
 from boiler_beam.connectors.locks import Lock
+from boiler_beam.connectors.row_copy import RowCopy
 from boiler_beam.errors import BoilerBeamError, UsageError
 from boiler_beam.events import EncodedRow, Stamp, Touch, View
 
@@ -104,6 +105,26 @@ class SqliteSink(Sink):
             writer.alive()
             yield writer
             writer.ended()
+
+    @contextmanager
+    def copying(self, view: View, incarnation: str) -> Iterator[RowCopy]:
+        """Opens the file for a copy of the rows that another sink holds.
+
+        Args:
+            view: The view.
+            incarnation: The name of the sequence of commit numbers.
+
+        Raises:
+            UsageError: It can't be written, or another program writes it.
+            BoilerBeamError: Writing failed.
+        """
+        with self._write([view]) as (database, log):
+            try:
+                log.renew(incarnation)
+                database.execute("COMMIT")
+                yield RowCopy(database, log, view)
+            except sqlite3.Error as error:
+                raise self._failed(error) from error
 
     def renew(self) -> None:
         """Begins another incarnation of commit numbers: call it when the file was replaced by an older copy.

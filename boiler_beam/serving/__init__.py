@@ -5,6 +5,7 @@
 | module | |
 | --- | --- |
 | `reader`, `hub`, `core` | rows and what changed in them; the hub; all that can be asked |
+| `rows`, `listened`, `mirror` | where the rows are: in a file, or in Firestore, of which files are kept equal |
 | `access`, `auth`, `roles` | who may see and do what; who has a token; who has which role |
 | `limits` | how much clients may ask for |
 | `writer` | what a package that writes has to implement |

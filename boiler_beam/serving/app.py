@@ -68,7 +68,7 @@ def application(
             if lifespan is not None:
                 await stack.enter_async_context(lifespan())
             yield
-        core.reader.close()
+        core.rows.close()
 
     return Starlette(
         routes=[  # in this order each request is compared with them
@@ -135,7 +135,7 @@ class _Served:
             case []:
                 return await self.rest.many(request, user, view)
             case ["stream"]:
-                return self.streams.redirect(request, user, view)
+                return await self.streams.redirect(request, user, view)
             case [row_id] if row_id:
                 return await self.rest.one(request, user, view, row_id)
             case [incarnation, "stream"]:
@@ -182,8 +182,9 @@ class _Served:
         for view in self.core.catalog:
             feed = hub.feeds.get(view)
             lines.append(f'{name}_clients{{view="{view}"}} {0 if feed is None else feed.clients}')
-        lines += [f"# TYPE {name}_commit gauge", f"{name}_commit {self.core.reader.mark().number}"]
+        lines += [f"# TYPE {name}_commit gauge", f"{name}_commit {self.core.rows.number()}"]
         lines += [f"# TYPE {name}_store_reads_total counter", f"{name}_store_reads_total {hub.figures['reads']}"]
+        lines += [f"# TYPE {name}_listeners gauge", f"{name}_listeners {self.core.rows.listeners}"]
         lines += [f"# TYPE {name}_stale gauge", f"{name}_stale {int(hub.staleness() is not None)}"]
         return PlainTextResponse("\n".join(lines) + "\n", media_type="text/plain; version=0.0.4")
 

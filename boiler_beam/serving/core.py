@@ -23,8 +23,9 @@ from boiler_beam.serving.hub import Batch, Hub
 from boiler_beam.serving.limits import ClientLimits, Rates, address_of
 from boiler_beam.serving.offsets import BEGIN, Position, parse_offset
 from boiler_beam.serving.problems import HistoryGone, Problem, unknown_row
-from boiler_beam.serving.reader import Condition, Order, RowReader, StoredRow
+from boiler_beam.serving.reader import Condition, Order, StoredRow
 from boiler_beam.serving.routes import Hidden, ServedRoute
+from boiler_beam.serving.rows import Rows
 from boiler_beam.serving.web import token_of
 from boiler_beam.serving.writer import Writer, Written
 
@@ -77,7 +78,7 @@ class Core:
 
     Args:
         catalog: The views.
-        reader: Reads rows.
+        rows: Where their rows are.
         hub: Follows them.
         access: Who may see and do what.
         writer: Takes writes; None: rows can only be read.
@@ -88,14 +89,14 @@ class Core:
     def __init__(
         self,
         catalog: Catalog,
-        reader: RowReader,
+        rows: Rows,
         hub: Hub,
         access: Access,
         writer: Writer | None = None,
         fresh: Callable[[ServedView, str], str | None] | None = None,
         clients: ClientLimits | None = None,
     ) -> None:
-        self.catalog, self.reader, self.hub, self.access = catalog, reader, hub, access
+        self.catalog, self.rows, self.hub, self.access = catalog, rows, hub, access
         self.writer, self.fresh = writer, fresh
         self.rates = Rates(clients or ClientLimits())
 
@@ -116,14 +117,27 @@ class Core:
 
     # Rows -------------------------------------------------------------------------------------------------------------
 
-    def get(self, user: User, view: ServedView, row_id: str) -> StoredRow:
+    async def attend(self, user: User, view: ServedView, offset: str = BEGIN) -> None:
+        """Waits until the rows of a view are at hand, and not older than those at an offset that a client has.
+
+        Raises:
+            Problem: They are not, the user can't see any row, or it is no offset.
+        """
+        await self.rows.ready(view.name)
+        self.hub.check_followed(view, user)
+        text = offset.rpartition(".")[2]
+        if text not in (BEGIN, "now"):
+            await self.rows.ready(view.name, parse_offset(text).number)
+
+    async def get(self, user: User, view: ServedView, row_id: str) -> StoredRow:
         """Returns a row.
 
         Raises:
             Problem: There is none, or the user may not see it: that is the same to somebody who might not.
         """
+        await self.rows.ready(view.name)
         path = view.path_of(row_id)
-        row = None if path is None else self.reader.get(view.name, path)
+        row = None if path is None else self.rows.of(view.name).get(view.name, path)
         return self._seen(user, view, row)
 
     async def get_fresh(self, user: User, view: ServedView, row_id: str) -> StoredRow:
@@ -167,7 +181,7 @@ class Core:
             Problem: There is no such row, the user may not see it or a property that the route reads, or a parameter
                 is wrong.
         """
-        row, arguments = self.get(user, view, row_id), route.arguments(query)
+        row, arguments = await self.get(user, view, row_id), route.arguments(query)
         try:
             return await anyio.to_thread.run_sync(route.answer, row, self.hidden(user, view), arguments)
         except Hidden:
@@ -180,16 +194,17 @@ class Core:
             Problem: It was not within some seconds.
         """
         path = view.path_of(row_id) or ""
+        await self.rows.ready(view.name)
         with self.hub.following(view), anyio.move_on_after(_WAIT_SECONDS):
             while True:
                 position = self.hub.tail(view)
-                row = self.reader.get(view.name, path)
+                row = self.rows.of(view.name).get(view.name, path)
                 if row is not None and row.stamp.version >= version:
                     return
                 await self.hub.wait(view, position, _WAIT_SECONDS)
         raise Problem(504, "not yet", "the row was not of this version in time", headers=[("Retry-After", "1")])
 
-    def list(
+    async def list(
         self,
         user: User,
         view: ServedView,
@@ -212,7 +227,7 @@ class Core:
         Raises:
             Problem: An argument is wrong, or the user can't see any row.
         """
-        self.hub.check_followed(view, user)
+        await self.attend(user, view)
         if not 1 <= limit <= MAX_LIMIT:
             raise Problem(400, "invalid parameter", f"limit: expected 1 to {MAX_LIMIT}")
         ordered, known = None, [name for name in view.indexed if name not in self.hidden(user, view)]
@@ -222,7 +237,7 @@ class Core:
         after = None if cursor is None else _after(cursor)
         rows = list[StoredRow]()
         for _ in range(max(1, _SCANNED // limit)):
-            found = self.reader.find(view.name, conditions, ordered, after, limit)
+            found = self.rows.of(view.name).find(view.name, conditions, ordered, after, limit)
             for row, value in found:
                 after = (value, row.path)
                 if self.sees(user, view, row):
@@ -245,13 +260,13 @@ class Core:
             return self.hub.begin(view)
         return self.hub.tail(view) if offset == "now" else parse_offset(offset)
 
-    def incarnation(self, user: User) -> str:
-        """Returns the name of the present sequence of numbers for a user.
+    def incarnation(self, user: User, view: ServedView) -> str:
+        """Returns the name of the present sequence of numbers of a view for a user.
 
         It is another one after the user's roles changed: then it is not known which rows they might see before, so
         they have to read all rows again.
         """
-        name = self.hub.incarnation()
+        name = self.hub.incarnation(view)
         if self.access.is_open or not user.roles:
             return name
         return f"{name}-{hashlib.blake2b(' '.join(sorted(user.roles)).encode(), digest_size=6).hexdigest()}"
@@ -262,10 +277,12 @@ class Core:
         Raises:
             Problem: It is no offset.
         """
-        incarnation, (known, _, text) = self.incarnation(user), offset.rpartition(".")
-        if known and known != incarnation:
-            return incarnation, self.hub.begin(view), True
-        return incarnation, self.position(view, text), False
+        incarnation, (known, _, text) = self.incarnation(user, view), offset.rpartition(".")
+        position = self.position(view, text)
+        if not known or known == incarnation:
+            return incarnation, position, False
+        found = self.rows.continues(incarnation, known, view.name, position)
+        return incarnation, self.hub.begin(view) if found is None else found, found is None
 
     async def follow(
         self, user: User, view: ServedView, offset: str = BEGIN, idle_seconds: float = 15.0
@@ -283,7 +300,7 @@ class Core:
         Raises:
             Problem: It is no offset, the user can't see any row, or the token expired.
         """
-        self.hub.check_followed(view, user)
+        await self.attend(user, view, offset)
         incarnation, position, is_reset = self.resume(user, view, offset)
         begin = position if position.is_snapshot and not position.path else None
         with self.hub.following(view):
@@ -292,12 +309,12 @@ class Core:
                     raise Problem(401, "token expired")
                 user = await self.access.current(user)
                 try:
-                    if incarnation != self.incarnation(user):
+                    if incarnation != self.incarnation(user, view):
                         self.hub.check_followed(view, user)
                         raise HistoryGone
-                    batch = self.hub.read(view, self.hub.incarnation(), position)
+                    batch = self.hub.read(view, self.hub.incarnation(view), position)
                 except HistoryGone:
-                    incarnation, position = self.incarnation(user), self.hub.begin(view)
+                    incarnation, position = self.incarnation(user, view), self.hub.begin(view)
                     begin, is_reset = position, True
                     continue
                 if batch.messages or batch.position != position:
@@ -340,6 +357,8 @@ class Core:
         path = view.path_of(row_id)
         if path is None:
             raise unknown_row() if self.access.is_open else self.access.refused(user)
+        if if_match is not None:
+            await self.rows.ready(view.name)
         known = row_id if view.has_flat_ids else path
         return await self._write(user, partial(self.writer.update, view.name, known, fields, if_match))
 

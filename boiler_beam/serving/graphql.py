@@ -124,7 +124,7 @@ class _View:
             user = await self._user(info)
             if fresh:
                 return self.made(user, await self.core.get_fresh(user, self.view, id))
-            return self.made(user, self.core.get(user, self.view, id))
+            return self.made(user, await self.core.get(user, self.view, id))
 
         async def many(
             info: Any, limit: int = DEFAULT_LIMIT, cursor: Any = None, order: Any = None, filters: Any = None
@@ -132,7 +132,7 @@ class _View:
             if not isinstance(filters, (dict, type(None))):
                 raise Problem(400, "invalid parameter", "filters: expected an object")
             user = await self._user(info)
-            page = self.core.list(user, self.view, limit=limit, cursor=cursor, order=order, filters=filters)
+            page = await self.core.list(user, self.view, limit=limit, cursor=cursor, order=order, filters=filters)
             return self.page(rows=[self.made(user, row) for row in page.rows], cursor=page.cursor)
 
         text = Optional[str]  # noqa: UP045

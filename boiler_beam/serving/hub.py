@@ -25,12 +25,15 @@ from boiler_beam.serving.catalog import ServedView
 from boiler_beam.serving.messages import Message, messages_of, newest
 from boiler_beam.serving.offsets import Position
 from boiler_beam.serving.problems import HistoryGone
-from boiler_beam.serving.reader import Mark, RowReader
+from boiler_beam.serving.reader import Mark
+from boiler_beam.serving.rows import Rows
 
 __all__ = ["Batch", "Hub", "Limits"]
 
 _NONE = "none"
 """The incarnation while nothing was ever written."""
+_ChunkKey = tuple[str, str, Position, int]
+"""The view, the incarnation, where it begins, and the last commit when it was read."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,8 @@ class Limits:
         chunk: Rows or changes that are read and sent at once.
         kept: Messages of a view that are kept in memory.
         chunks: Chunks of older history that are kept in memory, for many clients that reconnect at once.
+        release_seconds: After so long without a reader, a listener to the store of the rows ends (`firestore:`).
+        wait_seconds: How long a reader waits for a listener that begins, or is behind (`firestore:`).
     """
 
     poll_seconds: float = 0.02
@@ -50,6 +55,8 @@ class Limits:
     chunk: int = 500
     kept: int = 5_000
     chunks: int = 16
+    release_seconds: float = 300.0
+    wait_seconds: float = 10.0
 
 
 class Batch(NamedTuple):
@@ -74,6 +81,7 @@ class Feed:
 
     Attributes:
         view: The view.
+        incarnation: The sequence of numbers that its numbers are of.
         number: The last commit that was read.
         floor: Messages of all commits after this one are kept.
         units: The messages of each commit, or of some that were read together.
@@ -82,6 +90,7 @@ class Feed:
     """
 
     view: ServedView
+    incarnation: str
     number: int
     floor: int
     units: deque[tuple[int, list[Message]]] = field(default_factory=deque)
@@ -89,13 +98,14 @@ class Feed:
     waiting: asyncio.Event = field(default_factory=asyncio.Event)
     merged: dict[int, list[Message]] = field(default_factory=dict)
     kept: int = 0
+    version: object = None
 
 
 class Hub:
     """Reads rows for clients, see the module. All calls belong to one event loop, except `wake`.
 
     Args:
-        reader: Reads the store.
+        rows: Where the rows are.
         access: Who may see what.
         limits: What is kept.
         now: Microseconds since the epoch.
@@ -103,23 +113,21 @@ class Hub:
 
     def __init__(
         self,
-        reader: RowReader,
+        rows: Rows,
         access: Access,
         limits: Limits | None = None,
         now: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:
-        self.reader, self.access, self.limits, self.now = reader, access, limits or Limits(), now
+        self.rows, self.access, self.limits, self.now = rows, access, limits or Limits(), now
         self.feeds: dict[str, Feed] = {}
         self.figures = {"reads": 0, "messages": 0}
         self.failure: str | None = None
         self.is_ending = False
         self._trouble: str | None = None
-        self._incarnation = ""
-        self._version: object = None
         self._task: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._woken = asyncio.Event()
-        self._chunks: OrderedDict[tuple[str, Position, bool, int], Batch] = OrderedDict()
+        self._chunks: OrderedDict[_ChunkKey, Batch] = OrderedDict()
         self._public: dict[str, tuple[object, bool]] = {}
 
     # Following --------------------------------------------------------------------------------------------------------
@@ -130,14 +138,16 @@ class Hub:
         feed = self.feeds.get(view.name)
         if feed is None:
             self._loop = asyncio.get_running_loop()
-            mark = self._looked()
-            feed = self.feeds[view.name] = Feed(view, mark.number, mark.number)
+            mark = self._looked(view)
+            feed = self.feeds[view.name] = Feed(view, mark.incarnation, mark.number, mark.number)
             if self._task is None:
                 self._task = self._loop.create_task(self._run())
         feed.clients += 1
+        self.rows.hold(view.name)
         try:
             yield
         finally:
+            self.rows.release(view.name)
             feed.clients -= 1
             if not feed.clients:
                 self.feeds.pop(view.name, None)
@@ -189,28 +199,24 @@ class Hub:
                 continue
 
     def _look(self) -> None:
-        version = self.reader.version()
-        if version == self._version:
-            return
-        mark = self._looked()
-        self._version = version
         for feed in list(self.feeds.values()):
+            version = self.rows.of(feed.view.name).version()
+            if version == feed.version:
+                continue
+            mark = self._looked(feed.view)
             if mark.number != feed.number:
                 self._advance(feed)
                 feed.waiting.set()
                 feed.waiting = asyncio.Event()
+            feed.version = version
 
-    def _looked(self) -> Mark:
+    def _looked(self, view: ServedView) -> Mark:
         """Returns how far the writer is; nothing is kept of another incarnation, or of numbers that went back."""
-        mark = self.reader.mark()
-        for feed in self.feeds.values():
-            if mark.incarnation != self._incarnation or mark.number < feed.number:
-                feed.units.clear()
-                feed.merged.clear()
-                feed.kept, feed.number, feed.floor = 0, -1, mark.number
-        if mark.incarnation != self._incarnation:
-            self._chunks.clear()
-        self._incarnation = mark.incarnation
+        mark, feed = self.rows.of(view.name).mark(), self.feeds.get(view.name)
+        if feed is not None and (mark.incarnation != feed.incarnation or mark.number < feed.number):
+            feed.units.clear()
+            feed.merged.clear()
+            feed.incarnation, feed.kept, feed.number, feed.floor = mark.incarnation, 0, -1, mark.number
         return mark
 
     def _advance(self, feed: Feed) -> None:
@@ -220,11 +226,11 @@ class Hub:
         position = Position(feed.number)
         while True:
             try:
-                read = self.reader.changes(feed.view.name, position, self.limits.chunk)
+                read = self.rows.of(feed.view.name).changes(feed.view.name, position, self.limits.chunk)
             except HistoryGone:
                 read = None
             if read is None or len(found) + len(read.changed) > self.limits.kept:
-                feed.number = feed.floor = self.reader.mark().number
+                feed.number = feed.floor = self.rows.of(feed.view.name).mark().number
                 feed.units.clear()
                 feed.kept = 0
                 return
@@ -245,16 +251,16 @@ class Hub:
 
     def begin(self, view: ServedView) -> Position:
         """Returns the position before all rows."""
-        return Position(self._looked().number, "", is_snapshot=True)
+        return Position(self._looked(view).number, "", is_snapshot=True)
 
     def tail(self, view: ServedView) -> Position:
         """Returns the position behind all that was written."""
         feed = self.feeds.get(view.name)
-        return Position(self._looked().number if feed is None or feed.number < 0 else feed.number)
+        return Position(self._looked(view).number if feed is None or feed.number < 0 else feed.number)
 
-    def incarnation(self) -> str:
+    def incarnation(self, view: ServedView) -> str:
         """Returns the name of the present sequence of numbers."""
-        return self._looked().incarnation or _NONE
+        return self._looked(view).incarnation or _NONE
 
     def read(self, view: ServedView, incarnation: str, position: Position) -> Batch:
         """Returns what is behind a position; nothing, where nothing is.
@@ -267,35 +273,35 @@ class Hub:
         Raises:
             HistoryGone: It is not known what changed since.
         """
-        mark = self._looked()
+        mark = self._looked(view)
         if incarnation != (mark.incarnation or _NONE):
             raise HistoryGone
         if position.is_snapshot:
-            return self._chunk((view.name, position, True, mark.number), lambda: self._rows(view, position))
+            return self._chunk((view.name, incarnation, position, mark.number), lambda: self._rows(view, position))
         feed = self.feeds.get(view.name)
         if feed is not None and position.path is None and feed.floor <= position.number <= feed.number:
             if position.number not in feed.merged:
                 units = [one for number, messages in feed.units if number > position.number for one in messages]
                 feed.merged[position.number] = newest(units)
             return Batch(feed.merged[position.number], Position(feed.number), True)
-        return self._chunk((view.name, position, False, mark.number), lambda: self._changes(view, position))
+        return self._chunk((view.name, incarnation, position, mark.number), lambda: self._changes(view, position))
 
     def _changes(self, view: ServedView, position: Position) -> Batch:
-        read = self.reader.changes(view.name, position, self.limits.chunk)
+        read = self.rows.of(view.name).changes(view.name, position, self.limits.chunk)
         self.figures["reads"] += 1
         return Batch(messages_of(view, read.changed), read.position, read.is_whole)
 
     def _rows(self, view: ServedView, position: Position) -> Batch:
         chunk = self.limits.chunk
-        rows = self.reader.snapshot(view.name, position.path or "", chunk + 1)
+        rows = self.rows.of(view.name).snapshot(view.name, position.path or "", chunk + 1)
         self.figures["reads"] += 1
         messages = [Message(view, row.path, 0, row, (None,)) for row in rows[:chunk]]
         if len(rows) <= chunk:
             after = Position(position.number)
-            return Batch(messages, after, self._looked().number == position.number, is_snapshot=True)
+            return Batch(messages, after, self._looked(view).number == position.number, is_snapshot=True)
         return Batch(messages, position._replace(path=rows[chunk - 1].path), False, is_snapshot=True)
 
-    def _chunk(self, key: tuple[str, Position, bool, int], read: Callable[[], Batch]) -> Batch:
+    def _chunk(self, key: _ChunkKey, read: Callable[[], Batch]) -> Batch:
         found = self._chunks.get(key)
         if found is None:
             found = self._chunks[key] = read()
@@ -310,12 +316,7 @@ class Hub:
         """Returns why rows may be stale; None if they are not."""
         if self.failure is not None or self._trouble is not None:
             return self.failure or self._trouble
-        mark = self.reader.mark()
-        if not mark.incarnation:
-            return "no rows were written yet"
-        if mark.alive is not None and self.now() - mark.alive > self.limits.stale_seconds * 1e6:
-            return f"the writer of the rows gave no sign of life for {(self.now() - mark.alive) / 1e6:.0f} seconds"
-        return None
+        return self.rows.staleness(self.now(), self.limits.stale_seconds)
 
     def check_followed(self, view: ServedView, user: User) -> None:
         """Refuses a user who can't see any row, so that a subscription is never silently empty.
@@ -330,8 +331,9 @@ class Hub:
         raise self.access.refused(user)
 
     def _has_public(self, view: ServedView) -> bool:
-        version = self.reader.version()
+        reader = self.rows.of(view.name)
+        version = reader.version()
         known = self._public.get(view.name)
         if known is None or known[0] != version:
-            known = self._public[view.name] = (version, self.reader.has_row_for_anyone(view.name))
+            known = self._public[view.name] = (version, reader.has_row_for_anyone(view.name))
         return known[1]

@@ -55,7 +55,7 @@ class Rest:
             row = await self.core.get_fresh(user, view, row_id)
             body = self.core.encoded_row(user, view, row, is_typed=is_typed)
             return Response(body, headers={"Cache-Control": "no-store"}, media_type=JSON)
-        row = self.core.get(user, view, row_id)
+        row = await self.core.get(user, view, row_id)
         hidden = audience(self.core.hidden(user, view))
         tag = f'"{stamp_text(row.stamp)}{"-t" if is_typed else ""}{hidden and f"-h{hidden}"}"'
         headers = {"ETag": tag, "Cache-Control": self._cached(view, row)}
@@ -105,7 +105,7 @@ class Rest:
             return Response(msgspec.json.encode(created), 201, headers, media_type=JSON)
         only(request, "GET", "HEAD", *(["POST"] if self.core.can_create(view) else []))
         query = request.query_params
-        page = self.core.list(
+        page = await self.core.list(
             user,
             view,
             limit=integer(query.get("limit", str(DEFAULT_LIMIT)), "limit"),

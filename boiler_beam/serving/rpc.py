@@ -78,7 +78,7 @@ class Rpc:
         view, row_id = self.core.catalog.named(params.get("view")), _text(params, "id")
         if params.get("fresh"):
             return msgspec.Raw(self.core.encoded_row(user, view, await self.core.get_fresh(user, view, row_id)))
-        return msgspec.Raw(self.core.encoded_row(user, view, self.core.get(user, view, row_id)))
+        return msgspec.Raw(self.core.encoded_row(user, view, await self.core.get(user, view, row_id)))
 
     async def _list(self, user: User, params: Mapping[str, Any]) -> Any:
         view, limit = self.core.catalog.named(params.get("view")), params.get("limit", DEFAULT_LIMIT)
@@ -88,7 +88,7 @@ class Rpc:
         if not isinstance(filters, dict) or not all(isinstance(one, (str, int, float)) for one in filters.values()):
             raise Problem(400, "invalid parameter", "filters: expected an object of texts, numbers and booleans")
         order, cursor = _optional(params, "order"), _optional(params, "cursor")
-        page = self.core.list(user, view, limit=limit, cursor=cursor, order=order, filters=filters)
+        page = await self.core.list(user, view, limit=limit, cursor=cursor, order=order, filters=filters)
         rows = [msgspec.Raw(self.core.encoded_row(user, view, row)) for row in page.rows]
         return {"rows": rows, "cursor": page.cursor}
 

@@ -11,6 +11,7 @@ from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 
 from boiler_beam.connectors import KeyedSource, Source, database_of, open_source
+from boiler_beam.connectors.registry import imported
 from boiler_beam.connectors.sqlite import SqliteSink
 from boiler_beam.engine.follow import Settings, StreamReport, follow
 from boiler_beam.engine.fresh import fresh_row
@@ -30,6 +31,7 @@ from boiler_beam.serving.limits import ClientLimits
 from boiler_beam.serving.problems import Problem
 from boiler_beam.serving.reader import RowReader
 from boiler_beam.serving.roles import Memberships, Roles, StoredRoles, memberships_of
+from boiler_beam.serving.rows import Rows
 from boiler_beam.serving.socketio import socketio_app
 from boiler_beam.serving.writer import Writer
 from boiler_beam.values import encode_fields
@@ -61,7 +63,7 @@ def asgi_app(
 
     Args:
         views: The classes.
-        rows: Where the rows are, `sqlite:PATH`.
+        rows: Where the rows are, `sqlite:PATH` or `firestore:PROJECT[/DATABASE]`.
         documents: Where documents are, for `?fresh=1` and, in a store (`documents:`, `firestore:`), for writes.
         auth: `"none"` (the default: everything is open), `"firebase:PROJECT"`, or a verifier.
         writer: Takes writes; None: the documents, if they are in a store.
@@ -77,15 +79,17 @@ def asgi_app(
     """
     opened = open_source(documents) if isinstance(documents, str) else documents
     plan = compile_plan(views, database_of([] if opened is None else [opened]))
+    limits = limits or Limits()
+    stored = _rows(rows, plan, limits)
     if writer is None and opened is not None:
-        writer = _writer(views, [opened], _sink(rows))
-    core = core_of(plan, _sink(rows), opened, verifier_of(auth), writer, limits, clients, roles)
+        writer = _writer(views, [opened], stored)
+    core = core_of(plan, stored, opened, verifier_of(auth), writer, limits, clients, roles)
     return application(core, origins=origins, more=_more(core, origins))
 
 
 def core_of(
     plan: Plan,
-    sink: SqliteSink,
+    rows: Rows,
     documents: Source | None,
     verifier: Verifier | None,
     writer: Writer | None,
@@ -94,14 +98,14 @@ def core_of(
     roles: str | Memberships | Roles | None = None,
 ) -> Core:
     """Returns a server without its protocols."""
-    reader, access = RowReader(sink.rest), Access(verifier, _roles(roles, documents))
-    hub = Hub(reader, access, limits)
-    sink.written = hub.wake
+    access = Access(verifier, _roles(roles, documents))
+    hub = Hub(rows, access, limits)
+    rows.written = hub.wake
     fresh = None if documents is None else _fresh(documents)
     for view in plan.views:
         if not access.is_open and "viewers" not in view.visibility:
             _log.warning("%s has no viewers(), so nobody may see its rows; fix: define it", view.name)
-    return Core(Catalog(plan), reader, hub, access, writer, fresh, clients)
+    return Core(Catalog(plan), rows, hub, access, writer, fresh, clients)
 
 
 def _roles(roles: str | Memberships | Roles | None, documents: Source | None) -> Roles | None:
@@ -150,7 +154,7 @@ async def running(
     Args:
         views: The classes.
         sources: URIs or opened sources; none: another program writes the rows.
-        rows: Where the rows are, `sqlite:PATH`.
+        rows: Where the rows are, `sqlite:PATH`; without sources also `firestore:PROJECT[/DATABASE]`.
         state: The engine's state, as `--state`; None: in memory if all sources end, else beside the rows.
         dead_letters: Where unusable inputs are written, as `--dead_letter`; None: beside the rows.
         documents: Where documents are, for `?fresh=1` and, in a store, for writes; None: in the first source that can.
@@ -173,17 +177,24 @@ async def running(
         opened = [source.following() for source in opened]
     stored = open_source(documents) if isinstance(documents, str) else documents
     known = [*([] if stored is None else [stored]), *opened]
-    plan, sink = compile_plan(views, database_of(known)), _sink(rows)
+    plan = compile_plan(views, database_of(known))
+    sink = _sink(rows) if opened else None
+    limits = limits or Limits()
+    readable = _rows(rows, plan, limits)
     if stored is None:
         stored = next((one for one in opened if isinstance(one, KeyedSource)), None)
     if writer is None:
-        writer = _writer(views, known, sink)
-    core = core_of(plan, sink, stored, verifier_of(auth), writer, limits, clients, roles)
+        writer = _writer(views, known, readable)
+    core = core_of(plan, readable, stored, verifier_of(auth), writer, limits, clients, roles)
     served = Running(core, application(core, origins=origins, more=_more(core, origins)))
-    engine = _engine(plan, opened, sink, state, dead_letters, coalesce_seconds, served)
-    with _in_a_thread(engine, served) if opened else contextlib.nullcontext():
+    with contextlib.ExitStack() as stack:
+        stack.callback(readable.close)
+        if sink is not None:
+            sink.written = core.hub.wake
+            engine = _engine(plan, opened, sink, state, dead_letters, coalesce_seconds, served)
+            stack.enter_context(_in_a_thread(engine, served))
+        readable.start()
         yield served
-    core.reader.close()
     if served.failure is not None:
         raise BoilerBeamError(f"the engine failed: {served.failure}; fix: see its log") from served.failure
 
@@ -258,18 +269,33 @@ def _in_a_thread(engine: Engine, served: Running) -> Iterator[None]:
 def _sink(rows: str) -> SqliteSink:
     scheme, _, path = rows.partition(":")
     if scheme != SqliteSink.scheme:
-        raise UsageError(f"--rows {rows}: expected sqlite:PATH, got {scheme!r}; fix: write the rows to a sqlite: sink")
+        fix = "write the rows to a sqlite: sink"
+        if scheme == "firestore":
+            fix += f", or let a stream of its own write them (boiler-beam run --sink {rows}), without --source here"
+        raise UsageError(f"--rows {rows}: expected sqlite:PATH beside --source, got {scheme!r}; fix: {fix}")
     return SqliteSink(path)
 
 
-def _writer(views: Views, sources: Sequence[Source], sink: SqliteSink) -> Writer | None:
+def _rows(rows: str, plan: Plan, limits: Limits) -> Rows:
+    scheme, _, rest = rows.partition(":")
+    if scheme == "firestore":
+        listened: Rows = imported(scheme, "boiler_beam.serving.listened:ListenedRows")(rest, plan, limits)
+        return listened
+    if scheme != SqliteSink.scheme:
+        raise UsageError(
+            f"--rows {rows}: expected sqlite:PATH or firestore:PROJECT, got {scheme!r}; fix: write the rows to one"
+        )
+    return Rows(SqliteSink(rest).rest)
+
+
+def _writer(views: Views, sources: Sequence[Source], rows: Rows) -> Writer | None:
     """Returns what writes to the first source that is a store; None if none is."""
     uri = next((one.uri for one in sources if one.scheme in ("documents", "firestore")), None)
     if uri is None:
         return None
 
     def row(view: View, path: str) -> EncodedRow | None:
-        with contextlib.closing(RowReader(sink.rest)) as reader:  # it is called in several threads
+        with contextlib.closing(RowReader(rows.of(view.name).path)) as reader:  # it is called in several threads
             found = reader.get(view.name, path)
         return None if found is None else EncodedRow(path, found.stamp, found.fields.encode())
 

@@ -99,7 +99,7 @@ class Session:
             raise Problem(429, "too many subscriptions")
         if not isinstance(given, str):
             raise Problem(400, "invalid offset", "expected text")
-        self.core.hub.check_followed(view, user)
+        await self.core.attend(user, view, given)
         self.core.resume(user, view, given)
         self.last += 1
         self.subscriptions[self.last] = anyio.CancelScope()

@@ -63,15 +63,15 @@ class Streams:
         """Returns messages as a server-sent event."""
         return b"event: data\ndata:" + self.joined(messages) + b"\n\n"
 
-    def redirect(self, request: Request, user: User, view: ServedView) -> Response:
+    async def redirect(self, request: Request, user: User, view: ServedView) -> Response:
         """`/views/{view}/stream`: to the stream of the present incarnation.
 
         Raises:
             Problem: The user is refused.
         """
         only(request, "GET", "HEAD")
-        self.core.hub.check_followed(view, user)
-        path = request.scope.get("root_path", "") + f"/views/{view.name}/{self.core.incarnation(user)}/stream"
+        await self.core.attend(user, view)
+        path = request.scope.get("root_path", "") + f"/views/{view.name}/{self.core.incarnation(user, view)}/stream"
         query = f"?{request.url.query}" if request.url.query else ""
         return RedirectResponse(path + query, 307, {"Cache-Control": "no-store"})
 
@@ -83,8 +83,8 @@ class Streams:
         """
         only(request, "GET", "HEAD")
         core, query = self.core, request.query_params
-        core.hub.check_followed(view, user)
-        if incarnation != core.incarnation(user):
+        await core.attend(user, view, query.get("offset") or BEGIN)
+        if incarnation != core.incarnation(user, view):
             raise HistoryGone
         live, offset = query.get("live"), query.get("offset")
         if live not in (None, "long-poll", "sse"):
@@ -126,7 +126,7 @@ class Streams:
         if offset == "now" and not is_live:
             tail = {"Stream-Next-Offset": position.text, "Stream-Up-To-Date": "true"}
             return Response(self.joined([]), headers={**headers, **tail}, media_type=self.media_type)
-        known = hub.incarnation()
+        known = hub.incarnation(view)
         batch = hub.read(view, known, position)
         if is_live and not batch.messages and batch.position == position:
             with hub.following(view):
@@ -168,9 +168,9 @@ class Streams:
                 if user.expires is not None and user.expires < time.time():
                     return
                 try:
-                    if incarnation != core.incarnation(await core.access.current(user)):
+                    if incarnation != core.incarnation(await core.access.current(user), view):
                         return
-                    batch = hub.read(view, hub.incarnation(), position)
+                    batch = hub.read(view, hub.incarnation(view), position)
                 except HistoryGone:  # the next request is answered with 410
                     return
                 if not batch.messages and batch.position == position and begin is None:

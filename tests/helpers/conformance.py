@@ -30,7 +30,7 @@ from boiler_beam.serving.core import Core
 from boiler_beam.serving.hub import Batch, Hub
 from boiler_beam.serving.offsets import Position
 from boiler_beam.serving.problems import Problem
-from boiler_beam.serving.reader import RowReader
+from boiler_beam.serving.rows import Rows
 from boiler_beam.serving.streams import Streams
 from boiler_beam.serving.web import decode_body, problem_response
 from boiler_beam.values import encode_fields
@@ -84,12 +84,12 @@ class _Stream:
 
     def __init__(self, path: Path, media_type: str, stack: ExitStack) -> None:
         self.media_type, self.number = media_type, 0
-        sink, reader, access = SqliteSink(str(path)), RowReader(str(path)), Access()
+        sink, rows, access = SqliteSink(str(path)), Rows(str(path)), Access()
         self.writer = stack.enter_context(sink.stream([TARGET]))
-        stack.callback(reader.close)
-        hub = Hub(reader, access)
+        stack.callback(rows.close)
+        hub = Hub(rows, access)
         sink.written = hub.wake
-        self.core = _Core(Catalog(PLAN), reader, hub, access)
+        self.core = _Core(Catalog(PLAN), rows, hub, access)
         self.streams = _Streams(self.core, media_type)
 
     def append(self, body: bytes) -> None:

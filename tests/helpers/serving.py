@@ -18,6 +18,7 @@ from websockets.sync.client import ClientConnection, connect
 
 import boiler_beam as bb
 from boiler_beam import Ref, root, view_property
+from boiler_beam.connectors import Sink
 from boiler_beam.connectors.sqlite import SqliteSink
 from boiler_beam.events import EncodedRow, Stamp, View
 from boiler_beam.plan import compile_plan
@@ -147,13 +148,17 @@ TIME = datetime.fromisoformat("2026-01-01T00:00:00+00:00")
 class Rows:
     """Writes rows as a stream does.
 
+    Args:
+        path: The file of the rows.
+        sink: Where rows are written; None: to that file.
+
     Attributes:
         expected: The rows that stand, by path: what a client must have at the end.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, sink: Sink | None = None) -> None:
         self.path = path
-        self.sink = SqliteSink(str(path))
+        self.sink = sink or SqliteSink(str(path))
         self.expected: dict[str, dict[str, Any]] = {}
         self.version = 0
 

@@ -60,7 +60,8 @@ def test_a_container_runs_a_command_with_options_that_exist(document: Any, pod: 
         assert open_source(address).uri == address
     for option in ("rows", "sink"):
         if found.get(option):
-            assert open_sink(found[option]).scheme == "sqlite"
+            is_served = option == "rows" and not found["source"]
+            assert open_sink(found[option]).scheme in (("sqlite", "firestore") if is_served else ("sqlite",))
     if name == "serve":
         assert found["host"] == "0.0.0.0"
         assert found["auth"].startswith("firebase:"), "others reach it"
@@ -79,8 +80,9 @@ def test_a_container_writes_to_a_volume_of_its_pod(document: Any, pod: Any, cont
     claims = [one["metadata"] for one in document["spec"].get("volumeClaimTemplates", [])]
     assert mounted["name"] in [one["name"] for one in (*pod.get("volumes", []), *claims)]
     paths = re.findall(r"(?:sqlite|jsonl):([^ ]+)", " ".join(container["args"]))
-    assert paths
-    assert {os.path.dirname(path) for path in paths} == {mounted["mountPath"]}
+    folders = {os.path.dirname(path) for path in paths}
+    folders |= {one["value"] for one in container.get("env", []) if one["name"] == "TMPDIR"}
+    assert folders == {mounted["mountPath"]}
 
 
 def test_servers_are_on_the_node_of_the_engine_and_end_before_they_are_killed() -> None:

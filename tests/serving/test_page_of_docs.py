@@ -22,7 +22,8 @@ REQUESTS = re.findall(r"^```sh\n(curl .*?)```\n```json\n(.*?)```", PAGE, re.DOTA
 
 
 def test_requests_are_answered_as_the_page_says(tmp_path: Path) -> None:
-    (command,) = re.findall(r"^boiler-beam (serve .*)$", PAGE, re.MULTILINE)
+    command, over_firestore = re.findall(r"^boiler-beam (serve .*)$", PAGE, re.MULTILINE)
+    assert "--rows firestore:" in over_firestore  # tests/serving/test_firestore_rows.py runs this one
     process = subprocess.Popen(
         [sys.executable, "-m", "pipelines.cli", *shlex.split(command), "--port", "0"], cwd=tmp_path, text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,

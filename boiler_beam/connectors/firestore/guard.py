@@ -36,7 +36,7 @@ from boiler_beam.connectors.firestore.write import BatchWriter, Item, Outcome
 from boiler_beam.errors import BoilerBeamError
 from boiler_beam.events import DeadLetter, EncodedRow, Stamp
 
-__all__ = ["Guard", "Permit", "put_stamp", "row_of", "standing_of", "tombstone_of"]
+__all__ = ["Guard", "Permit", "put_stamp", "row_in", "row_of", "standing_of", "tombstone_of"]
 
 STAMP = "_boiler"
 TOMBSTONES = "_boiler_tombstones"
@@ -84,10 +84,14 @@ def row_of(client: Client, document: Any, references: str = "") -> EncodedRow:
         document: The document.
         references: The prefix of the names of local documents, as in `WriteOptions`.
     """
-    fields = wire_of_fields(document.fields, references or client.root)
+    return row_in(client.path_of(document.name), wire_of_fields(document.fields, references or client.root))
+
+
+def row_in(path: str, fields: dict[str, Any]) -> EncodedRow:
+    """Returns the row in a document with these fields (parsed JSON), of which the stamp is taken out."""
     stamp = fields.pop(STAMP, None)
     numbers = [stamp.get(name, 0) if isinstance(stamp, dict) else 0 for name in Stamp._fields]
-    return EncodedRow(client.path_of(document.name), Stamp(*numbers), _encode(fields))
+    return EncodedRow(path, Stamp(*numbers), _encode(fields))
 
 
 def standing_of(client: Client, document: Any, references: str = "") -> EncodedRow:

@@ -45,11 +45,17 @@ class ListenSource(SnapshotSource):
 
     Attributes:
         clock: Returns the time in seconds.
+        has_whole_batches: Whether a batch ends at each consistent time, so that those whose position is new end with
+            all documents as of that time. Otherwise a batch may hold several such times, which costs less.
+        is_current: Whether the present Listen call has reached a consistent time, and is not broken. Another thread may
+            read it.
     """
 
     is_bounded: ClassVar[bool] = False
     has_snapshot: ClassVar[bool] = True
     clock: Callable[[], float] = staticmethod(time.monotonic)
+    has_whole_batches: bool = False
+    is_current: bool = False
 
     def following(self) -> ListenSource:
         """Returns this source."""
@@ -111,18 +117,23 @@ class ListenSource(SnapshotSource):
                 try:
                     for answer in stream.some(_IDLE_SECONDS):
                         events += watch.take(answer)
+                        if self.has_whole_batches and watch.position != before:
+                            break
                 except (grpc.RpcError, TargetLost) as error:
                     broken = error  # changes before it are known and would not be sent again
                 if watch.position != before:
                     retry.progressed()
+                    self.is_current = True
                 self.reader.count(watch.documents - number)
                 events += watch.looked_up(self.reader.get)
-                if events or self.clock() - told >= _IDLE_SECONDS:
+                is_end = self.has_whole_batches and watch.position != before
+                if events or is_end or self.clock() - told >= _IDLE_SECONDS:
                     told = self.clock()
                     yield events, watch.position
                 if broken is not None:
                     raise broken
         finally:
+            self.is_current = False
             stream.close()
 
     def _after(self, lost: TargetLost, watch: Watch, retry: Retry, *, is_resumed: bool) -> float:

@@ -26,7 +26,7 @@ from boiler_beam.connectors.firestore.query import Query
 from boiler_beam.connectors.firestore.values import fields_of, micros_of_proto, put_micros
 from boiler_beam.events import Change, Complete, Event
 
-__all__ = ["Target", "TargetLost", "Watch"]
+__all__ = ["Target", "TargetLost", "Watch", "consistent_time"]
 
 _NO_CHANGE, _ADD, _REMOVE, _CURRENT, _RESET = range(5)
 _GONE = msgspec.Raw(b"null")
@@ -50,6 +50,16 @@ class _Since(msgspec.Struct, omit_defaults=True):
 
     read_time: int
     token: str = ""
+
+
+def consistent_time(position: str) -> int:
+    """Returns the time, in microseconds, as of which all documents are known at a position; 0 if there is none.
+
+    >>> consistent_time('{"users":{"read_time":9},"rooms":{"read_time":7,"token":"Cg=="}}'), consistent_time("{}")
+    (7, 0)
+    """
+    known = msgspec.json.decode(position, type=dict[str, _Since])
+    return min((since.read_time for since in known.values()), default=0)
 
 
 class Target:

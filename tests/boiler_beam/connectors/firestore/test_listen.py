@@ -15,10 +15,10 @@ from boiler_beam.connectors import open_source
 from boiler_beam.connectors.firestore import listen
 from boiler_beam.connectors.firestore.client import Client
 from boiler_beam.connectors.firestore.protos import ListenRequest, ListenResponse
-from boiler_beam.connectors.firestore.watch import TargetLost
+from boiler_beam.connectors.firestore.watch import TargetLost, consistent_time
 from boiler_beam.errors import BoilerBeamError, UsageError
 from boiler_beam.events import Complete
-from tests.boiler_beam.connectors.firestore.test_watch import ADD, REMOVE, counted, there, told
+from tests.boiler_beam.connectors.firestore.test_watch import ADD, CURRENT, NO_CHANGE, REMOVE, counted, there, told
 from tests.helpers.firestore import put
 from tests.helpers.proxy import Call, GrpcProxy, TcpProxy
 
@@ -292,3 +292,46 @@ def test_it_asks_for_what_came_after_the_snapshot(client: Client, monkeypatch: p
     (target,) = asked
     assert not target.resume_token
     assert target.read_time.seconds * 10**6 + target.read_time.nanos // 1000 == read_time
+
+
+def test_batches_that_end_at_consistent_times(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Changes after such a time are in the next batch, also if all of them came at once."""
+    put(client, {"users/a": {}})
+    one, two = 2_000_000_000_000_001, 2_000_000_000_000_002
+
+    left = iter(
+        [
+            told(ADD, 1), told(CURRENT, 1), told(NO_CHANGE, at=one, token=b"1"),
+            there("users/b", one + 1, 1, root=client.root), told(NO_CHANGE, at=two, token=b"2"),
+            there("users/c", two + 1, 1, root=client.root),
+        ]
+    )  # fmt: skip
+
+    class AtOnce:
+        def __init__(self, *asked: Any) -> None:
+            """All messages are there."""
+
+        def some(self, seconds: float) -> Iterator[Any]:
+            yield from left
+
+        def close(self) -> None:
+            """It is."""
+
+    monkeypatch.setattr(listen, "_Stream", AtOnce)
+    source: Any = open_source(client.uri).following()
+    source.prepare(["users"])
+    source.has_whole_batches = True
+    last, paths, found = "", list[str](), list[Any]()
+    batches = source.follow(None)
+    for events, position in itertools.islice(batches, MANY):
+        paths += [event.path for event in events if not isinstance(event, Complete)]
+        if position != last and consistent_time(position):
+            found.append((paths, consistent_time(position), source.is_current))
+            last, paths = position, []
+        if "users/c" in paths:
+            break
+    batches.close()
+    source.client.close()
+    assert [found[0][0], *found[1:], paths] == [["users/a"], ([], one, True), (["users/b"], two, True), ["users/c"]]
+    assert not found[0][2], "the snapshot comes before the call"
+    assert not source.is_current
