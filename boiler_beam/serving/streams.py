@@ -98,7 +98,7 @@ class Streams:
             head = {"Stream-Next-Offset": tail, "Cache-Control": "no-store"}
             return Response(headers=head, media_type=self.media_type)
         if live == "sse":
-            core.hub.read(view, core.hub.incarnation(), position)  # 410 where history is gone
+            core.hub.read(view, core.hub.incarnation(view), position)  # 410 where history is gone
             events = self._events(request, user, view, incarnation, position, is_first=offset == BEGIN)
             headers = {
                 "Cache-Control": "no-cache, no-store",

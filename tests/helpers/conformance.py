@@ -136,7 +136,7 @@ def conformance_app(folder: Path) -> Starlette:
             stream.append(body)
         else:
             view = stream.core.catalog.named("Log")
-            response = await stream.streams.stream(request, NOBODY, view, stream.core.hub.incarnation())
+            response = await stream.streams.stream(request, NOBODY, view, stream.core.hub.incarnation(view))
             if request.query_params.get("live") != "sse" and "content-type" in response.headers:
                 response.headers["Content-Type"] = stream.media_type  # without charset
             return response
