@@ -156,7 +156,7 @@ class Transactions:
         state = self.state
         for view in self.engine.views:
             known, rows = state.views[view.view.name], view.rows
-            known.rows, known.failing = known.rows + rows.in_sink, known.failing + rows.failing
+            known.rows, known.failing_rows = known.rows + rows.in_sink, known.failing_rows + rows.failing
             rows.in_sink = rows.failing = 0
             self.report.rows[view.view.name] = known.rows
         for versions in self.engine.versions.types:
