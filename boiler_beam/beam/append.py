@@ -117,27 +117,29 @@ class _Append(beam.DoFn):  # type: ignore[misc]
         left = [data[1:].decode() for data in self.came if data[:1] == _LEFT]
         elements = [decode(data) for data in self.came if data[:1] != _LEFT]
         rows: list[Row] = [one for one in elements if isinstance(one, Row)]
-        letters: list[DeadLetter] = [one for one in elements if isinstance(one, DeadLetter)]
+        dead_letters: list[DeadLetter] = [one for one in elements if isinstance(one, DeadLetter)]
         if rows:
             with open_sink(self.outlet.sink).stream(list(targets.values())) as writer:
                 refused = writer.write([(targets[row.view], row.encoded()) for row in rows]) or ()
             count_rows(rows, refused)
-            letters += refused
-            left += [letter.path for letter in refused if letter.path is not None]
+            dead_letters += refused
+            left += [dead_letter.path for dead_letter in refused if dead_letter.path is not None]
         if left and self.outlet.left:
             with open(self.outlet.left, "a", encoding="utf-8") as file:
                 file.writelines(json.dumps(path) + "\n" for path in left)
-        with closing(worker_dead_letters(self.outlet.dead_letters, is_remote=self.outlet.is_remote)) as place:
-            for letter in letters:
-                place.write(letter)
+        with closing(
+            worker_dead_letters(self.outlet.dead_letters, is_remote=self.outlet.is_remote)
+        ) as writer_of_dead_letters:
+            for dead_letter in dead_letters:
+                writer_of_dead_letters.write(dead_letter)
 
 
 def count_rows(rows: Sequence[Row], refused: Sequence[DeadLetter]) -> None:
     """Counts written, deleted and refused rows of each view; refused rows are dead letters."""
-    paths, views = {letter.path for letter in refused}, {row.path: row.view for row in rows}
+    paths, views = {dead_letter.path for dead_letter in refused}, {row.path: row.view for row in rows}
     for row in rows:
         if row.path not in paths:
             Metrics.counter(NAMESPACE, f"{row.view}/{'deleted' if row.data is None else 'written'}").inc()
-    for letter in refused:
-        Metrics.counter(NAMESPACE, f"{views[letter.path or '']}/refused").inc()
+    for dead_letter in refused:
+        Metrics.counter(NAMESPACE, f"{views[dead_letter.path or '']}/refused").inc()
     Metrics.counter(NAMESPACE, "dead_letters").inc(len(refused))

@@ -49,7 +49,7 @@ from boiler_beam.steps.taint import PossibleMember
 
 __all__ = ["Backfill", "Batch"]
 
-_FACTS, _LETTERS, _NOTES = "facts", "dead_letters", "notes"
+_FACTS, _DEAD_LETTERS, _NOTES = "facts", "dead_letters", "notes"
 
 
 @dataclass(frozen=True)
@@ -93,9 +93,9 @@ class Backfill:
         """Adds the stages to a pipeline, behind changes and the dead letters of their sources."""
         partitions = 1 if self.batch.in_memory else self.batch.partitions
         packed = [given.changes | "Pack" >> packing(_Pack(self.views, partitions), (OBSERVED, WRITE), Change)]
-        letters = []
+        dead_letters = []
         if given.dead_letters is not None:
-            letters = [given.dead_letters]
+            dead_letters = [given.dead_letters]
             unreadable = packing(_PackUnreadable(self.views, partitions), (OBSERVED, WRITE))
             packed.append(given.dead_letters | "PackUnreadable" >> unreadable)
         arriving = {stage: [one[stage] for one in packed] for stage in (OBSERVED, WRITE)}
@@ -105,7 +105,7 @@ class Backfill:
             arriving[WRITE].append(computed[WRITE])
         else:
             self._join(arriving)
-        return self._result(arriving[WRITE] | "Result/Flatten" >> beam.Flatten(), letters)
+        return self._result(arriving[WRITE] | "Result/Flatten" >> beam.Flatten(), dead_letters)
 
     def _join(self, arriving: dict[str, list[Any]]) -> None:
         """Adds the stages of the hash join, from `OBSERVED` to `WRITE`."""
@@ -126,15 +126,15 @@ class Backfill:
             for other in later:
                 arriving.setdefault(other, []).append(outputs[other])
 
-    def _result(self, gathered: Any, letters: list[Any]) -> ComputedRows:
+    def _result(self, gathered: Any, dead_letters: list[Any]) -> ComputedRows:
         facts = gathered | "Result/Facts" >> beam.ParDo(_Facts()).with_output_types(bytes)
-        types: Any = {_LETTERS: DeadLetter, _NOTES: bytes}
+        types: Any = {_DEAD_LETTERS: DeadLetter, _NOTES: bytes}
         found = gathered | "Result/Rows" >> (
             beam.ParDo(_Result(self.views, self.batch), facts=pvalue.AsList(facts))
             .with_output_types(Row, **types)
             .with_outputs(*types, main="rows")
         )
-        dead = [found[_LETTERS], *letters] | "Result/DeadLetters" >> beam.Flatten()
+        dead = [found[_DEAD_LETTERS], *dead_letters] | "Result/DeadLetters" >> beam.Flatten()
         return ComputedRows(found["rows"], dead, found[_NOTES])
 
 
@@ -253,7 +253,7 @@ class _Result(beam.DoFn):  # type: ignore[misc]
                     generation = 0 if is_tainted else self.batch.generation[view.name]
                     yield Row(view.name, path, generation, version, 0, message.fields)
                 case Failure():
-                    yield pvalue.TaggedOutput(_LETTERS, message.dead_letter)
+                    yield pvalue.TaggedOutput(_DEAD_LETTERS, message.dead_letter)
                 case _:
                     notes.append(message)
         if notes:

@@ -51,7 +51,7 @@ class ComputeRows(beam.PTransform):  # type: ignore[misc]
     ...     changes = pipeline | beam.Create([Change("users/u1", 7, ann), Change("users/u2", 8, {"firstName": "Bo"})])
     ...     computed = changes | ComputeRows(OrganizationSummary)
     ...     _ = computed.rows | beam.Map(lambda row: print(row.path, row.version, row.fields["numUsers"]))
-    ...     _ = computed.dead_letters | "Why" >> beam.Map(lambda letter: print(letter.path, letter.code))
+    ...     _ = computed.dead_letters | "Why" >> beam.Map(lambda dead_letter: print(dead_letter.path, dead_letter.code))
     users/u2 invalid_document
     organization_summaries/org1 8 1
 

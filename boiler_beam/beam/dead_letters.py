@@ -38,13 +38,13 @@ class Logged:
     def __init__(self, writer: DeadLetterWriter) -> None:
         self.writer = writer
 
-    def write(self, letter: DeadLetter) -> None:
+    def write(self, dead_letter: DeadLetter) -> None:
         """Logs and writes one dead letter."""
-        text = msgspec.json.encode(letter).decode()
+        text = msgspec.json.encode(dead_letter).decode()
         cut = f" ... cut: {len(text):,} characters" if len(text) > _LONGEST else ""
         _log.warning("dead letter: %s%s", text[:_LONGEST], cut)
         try:
-            self.writer.write(letter)
+            self.writer.write(dead_letter)
         except BoilerBeamError as error:
             _log.warning("the dead letter is only in this log: %s", error)
 

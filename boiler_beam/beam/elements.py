@@ -91,7 +91,7 @@ class WrittenRows(NamedTuple):
     dead_letters: beam.PCollection[DeadLetter]
 
 
-_LETTERS, _TOUCHES = "dead_letters", "touches"
+_DEAD_LETTERS, _TOUCHES = "dead_letters", "touches"
 
 
 def reading(function: beam.DoFn, *, has_touches: bool = True) -> Any:
@@ -101,7 +101,7 @@ def reading(function: beam.DoFn, *, has_touches: bool = True) -> Any:
         function: The DoFn.
         has_touches: Whether it yields touches, too; an output that stays empty costs some runners a stage.
     """
-    types: Any = {_LETTERS: DeadLetter, **({_TOUCHES: Touch} if has_touches else {})}
+    types: Any = {_DEAD_LETTERS: DeadLetter, **({_TOUCHES: Touch} if has_touches else {})}
     return beam.ParDo(function).with_output_types(Change, **types).with_outputs(*types, main="changes")
 
 
@@ -109,9 +109,9 @@ def tagged(event: Change | Touch | DeadLetter) -> Any:
     """Returns an event as an element of its output."""
     if isinstance(event, Change):
         return event
-    return pvalue.TaggedOutput(_TOUCHES if isinstance(event, Touch) else _LETTERS, event)
+    return pvalue.TaggedOutput(_TOUCHES if isinstance(event, Touch) else _DEAD_LETTERS, event)
 
 
 def changes_of(outputs: Any, *, has_touches: bool = True) -> Changes:
     """Returns the outputs of `reading`."""
-    return Changes(outputs["changes"], outputs[_LETTERS], outputs[_TOUCHES] if has_touches else None)
+    return Changes(outputs["changes"], outputs[_DEAD_LETTERS], outputs[_TOUCHES] if has_touches else None)

@@ -22,7 +22,7 @@ class DecodeChanges(beam.PTransform):  # type: ignore[misc]
     >>> with beam.Pipeline(runner="FnApiRunner") as pipeline:
     ...     decoded = pipeline | beam.Create([data, b"nonsense"]) | DecodeChanges()
     ...     _ = decoded.changes | beam.Map(lambda change: print(change.path, change.decode()))
-    ...     _ = decoded.dead_letters | "Why" >> beam.Map(lambda letter: print(letter.code))
+    ...     _ = decoded.dead_letters | "Why" >> beam.Map(lambda dead_letter: print(dead_letter.code))
     users/u1 {'name': 'Ann'}
     malformed_message
 

@@ -22,16 +22,16 @@ from apache_beam.utils.timestamp import Timestamp
 from boiler_beam.beam.elements import NAMESPACE
 from boiler_beam.events import DeadLetter, EncodedRow, Row
 from boiler_beam.plan import PlanName, load_plan
-from boiler_beam.steps.keyed import KeyedView, Settings, Step, steps_of
+from boiler_beam.steps.keyed import KeyedView, Step, StepSettings, steps_of
 from boiler_beam.steps.keyed.messages import Message
 from boiler_beam.steps.keyed.routing import Key, address, is_removal
 from boiler_beam.steps.keyed.rows import RowStep
 from boiler_beam.steps.keyed.wire import decode, encode, path_bytes
 
 __all__ = [
+    "DEAD_LETTERS",
     "KEYED",
     "LEFT",
-    "LETTERS",
     "ROWS",
     "BeamOutput",
     "Behavior",
@@ -43,7 +43,7 @@ __all__ = [
 
 KEYED = tuple[bytes, bytes]
 """Elements between steps: a key, and a message."""
-LETTERS, ROWS, LEFT = "dead_letters", "rows", "left"
+DEAD_LETTERS, ROWS, LEFT = "dead_letters", "rows", "left"
 """The outputs that go to no other step."""
 
 
@@ -115,16 +115,16 @@ class BeamOutput:
         data = encode(Row(self.view.view.name, row.path, *row.stamp, row.fields))
         self._waiting.append(pvalue.TaggedOutput(ROWS, (path_bytes(row.path), data)))
 
-    def refuse(self, letter: DeadLetter, /) -> None:
+    def refuse(self, dead_letter: DeadLetter, /) -> None:
         """A dead letter."""
         plan, view = self.view.plan, self.view.view
         Metrics.counter(NAMESPACE, "dead_letters").inc()
-        if letter.stage == "render":
+        if dead_letter.stage == "render":
             Metrics.counter(NAMESPACE, f"{view.name}/failed").inc()
-        if letter.stage == "decode" and letter.path is not None:
-            for type_index in plan.types_of(letter.path):
+        if dead_letter.stage == "decode" and dead_letter.path is not None:
+            for type_index in plan.types_of(dead_letter.path):
                 Metrics.counter(NAMESPACE, f"dead {plan.collections[type_index]}").inc()
-        self._waiting.append(pvalue.TaggedOutput(LETTERS, encode(letter)))
+        self._waiting.append(pvalue.TaggedOutput(DEAD_LETTERS, encode(dead_letter)))
 
     def leave_unchanged(self, path: str, /) -> None:
         """The path of an unknown row, or the wildcard of its copies."""
@@ -273,7 +273,7 @@ class _StatefulStep(beam.DoFn):  # type: ignore[misc]
         view, behavior = keyed_view(self.view), self.behavior
         self.output = BeamOutput(view, is_counting=self.roles.is_counting)
         clock = None if behavior.is_durable else _now_micros
-        settings = Settings(behavior.generation, clock, self._horizon, self.roles.reporting)
+        settings = StepSettings(behavior.generation, clock, self._horizon, self.roles.reporting)
         self.step = steps_of(view, self.output, settings)[self.label]
 
     def cell(self, head: Any, *bags: Any) -> _BeamCell:

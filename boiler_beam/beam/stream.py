@@ -17,7 +17,7 @@ from apache_beam.transforms.window import TimestampedValue
 from apache_beam.utils.timestamp import Timestamp
 
 from boiler_beam.beam.elements import NAMESPACE, Changes, ComputedRows
-from boiler_beam.beam.stateful import KEYED, LEFT, LETTERS, ROWS, BeamOutput, Behavior, Roles, keyed_view, stateful
+from boiler_beam.beam.stateful import DEAD_LETTERS, KEYED, LEFT, ROWS, BeamOutput, Behavior, Roles, keyed_view, stateful
 from boiler_beam.events import Change, DeadLetter, Row, Touch
 from boiler_beam.plan import Fixed, PlanName, load_plan
 from boiler_beam.steps.keyed import KeyedView, reporting_labels, steps_of
@@ -49,8 +49,10 @@ def follow_views(given: Changes, views: PlanName, behaviors: dict[str, Behavior]
         counting = _counting(keyed_view(one), counted)
         follow = FollowView(one, behaviors[name], counting, labels)
         outcomes.append(events | name >> follow)
-    rows, letters, left = ([one[name] for one in outcomes] | name >> beam.Flatten() for name in (ROWS, LETTERS, LEFT))
-    dead = letters | "DeadLetters" >> beam.Map(decode).with_output_types(DeadLetter)
+    rows, dead_letters, left = (
+        [one[name] for one in outcomes] | name >> beam.Flatten() for name in (ROWS, DEAD_LETTERS, LEFT)
+    )
+    dead = dead_letters | "DeadLetters" >> beam.Map(decode).with_output_types(DeadLetter)
     if given.dead_letters is not None:
         counter = beam.ParDo(_CountDeadLetters(views)).with_output_types(DeadLetter)
         dead = [dead, given.dead_letters | "DeadLettersOfSources" >> counter] | "AllDeadLetters" >> beam.Flatten()
@@ -152,10 +154,10 @@ class FollowView(beam.PTransform):  # type: ignore[misc]
         sources = [label for label in labels if label == end or label in {edge.input for edge in view.edges}]
         routed = changes | "Route" >> _outputs(_Route(self.view), sources)
         arriving: dict[str, list[Any]] = {label: [routed[label]] if label in sources else [] for label in labels}
-        ends: dict[str, list[Any]] = {ROWS: [], LETTERS: [], LEFT: []}
+        ends: dict[str, list[Any]] = {ROWS: [], DEAD_LETTERS: [], LEFT: []}
         for level, (label, step) in enumerate(steps.items()):
             later = labels[level + 1 :]
-            own = [LETTERS, *([ROWS] if label in (ROW, CLAIM) else []), *([LEFT] if label == ROW else [])]
+            own = [DEAD_LETTERS, *([ROWS] if label in (ROW, CLAIM) else []), *([LEFT] if label == ROW else [])]
             roles = Roles(label in self.counting, self.reporting)
             function = stateful(step, self.view, level, self.behavior, roles)
             flattened = arriving[label] | f"{label}/Flatten" >> beam.Flatten()
@@ -168,7 +170,7 @@ class FollowView(beam.PTransform):  # type: ignore[misc]
 
 
 def _outputs(function: beam.DoFn, tags: Iterable[str]) -> Any:
-    types: dict[str, Any] = {tag: {LETTERS: bytes, LEFT: str}.get(tag, KEYED) for tag in tags}
+    types: dict[str, Any] = {tag: {DEAD_LETTERS: bytes, LEFT: str}.get(tag, KEYED) for tag in tags}
     return beam.ParDo(function).with_output_types(KEYED, **types).with_outputs(*types)
 
 

@@ -113,16 +113,16 @@ class _Follow(beam.DoFn):  # type: ignore[misc]
         watermark: Any = beam.DoFn.WatermarkEstimatorParam(ManualWatermarkEstimator.default_provider()),
     ) -> Iterator[Any]:
         following = _following(element, self.views)
-        place, deadline, number = tracker.current_restriction().start, time.monotonic() + _BUNDLE_SECONDS, 0
+        index, deadline, number = tracker.current_restriction().start, time.monotonic() + _BUNDLE_SECONDS, 0
         source, position = following.source, [""]
         # Beam requires a finalizer in every bundle.
         finalizer.register(lambda: source.acknowledge(position[0]) if position[0] else None)
         while number < _BUNDLE_EVENTS and time.monotonic() < deadline:
             events, found = following.next()
-            if not tracker.try_claim(place):
+            if not tracker.try_claim(index):
                 following.back = events, found
                 return
-            place, position[0], number = place + 1, found, number + len(events)
+            index, position[0], number = index + 1, found, number + len(events)
             yield from _timed(events)
             if not events:
                 break

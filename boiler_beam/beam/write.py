@@ -138,32 +138,32 @@ class _Write(beam.DoFn):  # type: ignore[misc]
                     total.documents += message.documents
                     total.newest_version = max(total.newest_version, message.newest_version)
                     total.invalid_types += message.invalid_types
-                    for place, (valid, invalid) in enumerate(message.known):
-                        known[place] = known[place][0] + valid, known[place][1] + invalid
+                    for index, (valid, invalid) in enumerate(message.known):
+                        known[index] = known[index][0] + valid, known[index][1] + invalid
                 case ViewTaint():
                     possible_members[message.view_index].append(message.member)
                 case RowCopy(fields=None):
                     unknown.append(message)
                 case TaintedRow():
                     tainted[message.view_index, message.path] = message.tainted_by
-        destination, letters = self.destination, 0
+        destination, number_of_dead_letters = self.destination, 0
 
-        def refuse(letter: DeadLetter) -> None:
-            nonlocal letters
-            letters += 1
+        def refuse(dead_letter: DeadLetter) -> None:
+            nonlocal number_of_dead_letters
+            number_of_dead_letters += 1
             if not destination.dry_run:
-                dead_letters.write(letter)
+                writer_of_dead_letters.write(dead_letter)
 
         sink = open_sink(destination.sink, destination.options)
-        dead_letters = worker_dead_letters(destination.dead_letters, is_remote=destination.is_remote)
+        writer_of_dead_letters = worker_dead_letters(destination.dead_letters, is_remote=destination.is_remote)
         if destination.dry_run:
             sink = MemorySink(sink)
         read_time = total.newest_version if destination.read_time is None else destination.read_time
         try:
             with sink.backfill([view.target for view in plan.views]) as writer:
                 rows = RowWriter(plan.views, sink, writer, read_time, refuse)
-                for place, some in enumerate(possible_members):
-                    rows.possible_members(place, some)
+                for index, some in enumerate(possible_members):
+                    rows.possible_members(index, some)
                 for one in unknown:
                     rows.unknown(one.view_index, one.path, one.tainted_by)
                 for message in _messages(packs):
@@ -175,15 +175,15 @@ class _Write(beam.DoFn):  # type: ignore[misc]
                             rows.absent(message.view_index, message.absences)
                         case Failure():
                             refuse(message.dead_letter)
-                for place, view in enumerate(plan.views):
+                for index, view in enumerate(plan.views):
                     valid, invalid = known[view.root.type_index]
-                    rows.absent(place, Absences(), 0 if valid else invalid)
+                    rows.absent(index, Absences(), 0 if valid else invalid)
                 dead_roots = [view.root.type_index in total.invalid_types for view in plan.views]
-                for letter in rows.finish(destination.prune, dead_roots):
-                    refuse(letter)
+                for dead_letter in rows.finish(destination.prune, dead_roots):
+                    refuse(dead_letter)
         finally:
-            dead_letters.close()
-        counts = {"changes": total.changes, "documents": total.documents, "dead_letters": letters}
+            writer_of_dead_letters.close()
+        counts = {"changes": total.changes, "documents": total.documents, "dead_letters": number_of_dead_letters}
         counts |= {"touched": writer.touched, "drift": writer.drift}
         for report in rows.reports:
             numbers = {name: number for name, number in asdict(report).items() if isinstance(number, int)}

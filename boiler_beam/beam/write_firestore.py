@@ -56,13 +56,13 @@ class WriteToFirestore(beam.PTransform):  # type: ignore[misc]
     def expand(self, rows: Any) -> WrittenRows:
         """Applies it to a PCollection of `Row`."""
         options = self.options or WriteOptions(writers=workers_of(rows.pipeline.options))
-        letters = (
+        dead_letters = (
             rows
             | "Path" >> beam.Map(_keyed).with_input_types(Row).with_output_types(KEYED)
             | "Durable" >> ReshufflePerKey()
             | "Write" >> beam.ParDo(_Write(self.address, options)).with_output_types(DeadLetter)
         )
-        return WrittenRows(letters)
+        return WrittenRows(dead_letters)
 
 
 def workers_of(options: PipelineOptions) -> int:
@@ -103,19 +103,19 @@ class _Write(beam.DoFn):  # type: ignore[misc]
 
     def finish_bundle(self) -> Iterator[Any]:
         """Writes the remaining rows."""
-        for letter in self._written():
-            yield WindowedValue(letter, GlobalWindow().max_timestamp(), (GlobalWindow(),))
+        for dead_letter in self._written():
+            yield WindowedValue(dead_letter, GlobalWindow().max_timestamp(), (GlobalWindow(),))
 
     def _written(self) -> list[DeadLetter]:
         before = asdict(self.guard.counts)
-        letters = self.guard.write((row.encoded() for row in self.rows), is_together=self.options.is_together)
-        count_rows(self.rows, letters)
+        dead_letters = self.guard.write((row.encoded() for row in self.rows), is_together=self.options.is_together)
+        count_rows(self.rows, dead_letters)
         for name, number in asdict(self.guard.counts).items():
             unit = 1000 if name == "throttled_seconds" else 1
             label = "throttled_millis" if name == "throttled_seconds" else name
             Metrics.counter(NAMESPACE, f"firestore/{label}").inc(int((number - before[name]) * unit))
         self.start_bundle()
-        return letters
+        return dead_letters
 
     def teardown(self) -> None:
         """Closes the connection."""

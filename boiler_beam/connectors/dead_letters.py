@@ -85,12 +85,12 @@ class _File(DeadLetterWriter):
         self.path = path
         self._opened: Any = None
 
-    def _write(self, letter: DeadLetter) -> None:
+    def _write(self, dead_letter: DeadLetter) -> None:
         try:
             if self._opened is None:
                 os.makedirs(os.path.dirname(self.path) or ".", exist_ok=True)
                 self._opened = self._open()
-            self._append(letter)
+            self._append(dead_letter)
         except (OSError, sqlite3.Error) as error:
             raise self._failed(error) from error
 
@@ -119,7 +119,7 @@ class _File(DeadLetterWriter):
     def _open(self) -> Any: ...
 
     @abc.abstractmethod
-    def _append(self, letter: DeadLetter) -> None: ...
+    def _append(self, dead_letter: DeadLetter) -> None: ...
 
     @abc.abstractmethod
     def _sync(self) -> None: ...
@@ -132,8 +132,8 @@ class _Jsonl(_File):
     def _open(self) -> Any:
         return open(self.path, "ab")
 
-    def _append(self, letter: DeadLetter) -> None:
-        self._opened.write(msgspec.json.encode(letter) + b"\n")
+    def _append(self, dead_letter: DeadLetter) -> None:
+        self._opened.write(msgspec.json.encode(dead_letter) + b"\n")
 
     def _sync(self) -> None:
         self._opened.flush()
@@ -153,8 +153,8 @@ class _Sqlite(_File):
             raise
         return database
 
-    def _append(self, letter: DeadLetter) -> None:
-        self._opened.execute(_INSERT, msgspec.structs.astuple(letter))
+    def _append(self, dead_letter: DeadLetter) -> None:
+        self._opened.execute(_INSERT, msgspec.structs.astuple(dead_letter))
 
     def _sync(self) -> None:
         self._opened.commit()

@@ -24,13 +24,15 @@ def now() -> str:
     return format_timestamp(datetime.now(timezone.utc))
 
 
-def digest_of(letter: DeadLetter) -> str:
+def digest_of(dead_letter: DeadLetter) -> str:
     """Returns an id that copies of a dead letter share, although a worker that tries again records another time."""
-    return hashlib.blake2b(msgspec.json.encode(msgspec.structs.replace(letter, time="")), digest_size=8).hexdigest()
+    return hashlib.blake2b(
+        msgspec.json.encode(msgspec.structs.replace(dead_letter, time="")), digest_size=8
+    ).hexdigest()
 
 
 class DeadLetterWriter(abc.ABC):
-    """Appends dead letters to some place.
+    """Appends dead letters to a target.
 
     Args:
         uri: The URI, for messages.
@@ -40,16 +42,16 @@ class DeadLetterWriter(abc.ABC):
     def __init__(self, uri: str, now: Callable[[], str] = now) -> None:
         self.uri, self.now = uri, now
 
-    def write(self, letter: DeadLetter) -> None:
+    def write(self, dead_letter: DeadLetter) -> None:
         """Writes one dead letter; all are durable after `flush` or `close`.
 
         Raises:
             BoilerBeamError: It can't be written.
         """
-        self._write(letter if letter.time else msgspec.structs.replace(letter, time=self.now()))
+        self._write(dead_letter if dead_letter.time else msgspec.structs.replace(dead_letter, time=self.now()))
 
     @abc.abstractmethod
-    def _write(self, letter: DeadLetter) -> None: ...
+    def _write(self, dead_letter: DeadLetter) -> None: ...
 
     @abc.abstractmethod
     def flush(self) -> None:
@@ -61,10 +63,10 @@ class DeadLetterWriter(abc.ABC):
 
     @abc.abstractmethod
     def close(self) -> None:
-        """Makes all dead letters durable, and closes the place.
+        """Makes all dead letters durable, and closes the target.
 
         Raises:
-            BoilerBeamError: The last letters can't be written.
+            BoilerBeamError: The last of them can't be written.
         """
 
 
@@ -77,8 +79,8 @@ class SharedWriter(DeadLetterWriter):
         super().__init__(uri, now)
         self._gathered: list[DeadLetter] = []
 
-    def _write(self, letter: DeadLetter) -> None:
-        self._gathered.append(letter)
+    def _write(self, dead_letter: DeadLetter) -> None:
+        self._gathered.append(dead_letter)
         if len(self._gathered) >= self._MOST:
             self.flush()
 
@@ -96,7 +98,7 @@ class SharedWriter(DeadLetterWriter):
             self._end()
 
     @abc.abstractmethod
-    def _send(self, letters: list[DeadLetter]) -> None: ...
+    def _send(self, dead_letters: list[DeadLetter]) -> None: ...
 
     @abc.abstractmethod
     def _end(self) -> None: ...

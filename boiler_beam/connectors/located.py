@@ -22,28 +22,28 @@ class Located:
     def __init__(self) -> None:
         self.begin((), lambda number: None)
 
-    def begin(self, batch: Sequence[Event], place: Callable[[int], str | None]) -> None:
+    def begin(self, batch: Sequence[Event], position_of: Callable[[int], str | None]) -> None:
         """Sets the batch that was read last.
 
         Args:
             batch: The events of the batch.
-            place: Returns the position of the event at an index, such as `file:x.jsonl:17`.
+            position_of: Returns the position of the event at an index, such as `file:x.jsonl:17`.
         """
-        self._batch, self._place = batch, place
+        self._batch, self._position_of = batch, position_of
         self._numbers: dict[tuple[str, int], int] | None = None
 
-    def __call__(self, letter: DeadLetter) -> DeadLetter:
+    def __call__(self, dead_letter: DeadLetter) -> DeadLetter:
         """Returns the dead letter with its source, if that can be found."""
-        if letter.source is not None or letter.path is None or letter.version is None:
-            return letter
+        if dead_letter.source is not None or dead_letter.path is None or dead_letter.version is None:
+            return dead_letter
         if self._numbers is None:
             self._numbers = {}
             for number, one in enumerate(self._batch):
                 if isinstance(one, Change):
                     self._numbers.setdefault((one.path, one.version), number)
-        found = self._numbers.get((letter.path, letter.version))
-        place = None if found is None else self._place(found)
-        return letter if place is None else msgspec.structs.replace(letter, source=place)
+        found = self._numbers.get((dead_letter.path, dead_letter.version))
+        position = None if found is None else self._position_of(found)
+        return dead_letter if position is None else msgspec.structs.replace(dead_letter, source=position)
 
 
 def read_batches(
@@ -53,13 +53,13 @@ def read_batches(
     for source, split in splits:
         changes, number = iter(source.read(split)), 0
         while batch := list(islice(changes, size)):
-            located.begin(batch, partial(_place, source, split, number))
+            located.begin(batch, partial(_position_of, source, split, number))
             yield batch
             number += len(batch)
     located.begin((), lambda number: None)
 
 
-def _place(source: Source, split: str, begin: int, number: int) -> str | None:
+def _position_of(source: Source, split: str, begin: int, number: int) -> str | None:
     return source.place(split, begin + number)
 
 

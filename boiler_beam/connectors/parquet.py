@@ -163,7 +163,7 @@ def _write(replacement: Replacement, rows: Sequence[EncodedRow]) -> None:
         for begin in range(0, len(rows), _ROWS):
             some = rows[begin : begin + _ROWS]
             fields = [decode_fields(row.fields or b"{}") for row in some]
-            arrays = [[row.path for row in some], *([row.stamp[place] for row in some] for place in range(len(_STAMP)))]
+            arrays = [[row.path for row in some], *([row.stamp[part] for row in some] for part in range(len(_STAMP)))]
             arrays += [[column.cell(one) for one in fields] for column in columns]
             typed = [pa.array(values, field.type) for values, field in zip(arrays, schema, strict=True)]
             writer.write_batch(pa.record_batch(typed, schema=schema))
@@ -171,13 +171,13 @@ def _write(replacement: Replacement, rows: Sequence[EncodedRow]) -> None:
 
 def _rows(batch: Any, columns: Sequence[_Column]) -> Iterator[EncodedRow]:
     cells = {name: batch.column(name).to_pylist() for name in ("path", *_STAMP, *(one.name for one in columns))}
-    for place in range(batch.num_rows):
+    for index in range(batch.num_rows):
         fields = {}
         for column in columns:
-            value = cells[column.name][place]
+            value = cells[column.name][index]
             if column.kind is not None:
                 fields[column.stored] = value
             elif value is not None:
                 fields[column.stored] = decode_wire(value.encode())
-        stamp = Stamp(*(cells[name][place] for name in _STAMP))
-        yield EncodedRow(cells["path"][place], stamp, encode_fields(fields))
+        stamp = Stamp(*(cells[name][index] for name in _STAMP))
+        yield EncodedRow(cells["path"][index], stamp, encode_fields(fields))

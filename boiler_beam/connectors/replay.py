@@ -28,18 +28,18 @@ class DeadLetterSource(Source):
 
     def read(self, split: str) -> Iterator[Change | DeadLetter]:
         """Yields the inputs in the order in which they were refused; dead letters of rows have no input."""
-        for letter in read_dead_letters(split):
-            if letter.input is None:
+        for dead_letter in read_dead_letters(split):
+            if dead_letter.input is None:
                 continue
-            if letter.stage == "read":
-                if (change := change_of_line(letter.input, letter.source)) is not None:
+            if dead_letter.stage == "read":
+                if (change := change_of_line(dead_letter.input, dead_letter.source)) is not None:
                     yield change
-            elif letter.code in CODES:
-                found = decode_again(letter)
+            elif dead_letter.code in CODES:
+                found = decode_again(dead_letter)
                 if not isinstance(found, Touch):
                     yield found
-            elif letter.path is not None and letter.version is not None:
-                yield Change(letter.path, letter.version, msgspec.Raw(letter.input.encode()))
+            elif dead_letter.path is not None and dead_letter.version is not None:
+                yield Change(dead_letter.path, dead_letter.version, msgspec.Raw(dead_letter.input.encode()))
 
     def follow(self, position: str | None) -> Iterator[tuple[list[Change | DeadLetter], str]]:
         """Yields all inputs at every run, whatever the position, because the models may have been fixed since."""

@@ -22,7 +22,8 @@ A backfill is one batch into empty indexes. It writes what differs from the sink
 | `joins`, `index` | the joins of edges; the rows at each key |
 | `rows`, `accumulators`, `lookup` | the rows of a view; the values of their aggregates; the documents that they have |
 | `state` | what is kept between runs: in memory, or as a log in a file |
-| `follow`, `starting`, `intake`, `report` | the loop of a stream; what it needs to begin; its batches; its figures |
+| `follow`, `starting` | the loop of a stream; its settings, and what it needs to begin |
+| `intake`, `report` | its batches; its figures |
 | `transactions`, `reorder`, `sending` | one transaction; whole commits; from the outbox to the sink |
 | `generations` | the phases of a view: loading, emitting, pruning, live |
 | `computed`, `backfill`, `write` | all rows of a view at once; reading and writing them; what is written and pruned |

@@ -65,7 +65,7 @@ def find_failures(engine: IncrementalEngine, state: State, report: StreamReport,
         if is_thorough and absences == Absences() and isinstance(view.root, Root) and view.root.where is None:
             invalid = state.facts.get(f"invalid {plan.collections[view.root.type_index]}", 0)
         lacking = 0 if absences.absent else absences.lacking
-        found = reason_for_no_rows(view.name, known.failing, invalid, refused, lacking, absences.example)
+        found = reason_for_no_rows(view.name, known.failing_rows, invalid, refused, lacking, absences.example)
         if found is not None:
             report.failures[view.name] = found
         elif is_thorough:

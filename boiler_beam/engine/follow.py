@@ -25,9 +25,9 @@ from boiler_beam.engine.generations import Generations
 from boiler_beam.engine.incremental import IncrementalEngine
 from boiler_beam.engine.intake import SourceBatch, gather
 from boiler_beam.engine.reorder import Reorder
-from boiler_beam.engine.report import Settings, StreamReport
+from boiler_beam.engine.report import StreamReport
 from boiler_beam.engine.sending import Sender
-from boiler_beam.engine.starting import has_snapshot, positions_to_follow_from
+from boiler_beam.engine.starting import Settings, has_snapshot, positions_to_follow_from
 from boiler_beam.engine.state.base import OutboxEntry, State, StateUpdate
 from boiler_beam.engine.transactions import Transactions
 from boiler_beam.events import Change, Complete, EncodedRow, Event, View

@@ -1,34 +1,13 @@
-"""The settings of a stream, and the report of what it did so far."""
+"""The report of what a stream did so far."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
 
 from boiler_beam.connectors.billed import Billed
 from boiler_beam.events import DeadLetter
 
-__all__ = ["Prune", "Settings", "StreamReport"]
-
-Prune = Literal["safe", "all", "none"]
-"""Which rows that were not computed are deleted: none, all, or those whose deletion is safe."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How a stream is followed.
-
-    Attributes:
-        coalesce_seconds: How long changes are gathered before rows are rendered; 0: each batch of a source.
-        lateness_seconds: The allowed lateness of consistency `commit`; None: `eventual`.
-        prune: What to do with rows of an older generation that this one did not compute.
-        from_empty: Whether an unbounded source may be followed without a snapshot.
-    """
-
-    coalesce_seconds: float = 0.1
-    lateness_seconds: float | None = None
-    prune: Prune = "safe"
-    from_empty: bool = False
+__all__ = ["StreamReport"]
 
 
 @dataclass

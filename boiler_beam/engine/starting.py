@@ -1,19 +1,37 @@
-"""Checks that a stream can start: it has a snapshot, its own state, and sources with all that it missed (S22)."""
+"""The settings of a stream, and what it needs to start: a snapshot, its state, and sources with all that it missed."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from boiler_beam.connectors.base import Sink, Source
-from boiler_beam.engine.report import Settings
 from boiler_beam.engine.state.base import State
+from boiler_beam.engine.write import Prune
 from boiler_beam.errors import UsageError
 from boiler_beam.plan import Plan
 
-__all__ = ["has_snapshot", "positions_to_follow_from"]
+__all__ = ["Settings", "has_snapshot", "positions_to_follow_from"]
 
 _log = logging.getLogger("boiler_beam")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a stream is followed.
+
+    Attributes:
+        coalesce_seconds: How long changes are gathered before rows are rendered; 0: each batch of a source.
+        lateness_seconds: The allowed lateness of consistency `commit`; None: `eventual`.
+        prune: What to do with rows of an older generation that this one did not compute.
+        from_empty: Whether an unbounded source may be followed without a snapshot.
+    """
+
+    coalesce_seconds: float = 0.1
+    lateness_seconds: float | None = None
+    prune: Prune = "safe"
+    from_empty: bool = False
 
 
 def has_snapshot(sources: Sequence[Source]) -> bool:
@@ -24,7 +42,7 @@ def has_snapshot(sources: Sequence[Source]) -> bool:
 def positions_to_follow_from(
     plan: Plan, sources: Sequence[Source], sink: Sink, state: State, settings: Settings, now: float
 ) -> dict[str, str]:
-    """How far each source was read, by URI; a bounded one that must be read again has no position.
+    """How far each source was read, by URI; a bounded one that must be read again has no position (S22).
 
     Args:
         plan: The views.

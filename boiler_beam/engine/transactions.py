@@ -156,7 +156,8 @@ class Transactions:
         state = self.state
         for view in self.engine.views:
             known, rows = state.views[view.view.name], view.rows
-            known.rows, known.failing = known.rows + rows.rows_added, known.failing + rows.failures_added
+            known.rows += rows.rows_added
+            known.failing_rows += rows.failures_added
             rows.rows_added = rows.failures_added = 0
             self.report.rows[view.view.name] = known.rows
         for versions in self.engine.versions.types:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from boiler_beam.connectors.base import BackfillWriter, Control, Sink
 from boiler_beam.engine.failures import reason_for_no_rows
-from boiler_beam.engine.report import Prune
 from boiler_beam.events import DeadLetter, EncodedRow, Stamp
 from boiler_beam.plan import ViewPlan
 from boiler_beam.steps.emission import digest_of_fields
@@ -21,6 +21,8 @@ from boiler_beam.steps.taint import PossibleMember
 
 __all__ = ["Prune", "RowWriter", "ViewReport", "allowed", "refusal_to_prune"]
 
+Prune = Literal["safe", "all", "none"]
+"""Which rows that were not computed are deleted: none, all, or those whose deletion is safe."""
 SAFE_ROWS, SAFE_SHARE = 10, 0.2
 _NAMED = 100
 """Rows of a view that are named one by one when they are written though a document may belong to any of them."""
@@ -50,8 +52,8 @@ class ViewReport:
         absent: Rows that are absent because no reference names a required document, or paths() yielded nothing.
         failed: Rows that are absent because a getter or paths() raised, or returned what makes no row.
         invalid: How many documents of its root's collection there are, where all of them are invalid.
-        refused_dead: 1 where nothing was pruned because a root document is dead.
-        refused_many: 1 where nothing was pruned because too many rows would go.
+        unpruned_dead: 1 where nothing was pruned because a root document is dead.
+        unpruned_many: 1 where nothing was pruned because too many rows would go.
         example: What one of the lacking rows lacks.
     """
 
@@ -70,16 +72,16 @@ class ViewReport:
     failed: int = 0
     invalid: int = 0
     example: str = ""
-    refused_dead: int = 0
-    refused_many: int = 0
+    unpruned_dead: int = 0
+    unpruned_many: int = 0
 
     @property
     def not_pruned(self) -> str | None:
         """Why nothing was pruned, or None."""
-        if not (self.refused_dead or self.refused_many):
+        if not (self.unpruned_dead or self.unpruned_many):
             return None
         rows_in_sink = self.kept + self.updated + self.unchanged + self.newer + self.tainted
-        return refusal_to_prune("safe", self.kept, rows_in_sink, is_root_dead=bool(self.refused_dead))
+        return refusal_to_prune("safe", self.kept, rows_in_sink, is_root_dead=bool(self.unpruned_dead))
 
     @property
     def failure(self) -> str | None:
@@ -263,11 +265,11 @@ class RowWriter:
             going = len(in_sink.rows)
             total = going + report.updated + report.unchanged + report.newer + report.tainted
             if prune == "safe" and going:
-                report.refused_dead = int(has_dead_roots[view_index])
-                report.refused_many = int(not report.refused_dead and going > allowed(total))
+                report.unpruned_dead = int(has_dead_roots[view_index])
+                report.unpruned_many = int(not report.unpruned_dead and going > allowed(total))
             stamp = Stamp(in_sink.generation, self.read_time, 0)
             for path, (old, _) in in_sink.rows.items():
-                if prune == "none" or report.refused_dead or report.refused_many or old > stamp:
+                if prune == "none" or report.unpruned_dead or report.unpruned_many or old > stamp:
                     report.kept += 1
                     report.kept_newer += old > stamp
                 else:

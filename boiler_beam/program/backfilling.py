@@ -11,7 +11,7 @@ from boiler_beam.connectors.dead_letters import DeadLetterWriter
 from boiler_beam.connectors.firestore.options import WriteOptions
 from boiler_beam.connectors.memory import MemorySink
 from boiler_beam.engine.backfill import backfill as run_backfill
-from boiler_beam.engine.report import Prune
+from boiler_beam.engine.write import Prune
 from boiler_beam.errors import UsageError
 from boiler_beam.events import DeadLetter
 from boiler_beam.program.connecting import Sources, opened_dead_letters, opened_sink, opened_sources, read_time_micros
@@ -79,7 +79,7 @@ def backfill(
         ramp_up=ramp_up, pace_seconds=row_seconds, references=plan.database.root, asks_topics=touches
     )
     target = opened_sink(sink, options)
-    letters = opened_dead_letters(dead_letter, target)
+    dead_letters = opened_dead_letters(dead_letter, target)
 
     def report_progress(view: str, done: int, total: int | None) -> None:
         if progress is not None:
@@ -90,18 +90,18 @@ def backfill(
             plan,
             opened,
             MemorySink(target) if dry_run else target,
-            _dropped if dry_run else letters.write,
+            _dropped if dry_run else dead_letters.write,
             prune=prune,
             read_time=None if read_time is None else read_time_micros(read_time),
             progress=report_progress,
         )
     finally:
-        letters.close()
-    report = Report.of(counts, time.monotonic() - started, letters.uri, is_dry_run=dry_run)
+        dead_letters.close()
+    report = Report.of(counts, time.monotonic() - started, dead_letters.uri, is_dry_run=dry_run)
     if strict and report.dead_letters:
         raise DeadLettersFound(report)
     return report
 
 
-def _dropped(letter: DeadLetter) -> None:
+def _dropped(dead_letter: DeadLetter) -> None:
     """Takes a dead letter in a dry run, which writes none."""

@@ -15,8 +15,8 @@ from boiler_beam.connectors.memory import MemorySink
 from boiler_beam.engine import report as engine
 from boiler_beam.engine.follow import Settings
 from boiler_beam.engine.follow import follow as run_stream
-from boiler_beam.engine.report import Prune
 from boiler_beam.engine.state import open_state
+from boiler_beam.engine.write import Prune
 from boiler_beam.errors import UsageError
 from boiler_beam.events import EncodedRow, View
 from boiler_beam.program.connecting import (
@@ -111,7 +111,7 @@ def follow(
         ramp_up=ramp_up, pace_seconds=row_seconds, is_together=is_commit, references=plan.database.root
     )
     target = opened_sink(sink, options)
-    letters = opened_dead_letters(dead_letter, target)
+    dead_letters = opened_dead_letters(dead_letter, target)
     address = "memory:" if dry_run else state or state_beside(target, is_bounded=is_bounded)
     settings = Settings(coalesce_seconds, allowed_lateness_seconds if is_commit else None, prune, from_empty)
     began: list[float] = []
@@ -122,12 +122,12 @@ def follow(
         sent: Callable[[Sequence[tuple[View, EncodedRow]]], None],
     ) -> engine.StreamReport:
         began.append(time.monotonic())
-        with closing(open_state(address)) as opened_state, closing(letters):
+        with closing(open_state(address)) as opened_state, closing(dead_letters):
             return run_stream(
                 plan,
                 opened,
                 MemorySink(target) if dry_run else target,
-                None if dry_run else letters,
+                None if dry_run else dead_letters,
                 opened_state,
                 settings,
                 should_stop=should_stop,
@@ -137,7 +137,7 @@ def follow(
 
     def summed(counts: engine.StreamReport) -> StreamReport:
         seconds = time.monotonic() - began[0] if began else 0.0
-        return StreamReport.of(counts, seconds, letters.uri, is_dry_run=dry_run)
+        return StreamReport.of(counts, seconds, dead_letters.uri, is_dry_run=dry_run)
 
     return Running(run, summed, on_report, state=address, is_bounded=is_bounded, is_strict=strict)
 

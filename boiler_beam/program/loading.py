@@ -135,13 +135,13 @@ def _imported(name: str, module_name: str) -> ModuleType:
 
 def _refused(name: str, error: Exception) -> UsageError:
     if isinstance(error, SyntaxError):
-        place = f"{error.filename}:{error.lineno}"
+        where = f"{error.filename}:{error.lineno}"
     else:
         frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
         own = [
             frame for frame in frames if not frame.filename.startswith(_PACKAGE)
         ]  # where the user's code called ours
-        place = "{0.filename}:{0.lineno}".format((own or frames)[-1])
+        where = "{0.filename}:{0.lineno}".format((own or frames)[-1])
     return UsageError(
-        f"{name}: expected a module that can be imported, got {type(error).__name__}: {error}; fix: correct {place}"
+        f"{name}: expected a module that can be imported, got {type(error).__name__}: {error}; fix: correct {where}"
     )

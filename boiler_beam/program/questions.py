@@ -78,7 +78,7 @@ def explain(
     plan = plan_of(views, opened, project=project, database=database)
     if not opened:
         return Explanation(explained(plan))
-    versions = NewestVersions(plan, lambda letter: None)
+    versions = NewestVersions(plan, lambda dead_letter: None)
     for source in opened:
         source.prepare(plan.collections)
         versions.add_all(source.read_all())
@@ -148,11 +148,15 @@ def diff(
     for sink in sinks:
         if not sink.controls():
             raise UsageError(f"{sink.uri}: expected rows, got none; fix: check the address")
-    letters: list[DeadLetter] = []
+    dead_letters: list[DeadLetter] = []
     if opened:
         sinks.append(MemorySink(sinks[0], is_aside=True))  # rows that are not known stay as they are
-        backfill(plan, opened, sinks[1], letters.append, prune="all")
-    unknown = [letter for letter in letters if letter.code == "row_tainted" or letter.stage == "render"]
+        backfill(plan, opened, sinks[1], dead_letters.append, prune="all")
+    unknown = [
+        dead_letter
+        for dead_letter in dead_letters
+        if dead_letter.code == "row_tainted" or dead_letter.stage == "render"
+    ]
     return Differences(tuple(differences(plan, *sinks)), tuple(unknown))
 
 
@@ -179,11 +183,11 @@ def why(views: Views, row: str, *, sources: Sources, project: str | None = None,
     plan = plan_of(views, opened, project=project, database=database)
     if "/" not in row and len(plan.views) == 1 and plan.views[0].paths.template.count("{") == 1:
         row = plan.views[0].paths.fill(row)
-    letters: list[DeadLetter] = []
+    dead_letters: list[DeadLetter] = []
     located = Located()
-    versions = NewestVersions(plan, lambda letter: letters.append(located(letter)))
+    versions = NewestVersions(plan, lambda dead_letter: dead_letters.append(located(dead_letter)))
     versions.add_all(read_located(_prepared(opened, plan), located))
-    return inspection_why.why(plan, versions, row, letters)
+    return inspection_why.why(plan, versions, row, dead_letters)
 
 
 def _prepared(sources: list[Source], plan: Plan) -> list[Source]:
@@ -296,7 +300,7 @@ def _tainted(plan: Plan, versions: NewestVersions) -> Iterator[str]:
     """The rows that an invalid document may belong to, and which it is."""
     for planned in plan.planned_views if any(one.invalid for one in versions.types) else ():
         view, number, named = planned.view, 0, list[str]()
-        computed = ComputedView(planned, versions, lambda letter: None)
+        computed = ComputedView(planned, versions, lambda dead_letter: None)
         for row_id in computed.row_ids():
             tainted_by = computed.tainted_by(row_id)
             number += bool(tainted_by)

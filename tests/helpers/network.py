@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 
 from boiler_beam.events import Change, DeadLetter, EncodedRow, Touch
 from boiler_beam.plan import Plan, ViewPlan
-from boiler_beam.steps.keyed import Cell, KeyedView, Settings, Step, reporting_labels, steps_of
+from boiler_beam.steps.keyed import Cell, KeyedView, Step, StepSettings, reporting_labels, steps_of
 from boiler_beam.steps.keyed.cells import ListLog
 from boiler_beam.steps.keyed.messages import Message
 from boiler_beam.steps.keyed.routing import ROW, Key, address, addresses_of_change
@@ -67,7 +67,7 @@ class ViewNetwork:
     ) -> None:
         self.view = KeyedView(Plan((view,), plan.document_types))
         self.order = order
-        settings = Settings(generation, clock, horizon, reporting)
+        settings = StepSettings(generation, clock, horizon, reporting)
         self.steps: dict[str, Step] = steps_of(self.view, self, settings)
         self.unchanged: set[str] = set()
         self.cells: dict[tuple[str, Key], StoredCell] = {}

@@ -183,7 +183,7 @@ class Guard:
             UsageError: The program has no permission, or the database does not exist.
             BoilerBeamError: They can't be written; some of them may have been.
         """
-        letters: list[DeadLetter] = []
+        dead_letters: list[DeadLetter] = []
         waiting: dict[str, EncodedRow] = {}
         for row in rows:
             if row.path not in waiting or row.stamp >= waiting[row.path].stamp:
@@ -201,7 +201,7 @@ class Guard:
             again = []
             for outcome in self._attempt(due, is_together=is_together, most=max(1, _TOGETHER >> rounds)):
                 if outcome.kind == "refused" and len(outcome.item.mark) == 1:
-                    letters.append(_letter(outcome.item.mark[0][0], outcome.reason))
+                    dead_letters.append(_dead_letter(outcome.item.mark[0][0], outcome.reason))
                     continue
                 is_together &= outcome.kind != "refused"  # one of them is bad: send each separately
                 again += [row for row, _ in outcome.item.mark]
@@ -212,7 +212,7 @@ class Guard:
         self.held = waiting
         while len(self._known) > self.cached:
             self._known.popitem(last=False)
-        return letters
+        return dead_letters
 
     def _due(self, path: str) -> float:
         known = self._known.get(path)
@@ -286,13 +286,13 @@ class Guard:
 
     def _settle(self, outcome: Outcome, failed: list[Outcome]) -> None:
         """Stores the new state of the paths in the cache."""
-        place = 0
+        begin = 0
         for row, number in outcome.item.mark:
             if outcome.kind != "done":
                 self._known.pop(row.path, None)
                 continue
-            micros = micros_of_proto(outcome.times[place])
-            place += number
+            micros = micros_of_proto(outcome.times[begin])
+            begin += number
             paced = self.writer.clock()
             if row.fields is None:
                 self._known[row.path] = _Known(0, micros, row.stamp, paced)
@@ -398,7 +398,7 @@ def _following(write: Any, micros: int) -> Any:
     return write
 
 
-def _letter(row: EncodedRow, reason: str) -> DeadLetter:
+def _dead_letter(row: EncodedRow, reason: str) -> DeadLetter:
     reason = "; ".join(broken_rules(row.path, row.fields or b"{}")) or reason
     return DeadLetter(
         stage="write",

@@ -33,8 +33,8 @@ class _CollectionWriter(SharedWriter):
         super().__init__(uri, now)
         self.client = Client(address)
 
-    def _send(self, letters: list[DeadLetter]) -> None:
-        items = {item.key: item for letter in letters for item in _items(self.client, letter)}
+    def _send(self, dead_letters: list[DeadLetter]) -> None:
+        items = {item.key: item for dead_letter in dead_letters for item in _items(self.client, dead_letter)}
         for outcome in BatchWriter(self.client).write(items.values()):
             if outcome.kind != "done":
                 got = outcome.reason or outcome.kind
@@ -47,8 +47,8 @@ class _CollectionWriter(SharedWriter):
         self.client.close()
 
 
-def _items(client: Client, letter: DeadLetter) -> Iterator[Item]:
-    data, name = msgspec.json.encode(letter), digest_of(letter)
+def _items(client: Client, dead_letter: DeadLetter) -> Iterator[Item]:
+    data, name = msgspec.json.encode(dead_letter), digest_of(dead_letter)
     parts = [data[begin : begin + _PART_BYTES] for begin in range(0, len(data), _PART_BYTES)]
     for number, part in enumerate(parts):
         path = f"{COLLECTION}/{name}" + (f".{number:03}" if number else "")
@@ -59,8 +59,8 @@ def _items(client: Client, letter: DeadLetter) -> Iterator[Item]:
         if not number:
             fields["parts"].integer_value = len(parts)
             for key in ("stage", "code", "path", "time"):
-                fields[key].string_value = getattr(letter, key) or ""
-            fields["message"].string_value = letter.message[:_MESSAGE_CHARACTERS]
+                fields[key].string_value = getattr(dead_letter, key) or ""
+            fields["message"].string_value = dead_letter.message[:_MESSAGE_CHARACTERS]
         yield Item(path, [write])
 
 

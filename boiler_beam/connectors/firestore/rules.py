@@ -68,10 +68,10 @@ def _broken(value: Any, where: str, size: int) -> Iterator[str]:
                 yield f"keys of {inner:,} bytes that lead to {_below(where, key)}, more than {MAX_PATH_BYTES:,}"
             yield from _broken(item, _below(where, key), inner)
     elif isinstance(value, list):
-        for place, item in enumerate(value):
+        for index, item in enumerate(value):
             if isinstance(item, list):
-                yield f"an array in an array at {where}[{place}]"
-            yield from _broken(item, f"{where}[{place}]", size)
+                yield f"an array in an array at {where}[{index}]"
+            yield from _broken(item, f"{where}[{index}]", size)
     elif isinstance(value, (str, bytes)):
         number = len(value.encode()) if isinstance(value, str) else len(value)
         if number > MAX_VALUE_BYTES:

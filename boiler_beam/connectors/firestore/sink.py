@@ -171,9 +171,9 @@ class _Follower(StreamWriter):
 
     def write(self, rows: Sequence[tuple[View, EncodedRow]]) -> list[DeadLetter]:
         self.lease.check()
-        letters = self.guard.write((row for _, row in rows), is_together=self.is_together, may_hold=self.may_hold)
+        dead_letters = self.guard.write((row for _, row in rows), is_together=self.is_together, may_hold=self.may_hold)
         self.held = frozenset(self.guard.held)
-        return letters
+        return dead_letters
 
     def control(self, controls: Mapping[str, Control]) -> None:
         self.lease.take(controls, next((one.holder for one in controls.values()), ""))
@@ -231,7 +231,7 @@ class _Backfill(BackfillWriter):
                     f"got another version of it; fix: stop the stream, run this, start the stream again{ended}"
                 )
         own = {name: control for name, control in controls.items() if name not in live}
-        letters: list[DeadLetter] = []
+        dead_letters: list[DeadLetter] = []
         try:
             if own:
                 self.lease.take(own)
@@ -240,13 +240,13 @@ class _Backfill(BackfillWriter):
                     (topics[name], Touch(name, row.path, row.stamp.version)) for name, row in chunk if name in live
                 ]
                 self.touched += self._asked(touches)
-                letters += self.guard.write(row for name, row in chunk if name not in live)
+                dead_letters += self.guard.write(row for name, row in chunk if name not in live)
             self.lease.release()
         finally:
             self.lease.stop()
         if self.touched:
             self.drift = self._drift({name: topics[name] for name in live})
-        return letters
+        return dead_letters
 
     def _asked(self, touches: Sequence[tuple[str, Touch]]) -> int:
         """Sends touches to streams, by topics or by documents, and returns their number."""
@@ -353,7 +353,7 @@ def _touch(client: Client, touch: Touch) -> Item:
 def _query(client: Client, template: str) -> Any:
     """Returns the query for the rows of a template: of one collection, or of a collection group."""
     segments = template.split("/")
-    fixed = next((place for place, one in enumerate(segments) if "{" in one), len(segments))
+    fixed = next((index for index, one in enumerate(segments) if "{" in one), len(segments))
     depth = min(fixed - fixed % 2, len(segments) - 2)
     parent = "/".join([client.root.rstrip("/"), *segments[:depth]])
     request = RunQueryRequest(parent=parent)

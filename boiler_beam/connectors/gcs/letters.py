@@ -58,9 +58,9 @@ class _FolderWriter(SharedWriter):
         self.bucket, self.folder = _parsed(uri, address)
         self._opened: Any = None
 
-    def _send(self, letters: list[DeadLetter]) -> None:
-        data = b"".join(msgspec.json.encode(letter) + b"\n" for letter in letters)
-        name = f"{self.folder}{letters[0].time}.{hashlib.blake2b(data, digest_size=8).hexdigest()}.jsonl"
+    def _send(self, dead_letters: list[DeadLetter]) -> None:
+        data = b"".join(msgspec.json.encode(dead_letter) + b"\n" for dead_letter in dead_letters)
+        name = f"{self.folder}{dead_letters[0].time}.{hashlib.blake2b(data, digest_size=8).hexdigest()}.jsonl"
         try:
             self._opened = self._opened or _client(self.uri)
             self._opened.bucket(self.bucket).blob(name).upload_from_string(data, "application/jsonl")

@@ -412,9 +412,9 @@ def message_of(event: Change | Touch | DeadLetter, now_micros: int, database: st
     return _passed_on(event.input.encode(), {}, now_micros) if event.input else None
 
 
-def decode_again(letter: DeadLetter) -> Change | Touch | DeadLetter:
+def decode_again(dead_letter: DeadLetter) -> Change | Touch | DeadLetter:
     """Decodes the message in a dead letter again."""
-    return decode(*raw_message(letter.input or "{}"), letter.source)
+    return decode(*raw_message(dead_letter.input or "{}"), dead_letter.source)
 
 
 def _path_in(data: bytes, attributes: Mapping[str, str]) -> str | None:

@@ -30,13 +30,13 @@ class _TopicWriter(SharedWriter):
         super().__init__(uri, now)
         self.publisher = Publisher(topic, uri)
 
-    def _send(self, letters: list[DeadLetter]) -> None:
+    def _send(self, dead_letters: list[DeadLetter]) -> None:
         self.publisher.publish(
             Message(
-                msgspec.json.encode(letter),
-                {"event_id": digest_of(letter), "stage": letter.stage, "code": letter.code},
+                msgspec.json.encode(dead_letter),
+                {"event_id": digest_of(dead_letter), "stage": dead_letter.stage, "code": dead_letter.code},
             )
-            for letter in letters
+            for dead_letter in dead_letters
         )
 
     def _end(self) -> None:
@@ -85,4 +85,4 @@ def acknowledge(uri: str, subscription: str, ids: Sequence[str]) -> None:
 
 def read_letters(uri: str, subscription: str) -> Iterator[DeadLetter]:
     """Yields the dead letters of a subscription, which delivers them again later."""
-    return (letter for letter, _ in pulled(uri, subscription))
+    return (dead_letter for dead_letter, _ in pulled(uri, subscription))

@@ -22,37 +22,39 @@ __all__ = ["replay", "replayed"]
 _TOPIC = "pubsub:"
 
 
-def replayed(letters: Iterable[DeadLetter], views: Sequence[View], now_micros: int) -> Iterator[tuple[str, Message]]:
+def replayed(
+    dead_letters: Iterable[DeadLetter], views: Sequence[View], now_micros: int
+) -> Iterator[tuple[str, Message]]:
     """Yields for each dead letter what is published, `document`, `message` or `row`, and the message.
 
     A dead letter of a row has no input: the stream is asked to render the row again, by a touch (S16). One of neither
     is left out. The ids of the messages are new, because a stream drops a message whose id came a moment ago.
 
     Args:
-        letters: The dead letters.
+        dead_letters: The dead letters.
         views: The views of the stream.
         now_micros: The time.
     """
-    for number, letter in enumerate(letters):
+    for number, dead_letter in enumerate(dead_letters):
         event_id = f"replay.{now_micros}.{number}"
-        if letter.input is None:
+        if dead_letter.input is None:
             for view in views:
-                if letter.path is not None and view.matches(letter.path):
-                    yield "row", touch_message(Touch(view.name, letter.path, now_micros))
-        elif letter.code in CODES:
-            data, attributes = raw_message(letter.input)
+                if dead_letter.path is not None and view.matches(dead_letter.path):
+                    yield "row", touch_message(Touch(view.name, dead_letter.path, now_micros))
+        elif dead_letter.code in CODES:
+            data, attributes = raw_message(dead_letter.input)
             yield "message", Message(data, {**attributes, "event_id": event_id})
-        elif (change := _change_of(letter)) is not None:
+        elif (change := _change_of(dead_letter)) is not None:
             yield "document", document_message(change, event_id=event_id)
 
 
-def _change_of(letter: DeadLetter) -> Change | None:
-    if letter.stage == "read":
-        found = change_of_line(letter.input or "", letter.source)
+def _change_of(dead_letter: DeadLetter) -> Change | None:
+    if dead_letter.stage == "read":
+        found = change_of_line(dead_letter.input or "", dead_letter.source)
         return found if isinstance(found, Change) else None
-    if letter.path is None or letter.version is None or letter.input is None:
+    if dead_letter.path is None or dead_letter.version is None or dead_letter.input is None:
         return None
-    return Change(letter.path, letter.version, msgspec.Raw(letter.input.encode()))
+    return Change(dead_letter.path, dead_letter.version, msgspec.Raw(dead_letter.input.encode()))
 
 
 def replay(
@@ -76,18 +78,18 @@ def replay(
     acknowledged: list[str] = []
     if uri.startswith(_TOPIC):
         found = list(pulled(uri, uri.removeprefix(_TOPIC)))
-        letters, acknowledged = [letter for letter, _ in found], [name for _, name in found]
+        dead_letters, acknowledged = [dead_letter for dead_letter, _ in found], [name for _, name in found]
     else:
-        letters = list(read_dead_letters(uri))
-    messages = list(replayed(letters, views, now()))
+        dead_letters = list(read_dead_letters(uri))
+    messages = list(replayed(dead_letters, views, now()))
     with closing(Publisher(topic.removeprefix(_TOPIC))) as publisher:
         publisher.check()
         publisher.publish(message for _, message in messages)
     if acknowledged:
         acknowledge(uri, uri.removeprefix(_TOPIC), acknowledged)
-    if letters and not messages:
+    if dead_letters and not messages:
         raise UsageError(
-            f"{uri}: expected inputs of documents, or rows of the views, got {len(letters)} dead letters without; "
+            f"{uri}: expected inputs of documents, or rows of the views, got {len(dead_letters)} dead letters without; "
             "fix: name the stream's views by --views"
         )
     return Counter(kind for kind, _ in messages)

@@ -43,7 +43,7 @@ class ViewState(msgspec.Struct, array_like=True):
         phase: How far the view is in its generation.
         floor: The read time of the last backfill of the sink that is known (S16), in microseconds.
         rows: How many rows are in the sink.
-        failing: How many rows could not be rendered the last time.
+        failing_rows: How many rows could not be rendered the last time.
         incarnation: Grows when the view was changed: older records of its rows no longer count.
     """
 
@@ -53,7 +53,7 @@ class ViewState(msgspec.Struct, array_like=True):
     phase: Phase = "loading"
     floor: int = 0
     rows: int = 0
-    failing: int = 0
+    failing_rows: int = 0
     incarnation: int = 0
 
 

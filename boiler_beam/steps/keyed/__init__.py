@@ -26,6 +26,6 @@ How the modules hang together; each imports those of the lines above:
 from boiler_beam.steps.keyed.cells import Cell
 from boiler_beam.steps.keyed.dataflow import reporting_labels, steps_of
 from boiler_beam.steps.keyed.plan import KeyedView
-from boiler_beam.steps.keyed.step import Output, Settings, Step
+from boiler_beam.steps.keyed.step import Output, Step, StepSettings
 
-__all__ = ["Cell", "KeyedView", "Output", "Settings", "Step", "reporting_labels", "steps_of"]
+__all__ = ["Cell", "KeyedView", "Output", "Step", "StepSettings", "reporting_labels", "steps_of"]

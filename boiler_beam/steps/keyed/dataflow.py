@@ -12,7 +12,7 @@ from boiler_beam.steps.keyed.joins import LimitStep, PathCountStep, PathJoinStep
 from boiler_beam.steps.keyed.plan import KeyedView
 from boiler_beam.steps.keyed.routing import CLAIM, ROW, distinct_label, ranking_label
 from boiler_beam.steps.keyed.rows import RowStep
-from boiler_beam.steps.keyed.step import Output, Settings, Step
+from boiler_beam.steps.keyed.step import Output, Step, StepSettings
 
 __all__ = ["reporting_labels", "steps_of"]
 
@@ -36,7 +36,7 @@ def reporting_labels(views: Sequence[KeyedView]) -> list[frozenset[str]]:
     return [frozenset(labels) for labels in found]
 
 
-def steps_of(view: KeyedView, output: Output, settings: Settings | None = None) -> dict[str, Step]:
+def steps_of(view: KeyedView, output: Output, settings: StepSettings | None = None) -> dict[str, Step]:
     """The steps of a view by label, each after those that send to it.
 
     Args:
@@ -44,7 +44,7 @@ def steps_of(view: KeyedView, output: Output, settings: Settings | None = None) 
         output: Where they send.
         settings: How they run.
     """
-    settings = settings or Settings()
+    settings = settings or StepSettings()
     found: list[Step] = []
     for edge in view.edges:
         if edge.is_by_path:

@@ -19,7 +19,7 @@ from boiler_beam.steps.keyed.messages import (
     ValueDelta,
 )
 from boiler_beam.steps.keyed.plan import KeyedEdge, KeyedView
-from boiler_beam.steps.keyed.step import Output, Settings, Step
+from boiler_beam.steps.keyed.step import Output, Step, StepSettings
 from boiler_beam.values import from_wire
 
 __all__ = ["EdgeStep"]
@@ -32,7 +32,7 @@ class EdgeStep(Step):
         edge: The edge.
     """
 
-    def __init__(self, view: KeyedView, label: str, output: Output, settings: Settings, edge: KeyedEdge) -> None:
+    def __init__(self, view: KeyedView, label: str, output: Output, settings: StepSettings, edge: KeyedEdge) -> None:
         super().__init__(view, label, output, settings)
         self.edge = edge
         self._reports = settings.reporting is None or label in settings.reporting

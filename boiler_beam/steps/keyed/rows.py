@@ -54,7 +54,7 @@ class RowHead(msgspec.Struct, array_like=True, eq=False):
             make the row dirty. None if it was never rendered, or the last rendering failed or had to wait.
         documents: The sizes of the log of its documents.
         is_dirty: Whether it must be rendered.
-        refused: The digests of the dead letters of its last rendering: a repeated failure is reported once.
+        failing: The digests of the dead letters of its last rendering: a repeated failure is reported once.
     """
 
     version: int = 0
@@ -67,7 +67,7 @@ class RowHead(msgspec.Struct, array_like=True, eq=False):
     read: int | None = None
     documents: Sizes = msgspec.field(default_factory=Sizes)
     is_dirty: bool = False
-    refused: tuple[bytes, ...] = ()
+    failing: tuple[bytes, ...] = ()
 
     def has_read(self, edge_index: int) -> bool:
         """Whether a change over an edge may change the row."""
@@ -161,7 +161,7 @@ class RowStep(Step):
         view = self.view.view
         exists = head.members > 0 if isinstance(view.root, Group) else bool(documents(view.root.name))
         if not exists or not all(documents(edge.name) for edge in view.required):
-            head.refused = ()
+            head.failing = ()
             return ()
         if isinstance(view.root, Group):
             key = tuple(from_wire(head.key)) if view.root.is_tuple else from_wire(head.key)
@@ -171,9 +171,9 @@ class RowStep(Step):
         copies = render(view, row_id, key, documents, lambda index: self._aggregate(head, index), dead_letters.append)
         digests = tuple(map(digest_of, dead_letters))
         for dead_letter, digest in zip(dead_letters, digests, strict=True):
-            if digest not in head.refused:
+            if digest not in head.failing:
                 self.output.refuse(dead_letter)
-        head.refused = digests
+        head.failing = digests
         return copies
 
     def _aggregate(self, head: RowHead, index: int) -> Any:

@@ -13,7 +13,7 @@ from boiler_beam.steps.keyed.messages import Input, Message
 from boiler_beam.steps.keyed.plan import KeyedView
 from boiler_beam.steps.keyed.routing import Key
 
-__all__ = ["Output", "Settings", "Step"]
+__all__ = ["Output", "Step", "StepSettings"]
 
 
 class Output(Protocol):
@@ -36,7 +36,7 @@ class Output(Protocol):
 
 
 @dataclass(frozen=True)
-class Settings:
+class StepSettings:
     """How the steps of a view run.
 
     Attributes:
@@ -75,7 +75,7 @@ class Step(abc.ABC):
     head_type: ClassVar[type[Any]]
     number_of_logs: ClassVar[int] = 0
 
-    def __init__(self, view: KeyedView, label: str, output: Output, settings: Settings) -> None:
+    def __init__(self, view: KeyedView, label: str, output: Output, settings: StepSettings) -> None:
         self.view, self.label, self.output, self.settings = view, label, output, settings
         self.heads: HeadCodec[Any] = HeadCodec(self.head_type)
 
