@@ -17,7 +17,7 @@ from boiler_beam.serving.core import DEFAULT_LIMIT, Core, parse_stamp, stamp_tex
 from boiler_beam.serving.problems import Problem
 from boiler_beam.serving.reader import StoredRow
 from boiler_beam.serving.routes import ServedRoute
-from boiler_beam.serving.web import audience, decode_body, flag, integer, matches, only, read_json_body
+from boiler_beam.serving.web import audience, decode_body, flag, integer, matches, only, read_json_body, vary
 from boiler_beam.views.visibility import ANYONE
 
 __all__ = ["Rest", "filters_of"]
@@ -58,7 +58,8 @@ class Rest:
         row = await self.core.get(user, view, row_id)
         hidden = audience(self.core.hidden(user, view))
         tag = f'"{stamp_text(row.stamp)}{"-t" if is_typed else ""}{hidden and f"-h{hidden}"}"'
-        headers = {"ETag": tag, "Cache-Control": self._cached(view, row)}
+        control = self._cached(view, row)
+        headers = {"ETag": tag, "Cache-Control": control, **vary(control.startswith("public"))}
         if matches(request.headers.get("if-none-match"), tag):
             return Response(status_code=304, headers=headers)
         return Response(self.core.encoded_row(user, view, row, is_typed=is_typed), headers=headers, media_type=JSON)
@@ -73,7 +74,7 @@ class Rest:
         body = await self.core.routed(user, view, row_id, route, request.query_params)
         tag = f'"{hashlib.blake2b(body, digest_size=16).hexdigest()}"'
         visibility = "public" if self.core.access.is_open else "private"
-        headers = {"ETag": tag, "Cache-Control": f"{visibility}, no-cache"}
+        headers = {"ETag": tag, "Cache-Control": f"{visibility}, no-cache", **vary(self.core.access.is_open)}
         if matches(request.headers.get("if-none-match"), tag):
             return Response(status_code=304, headers=headers)
         return Response(body, headers=headers, media_type=JSON)
@@ -117,7 +118,8 @@ class Rest:
         rows = [msgspec.Raw(self.core.encoded_row(user, view, row, is_typed=is_typed)) for row in page.rows]
         body = msgspec.json.encode({"rows": rows, "cursor": page.cursor})
         visibility = "public" if self.core.access.is_open else "private"
-        return Response(body, headers={"Cache-Control": f"{visibility}, no-cache"}, media_type=JSON)
+        headers = {"Cache-Control": f"{visibility}, no-cache", **vary(self.core.access.is_open)}
+        return Response(body, headers=headers, media_type=JSON)
 
     async def _body(self, request: Request) -> Any:
         return decode_body(await read_json_body(request, self.max_body))

@@ -23,12 +23,14 @@ from boiler_beam.serving.hub import Batch
 from boiler_beam.serving.messages import control
 from boiler_beam.serving.offsets import BEGIN, Position
 from boiler_beam.serving.problems import HistoryGone, Problem
-from boiler_beam.serving.web import audience, matches, only
+from boiler_beam.serving.web import audience, matches, only, vary
 
 __all__ = ["Streams"]
 
 _INTERVAL_SECONDS, _EPOCH = 20, 1_728_432_000
 """The cursor counts intervals since 2024-10-09T00:00:00Z (section 10.1)."""
+
+_NO_OFFSET = "offset: expected -1 or where to read on; if the client sent one, a proxy has removed the query string"
 
 
 class Streams:
@@ -50,6 +52,9 @@ class Streams:
     # What a stream consists of; the conformance tests of the protocol run this class over streams of other messages.
 
     media_type = "application/json"
+    needs_offset = True
+    """A request without `offset` is refused. The protocol lets it mean `-1`; but where a proxy removes query strings,
+    each request would then get all rows again, and a client would keep rows that were deleted."""
 
     def framed(self, batch: Batch, messages: Any, begin: Position | None) -> list[bytes]:
         """Returns the messages of a batch with marks; see `framed`."""
@@ -89,6 +94,8 @@ class Streams:
         live, offset = query.get("live"), query.get("offset")
         if live not in (None, "long-poll", "sse"):
             raise Problem(400, "invalid parameter", "live: expected long-poll or sse")
+        if offset is None and self.needs_offset and request.method != "HEAD":
+            raise Problem(400, "no offset", _NO_OFFSET)
         if offset == "" or len(query.getlist("offset")) > 1 or (live is not None and offset is None):
             raise Problem(400, "invalid parameter", "offset: expected one")
         offset = BEGIN if offset is None else offset
@@ -120,13 +127,13 @@ class Streams:
         is_live: bool,
     ) -> Response:
         core, hub = self.core, self.core.hub
-        headers = {"Cache-Control": "no-store"}
+        headers = {"Cache-Control": "no-store", **vary(core.access.is_open)}
         if is_live:
             headers["Stream-Cursor"] = cursor_after(request.query_params.get("cursor"))
         if offset == "now" and not is_live:
             tail = {"Stream-Next-Offset": position.text, "Stream-Up-To-Date": "true"}
             return Response(self.joined([]), headers={**headers, **tail}, media_type=self.media_type)
-        known = hub.incarnation(view)
+        known, latest = hub.incarnation(view), core.rows.of(view.name).mark().number
         batch = hub.read(view, known, position)
         if is_live and not batch.messages and batch.position == position:
             with hub.following(view):
@@ -147,7 +154,8 @@ class Streams:
             age = "no-cache" if batch.is_whole else "max-age=60, stale-while-revalidate=300"
             headers["Cache-Control"] = f"{visibility}, {age}"
         whose = "" if user.id is None else f":{user.id.encode().hex()}:{audience(core.hidden(user, view))}"
-        tag = f'"{incarnation}:{offset}:{batch.position.text}{whose}"'
+        parts = "" if batch.is_whole else f":{latest}"  # whole at one commit, and a part with other rows at the next
+        tag = f'"{incarnation}:{offset}:{batch.position.text}{parts}{whose}"'
         headers["ETag"] = tag
         if not is_live and matches(request.headers.get("if-none-match"), tag):
             return Response(status_code=304, headers=headers)

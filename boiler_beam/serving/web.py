@@ -24,6 +24,7 @@ __all__ = [
     "read_body",
     "read_json_body",
     "token_of",
+    "vary",
 ]
 
 
@@ -103,6 +104,11 @@ def matches(given: str | None, tag: str) -> bool:
     if given is None:
         return False
     return given.strip() == "*" or tag in (one.strip().removeprefix("W/") for one in given.split(","))
+
+
+def vary(is_open: bool) -> dict[str, str]:
+    """Returns the header that keeps a cache from giving one user what another one was answered."""
+    return {} if is_open else {"Vary": "Authorization"}
 
 
 def token_of(connection: HTTPConnection) -> str | None:

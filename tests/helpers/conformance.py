@@ -62,6 +62,8 @@ class _Core(Core):
 
 
 class _Streams(Streams):
+    needs_offset = False
+
     def __init__(self, core: Core, media_type: str) -> None:
         super().__init__(core, poll_seconds=3.0)
         self.media_type = media_type

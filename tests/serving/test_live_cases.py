@@ -20,11 +20,11 @@ from websockets.typing import Subprotocol
 
 from boiler_beam import Ref, transaction
 from boiler_beam.connectors.commit_log import Retention
-from boiler_beam.connectors.sqlite import SqliteSink
 from boiler_beam.plan import compile_plan
 from boiler_beam.serving import asgi_app, running
 from boiler_beam.serving.app import application
 from boiler_beam.serving.hub import Limits
+from boiler_beam.serving.rows import Rows as StoredRows
 from boiler_beam.serving.run import core_of
 from boiler_beam.serving.socketio import socketio_app
 from tests.helpers.desk import Task, TaskCard
@@ -295,7 +295,7 @@ def test_a_restart_of_the_engine_without_its_files(tmp_path: Path) -> None:
 
 def test_a_message_of_socket_io_that_is_not_acknowledged(rows: Rows, uri: str) -> None:
     """The client is told that its subscription has ended, and may subscribe again; it is not left with old rows."""
-    core = core_of(compile_plan(VIEWS), SqliteSink(uri.partition(":")[2]), None, None, None, Limits())
+    core = core_of(compile_plan(VIEWS), StoredRows(uri.partition(":")[2]), None, None, None, Limits())
     app = application(core, more=[Mount("/socket.io", socketio_app(core, [], 1 << 20, taken_seconds=0.1))])
     rows.board("b1")
     with serve(app) as address, socket_io(address) as io:
@@ -349,7 +349,7 @@ def test_a_client_that_is_ahead_of_the_hub_waits(rows: Rows, uri: str) -> None:
     """It read a commit that the hub has not looked at; asking again and again would keep the hub from looking."""
 
     async def ahead() -> bool:
-        core = core_of(compile_plan(VIEWS), SqliteSink(uri.partition(":")[2]), None, None, None, Limits())
+        core = core_of(compile_plan(VIEWS), StoredRows(uri.partition(":")[2]), None, None, None, Limits())
         view = core.catalog.named("Board")
         with core.hub.following(view):
             rows.board("b2")

@@ -211,7 +211,7 @@ def test_after_a_kill_a_client_goes_on_where_it_was(tmp_path: Path) -> None:
     with served(tmp_path, "--source", source) as (address, process), client(address) as http:
         until_ready(http)
         url = http.get("/views/TaskCard/stream").headers["location"]
-        answer = http.get(url)
+        answer = http.get(url, params={"offset": "-1"})
         follower.take(answer.json(), is_whole=True)
         offset = answer.headers["stream-next-offset"]
         with http.stream("GET", url, params={"offset": offset, "live": "sse"}) as live:

@@ -14,6 +14,7 @@ import pytest
 from boiler_beam.connectors.commit_log import Retention
 from boiler_beam.serving import asgi_app
 from boiler_beam.serving.hub import Limits
+from tests.helpers.servers import wait_until
 from tests.helpers.serving import BOARD, VIEWS, Follower, Rows, client, events, serve
 
 SMALL = Limits(chunk=3, kept=5)
@@ -49,7 +50,7 @@ def test_catch_up_gives_all_rows_in_chunks_then_what_changed(rows: Rows, small: 
     for number in range(8):
         rows.board(f"b{number}")
     url, follower = stream_of(small), Follower()
-    first = small.get(url).json()
+    first = small.get(url, params={"offset": "-1"}).json()
     assert first[0]["headers"]["control"] == "snapshot-start"
     assert [one.get("key") for one in first[1:]] == ["b0", "b1", "b2"]
     offset = catch_up(small, url, follower)
@@ -191,8 +192,15 @@ def test_the_published_client_follows_a_view(rows: Rows, small: httpx.Client) ->
                 if message.get("key") == "b0" and message["value"]["fields"]["text"] == f"by {live}":
                     break
         offset = catch_up(small, url, follower)
-        with durable_streams.stream(url, offset=offset, live=live) as answer:
-            rows.board("b1", text=f"by {live}")
+        found: list[Any] = []  # a long-poll waits for the first answer before it returns
+        opening = threading.Thread(
+            target=lambda: found.append(durable_streams.stream(url, offset=offset, live=live))  # noqa: B023
+        )
+        opening.start()
+        wait_until(lambda: 'clients{view="Board"} 1' in small.get("/metrics").text, "the client follows")
+        rows.board("b1", text=f"by {live}")
+        opening.join()
+        with found[0] as answer:
             for message in answer.iter_json():
                 if message.get("key") == "b1" and message["value"]["fields"]["text"] == f"by {live}":
                     break
