@@ -25,7 +25,7 @@ _WAITING = 16
 _READER_SECONDS = 5.0
 """How long a stream waits for a loop to begin, once, when so many wait."""
 _SIGNAL_SECONDS = 0.5
-"""How long the main thread waits at once: a signal that comes just before it begins to wait does not wake it."""
+"""How often the program's thread wakes while it waits."""
 
 Run = Callable[
     [Callable[[], bool], Callable[[engine.StreamReport], None], Callable[[Sequence[tuple[View, EncodedRow]]], None]],
@@ -75,7 +75,7 @@ class Running:
         self._has_begun = self._has_ended = False
         self._awaits_reader = on_report is None
         self._should_stop = self._is_within = self._is_leaving = False
-        self._is_asked = self._is_interrupted = False
+        self._is_asked = self._is_asked_again = self._is_interrupted = False
         """Whether a signal came; and whether it has interrupted the block."""
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._work, name="boiler_beam.follow", daemon=True)
@@ -130,7 +130,7 @@ class Running:
                 "follow: expected a stream that runs, got one that was not started; fix: with follow(...):"
             )
         with self._changed:
-            self._wait_for(lambda: bool(self._reports) or self._has_ended)
+            self._wait_until(lambda: bool(self._reports) or self._has_ended)
             if self._reports:
                 self._changed.notify_all()
                 return self._reports.popleft()
@@ -138,8 +138,11 @@ class Running:
             raise self._error
         return None
 
-    def _wait_for(self, is_so: Callable[[], bool]) -> None:
-        """Waits in the program's thread, which is also to run the handlers of signals."""
+    def _wait_until(self, is_so: Callable[[], bool]) -> None:
+        """Waits in the program's thread. It wakes now and then: only then does Python run the handler of a signal.
+
+        The system may deliver a signal to another thread, or just before this one begins to wait.
+        """
         while not self._changed.wait_for(is_so, _SIGNAL_SECONDS):
             pass
 
@@ -153,11 +156,11 @@ class Running:
             BoilerBeamError: State or sink can't be written.
         """
         if threading.current_thread() is threading.main_thread():
-            self._signals.enter_context(on_signals(self._interrupted, only_default=True))
+            self._signals.enter_context(on_signals(self._interrupted, self._interrupted_again, only_default=True))
         try:
             self._thread.start()
             with self._changed:
-                self._wait_for(lambda: self._has_begun or self._has_ended)
+                self._wait_until(lambda: self._has_begun or self._has_ended)
             if self._error is not None and not self._has_begun:
                 raise self._error
         except BaseException:
@@ -171,16 +174,20 @@ class Running:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool:
         """Ends it, and waits until it has ended; after a second signal it does not wait."""
-        if isinstance(error, KeyboardInterrupt) and self._is_asked and not self._is_interrupted:
+        if self._is_asked_again or (
+            isinstance(error, KeyboardInterrupt) and self._is_asked and not self._is_interrupted
+        ):
             self._signals.close()
-            return False
+            if isinstance(error, KeyboardInterrupt):
+                return False
+            raise KeyboardInterrupt from error
         with self._signals:
             with self._changed:
                 self._is_leaving = True
                 self._should_stop = self._should_stop or error is not None
                 self._reports.clear()
                 self._changed.notify_all()
-                self._wait_for(lambda: self._has_ended)
+                self._wait_until(lambda: self._has_ended)
             self._thread.join()
         if self._error is not None and self._error is not error:
             raise self._error
@@ -195,6 +202,9 @@ class Running:
         if self._is_within and not self._readers and not self._is_leaving:
             self._is_interrupted = True
             raise KeyboardInterrupt
+
+    def _interrupted_again(self) -> None:
+        self._is_asked_again = True
 
     # The thread -------------------------------------------------------------------------------------------------------
 

@@ -12,17 +12,22 @@ _ENDING = (signal.SIGTERM, signal.SIGINT)
 
 
 @contextmanager
-def on_signals(ask: Callable[[], None], *, only_default: bool = False) -> Iterator[None]:
+def on_signals(
+    ask: Callable[[], None], again: Callable[[], None] = lambda: None, *, only_default: bool = False
+) -> Iterator[None]:
     """Calls a function at the first ^C or SIGTERM within the context; the second one raises KeyboardInterrupt.
 
     Args:
         ask: It runs in the main thread, between two instructions of the program.
+        again: Called at the second signal. The KeyboardInterrupt may be raised inside a lock, which turns it into
+            another error.
         only_default: Whether signals that the program handles itself are left to it.
     """
     asked: list[int] = []
 
     def handle(number: int, _: object) -> None:
         if asked:
+            again()
             raise KeyboardInterrupt
         asked.append(number)
         ask()

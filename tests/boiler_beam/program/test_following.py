@@ -367,14 +367,20 @@ def hang(report):
 running = bb.follow(Card, sources="tail:changes.jsonl", sink="jsonl:rows.jsonl", from_empty=True, on_report=hang)
 stop, running.stop = running.stop, lambda: (stop(), print("asked", flush=True))
 with running:
-    for report in running:
-        pass
+    READ
+"""
+READ = "for report in running: pass"
+IN_A_LOCK = """try:
+        for report in running: pass
+    except KeyboardInterrupt:
+        raise RuntimeError("cannot release un-acquired lock")  # as Condition.wait does, where it is interrupted
 """
 
 
-def test_a_second_signal_does_not_wait(tmp_path: Path) -> None:
+@pytest.mark.parametrize("read", [READ, IN_A_LOCK])
+def test_a_second_signal_does_not_wait(tmp_path: Path, read: str) -> None:
     (tmp_path / "changes.jsonl").write_text(lines([TEAM]))
-    (tmp_path / "program.py").write_text(STUCK)
+    (tmp_path / "program.py").write_text(STUCK.replace("READ", read))
     signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         [sys.executable, "program.py"], cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE,
