@@ -1,7 +1,7 @@
 """Runs tests on every other installed Python from 3.10 to 3.13.
 
 The oldest and the newest run all tests that need no Beam. What works on both works on those between, unless a module
-can't be imported there, or a library behaves differently: they run the unit tests.
+can't be imported there, or a library behaves differently: they run the unit tests that need no server.
 """
 
 import os
@@ -17,6 +17,7 @@ UNIT_TESTS = ("tests/boiler_beam",)
 TESTS = (*UNIT_TESTS, "tests/semantics", "tests/pipelines")
 SAME = ("tests/pipelines/test_firestore.py", "tests/pipelines/test_faults.py")
 """Tests whose results do not depend on the Python version."""
+WITH_SERVERS = ("tests/boiler_beam/connectors/firestore", "tests/boiler_beam/connectors/pubsub")
 
 
 def interpreter(version: str) -> str | None:
@@ -33,9 +34,11 @@ def interpreter(version: str) -> str | None:
     return None
 
 
-def tests_on(version: str) -> tuple[str, ...]:
-    """Returns the folders whose tests run on a version."""
-    return TESTS if version in (VERSIONS[0], VERSIONS[-1]) else UNIT_TESTS
+def tests_on(version: str) -> list[str]:
+    """Returns what pytest is told to run on a version."""
+    is_between = version not in (VERSIONS[0], VERSIONS[-1])
+    tests, left_out = (UNIT_TESTS, WITH_SERVERS) if is_between else (TESTS, SAME)
+    return [*tests, *(f"--ignore={path}" for path in left_out)]
 
 
 def main() -> int:
@@ -64,7 +67,7 @@ def main() -> int:
             subprocess.run([binaries / "pip", "install", "-q", *tools], cwd=ROOT, check=True)
             subprocess.run([binaries / "python", "-c", "import boiler_beam, pipelines.main"], cwd=folder, check=True)
             command = [binaries / "python", "-m", "pytest", "-q", "-n", "2", "-m", "not slow and not beam"]
-            command += [*tests_on(version), *(f"--ignore={path}" for path in SAME)]
+            command += tests_on(version)
             done = subprocess.run(command, cwd=ROOT, env={**os.environ, "HYPOTHESIS_PROFILE": "quick"})
             if done.returncode:
                 print(f"Python {version}: tests failed")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -63,6 +64,7 @@ def is_import(node: ast.AST) -> bool:
     return name in ("import_module", "__import__")
 
 
+@cache
 def imports(path: Path) -> set[str]:
     """The modules that a file imports anywhere in it; of `from package import name` the module `name`, if it is one."""
     found = set()

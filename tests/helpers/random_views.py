@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from hypothesis import strategies as st
@@ -69,20 +70,29 @@ def dumped(value: Any, fields: tuple[str, ...]) -> Any:
     return [value.path, value.version, *(getattr(value, name) for name in fields)]
 
 
+@cache
+def any_of(*values: Any) -> st.SearchStrategy[Any]:
+    """One of some values; the strategy is made once, because Hypothesis validates each new one."""
+    return st.sampled_from(values)
+
+
+booleans, one_in_four, numbers = st.booleans(), st.integers(0, 3).map(lambda number: not number), st.integers(0, 3)
+
+
 @st.composite
 def sources(draw: st.DrawFn) -> str:
     """One view as text, so that one that fails can be pasted into a test; see `view_of`."""
-    model: Any = draw(st.sampled_from([Guest, Room, Message, Note, Comment]))
-    is_group = draw(st.booleans())
+    model: Any = draw(any_of(Guest, Room, Message, Note, Comment))
+    is_group = draw(booleans)
     store: list[str] = []
     known: list[tuple[str, Any, bool]] = []  # name, model, whether it is many
 
     def add(target: Any, is_many: bool, call: str, **options: Any) -> None:
-        options["where"] = draw(st.sampled_from([None, None, None, odd]))
+        options["where"] = draw(any_of(None, None, None, odd))
         if is_many and not call.startswith("document"):
-            options["order_by"] = draw(st.sampled_from([None, *ORDERS[target]]))
-            options["limit"] = draw(st.sampled_from([None, None, 1, 2]))
-        if call.startswith(("group", "reference", "referrers")) and draw(st.integers(0, 3)) == 0:
+            options["order_by"] = draw(any_of(None, *ORDERS[target]))
+            options["limit"] = draw(any_of(None, None, 1, 2))
+        if call.startswith(("group", "reference", "referrers")) and draw(one_in_four):
             options["only"] = FIELDS[target]
         texts = [f", {name}={'odd' if one is odd else repr(one)}" for name, one in options.items() if one is not None]
         name = f"e{len(known)}"
@@ -90,24 +100,24 @@ def sources(draw: st.DrawFn) -> str:
         known.append((name, target, is_many))
 
     if is_group:
-        by = draw(st.sampled_from(KEYS[model]))
+        by = draw(any_of(*KEYS[model]))
         add(model, True, f"group({model.__name__}", by=by)
     else:
         add(model, False, f"root({model.__name__}")
-    for _ in range(draw(st.sampled_from([0, 1, 2, 3, 4, 5, 5, 6]))):
+    for _ in range(draw(any_of(0, 1, 2, 3, 4, 5, 5, 6))):
         parent, above, is_many = draw(st.sampled_from([*known, known[-1], known[-1]]))
         ways: list[Any] = [*REFERENCES[above], *REFERRERS[above]] * 3 + [None]
-        way = draw(st.sampled_from(ways))
+        way = draw(any_of(*ways))
         if way is None:
-            add(Board, False, "document(Board, 'config/board'", optional=draw(st.booleans()))
+            add(Board, False, "document(Board, 'config/board'", optional=draw(booleans))
         elif len(way) == 3:
             field, target, many = way
-            add(target, is_many or many, f"reference({f'{parent}.{field}'!r}", optional=draw(st.booleans()))
+            add(target, is_many or many, f"reference({f'{parent}.{field}'!r}", optional=draw(booleans))
         else:
             target, field = way
             add(target, True, f"referrers({target.__name__}", by=field, of=parent)
     body = []
-    for number in range(draw(st.integers(0, 3))):
+    for number in range(draw(numbers)):
         edge, target, _ = draw(st.sampled_from(known))
         body.append(f"a{number} = {draw(aggregates(edge, target))}")
     shown = draw(st.lists(st.sampled_from(known), unique_by=lambda one: one[0], max_size=4))
@@ -115,7 +125,7 @@ def sources(draw: st.DrawFn) -> str:
     path = "out/{id}" if is_group or model not in (Message, Note) else "out/{room}/to/{id}"
     if model is Note and not is_group:
         path = "out/{room}/of/{message}/to/{id}"
-    copies = draw(st.sampled_from([None, None, "each", "any"]))
+    copies = draw(any_of(None, None, "each", "any"))
     many = next((name for name, _, is_many in known if is_many), None)
     if copies is not None and many is not None:
         path = f"for/{{who}}/{path}" if copies == "each" else "any/{who}"
@@ -166,6 +176,7 @@ def label() -> Any:
     return view_property(lambda self: [self.key if isinstance(self.key, (str, int)) else list(self.key), self.at])
 
 
+@cache
 def aggregates(edge: str, model: Any) -> st.SearchStrategy[str]:
     """An aggregate over an edge."""
     field, number = "doc_id" if model is Board else FIELDS[model][0], NUMBERS.get(model)

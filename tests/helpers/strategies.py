@@ -1,7 +1,11 @@
-"""Random histories of the shop: few documents, so that they refer to each other; some versions are invalid or equal."""
+"""Random histories of the shop: few documents, so that they refer to each other; some versions are invalid or equal.
+
+Strategies are made once: Hypothesis validates each new one, which would take longer than to draw from it.
+"""
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from hypothesis import strategies as st
@@ -10,16 +14,19 @@ from boiler_beam.values import from_wire, to_wire
 from tests.helpers.values import LOOK_ALIKES, look_alikes, rest_of
 
 IDS = ("1", "2")
+ids, versions, one_in_four = st.sampled_from(IDS), st.integers(0, 4), st.integers(0, 3).map(lambda number: not number)
 marks = st.one_of(st.sampled_from(LOOK_ALIKES), look_alikes).map(to_wire)
 """Values of any type, as JSON, often values that look alike."""
 
 
+@cache
 def ref(collection: str) -> st.SearchStrategy[Any]:
     """References in all their forms, often to missing documents."""
-    paths = st.sampled_from(IDS).map(lambda one: f"{collection}/{one}")
+    paths = ids.map(lambda one: f"{collection}/{one}")
     return st.one_of(paths, paths.map(lambda path: {"referenceValue": path}))
 
 
+@cache
 def valid_fields(collection: str) -> st.SearchStrategy[dict[str, Any]]:
     """Fields that fit the collection's models."""
     optional_tag = st.fixed_dictionaries({}, optional={"tag": st.one_of(st.none(), ref("tags"))})
@@ -63,27 +70,42 @@ def invalid_fields(collection: str) -> st.SearchStrategy[dict[str, Any]]:
     return st.one_of(broken, other)
 
 
-@st.composite
-def events(draw: st.DrawFn, *, is_invalid: bool = True) -> tuple[str, int, Any]:
-    """One version of one document of the shop."""
-    collection = draw(st.sampled_from(["tags", "items", "people", "orders", "orders", "config"]))
-    name = "shop" if collection == "config" else draw(st.sampled_from(IDS))
+collections = st.sampled_from(["tags", "items", "people", "orders", "orders", "config"])
+
+
+@cache
+def written_fields(collection: str, is_invalid: bool) -> st.SearchStrategy[dict[str, Any] | None]:
+    """Fields of a version, often valid ones; None where it is a deletion."""
     kinds = [valid_fields(collection), valid_fields(collection), valid_fields(collection), st.none()]
     if is_invalid:
         kinds.append(invalid_fields(collection))
-    return f"{collection}/{name}", draw(st.integers(0, 4)), draw(respelled(st.one_of(*kinds)))
+    return respelled(st.one_of(*kinds))
+
+
+@st.composite
+def events(draw: st.DrawFn, *, is_invalid: bool = True) -> tuple[str, int, Any]:
+    """One version of one document of the shop."""
+    collection = draw(collections)
+    name = "shop" if collection == "config" else draw(ids)
+    return f"{collection}/{name}", draw(versions), draw(written_fields(collection, is_invalid))
+
+
+@cache
+def some_of(names: tuple[str, ...]) -> st.SearchStrategy[set[str]]:
+    return st.sets(st.sampled_from(names))
 
 
 @st.composite
 def respelled(draw: st.DrawFn, given: st.SearchStrategy[dict[str, Any] | None]) -> dict[str, Any] | None:
     """Fields, some of which are written as the REST API writes them."""
     fields = draw(given)
-    if fields is None or draw(st.integers(0, 3)):
+    if fields is None or not draw(one_in_four):
         return fields
-    typed = draw(st.sets(st.sampled_from(sorted(fields)))) if fields else set()
+    typed = draw(some_of(tuple(sorted(fields)))) if fields else set()
     return {name: rest_of(from_wire(value)) if name in typed else value for name, value in fields.items()}
 
 
+@cache
 def town_fields(collection: str) -> st.SearchStrategy[dict[str, Any]]:
     """Fields that fit the models of the town."""
     guests = ref("guests")
@@ -107,24 +129,37 @@ def town_fields(collection: str) -> st.SearchStrategy[dict[str, Any]]:
     return st.fixed_dictionaries({"featured": st.lists(guests, max_size=3)})
 
 
+WRONG: dict[str, dict[str, Any]] = {
+    "guests": {"name": 7}, "rooms": {"topic": 7}, "messages": {"sent": "x"}, "notes": {"text": None},
+    "comments": {"stars": "x"}, "config": {"featured": 7},
+}  # fmt: skip
+
+
+@cache
+def town_paths(one: str, two: str, three: str) -> st.SearchStrategy[str]:
+    """Paths of documents with these ids."""
+    message = f"rooms/{one}/messages/{two}"
+    return st.sampled_from([
+        f"guests/{one}", f"rooms/{one}", message, message, f"{message}/notes/{three}",
+        f"guests/{one}/comments/{two}", f"{message}/comments/{three}", "config/board",
+    ])  # fmt: skip
+
+
+@cache
+def written_town_fields(collection: str, is_invalid: bool) -> st.SearchStrategy[dict[str, Any] | None]:
+    """Fields of a version, often valid ones; None where it is a deletion."""
+    kinds = [town_fields(collection)] * 4 + [st.none()]
+    if is_invalid:
+        wrong = WRONG[collection]
+        kinds.append(town_fields(collection).map(lambda fields: fields | wrong))
+    return respelled(st.one_of(*kinds))
+
+
 @st.composite
 def town_events(draw: st.DrawFn, *, is_invalid: bool = True) -> tuple[str, int, Any]:
     """One version of one document of the town."""
-    one, two, three = (draw(st.sampled_from(IDS)) for _ in range(3))
-    message = f"rooms/{one}/messages/{two}"
-    path = draw(
-        st.sampled_from([
-            f"guests/{one}", f"rooms/{one}", message, message, f"{message}/notes/{three}",
-            f"guests/{one}/comments/{two}", f"{message}/comments/{three}", "config/board",
-        ])
-    )  # fmt: skip
-    collection = path.split("/")[-2]
-    kinds = [town_fields(collection)] * 4 + [st.none()]
-    if is_invalid:
-        wrong = {"guests": {"name": 7}, "rooms": {"topic": 7}, "messages": {"sent": "x"}, "notes": {"text": None},
-                 "comments": {"stars": "x"}, "config": {"featured": 7}}[collection]  # fmt: skip
-        kinds.append(town_fields(collection).map(lambda fields: fields | wrong))
-    return path, draw(st.integers(0, 4)), draw(respelled(st.one_of(*kinds)))
+    path = draw(town_paths(draw(ids), draw(ids), draw(ids)))
+    return path, draw(versions), draw(written_town_fields(path.split("/")[-2], is_invalid))
 
 
 TOWN = [
@@ -144,6 +179,7 @@ TOWN = [
 ]
 
 
+@cache
 def histories(*, is_invalid: bool = True, is_town: bool = False) -> st.SearchStrategy[list[tuple[str, int, Any]]]:
     """Versions of documents, in any order; in the town several versions of one document are frequent."""
     if not is_town:
