@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 import os
 import random
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -56,6 +56,8 @@ class Member(bb.ViewModel, path="teams/main/members/{id}"):
 
 
 SHORT = Limits(stale_seconds=0.5, wait_seconds=0.5)
+"""Readers do not wait for a listener that begins: a test does."""
+PATIENT = Limits(wait_seconds=60.0)
 
 
 @pytest.fixture(name="rows")
@@ -68,9 +70,9 @@ def _rows(firestore_emulator: str, project: str) -> Iterator[Rows]:
 
 
 @contextmanager
-def listening(rows: Rows, **options: Any) -> Iterator[str]:
+def listening(rows: Rows, limits: Limits = PATIENT, **options: Any) -> Iterator[str]:
     """A server over the rows."""
-    with serve(asgi_app(VIEWS, rows=rows.sink.uri, **options)) as address:
+    with serve(asgi_app(VIEWS, rows=rows.sink.uri, limits=limits, **options)) as address:
         yield address
 
 
@@ -80,6 +82,10 @@ def listeners(http: httpx.Client) -> int:
         one for one in http.get("/metrics").text.splitlines() if one.startswith("boiler_beam_serving_listeners")
     ]
     return int(found.split()[1])
+
+
+def until_there(http: httpx.Client, path: str = "/views/Board/a") -> None:
+    wait_until(lambda: http.get(path).status_code == 200, path, 60)
 
 
 def until_ready(http: httpx.Client) -> None:
@@ -182,7 +188,7 @@ def test_a_server_that_is_behind_does_not_send_what_is_older(rows: Rows, monkeyp
             followed(socket, rows)
         monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", proxy.address)
         with listening(rows, limits=SHORT) as behind, client(behind) as http:
-            assert http.get("/views/Board/a").json()["fields"]["text"] == "old"
+            until_there(http)
             proxy.down()
             rows.board("a", text="new")
             with opened(address) as socket:
@@ -222,6 +228,7 @@ def test_the_database_can_not_be_reached_for_a_while(rows: Rows, monkeypatch: py
     with TcpProxy(rows.sink.client.emulator) as proxy:  # type: ignore[attr-defined]
         monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", proxy.address)
         with listening(rows, limits=SHORT) as address, client(address) as http, opened(address) as socket:
+            until_there(http)
             number = socket.subscribe("Board")
             socket.until(number, expected(rows, "boards/"))
             until_ready(http)
@@ -257,7 +264,7 @@ def test_one_listener_for_many_clients(rows: Rows, monkeypatch: pytest.MonkeyPat
 def test_a_listener_ends_after_the_last_reader_and_knows_later_what_it_missed(rows: Rows) -> None:
     rows.board("a")
     rows.board("b")
-    with listening(rows, limits=Limits(release_seconds=0.1)) as address, client(address) as http:
+    with listening(rows, limits=Limits(release_seconds=0.1, wait_seconds=60.0)) as address, client(address) as http:
         with opened(address) as socket:
             follower, offset = followed(socket, rows)
             assert listeners(http) == 1
@@ -331,18 +338,21 @@ def test_a_listener_that_is_reset_sends_the_difference(rows: Rows, monkeypatch: 
 
 def test_rows_that_can_not_be_read(rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
     rows.board("a")
-    is_refused = iter(itertools.chain([True], itertools.repeat(False)))
+    is_refused = threading.Event()
+    is_refused.set()
     with GrpcProxy(rows.sink.client.emulator) as proxy:  # type: ignore[attr-defined]
-        proxy.rule = lambda call: grpc.StatusCode.PERMISSION_DENIED if next(is_refused) else None
+        proxy.rule = lambda call: grpc.StatusCode.PERMISSION_DENIED if is_refused.is_set() else None
         monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", proxy.address)
         with listening(rows, limits=SHORT) as address, client(address) as http:
             answer = http.get("/views/Board/a")
             assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+            wait_until(lambda: "failed" in http.get("/readyz").text, "the failure", 60)
             ready = http.get("/readyz")
             assert (ready.status_code, ready.text) == (
                 503, "not ready: the rows of Board are being read; its listener failed (UsageError)\n",
             )  # fmt: skip
-            wait_until(lambda: http.get("/views/Board/a").status_code == 200, "the rows", 60)
+            is_refused.clear()
+            until_there(http)
             until_ready(http)
 
 
@@ -421,7 +431,7 @@ def test_documents_and_rows_in_firestore(firestore_emulator: str, project: str, 
     uri, options = f"firestore:{project}", ["--documents", f"firestore:{project}", "--rows", f"firestore:{project}"]
     with streaming(tmp_path, uri), served(tmp_path, *options) as (address, _), client(address) as http:
         path = "/views/TaskCard/t1"
-        wait_until(lambda: http.get(path).status_code == 200, "the row", 60)
+        until_there(http, path)
         until_ready(http)
         tag = http.get(path).headers["etag"]
         with opened(address) as socket:
@@ -430,7 +440,8 @@ def test_documents_and_rows_in_firestore(firestore_emulator: str, project: str, 
             written = http.patch(path, json={"isDone": True}, headers={"If-Match": tag})
             assert written.status_code == 200, written.text
             version = written.json()["versions"]["tasks/t1"]
-            seen = http.get(f"{path}?wait_for={version}").json()
+            until_there(http, f"{path}?wait_for={version}")
+            seen = http.get(path).json()
             assert seen["fields"] == {"title": "write", "isDone": True, "owner": "Ann"}
             socket.until(number, {"t1": seen["fields"]})
             assert http.patch(path, json={"title": "late"}, headers={"If-Match": tag}).status_code == 412
