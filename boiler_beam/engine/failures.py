@@ -48,11 +48,7 @@ def reason_for_no_rows(
 def find_failures(engine: IncrementalEngine, state: State, report: StreamReport, *, is_thorough: bool) -> None:
     """Updates `report.failures`: the views of a stream that should have rows and have none in the sink.
 
-    Args:
-        engine: Its rows.
-        state: What is known of its views.
-        report: Takes what was found.
-        is_thorough: Whether rows are checked for missing documents, too.
+    If `is_thorough`, rows are checked for missing documents, too.
     """
     plan = engine.plan
     for index, view in enumerate(plan.views):

@@ -140,14 +140,7 @@ class StreamEngine:
         positions: dict[str, str],
         now: Callable[[], float],
     ) -> None:
-        """Opens the state, and sends what was in its outbox.
-
-        Args:
-            writer: The sink's open stream.
-            dead_letters: Where unusable inputs go; None: nowhere.
-            positions: How far each source was read, by URI.
-            now: Seconds since the epoch.
-        """
+        """Opens the state, and sends what was in its outbox."""
         state, was_new = self.state, self.state.is_new
         self.writer = writer
         self.sender = Sender(self.engine, state, writer, dead_letters, self.report, self.sent)

@@ -17,14 +17,6 @@ __all__ = ["Sender"]
 class Sender:
     """Sends what was committed.
 
-    Args:
-        engine: Has the rows, some of which the sink may refuse.
-        state: Has the outbox.
-        writer: The sink's open stream.
-        dead_letters: Where unusable inputs go; None: nowhere.
-        report: Takes what was done.
-        sent: Called with the rows that the sink accepted.
-
     Attributes:
         is_uncertain: Whether a refused row must be recorded by the next transaction.
     """
