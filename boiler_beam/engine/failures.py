@@ -33,7 +33,8 @@ def reason_for_no_rows(
     """
     parts = [
         f"{failed:,} failed in a getter or paths()" if failed else "",
-        f"the {invalid:,} documents that would make some are invalid" if invalid else "",
+        "the only document that would make one is invalid" if invalid == 1 else "",
+        f"the {invalid:,} documents that would make some are invalid" if invalid > 1 else "",
         f"{refused:,} were refused by the sink" if refused else "",
         f"{lacking:,} lack a required document" + (f" (e.g. {example})" if example else "") if lacking else "",
     ]

@@ -28,7 +28,7 @@ class Sender:
         writer: StreamWriter,
         dead_letters: DeadLetterWriter | None,
         report: StreamReport,
-        sent: Callable[[Sequence[tuple[View, EncodedRow]]], None] = lambda rows: None,
+        sent: Callable[[Sequence[tuple[View, EncodedRow]]], None],
     ) -> None:
         self.engine, self.state, self.writer = engine, state, writer
         self.dead_letter_writer, self.report, self._sent = dead_letters, report, sent
