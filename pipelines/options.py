@@ -103,7 +103,7 @@ def did_you_mean(name: str, known: Collection[str]) -> str:
     >>> did_you_mean("--coalesce-second", ["--coalesce_seconds", "--consistency"])
     '. Did you mean --coalesce_seconds?'
     """
-    close = get_close_matches(name.replace("-", "_"), [one.replace("-", "_") for one in known], n=1, cutoff=0.7)
+    close = get_close_matches(name.replace("-", "_"), [one.replace("-", "_") for one in known], n=1, cutoff=0.65)
     return "".join(f". Did you mean {one}?" for one in known if one.replace("-", "_") in close)
 
 

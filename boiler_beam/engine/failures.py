@@ -33,7 +33,8 @@ def reason_for_no_rows(
     """
     parts = [
         f"{failed:,} failed in a getter or paths()" if failed else "",
-        f"the {invalid:,} documents that would make some are invalid" if invalid else "",
+        "the only document that would make one is invalid" if invalid == 1 else "",
+        f"the {invalid:,} documents that would make some are invalid" if invalid > 1 else "",
         f"{refused:,} were refused by the sink" if refused else "",
         f"{lacking:,} lack a required document" + (f" (e.g. {example})" if example else "") if lacking else "",
     ]
@@ -48,11 +49,7 @@ def reason_for_no_rows(
 def find_failures(engine: IncrementalEngine, state: State, report: StreamReport, *, is_thorough: bool) -> None:
     """Updates `report.failures`: the views of a stream that should have rows and have none in the sink.
 
-    Args:
-        engine: Its rows.
-        state: What is known of its views.
-        report: Takes what was found.
-        is_thorough: Whether rows are checked for missing documents, too.
+    If `is_thorough`, rows are checked for missing documents, too.
     """
     plan = engine.plan
     for index, view in enumerate(plan.views):

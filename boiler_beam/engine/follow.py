@@ -84,8 +84,20 @@ def follow(
         source.prepare(plan.collections)
     with rare_garbage_collection(), sink.stream([view.target for view in plan.views]) as writer:
         positions = positions_to_follow_from(plan, sources, sink, state, settings, now())
-        engine = StreamEngine(plan, sources, sink, state, settings, clock=clock, on_report=on_report, sent=sent)
-        engine.start(writer, dead_letters, positions, now)
+        engine = StreamEngine(
+            plan,
+            sources,
+            sink,
+            writer,
+            dead_letters,
+            state,
+            settings,
+            on_report=on_report,
+            sent=sent,
+            clock=clock,
+            now=now,
+        )
+        engine.start(positions)
         report = engine.run(should_stop)
     for one in [*(source.billed for source in sources), sink.billed]:
         report.billed.add(one)
@@ -93,32 +105,35 @@ def follow(
 
 
 class StreamEngine:
-    """One run of a stream over a state; its arguments are those of `follow`."""
-
-    transactions: Transactions
-    sender: Sender
-    writer: StreamWriter
+    """One run of a stream over a state; its arguments are those of `follow`, and the sink's open stream."""
 
     def __init__(
         self,
         plan: Plan,
         sources: Sequence[Source],
         sink: Sink,
+        writer: StreamWriter,
+        dead_letters: DeadLetterWriter | None,
         state: State,
         settings: Settings,
         *,
-        clock: Callable[[], float],
         on_report: Callable[[StreamReport], None],
-        sent: Callable[[Sequence[tuple[View, EncodedRow]]], None] = lambda rows: None,
+        sent: Callable[[Sequence[tuple[View, EncodedRow]]], None],
+        clock: Callable[[], float],
+        now: Callable[[], float],
     ) -> None:
-        self.plan, self.sink, self.state, self.settings = plan, sink, state, settings
-        self.clock, self.on_report, self.sent = clock, on_report, sent
+        self.plan, self.sink, self.writer, self.state, self.settings = plan, sink, writer, state, settings
+        self.clock, self.on_report = clock, on_report
         self.sources = {source.uri: source for source in sources}
         self.bounded = [source for source in sources if source.is_bounded]
         self.unbounded = [source for source in sources if not source.is_bounded]
         self.report, self._located = StreamReport(), Located()
         self.engine = IncrementalEngine(
             plan, lambda dead_letter: self.transactions.dead_letters.append(self._located(dead_letter))
+        )
+        self.sender = Sender(self.engine, state, writer, dead_letters, self.report, sent)
+        self.transactions = Transactions(
+            self.engine, state, self.sender, self.sources, self._reorder(), self._located, now, self._committed
         )
         self.generations = Generations(plan, sink, state, self.engine, settings.prune)
         self._catching_up: Iterator[list[OutboxEntry]] | None = None
@@ -133,27 +148,9 @@ class StreamEngine:
 
     # Start ------------------------------------------------------------------------------------------------------------
 
-    def start(
-        self,
-        writer: StreamWriter,
-        dead_letters: DeadLetterWriter | None,
-        positions: dict[str, str],
-        now: Callable[[], float],
-    ) -> None:
-        """Opens the state, and sends what was in its outbox.
-
-        Args:
-            writer: The sink's open stream.
-            dead_letters: Where unusable inputs go; None: nowhere.
-            positions: How far each source was read, by URI.
-            now: Seconds since the epoch.
-        """
+    def start(self, positions: dict[str, str]) -> None:
+        """Opens the state, to follow each source from a position, and sends what was in its outbox."""
         state, was_new = self.state, self.state.is_new
-        self.writer = writer
-        self.sender = Sender(self.engine, state, writer, dead_letters, self.report, self.sent)
-        self.transactions = Transactions(
-            self.engine, state, self.sender, self.sources, self._reorder(), self._located, now, self._committed
-        )
         state.positions = positions
         state.open(self.engine)
         for versions in self.engine.versions.types:
@@ -174,7 +171,7 @@ class StreamEngine:
                 pattern for index, pattern in enumerate(self.plan.collections) if self._complete[index] < 0
             }
         state.commit(StateUpdate(), self.engine)
-        writer.control(self.generations.controls())
+        self.writer.control(self.generations.controls())
         self.sender.send()
 
     def _reorder(self) -> Reorder | None:

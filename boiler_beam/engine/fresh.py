@@ -63,14 +63,7 @@ def fresh_row(view: type[ViewModel], row_id: str, source: str | Source, at: Mapp
 
 
 def read_row(plan: Plan, row_id: str, source: KeyedSource, versions: NewestVersions) -> None:
-    """Reads the documents of one row of a plan's only view.
-
-    Args:
-        plan: The plan.
-        row_id: The row.
-        source: Where the documents are.
-        versions: Takes them.
-    """
+    """Reads the documents of one row of a plan's only view."""
     _Levels(plan.views[0], plan.document_types, source, versions).read(row_id)
 
 

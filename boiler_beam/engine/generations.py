@@ -25,13 +25,6 @@ _CHUNK = 1_000
 class Generations:
     """Brings each view of a stream to the phase `live`.
 
-    Args:
-        plan: The views.
-        sink: Where their rows go.
-        state: What is known of them.
-        engine: Has their rows.
-        prune: What to do with rows of an older generation that this one did not compute.
-
     Attributes:
         held_back: The views none of whose rows is written yet.
         refusals: Why rows were not pruned, view by view.

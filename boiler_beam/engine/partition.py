@@ -16,13 +16,7 @@ __all__ = ["compute_rows"]
 
 
 def compute_rows(plan: Plan, observed: Iterable[Observed], send: Send) -> None:
-    """Computes all rows from all observed versions.
-
-    Args:
-        plan: The plan.
-        observed: The versions of all documents, in any order.
-        send: Takes the messages, all of them to the stage `write`.
-    """
+    """Computes all rows from all observed versions, and sends them to the stage `write`."""
 
     def refuse(dead_letter: DeadLetter) -> None:
         send(WRITE, Failure(dead_letter))

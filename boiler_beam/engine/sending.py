@@ -17,14 +17,6 @@ __all__ = ["Sender"]
 class Sender:
     """Sends what was committed.
 
-    Args:
-        engine: Has the rows, some of which the sink may refuse.
-        state: Has the outbox.
-        writer: The sink's open stream.
-        dead_letters: Where unusable inputs go; None: nowhere.
-        report: Takes what was done.
-        sent: Called with the rows that the sink accepted.
-
     Attributes:
         is_uncertain: Whether a refused row must be recorded by the next transaction.
     """
@@ -36,7 +28,7 @@ class Sender:
         writer: StreamWriter,
         dead_letters: DeadLetterWriter | None,
         report: StreamReport,
-        sent: Callable[[Sequence[tuple[View, EncodedRow]]], None] = lambda rows: None,
+        sent: Callable[[Sequence[tuple[View, EncodedRow]]], None],
     ) -> None:
         self.engine, self.state, self.writer = engine, state, writer
         self.dead_letter_writer, self.report, self._sent = dead_letters, report, sent

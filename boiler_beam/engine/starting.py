@@ -44,14 +44,6 @@ def positions_to_follow_from(
 ) -> dict[str, str]:
     """How far each source was read, by URI; a bounded one that must be read again has no position (S22).
 
-    Args:
-        plan: The views.
-        sources: The sources.
-        sink: Where rows go.
-        state: What was kept by earlier runs.
-        settings: How the stream is followed.
-        now: Seconds since the epoch.
-
     Raises:
         UsageError: Something is missing; nothing was changed.
     """

@@ -56,13 +56,7 @@ class Transactions:
         self.dead_letters: list[DeadLetter] = []
 
     def take(self, batch: Sequence[Event], positions: Mapping[str, str], *, is_end: bool = False) -> None:
-        """One transaction.
-
-        Args:
-            batch: The events.
-            positions: How far sources were read with them, by URI.
-            is_end: Whether changes that wait for others of their commit are released now.
-        """
+        """One transaction; `is_end` releases the changes that wait for others of their commit."""
         update = StateUpdate(positions=dict(positions))
         changes = self._changes(batch)
         if self.reorder is not None:

@@ -318,7 +318,8 @@ def refusal_to_prune(prune: Prune, going: int, rows_in_sink: int, *, is_root_dea
     if not going or prune != "safe":
         return None
     if is_root_dead:
-        return f"{going:,} rows were not computed, and a document that makes rows is dead or unreadable"
+        rows = "1 row was" if going == 1 else f"{going:,} rows were"
+        return f"{rows} not computed, and a document that makes rows is dead or unreadable"
     if going > allowed(rows_in_sink):
         return f"{going:,} of {rows_in_sink:,} rows would go, more than {allowed(rows_in_sink):,}"
     return None

@@ -65,12 +65,7 @@ class Contributed(NamedTuple):
 
 
 class DistributedEdge:
-    """An edge of a plan that runs on many workers.
-
-    Args:
-        plan: The plan.
-        planned: The edge.
-    """
+    """An edge of a plan that runs on many workers."""
 
     def __init__(self, plan: Plan, planned: PlannedEdge) -> None:
         self.planned, self.edge, self.index = planned, planned.edge, planned.index

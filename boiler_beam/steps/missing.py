@@ -66,12 +66,7 @@ class Absences:
 
 
 def absence_of(view: ViewPlan, documents_of: Callable[[str], Mapping[str, DomainModel]]) -> Absence:
-    """Why a row is absent: the first required document that it lacks, or that `paths()` yielded nothing.
-
-    Args:
-        view: The view.
-        documents_of: The documents that the row has over an edge, by the edge's name.
-    """
+    """Why a row is absent: the first required document that it lacks, or that `paths()` yielded nothing."""
     for edge in view.required:
         if documents_of(edge.name):
             continue

@@ -23,11 +23,6 @@ _FIXED = {bool: 1, type(None): 1, int: 8, float: 8, datetime: 8, GeoPoint: 16}
 def check_size(view: str, path: str, fields: bytes) -> None:
     """Refuses a row that Firestore would.
 
-    Args:
-        view: The view's name.
-        path: The row's path.
-        fields: Its fields as JSON bytes.
-
     Raises:
         RenderError: It is larger than 1 MiB (`row_too_large`) or makes more than 40,000 index entries
             (`too_many_index_entries`); with its three biggest properties.

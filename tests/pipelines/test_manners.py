@@ -71,6 +71,7 @@ def test_configuration_reaches_a_command_that_is_written_otherwise(tmp_path: Pat
     ("arguments", "meant"),
     [
         (("explian",), "Did you mean explain?"),
+        (("rnu",), "Did you mean run?"),
         (("state", "shw"), "Did you mean show?"),
         (("run", "--views", "x", "--sorce", "y"), "Did you mean --source?"),
         (("run", "--views", "x", "--coalesce-second=3"), "Did you mean --coalesce_seconds?"),

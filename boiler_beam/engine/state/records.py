@@ -63,12 +63,7 @@ class Batch(msgspec.Struct, array_like=True):
 
     @classmethod
     def of(cls, engine: IncrementalEngine, view_keys: Iterable[str]) -> Batch:
-        """What changed in an engine since the last transaction.
-
-        Args:
-            engine: The engine.
-            view_keys: Name and incarnation of each view, in the plan's order.
-        """
+        """What changed in an engine since the last transaction."""
         batch = cls()
         for versions in engine.versions.types:
             if versions.changed:

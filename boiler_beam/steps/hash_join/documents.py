@@ -31,13 +31,7 @@ __all__ = ["index_documents"]
 
 
 def index_documents(plan: HashJoinPlan, observed: Iterable[Observed], send: Send) -> None:
-    """Sends what the newest version of each document in one partition contributes at every edge.
-
-    Args:
-        plan: The plan.
-        observed: The versions of the partition's documents, in any order.
-        send: Takes the messages.
-    """
+    """Sends what the newest version of each document in one partition contributes at every edge."""
 
     def refuse(dead_letter: DeadLetter) -> None:
         send(WRITE, Failure(dead_letter))
@@ -55,13 +49,7 @@ def index_documents(plan: HashJoinPlan, observed: Iterable[Observed], send: Send
 
 
 def newest_of(plan: Plan, observed: Iterable[Observed], refuse: Callable[[DeadLetter], None]) -> NewestVersions:
-    """The newest versions of all that was observed.
-
-    Args:
-        plan: The plan.
-        observed: The versions, in any order.
-        refuse: Takes the dead letters.
-    """
+    """The newest versions of all that was observed."""
     versions = NewestVersions(plan, refuse)
     for one in observed:
         if one.fields is None:
@@ -123,15 +111,7 @@ class _Index:
 
 
 def _send_invalid(edges: list[JoinedEdge], path: str, valid: DomainModel | None, partial: Any, send: Send) -> None:
-    """Sends to the rows that an invalid document may belong to that they are tainted (S5).
-
-    Args:
-        edges: The edges that may show the document.
-        path: Its path.
-        valid: Its newest valid version, where there is one.
-        partial: What can be read of the invalid one.
-        send: Takes the messages.
-    """
+    """Sends to the rows that an invalid document may belong to that they are tainted (S5)."""
     at_own_path: dict[int, dict[int, WireContribution | None]] = {}
     for one in edges:
         keys, unknown = possible_keys(one.edge, path, valid, partial)

@@ -16,14 +16,7 @@ __all__ = ["join_level"]
 
 
 def join_level(plan: HashJoinPlan, level: int, messages: Iterable[Any], send: Send) -> None:
-    """Joins, in one partition, the documents that came to it with the rows that request them.
-
-    Args:
-        plan: The plan.
-        level: Which join it is, from 1.
-        messages: The messages to the partition.
-        send: Takes the messages to rows and to the next join.
-    """
+    """Joins, in one partition, the documents that came to it with the rows that request them."""
     inputs = [_Inputs(edge.edge.limit or 0) for edge in plan.edges]
     for message in messages:
         match message:

@@ -35,12 +35,9 @@ def add_request(requests: Requests, path: str, rows: Rows) -> None:
 
 
 class Matches:
-    """The matches of one partition at one level; requests, candidates and aggregates are merged, and sent by `finish`.
+    """The matches of one partition at one level (0: documents say themselves which rows they belong to).
 
-    Args:
-        plan: The plan.
-        level: The level; 0 where documents say themselves which rows they belong to.
-        send: Takes the messages.
+    Requests, candidates and aggregates are merged, and sent by `finish`.
     """
 
     def __init__(self, plan: HashJoinPlan, level: int, send: Send) -> None:

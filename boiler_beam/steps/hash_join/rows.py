@@ -33,13 +33,7 @@ _NOTHING: dict[str, Any] = {}
 
 
 def render_rows(plan: HashJoinPlan, messages: Iterable[Any], send: Send) -> None:
-    """Puts the rows of one partition together and runs their getters.
-
-    Args:
-        plan: The plan.
-        messages: The messages to the partition.
-        send: Takes the rows, or the claims of views with `paths()`.
-    """
+    """Puts the rows of one partition together and runs their getters."""
     decoded: dict[tuple[int, str], DomainModel] = {}
     views = [_ViewRows(plan, view, decoded, send) for view in plan.plan.planned_views]
     for message in messages:
@@ -194,13 +188,7 @@ class _ViewRows:
 
 
 def settle_claims(plan: HashJoinPlan, messages: Iterable[Any], send: Send) -> None:
-    """Decides, in one partition of row paths, which row has each path (S11).
-
-    Args:
-        plan: The plan.
-        messages: The claims of the partition.
-        send: Takes the rows, and the dead letters of those that lose a path.
-    """
+    """Decides, in one partition of row paths, which row has each path (S11)."""
     claims = [Claims(view.name) for view in plan.plan.views]
     for message in messages:
         claims[message.view_index].add(message.row_id, Copy(message.path, message.fields, message.tainted_by))

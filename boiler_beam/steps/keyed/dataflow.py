@@ -37,13 +37,7 @@ def reporting_labels(views: Sequence[KeyedView]) -> list[frozenset[str]]:
 
 
 def steps_of(view: KeyedView, output: Output, settings: StepSettings | None = None) -> dict[str, Step]:
-    """The steps of a view by label, each after those that send to it.
-
-    Args:
-        view: The view.
-        output: Where they send.
-        settings: How they run.
-    """
+    """The steps of a view by label, each after those that send to it."""
     settings = settings or StepSettings()
     found: list[Step] = []
     for edge in view.edges:

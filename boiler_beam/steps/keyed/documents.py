@@ -70,14 +70,7 @@ class KeyDelta(NamedTuple):
 
 
 def take_version(edge: KeyedEdge, head: DocumentHead, change: Change, horizon: int, refuse: Refuse) -> list[KeyDelta]:
-    """Takes a version of a document, perhaps not for the first time.
-
-    Args:
-        edge: The edge.
-        head: What is kept of the document; it is brought up to date.
-        change: The version.
-        horizon: The time before which deletions are forgotten.
-        refuse: Takes the dead letters.
+    """Takes a version of a document, perhaps not for the first time, into its head.
 
     Returns:
         A delta for each key where the document was or is; none if the current version stays, or nothing changed on

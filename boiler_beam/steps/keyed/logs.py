@@ -58,13 +58,7 @@ def _decoder(entry: Any) -> Any:
 
 
 class WeightedLog(Generic[K, V]):
-    """A log whose entries add up by key.
-
-    Args:
-        log: Where they are.
-        sizes: Kept with the cell.
-        entry: The type of an entry: a tuple of key, weight and item.
-    """
+    """A log whose entries, tuples of key, weight and item, add up by key."""
 
     def __init__(self, log: Log, sizes: Sizes, entry: Any) -> None:
         self._log, self._sizes, self._decode = log, sizes, _decoder(entry).decode

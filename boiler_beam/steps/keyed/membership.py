@@ -26,11 +26,7 @@ __all__ = ["EdgeStep"]
 
 
 class EdgeStep(Step):
-    """Base of the steps of one edge.
-
-    Args:
-        edge: The edge.
-    """
+    """Base of the steps of one edge."""
 
     def __init__(self, view: KeyedView, label: str, output: Output, settings: StepSettings, edge: KeyedEdge) -> None:
         super().__init__(view, label, output, settings)
@@ -78,15 +74,6 @@ class EdgeStep(Step):
 
         Sends the difference: to the row the document and the values of aggregates, to the steps of child edges the
         keys to which the row subscribes now, and those to which it no longer subscribes.
-
-        Args:
-            row: The row.
-            path: The document's path.
-            old: The state that the row had.
-            new: The state that it has.
-            weight: How often the difference counts.
-            version: The version that caused it.
-            member: Of a group, the change of the number of members of its row.
         """
         edge, values = self.edge, list[ValueDelta]()
         if edge.planned.has_dependents:

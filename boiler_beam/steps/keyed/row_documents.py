@@ -24,10 +24,6 @@ def log_of_documents(cell: Cell, sizes: Sizes) -> RowLog:
 class KeptDocuments:
     """The documents of one row, by edge.
 
-    Args:
-        view: The view.
-        kept: The sum of `log_of_documents`.
-
     Attributes:
         is_waiting: Whether a message is still on its way (S8): there is a document in two states, or with a negative
             weight, or a subscription without an answer.

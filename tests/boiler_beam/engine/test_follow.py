@@ -282,7 +282,7 @@ def test_s13_an_invalid_root_keeps_what_it_may_have_made(tmp_path: Path) -> None
     )
     dead: Table = [("authors/a1", 2, {"name": 7}), ("authors/a2", 2, {"name": "Bo"})]
     _, report = run(plan, tmp_path / "two.db", sink, batches("one", dead))
-    assert report.refusals == ["Names: 1 rows were not computed, and a document that makes rows is dead or unreadable"]
+    assert report.refusals == ["Names: 1 row was not computed, and a document that makes rows is dead or unreadable"]
     assert set(sink.written) == {"names/a1", "names/a2"}
     _, report = run(plan, tmp_path / "two.db", sink, batches("fixed", [("authors/a1", 3, None)]))
     assert report.refusals == []

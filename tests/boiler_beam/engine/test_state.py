@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from boiler_beam.connectors import open_sink
 from boiler_beam.engine.incremental import IncrementalEngine
 from boiler_beam.engine.state import SqliteState, sqlite
 from boiler_beam.engine.state.base import StateUpdate
+from boiler_beam.errors import UsageError
 from boiler_beam.events import Change
 from boiler_beam.plan import compile_plan
 from tests.helpers import town
@@ -106,3 +108,21 @@ def test_s3_what_was_deleted_before_the_horizon_is_forgotten(tmp_path: Path) -> 
     deleted = {path for one in other.versions.types for path in one.deleted}
     assert deleted == {"guests/1"}
     assert again.facts["horizon"] == 50
+
+
+def test_a_state_is_no_file_of_rows_nor_the_reverse(tmp_path: Path) -> None:
+    path, rows = tmp_path / "state.db", tmp_path / "rows.db"
+    state, engine = opened(path)
+    with closing(state):
+        commit(state, engine, guests(1))
+    with open_sink(f"sqlite:{rows}").stream([PLAN.views[0].target]):
+        pass
+    before = path.read_bytes(), rows.read_bytes()
+    with (
+        pytest.raises(UsageError, match="expected a file of rows, got the state of a stream; fix: name another file"),
+        open_sink(f"sqlite:{path}").stream([PLAN.views[0].target]),
+    ):
+        raise AssertionError("it was opened")
+    with pytest.raises(UsageError, match="expected a state, got: a database of something else"):
+        SqliteState(str(rows))
+    assert (path.read_bytes(), rows.read_bytes()) == before

@@ -118,7 +118,7 @@ def test_nothing_is_pruned_where_a_root_document_is_dead() -> None:
     report = run(sink, [*notes(range(1)), ("notes/2", 7, {"text": 7})])
     (view,) = report.views
     assert (view.unchanged, view.tainted, view.deleted, view.kept) == (1, 1, 0, 1)
-    assert report.refusals == ["Card: 1 rows were not computed, and a document that makes rows is dead or unreadable"]
+    assert report.refusals == ["Card: 1 row was not computed, and a document that makes rows is dead or unreadable"]
     assert len(sink.written) == 3
 
 
