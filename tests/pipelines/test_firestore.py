@@ -363,6 +363,7 @@ def test_s16_nobody_asks_a_job_that_could_not_be_sent(
 
 
 @pytest.mark.beam
+@pytest.mark.slow
 @pytest.mark.skipif(prism() is None, reason=NO_PRISM)
 def test_pubsub_on_prism(application: Application, pubsub_emulator: str, project: str, tmp_path: Path) -> None:
     """A pipeline with a snapshot and changes through Pub/Sub; a backfill beside it sends touches by the topic."""

@@ -308,7 +308,7 @@ def test_each_executor_tells_these(executor: str, order: random.Random) -> None:
 
 
 @pytest.mark.beam
-@pytest.mark.parametrize("consistency", ["eventual", "commit"])
+@pytest.mark.parametrize("consistency", ["eventual", pytest.param("commit", marks=pytest.mark.slow)])
 def test_beam_tells_these(consistency: str, tmp_path: Path) -> None:
     wanted = told(embedded(CAUSES, changes(TABLE)).letters)
     batch, stream = tmp_path / "batch", tmp_path / "stream"

@@ -417,7 +417,7 @@ def test_streams_end_at_these_rows(executor: str, view: type[bb.ViewModel], rows
 
 
 @pytest.mark.beam
-@pytest.mark.parametrize("executor", [on_beam, streamed_on_beam])
+@pytest.mark.parametrize("executor", [on_beam, pytest.param(streamed_on_beam, marks=pytest.mark.slow)])
 def test_beam_makes_the_same_rows(executor: Any, tmp_path: Path) -> None:
     plan = compile_plan([view for view, _ in CASES.values()])
     outcome = executor(plan, lines(EVERY), tmp_path)

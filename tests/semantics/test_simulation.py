@@ -101,6 +101,7 @@ def test_a_violation_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> Non
     assert any(is_wrong(WORLDS[world], seed) for seed in range(2000))
 
 
+@pytest.mark.slow
 def test_s13_s15_violations_are_found() -> None:
     """Without the next generation a restarted program is refused for ever; without a clock a rolled-back stamp returns."""
     assert any(is_wrong(lambda one: generations(one, step=0), seed) for seed in range(2000))
