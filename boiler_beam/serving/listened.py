@@ -23,7 +23,7 @@ from boiler_beam.plan import Plan
 from boiler_beam.serving.hub import Limits
 from boiler_beam.serving.mirror import Mirror
 from boiler_beam.serving.offsets import Position
-from boiler_beam.serving.problems import HistoryGone, Problem
+from boiler_beam.serving.problems import Problem
 from boiler_beam.serving.reader import RowReader
 from boiler_beam.serving.rows import Rows
 from boiler_beam.values import Database, Ref
@@ -105,8 +105,8 @@ class ListenedRows(Rows):
         mirror.use()
         if mirror.is_at(number):
             return
-        if number > time.time_ns() // 1000 + _FUTURE_MICROS:
-            raise HistoryGone
+        if number > time.time_ns() // 1000 + _FUTURE_MICROS:  # no server has told that
+            number = 0
         mirror.hold(1)
         try:
             await self._waited(mirror, number)
@@ -132,9 +132,10 @@ class ListenedRows(Rows):
         All changes up to the number of a position are known to its client, if it is not within a commit or a snapshot.
         """
         is_same = other[:_SHARED] == incarnation[:_SHARED] and other[2 * _SHARED :] == incarnation[2 * _SHARED :]
-        if not is_same or position.path is not None:
+        mirror = self._mirrors[view]
+        if not is_same or position.path is not None or position.number > mirror.consistent:
             return None
-        return Position(min(position.number, self.of(view).mark().number))
+        return Position(min(position.number, mirror.reader.mark().number))
 
     def staleness(self, now: int, seconds: float) -> str | None:
         """Returns why rows may be stale; None if they are not, or nobody reads them."""

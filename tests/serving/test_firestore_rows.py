@@ -161,6 +161,19 @@ def test_a_server_that_is_started_again_has_no_history_and_says_so(rows: Rows) -
         assert http.get(path).status_code == 410
 
 
+def test_an_offset_that_no_server_gave_is_of_no_use(rows: Rows) -> None:
+    rows.board("a")
+    with listening(rows) as address:
+        with opened(address) as socket:
+            _, offset = followed(socket, rows)
+        incarnation = offset.partition(".")[0]
+        for one in (incarnation, f"{incarnation[:8]}00000000", f"00000000{incarnation[8:]}"):
+            with opened(address) as socket:
+                number = socket.subscribe("Board", offset=f"{one}.{9 * 10**15:016d}_z")
+                assert first_of(socket)[:2] == ["reset", "snapshot-start"]
+                assert socket.followers[number].rows == expected(rows, "boards/")
+
+
 def test_a_client_goes_on_at_another_server_that_listened_meanwhile(rows: Rows) -> None:
     """Numbers are the database's times, so each server knows what changed since."""
     rows.board("a")

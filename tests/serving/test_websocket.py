@@ -17,6 +17,7 @@ from websockets.sync.client import ClientConnection, connect
 from boiler_beam.connectors.commit_log import Retention
 from boiler_beam.serving import asgi_app
 from boiler_beam.serving.hub import Limits
+from tests.helpers.servers import patience
 from tests.helpers.serving import BOARD, INBOX, VIEWS, Follower, Rows, client, names_are_tokens, serve
 
 
@@ -61,7 +62,9 @@ class Socket:
         return message
 
     def until(self, number: int, expected: dict[str, Any]) -> None:
-        while self.followers[number].rows != expected:
+        for _ in patience(f"rows {expected}"):  # a server that sends nothing else says that it lives
+            if self.followers[number].rows == expected:
+                return
             self.receive()
 
 
