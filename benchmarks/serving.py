@@ -12,6 +12,8 @@ are the time from the request until each subscriber has the row, the memory of t
 `read`: GET by id, and a 304, beside an endpoint written by hand on the same table; all in turns, 16 connections. On a
 machine with other work the ratio of the servers' processor times says more than that of the rates.
 `write`: from a PATCH until one other subscriber has the row; engine in the server, `--coalesce_seconds 0`.
+`form`: from the begin of a client's write of a form until one subscriber has the row; the same server, and
+`boiler-beam forms` beside it on the same core, over the same documents.
 
 Tables are printed with what was asked for. Exits with 1 where a client lost a connection or a change, or got another
 row than the endpoint written by hand answers.
@@ -30,14 +32,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from benchmarks.forms import AttendanceForm
 from benchmarks.measure import HERE, ROOT, machine, table
 from benchmarks.serving_clients import Http, Subscriber
+from boiler_beam import Ref, transaction
 from boiler_beam.connectors.documents.store import DocumentsStore
 from boiler_beam.connectors.sqlite import SqliteSink
 from boiler_beam.events import Change, EncodedRow, Stamp
@@ -233,14 +238,22 @@ class Crowd:
                 self.is_complete.set()
 
     async def change(self, row_id: str, attends: bool) -> list[float]:
+        """Changes a row by PATCH; returns the milliseconds until each member had it."""
+        http = await Http.connect(self.port)  # the server closes connections that are idle for some seconds
+
+        async def write() -> None:
+            status, _, body = await http.call(patch(row_id, attends))
+            http.transport.close()
+            assert status == 200, body
+
+        return await self.changed(row_id, write)
+
+    async def changed(self, row_id: str, write: Callable[[], Awaitable[None]]) -> list[float]:
         """Changes a row; returns the milliseconds until each member had it. Those that never get it are missing."""
         self.arrivals, self.key = [], f'"key":"{row_id}"'.encode()
         self.is_complete.clear()
-        http = await Http.connect(self.port)  # the server closes connections that are idle for some seconds
         begun = time.perf_counter()
-        status, _, body = await http.call(patch(row_id, attends))
-        http.transport.close()
-        assert status == 200, body
+        await write()
         try:
             await asyncio.wait_for(self.is_complete.wait(), READY_SECONDS)
         except asyncio.TimeoutError:
@@ -351,6 +364,35 @@ async def write(folder: Path, number: int) -> Figures:
         }
 
 
+async def form(folder: Path, number: int) -> Figures:
+    """From a form, which a client writes into the documents, to one subscriber."""
+    store = f"documents:{folder}/documents.db"
+    with ExitStack() as stack:
+        server = stack.enter_context(started(with_engine(folder)))
+        (await answered(server.port, get(f"t{TICKETS - 1}"))).transport.close()
+        applying = ["-m", "boiler_beam", "forms", "--forms", "benchmarks.forms", "--store", store]
+        applying += ["--dead_letter", f"jsonl:{folder}/forms_dead.jsonl"]
+        forms = stack.enter_context(started(applying, port=0))
+        other = Crowd(server.port)
+        await other.join(1)
+
+        def create(change: int) -> None:
+            user = f"u{change % (TICKETS // 10)}"
+            with transaction(store) as tx:
+                tx.create(AttendanceForm(user=user, ticket=Ref(f"tickets/t{change}"), attends=False), f"f{change}")
+
+        times, worked = list[float](), 0.0
+        for change in range(number + WARM_UP):
+            if change == WARM_UP:
+                worked = server.cpu_seconds() + forms.cpu_seconds()
+            times += await other.changed(f"t{change}", partial(asyncio.to_thread, create, change))
+        other.leave()
+        p50, p99 = percentiles(times[WARM_UP:])
+        worked = (server.cpu_seconds() + forms.cpu_seconds() - worked) / number * 1e3
+        lost = other.lost() + number + WARM_UP - len(times)
+        return {"p50 ms": p50, "p99 ms": p99, "cpu ms of both": worked, "lost": lost}
+
+
 async def _rate(server: Server, requests: Callable[[int], bytes], status: int) -> tuple[float, float]:
     """Returns the answers a second, and those a second of the server's processor time."""
     begun, done, worked = time.perf_counter(), 0, server.cpu_seconds()
@@ -417,6 +459,7 @@ PARTS: Mapping[str, Part] = {
     "reconnect": (reconnect, lambda given: int(given.subscribers), {}),
     "read": (read, lambda given: 0, {"GET / by hand": "at least 0.8", "304 / GET": "above 1"}),
     "write": (write, lambda given: int(given.changes), {"p50 ms": "under 25"}),
+    "form": (form, lambda given: int(given.changes), {}),
 }
 
 
@@ -455,7 +498,7 @@ def main() -> int:
     parser.add_argument("--only", default=",".join(PARTS), help="a comma-separated choice of the parts")
     parser.add_argument("--subscribers", type=int, default=1_000)
     parser.add_argument("--connections", type=int, default=5_000)
-    parser.add_argument("--changes", type=int, default=CHANGED_WRITE, help=f"of `write` ({CHANGED_WRITE})")
+    parser.add_argument("--changes", type=int, default=CHANGED_WRITE, help=f"of `write` and `form` ({CHANGED_WRITE})")
     arguments = parser.parse_args()
     chosen = arguments.only.split(",")
     if unknown := [name for name in chosen if name not in PARTS]:

@@ -1,9 +1,10 @@
-"""The published JavaScript clients of Socket.IO and Durable Streams against the program, and its conformance tests."""
+"""The published JavaScript clients of Socket.IO, GraphQL and Durable Streams against the program; conformance tests."""
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from tests.helpers.conformance import conformance_app
 from tests.helpers.node import install_locked
+from tests.helpers.servers import free_port
 from tests.helpers.serving import client, serve
 from tests.serving.test_serve import documents, served, until_ready
 
@@ -44,6 +46,28 @@ def test_socket_io_follows_and_writes(tmp_path: Path) -> None:
         ], problems
         while 'clients{view="TaskCard"} 0' not in http.get("/metrics").text:
             pass
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGKILL], ids=lambda one: one.name)
+@pytest.mark.parametrize("kind", ["ws", "sse"])
+def test_clients_of_graphql_come_back_after_a_restart(tmp_path: Path, kind: str, signal_number: signal.Signals) -> None:
+    source, port = documents(tmp_path / "docs.db"), str(free_port())
+    with served(tmp_path, "--source", source, "--port", port) as (address, process), client(address) as http:
+        until_ready(http)
+        follower = node("graphql.mjs", address, kind, "TaskCard", "t1", "after")
+        assert follower.stdout is not None
+        assert follower.stdout.readline() == "began\n"
+        process.send_signal(signal_number)
+        vars(process)["was_asked"] = True
+        if signal_number == signal.SIGKILL:
+            process.wait(60)
+            process.returncode = 0
+    with served(tmp_path, "--source", source, "--port", port) as (address, _), client(address) as http:
+        until_ready(http)
+        assert http.patch("/views/TaskCard/t1", json={"title": "after"}).status_code == 200
+        told, problems = follower.communicate(timeout=60)
+        assert told, problems
+        assert json.loads(told) == {"t1": "after"}
 
 
 @pytest.mark.parametrize("live", ["long-poll", "sse"])
