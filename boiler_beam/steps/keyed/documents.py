@@ -23,7 +23,7 @@ __all__ = ["DocumentHead", "DocumentStep", "KeyDelta", "take_version"]
 Refuse = Callable[[DeadLetter], None]
 
 
-class DocumentHead(msgspec.Struct, array_like=True):
+class DocumentHead(msgspec.Struct, array_like=True, eq=False):
     """What is kept of a document at one edge.
 
     Attributes:
