@@ -35,7 +35,7 @@ def interpreter(version: str) -> str | None:
 
 
 def tests_on(version: str) -> list[str]:
-    """Returns what pytest is told to run on a version."""
+    """Returns the arguments of pytest for a version."""
     is_between = version not in (VERSIONS[0], VERSIONS[-1])
     tests, left_out = (UNIT_TESTS, WITH_SERVERS) if is_between else (TESTS, SAME)
     return [*tests, *(f"--ignore={path}" for path in left_out)]

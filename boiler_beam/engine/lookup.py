@@ -150,8 +150,7 @@ def _referred(edge: Reference, join: JoinedDocuments) -> Callable[[RowDocuments]
 def _of_parent(edge: Reference, join: JoinedDocuments) -> _Reader:
     """A reader of the documents that a field of one document refers to, in the field's order."""
     parent, shown, links, keyed_links = edge.parent or "", _shown(join), links_of(edge), keyed_links_of(edge)
-    is_map, is_by_id, pattern = edge.keyed_by == "map", edge.keyed_by == "doc_id", join.versions.codec.pattern
-    begin = len(pattern.text) + 1 if pattern.is_flat else 0
+    is_map, is_by_id = edge.keyed_by == "map", edge.keyed_by == "doc_id"
 
     def one(row: RowDocuments) -> DomainModel | None:
         document = row.one(parent)
@@ -173,8 +172,6 @@ def _of_parent(edge: Reference, join: JoinedDocuments) -> _Reader:
         if not is_by_id:
             return row(edge.name)
         paths = links(document, _ignore)
-        if begin:
-            return {path[begin:]: other for path in paths if (other := shown(path)) is not None}
         return {path[path.rfind("/") + 1 :]: other for path in paths if (other := shown(path)) is not None}
 
     if not edge.is_many:

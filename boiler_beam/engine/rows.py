@@ -233,17 +233,15 @@ class ViewRows:
 
     def _fold(self, join: JoinedDocuments, paths: Iterable[str]) -> dict[int, Any]:
         """Folds documents of one edge; returns the states of all aggregates over it."""
-        indexes = [index for index, _ in join.planned.aggregates]
-        adds = [
-            (position, self._folds[index].add, self._folds[index].empty()) for position, index in enumerate(indexes)
-        ]
+        states = {index: self._folds[index].empty() for index, _ in join.planned.aggregates}
+        adds = [(self._folds[index].add, state) for index, state in states.items()]
         for path in paths:
             contribution = join.contribution(path)
             if contribution is not None:
-                for position, add, state in adds:
-                    if (value := contribution.values[position]) is not NOTHING:
+                for (add, state), value in zip(adds, contribution.values, strict=True):
+                    if value is not NOTHING:
                         add(state, path, value)
-        return {index: state for index, (_, _, state) in zip(indexes, adds, strict=True)}
+        return states
 
     def take_dirty(self) -> Iterator[EncodedRow]:
         """Renders the dirty rows; returns those that differ from what was written last."""
@@ -261,9 +259,7 @@ class ViewRows:
                 self._report(row_id, record, dead_letters)
             if not copies and not self.exists(row_id, documents):
                 record.key = record.accumulators = None  # all contributions were retracted
-            is_known = len(copies) == 1 and copies[0].fields is not None  # as most are
-            is_known = is_known or all(copy.fields is not None for copy in copies)
-            record.read = documents.read if is_known else _ALL_EDGES
+            record.read = _ALL_EDGES if None in [copy.fields for copy in copies] else documents.read
             version, before = max(record.version, self.floor), tuple(record.emitted)
             for path, last, new, fields in emissions(record.emitted, self.view.paths, copies, version, self.epoch):
                 self.changed[row_id] = None

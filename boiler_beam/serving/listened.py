@@ -145,9 +145,9 @@ class ListenedRows(Rows):
             why = f"; its listener failed ({mirror.failure})" if mirror.failure else ""
             if not mirror.consistent:
                 return f"the rows of {name} are being read{why}"
-            silent = time.monotonic() - mirror.heard
-            if silent > seconds:
-                return f"nothing was heard of the rows of {name} for {silent:.0f} seconds{why}"
+            waited = time.monotonic() - mirror.heard
+            if waited > seconds:
+                return f"nothing was heard of the rows of {name} for {waited:.0f} seconds{why}"
         return None
 
     def number(self) -> int:

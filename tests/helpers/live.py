@@ -201,11 +201,11 @@ class Events(Stream):
 
     def _take(self) -> None:
         messages: list[Any] = []
-        for kind, told in self.events:
+        for kind, answer in self.events:
             if kind == "control":
-                self.got(messages, told["streamNextOffset"], is_whole=told.get("upToDate", False))
+                self.got(messages, answer["streamNextOffset"], is_whole=answer.get("upToDate", False))
                 return
-            messages += told
+            messages += answer
         raise EOFError("the stream ended")
 
     def _cut(self) -> None:
@@ -239,12 +239,12 @@ class _Calls(Live):
         assert "result" in answer, answer
 
     def _take(self) -> None:
-        told = self._receive()
-        if told["method"] == "rows":
-            params = told["params"]
+        answer = self._receive()
+        if answer["method"] == "rows":
+            params = answer["params"]
             self.got(params["messages"], params["offset"], is_whole=params["upToDate"])
         else:
-            assert told["method"] == "alive", told
+            assert answer["method"] == "alive", answer
 
 
 class Socket(_Calls):
@@ -289,13 +289,13 @@ class _OfGraphQL(Live):
 
     def _changed(self, payload: Any) -> None:
         assert "errors" not in payload, payload
-        (told,) = payload["data"].values()
-        messages: list[Any] = [{"headers": {"control": "reset"}}] if told["isReset"] else []
-        for row in told["rows"]:
+        (answer,) = payload["data"].values()
+        messages: list[Any] = [{"headers": {"control": "reset"}}] if answer["isReset"] else []
+        for row in answer["rows"]:
             value = {"stamp": row["stamp"], "fields": row["fields"]}
             messages.append({"key": row["id"], "value": value, "headers": {"operation": "update"}})
-        messages += [{"key": key, "headers": {"operation": "delete"}} for key in told["deleted"]]
-        self.got(messages, told["offset"], is_whole=told["upToDate"])
+        messages += [{"key": key, "headers": {"operation": "delete"}} for key in answer["deleted"]]
+        self.got(messages, answer["offset"], is_whole=answer["upToDate"])
 
 
 class GraphQLSocket(_OfGraphQL):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import socket
 import threading
 import time
@@ -142,6 +143,18 @@ class Room(bb.ViewModel, collection="rooms", indexed=("title", "code")):
 
 VIEWS = [Board, Inbox, Room]
 BOARD, INBOX, ROOM = (view.target for view in compile_plan(VIEWS).views)
+
+
+def random_boards(order: random.Random) -> list[tuple[View, str, dict[str, Any] | None]]:
+    """One commit of a random history: some boards, written or deleted."""
+    changes: list[tuple[View, str, dict[str, Any] | None]] = []
+    for _ in range(order.choice([1, 1, 2, 9])):
+        path = f"boards/b{order.randrange(12)}"
+        value = None if order.random() < 0.3 else {"text": str(order.random()), "rank": order.randrange(5)}
+        changes.append((BOARD, path, value))
+    return changes
+
+
 TIME = datetime.fromisoformat("2026-01-01T00:00:00+00:00")
 
 

@@ -64,6 +64,15 @@ def until_nobody_follows(address: str, view: str = "Board") -> None:
         wait_until(lambda: f'clients{{view="{view}"}} 0' in http.get("/metrics").text, "nobody follows")
 
 
+def begins_anew_once(client: Live, rows: Rows) -> None:
+    """It gets the rows that stand after one reset, and goes on from there."""
+    client.until(seen(rows))
+    assert client.resets == 1
+    rows.board("b3")
+    client.until(seen(rows))
+    assert client.resets == 1
+
+
 @every_protocol
 def test_lost_sight(rows: Rows, guarded: str, follow: Follow) -> None:
     rows.inbox("ann", "c1", "one", ["ann", "bob"])
@@ -180,11 +189,7 @@ def test_history_gone(rows: Rows, address: str, follow: Follow) -> None:
         rows.commit(
             (BOARD, "boards/b1", None), *((BOARD, f"boards/c{at}", {"text": "c", "rank": 1}) for at in range(6))
         )
-        one.until(seen(rows))
-        assert one.resets == 1
-        rows.board("b3")
-        one.until(seen(rows))
-        assert one.resets == 1
+        begins_anew_once(one, rows)
 
 
 @every_protocol
@@ -197,11 +202,7 @@ def test_another_incarnation(rows: Rows, address: str, follow: Follow, is_away: 
             one.cut()
         renew(rows)
         rows.commit((BOARD, "boards/b1", None), (BOARD, "boards/b2", {"text": "b2", "rank": 2}))
-        one.until(seen(rows))
-        assert one.resets == 1
-        rows.board("b3")
-        one.until(seen(rows))
-        assert one.resets == 1
+        begins_anew_once(one, rows)
 
 
 @every_protocol

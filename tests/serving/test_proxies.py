@@ -10,7 +10,7 @@ import pytest
 from boiler_beam.serving import asgi_app
 from boiler_beam.serving.hub import Limits
 from tests.helpers.http_proxy import CachingProxy, StrippingProxy
-from tests.helpers.serving import BOARD, VIEWS, Follower, Rows, client, names_are_tokens, serve
+from tests.helpers.serving import BOARD, VIEWS, Follower, Rows, client, names_are_tokens, random_boards, serve
 from tests.serving.test_live_cases import seen
 from tests.serving.test_streams import catch_up, step, stream_of
 
@@ -27,12 +27,7 @@ def test_plain_clients_behind_a_shared_cache_end_with_the_rows_that_stand(rows: 
             url = stream_of(http)
             clients = [(Follower(), ["-1"]) for _ in range(4)]
             for _ in range(20):
-                changes: list[Any] = []
-                for _ in range(order.choice([1, 1, 2, 9])):
-                    path = f"boards/b{order.randrange(12)}"
-                    value = None if order.random() < 0.3 else {"text": str(order.random()), "rank": order.randrange(5)}
-                    changes.append((BOARD, path, value))
-                rows.commit(*changes)
+                rows.commit(*random_boards(order))
                 follower, offsets = order.choice(clients)
                 for _ in range(order.randrange(4)):
                     step(http, url, follower, offsets, order)

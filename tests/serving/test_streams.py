@@ -15,7 +15,7 @@ from boiler_beam.connectors.commit_log import Retention
 from boiler_beam.serving import asgi_app
 from boiler_beam.serving.hub import Limits
 from tests.helpers.servers import wait_until
-from tests.helpers.serving import BOARD, VIEWS, Follower, Rows, client, events, serve
+from tests.helpers.serving import BOARD, VIEWS, Follower, Rows, client, events, random_boards, serve
 
 SMALL = Limits(chunk=3, kept=5)
 
@@ -250,12 +250,7 @@ def test_any_history_with_reconnects_at_any_offset_ends_with_the_rows_that_stand
         url = stream_of(http)
         clients = [(Follower(), ["-1"]) for _ in range(4)]
         for _ in range(60):
-            changes: list[Any] = []
-            for _ in range(order.choice([1, 1, 2, 9])):
-                path = f"boards/b{order.randrange(12)}"
-                value = None if order.random() < 0.3 else {"text": str(order.random()), "rank": order.randrange(5)}
-                changes.append((BOARD, path, value))
-            rows.commit(*changes)
+            rows.commit(*random_boards(order))
             follower, offsets = order.choice(clients)
             for _ in range(order.randrange(4)):
                 step(http, url, follower, offsets, order)
