@@ -38,10 +38,11 @@ _CONTROL = (
 )
 _COLUMNS = "path TEXT PRIMARY KEY, generation INTEGER, version INTEGER, seq INTEGER, fields TEXT"
 _NAMES = ["path", "generation", "version", "seq", "fields"]
-
-
 _ALIVE_MICROS = 5_000_000
 """How often a stream's writer says that it lives."""
+_WAIT_SECONDS = 10.0
+"""How long a writer waits for readers, which hold the file for a moment when they come or go. Another writer of rows is
+found at once, by the lock file."""
 
 
 class SqliteSink(Sink):
@@ -142,7 +143,7 @@ class SqliteSink(Sink):
         with ExitStack() as stack:
             try:
                 stack.enter_context(closing(Lock(self.uri, self.rest)))
-                database = sqlite3.connect(self.rest, isolation_level=None, timeout=0)
+                database = sqlite3.connect(self.rest, isolation_level=None, timeout=_WAIT_SECONDS)
                 stack.enter_context(closing(database))
                 log = self._prepare(database, views)
             except sqlite3.Error as error:

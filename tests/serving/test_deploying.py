@@ -196,7 +196,10 @@ def test_a_restored_backup_reads_what_changed_since(tmp_path: Path) -> None:
 
     def until(**expected: str) -> None:
         wanted = {f"task_cards/{name}": title for name, title in expected.items()}
-        wait_until(lambda: _titles(tmp_path) == wanted, f"rows {wanted}")
+        wait_until(
+            lambda: _titles(tmp_path) == wanted,
+            lambda: f"rows {wanted}, got {_titles(tmp_path)}; the engine: {(tmp_path / 'engine.log').read_text()}",
+        )
 
     with _engine(tmp_path):
         create("t2")

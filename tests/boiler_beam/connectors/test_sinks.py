@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -207,8 +210,6 @@ def test_jsonl_refuses_a_file_of_something_else(tmp_path: Path) -> None:
 
 
 def test_sqlite_refuses_a_file_or_table_of_something_else(tmp_path: Path) -> None:
-    import sqlite3
-
     (tmp_path / "text.db").write_text("hello, this is no database, and long enough to tell\n" * 20)
     with pytest.raises(UsageError, match="expected a SQLite database"):
         open_sink(f"sqlite:{tmp_path}/text.db").controls()
@@ -263,3 +264,18 @@ def test_a_view_whose_name_differs_by_case_from_one_that_is_there_is_refused(sch
         with pytest.raises(UsageError, match=r"the table TWO .*, got Two, "), open_sink(uri).backfill(two):
             pass
     assert standing(open_sink(uri)) == [row("ones/1", a=1)]
+
+
+def test_a_writer_of_sqlite_waits_for_who_holds_the_file_for_a_moment(tmp_path: Path) -> None:
+    """A reader that closes the file, as the last one, locks it to remove SQLite's log."""
+    sink = open_sink(f"sqlite:{tmp_path}/rows.db")
+    put(sink, [row("ones/1", a=1)])
+    with closing(sqlite3.connect(tmp_path / "rows.db", isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        release = threading.Timer(0.2, other.execute, ["COMMIT"])
+        release.start()
+        try:
+            with sink.stream([ONE]):
+                assert not other.in_transaction
+        finally:
+            release.join()
