@@ -8,8 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.helpers import chromium
-from tests.helpers.servers import wait_until
+from tests.helpers import chromium, servers
 from tests.serving.test_live_page import ROOT, live
 
 WIDTH, HEIGHT = 1280, 660
@@ -19,7 +18,7 @@ document.documentElement.innerHTML = `<body style="margin:0; display:flex; heigh
 <iframe src="ADDRESS?2#show=plan" style="flex:5; border:0; height:100%"></iframe></body>`;
 window.at = (side, id) => document.querySelectorAll("iframe")[side]?.contentDocument?.getElementById(id);
 """
-_SWITCH = "at(0, 'meetings').querySelector('[data-ticket=t2]')"
+_SWITCH = "at(0, 'meetings')?.querySelector('[data-ticket=t2]')"
 
 
 def capture(folder: Path, scheme: str) -> Path:
@@ -32,7 +31,9 @@ def capture(folder: Path, scheme: str) -> Path:
     ):
         page = opened(address, width=WIDTH, height=HEIGHT, scheme=scheme)
         page.evaluate(_BOTH.replace("ADDRESS", address))
-        _until(page, "at(0, 'connection')?.textContent === 'live' && at(1, 'graph')?.childElementCount > 15")
+        _until(
+            page, f"{_SWITCH} && at(1, 'graph')?.childElementCount > 15 && at(1, 'connection').textContent === 'live'"
+        )
         page.evaluate(f"{_SWITCH}.click()")
         _until(page, "/ms from/.test(at(0, 'took').textContent) && /^tickets/.test(at(1, 'way').textContent)")
         page.screenshot(picture)
@@ -41,14 +42,16 @@ def capture(folder: Path, scheme: str) -> Path:
 
 def _until(page: chromium.Page, condition: str) -> None:
     """Waits until a condition holds; changes within frames are not observed, so it is looked at again and again."""
-    wait_until(lambda: bool(page.evaluate(f"Boolean({condition})")), condition)
+    servers.wait_until(lambda: bool(page.evaluate(f"Boolean({condition})")), condition)
 
 
 def main() -> None:
     """The command line."""
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "docs" / "pictures"
-    for scheme in ("light", "dark"):
-        print(capture(folder, scheme))
+    folder.mkdir(parents=True, exist_ok=True)
+    with servers.begun():
+        for scheme in ("light", "dark"):
+            print(capture(folder, scheme))
 
 
 if __name__ == "__main__":

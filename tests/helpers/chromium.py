@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 from websockets.sync.client import connect
 
-from tests.helpers.servers import wait_until
+from tests.helpers.servers import stop_group, wait_until
 
 
 class Page:
@@ -68,7 +68,7 @@ def browser(folder: Path) -> Iterator[Any]:
             found, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
             "--remote-debugging-port=0", f"--user-data-dir={folder}", "about:blank",
         ],
-        stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
+        stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, start_new_session=True,
     )  # fmt: skip
     pages: list[Any] = []
     try:
@@ -96,5 +96,6 @@ def browser(folder: Path) -> Iterator[Any]:
             page.connection.close()
         process.terminate()
         process.wait()
+        stop_group(process.pid)  # its children write to the profile for a moment longer
         if process.stderr is not None:
             process.stderr.close()

@@ -123,11 +123,28 @@ def end() -> None:
     """Ends a run: stops every server that it started."""
     folder = Path(os.environ.pop(FOLDER))
     for known in folder.glob("*.json"):
-        group = json.loads(known.read_text())["group"]
-        with contextlib.suppress(ProcessLookupError):  # it died, and tests have reported that
-            os.killpg(group, signal.SIGTERM)
-        wait_until(lambda group=group: not _lives(group), f"the end of process group {group}", 20)
+        stop_group(json.loads(known.read_text())["group"])
     shutil.rmtree(folder)
+
+
+def stop_group(group: int) -> None:
+    """Stops the processes of a group, and waits until they have ended."""
+    with contextlib.suppress(ProcessLookupError):  # it died, and tests have reported that
+        os.killpg(group, signal.SIGTERM)
+    wait_until(lambda: not _lives(group), f"the end of process group {group}", 20)
+
+
+@contextlib.contextmanager
+def begun() -> Iterator[None]:
+    """The servers of a script: those of the run that started it, else its own, which end with it."""
+    if FOLDER in os.environ:
+        yield
+        return
+    begin()
+    try:
+        yield
+    finally:
+        end()
 
 
 def _lives(group: int) -> bool:
