@@ -350,7 +350,8 @@ def format_version(version: int) -> str:
 
 def micros_of(moment: datetime) -> int:
     """Returns the microseconds since the epoch of an aware datetime."""
-    return (moment - _EPOCH) // timedelta(microseconds=1)
+    since = moment - _EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
 
 def to_wire(value: Any) -> Any:

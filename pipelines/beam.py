@@ -29,6 +29,10 @@ __all__ = ["pipeline_on", "plain_errors", "run_backfill"]
 PARTITION_BYTES = 32 << 20
 """The bytes of the sources for one partition; as objects in a worker, its documents need about ten times as much."""
 
+LOCAL_BYTES = 1 << 30
+"""The bytes of the sources up to which a local runner joins them at once: it holds all that it groups in memory anyway,
+and partitions would need as much memory and twice the time."""
+
 WORKER_PARTITIONS = 32
 """The minimal number of partitions if several workers share them."""
 
@@ -59,8 +63,9 @@ def run_backfill(
     open_dead_letters(destination.dead_letters)
     sizes = [source.size_bytes() for source in opened]
     is_local = runner in LOCAL_RUNNERS
-    partitions = max(1 if is_local else WORKER_PARTITIONS, sum(size or 0 for size in sizes) // PARTITION_BYTES)
-    is_whole = is_local and partitions == 1 and None not in sizes
+    size = sum(size or 0 for size in sizes)
+    is_whole = is_local and None not in sizes and size <= LOCAL_BYTES
+    partitions = 1 if is_whole else max(1 if is_local else WORKER_PARTITIONS, size // PARTITION_BYTES)
     pipeline = pipeline_on(runner, beam_arguments)
     destination = replace(destination, is_remote=workers_are_elsewhere(runner, destination.dead_letters))
     changes = pipeline | "ReadChanges" >> ReadChanges(splits)

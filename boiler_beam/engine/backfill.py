@@ -12,7 +12,7 @@ from boiler_beam.engine.computed import ComputedView
 from boiler_beam.engine.garbage import without_garbage_collection
 from boiler_beam.engine.write import Prune, RowWriter, ViewReport
 from boiler_beam.events import DeadLetter
-from boiler_beam.plan import Plan
+from boiler_beam.plan import Plan, PlannedView
 from boiler_beam.steps.missing import Absences
 from boiler_beam.steps.newest import NewestVersions
 
@@ -113,23 +113,35 @@ def backfill(
         as_of = max([source.read_time or 0 for source in sources]) or versions.newest_version
         rows = RowWriter(plan.views, sink, writer, as_of if read_time is None else read_time, count)
         for planned in plan.planned_views:
-            absences, computed = Absences(), ComputedView(planned, versions, count)
-            rows.possible_members(planned.index, computed.possible_members)
-            total = computed.most_rows
-            for done, row in enumerate(computed.rows(absences), start=1):
-                if row.fields is not None:
-                    rows.write(planned.index, row.path, row.fields, row.tainted_by)
-                else:
-                    rows.unknown(planned.index, row.path, row.tainted_by)
-                if done % _BATCH == 0:
-                    progress(planned.view.name, min(done, total), total)
-            progress(planned.view.name, total, total)
-            roots = versions.types[planned.view.root.type_index]
-            rows.absent(planned.index, absences, 0 if roots.documents else len(roots.invalid))
+            _write_rows(planned, versions, rows, count, progress)
         dead = versions.lost.union(index for index, one in enumerate(versions.types) if one.invalid)
         for dead_letter in rows.finish(prune, [view.root.type_index in dead for view in plan.views]):
             count(dead_letter)
         report.views, report.touched, report.drift = rows.reports, writer.touched, writer.drift
+        del versions  # else the garbage collection, which begins again, would search all documents
     for one in [*(source.billed for source in sources), sink.billed]:
         report.billed.add(one)
     return report
+
+
+def _write_rows(
+    planned: PlannedView,
+    versions: NewestVersions,
+    rows: RowWriter,
+    refuse: Callable[[DeadLetter], None],
+    progress: OnProgress,
+) -> None:
+    """Computes and writes the rows of one view; its indexes are gone before those of the next view are made."""
+    absences, computed = Absences(), ComputedView(planned, versions, refuse)
+    rows.possible_members(planned.index, computed.possible_members)
+    total = computed.most_rows
+    for done, row in enumerate(computed.rows(absences), start=1):
+        if row.fields is not None:
+            rows.write(planned.index, row.path, row.fields, row.tainted_by)
+        else:
+            rows.unknown(planned.index, row.path, row.tainted_by)
+        if done % _BATCH == 0:
+            progress(planned.view.name, min(done, total), total)
+    progress(planned.view.name, total, total)
+    roots = versions.types[planned.view.root.type_index]
+    rows.absent(planned.index, absences, 0 if roots.documents else len(roots.invalid))

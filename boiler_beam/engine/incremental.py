@@ -62,10 +62,8 @@ class ViewEngine:
             self.refuse(dead_letter_of("document", error.code, f"{self.view.name}: {error}", change))
 
     def _depends(self, planned: PlannedEdge) -> bool:
-        """Whether rows subscribe to an edge even if no change follows: it, or one below, has a limit or taints rows."""
-        edge = planned.edge
-        is_tainted = bool(self.types[edge.type_index].invalid)
-        return edge.limit is not None or is_tainted or any(map(self._depends, planned.children))
+        """Whether rows subscribe to an edge even if no change follows: invalid documents taint it, or one below."""
+        return bool(self.types[planned.edge.type_index].invalid) or any(map(self._depends, planned.children))
 
     def take(self, deltas: Sequence[Sequence[Delta]]) -> None:
         """Joins a batch (its deltas by document type), parents first; rows are rendered only after that (S8)."""

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from heapq import nsmallest
 from typing import Any
 
 from typing_extensions import assert_never, override
@@ -77,7 +78,7 @@ class EdgeJoin:
         self.references: list[tuple[int, EdgeJoin]] = []
         self.found_by_path: list[EdgeJoin] = []
         contributions = contributions_of(planned)
-        self._contribute, self._shows = contributions.contribute, contributions.shows
+        self._contribute, self._keys, self._shows = contributions.contribute, contributions.keys, contributions.shows
         self.keeps_contributions = contributions.may_raise
         self._contributions: dict[str, Contribution] = {}
         self._subscriptions: list[Subscription] = []
@@ -144,9 +145,21 @@ class EdgeJoin:
 
     def load(self, documents: Mapping[str, DomainModel]) -> None:
         """Takes all documents, instead of `run`, if rows do not subscribe to them but look them up when rendered."""
-        if self.keeps_contributions:
-            for path, document in documents.items():
-                self._new_contribution(path, document)
+        self._limited = None
+        keeps, index, contribute, keys_of, raised = (
+            self.keeps_contributions, self._index, self._contribute, self._keys, self._raised,
+        )  # fmt: skip
+        for path, document in documents.items():
+            self._raised_by = path
+            if not keeps:
+                if keys := keys_of(document, raised):
+                    index(document, keys)
+            elif (contribution := contribute(document, raised)) is not None:
+                self._contributions[path] = contribution
+                index(document, contribution.keys)
+
+    def _index(self, document: DomainModel, keys: Any) -> None:
+        """Makes it possible to look a document up by its keys (`Contribution.keys`)."""
 
     def join_documents(self, deltas: Sequence[Delta]) -> None:
         """Joins changed documents with the rows that subscribe already."""
@@ -227,10 +240,12 @@ class EdgeJoin:
                 if key not in kept:
                     child.subscribe(key, row_id, 1, version)
 
-    def first_documents(self, row_id: str) -> Iterable[str]:
-        """The paths of the documents that a row has over an edge with a limit."""
-        assert self._limited is not None
-        return self._limited.shown.get(row_id, _NO_PATHS)
+    def first_documents(self, row_id: str, candidates: Callable[[], Iterable[str]]) -> Iterable[str]:
+        """The paths of the documents that a row has over an edge with a limit: the first of its candidates (S12)."""
+        if self._limited is not None:
+            return self._limited.shown.get(row_id, _NO_PATHS)
+        found = [(one.sort_key, path) for path in candidates() if (one := self.contribution(path)) is not None]
+        return [path for _, path in nsmallest(self.edge.limit or 0, found)]
 
     # Indexes of documents ---------------------------------------------------------------------------------------------
 
@@ -251,12 +266,9 @@ class RootJoin(EdgeJoin):
     """The join of a root: each document makes a row."""
 
     @override
-    def load(self, documents: Mapping[str, DomainModel]) -> None:
-        super().load(documents)
-        row_id_of, shown = self.planned.view.row_id, self.shown
-        for path in documents:
-            if shown(path) is not None:
-                self.rows.create(row_id_of(path))
+    def _index(self, document: DomainModel, keys: Any) -> None:
+        (row_id,) = keys
+        self.rows.create(row_id)
 
     def join_documents(self, deltas: Sequence[Delta]) -> None:
         row_id_of = self.planned.view.row_id
@@ -282,13 +294,10 @@ class GroupJoin(EdgeJoin):
         self._keeps_members = True
 
     @override
-    def load(self, documents: Mapping[str, DomainModel]) -> None:
-        for path, document in documents.items():
-            contribution = self._new_contribution(path, document)
-            keys: Any = contribution.keys if contribution is not None else {}
-            for row_id, key in keys.items():
-                self._count_member(row_id, path, key, 1, document.version)
-                self._add_to_index(row_id, path)
+    def _index(self, document: DomainModel, keys: Any) -> None:
+        for row_id, key in keys.items():
+            self._count_member(row_id, document.path, key, 1, document.version)
+            self._add_to_index(row_id, document.path)
 
     def join_documents(self, deltas: Sequence[Delta]) -> None:
         keeps_members = self._keeps_members
@@ -373,11 +382,9 @@ class ReferrersJoin(EdgeJoin):
         self._has_several_keys = isinstance(self.edge, Referrers) and self.edge.by.is_many
 
     @override
-    def load(self, documents: Mapping[str, DomainModel]) -> None:
-        for path, document in documents.items():
-            contribution = self._new_contribution(path, document)
-            for key in contribution.keys if contribution is not None else ():
-                self._add_to_index(key, path)
+    def _index(self, document: DomainModel, keys: Any) -> None:
+        for key in keys:
+            self._add_to_index(key, document.path)
 
     def join_documents(self, deltas: Sequence[Delta]) -> None:
         rows_of = self.rows_of.of

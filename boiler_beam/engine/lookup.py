@@ -34,7 +34,7 @@ class JoinedDocuments(Protocol):
     def shown(self, path: str) -> DomainModel | None:
         """The document at a path, where the edge shows it."""
 
-    def first_documents(self, row_id: str) -> Iterable[str]:
+    def first_documents(self, row_id: str, candidates: Callable[[], Iterable[str]]) -> Iterable[str]:
         """The paths of the documents that a row has over an edge with a limit."""
 
 
@@ -70,12 +70,12 @@ class RowLookup:
         self._prefix = "" if planned.view.paths.root is not None else f"{collection}/"
         self.readers: dict[str, _Reader] = {}
         for join in joins:  # parents first
-            self.readers[join.edge.name] = self._reader(join)
+            reader = self._reader(join)
+            self.readers[join.edge.name] = reader if join.edge.limit is None else _of_first(join, reader.paths)
 
     def _reader(self, join: JoinedDocuments) -> _Reader:
+        """A reader of an edge; its limit is not applied."""
         edge = join.edge
-        if edge.limit is not None:
-            return _of_many(join, lambda row: join.first_documents(row.row_id))
         match edge:
             case Root():
                 prefix, shown = self._prefix, _shown(join)
@@ -134,6 +134,11 @@ def _of_one(join: JoinedDocuments, one: Callable[[RowDocuments], DomainModel | N
 def _of_many(join: JoinedDocuments, paths: Callable[[RowDocuments], Iterable[str]]) -> _Reader:
     """A reader of an edge to several documents, or to one of the documents of several parents."""
     return _Reader(join.planned.bits, join.versions.documents, paths, None, _value(join.edge))
+
+
+def _of_first(join: JoinedDocuments, candidates: Callable[[RowDocuments], Iterable[str]]) -> _Reader:
+    """A reader of the first documents over an edge with a limit."""
+    return _of_many(join, lambda row: join.first_documents(row.row_id, partial(candidates, row)))
 
 
 def _referred(edge: Reference, join: JoinedDocuments) -> Callable[[RowDocuments], Iterable[str]]:

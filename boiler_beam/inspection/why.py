@@ -166,7 +166,7 @@ class _Question:
         hidden, keyless = [], []
         for path, document in self.versions.types[root.type_index].documents.items():
             try:
-                is_one = any(row_id == one for one, _ in group_ids(root, document))
+                is_one = row_id in group_ids(root, document)
             except FunctionRaised as error:
                 keyless.append(f"{path}: {error}")
                 continue

@@ -121,7 +121,7 @@ def _timestamp(stored: Any) -> datetime:
 
 
 def _references(target: type[DomainModel] | None, database: Database) -> tuple[_Finish, _Finish]:
-    """Returns the functions that check one stored reference, and several in a list or map: they return paths or `Ref`.
+    """Returns the functions that check one stored reference, and several in a list or map: they return paths.
 
     Paths are not interned: looking a path up among all known ones would cost more than its memory is worth.
     """
@@ -129,24 +129,24 @@ def _references(target: type[DomainModel] | None, database: Database) -> tuple[_
     is_path = re.compile(pattern).fullmatch
     are_paths = re.compile(rf"{pattern}(?:\n{pattern})*").fullmatch
 
-    def resolve(stored: Any) -> Ref[Any]:
+    def one(stored: Any) -> str:
+        text = stored.path if type(stored) is StoredReference else stored
+        if type(text) is str and is_path(text) is not None:
+            return text
         if isinstance(stored, Ref):  # the field's default
-            return stored
+            return stored.path
         if isinstance(stored, StoredReference):
             stored = Ref.at(database.relative(stored.path)) if stored.path else ""
-        return _resolved(target, stored, database)
+        return _resolved(target, stored, database).path
 
-    def one(stored: Any) -> Any:
-        return stored if type(stored) is str and is_path(stored) is not None else resolve(stored)
-
-    def several(stored: Collection[Any]) -> Collection[Any]:
+    def several(stored: Collection[Any]) -> Collection[str]:
         try:
             text = "\n".join(stored)
         except TypeError:  # typed values, or the field's default
-            return list(map(resolve, stored))
+            return list(map(one, stored))
         if are_paths(text) is not None and text.count("\n") == len(stored) - 1:
             return stored
-        return list(map(resolve, stored))
+        return list(map(one, stored))
 
     return one, several
 

@@ -70,7 +70,7 @@ class _View:
             if isinstance(root, Root):
                 rows[self.view.row_id(path)] = (document.doc_id, {path: document})
             else:
-                for row_id, key in self.quietly(group_ids, root, document) or ():
+                for row_id, key in (self.quietly(group_ids, root, document) or {}).items():
                     rows.setdefault(row_id, (key, {}))[1][path] = document
         claimed: set[str] = set()
         for row_id, (key, own) in sorted(

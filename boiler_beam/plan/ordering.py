@@ -21,18 +21,15 @@ class Ordering:
 
     Attributes:
         names: The fields as written, with `-` before a descending one.
+        descending: For each field, whether the largest value comes first.
         readers: For each field, a function that reads it from a document.
         may_raise: Whether one of them is a property, which is a user's function.
     """
 
     names: tuple[str, ...]
+    descending: tuple[bool, ...]
     readers: tuple[Callable[[Any], Any], ...] = field(compare=False, repr=False)
     may_raise: bool
-
-    @property
-    def descending(self) -> tuple[bool, ...]:
-        """For each field, whether the largest value comes first."""
-        return tuple(name.startswith("-") for name in self.names)
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -59,7 +56,8 @@ def ordering(model: type, order_by: str | tuple[str, ...] | None) -> Ordering:
     names = () if order_by is None else (order_by,) if isinstance(order_by, str) else tuple(order_by)
     readers = tuple(value_reader(model, name.removeprefix("-")) for name in names)
     ways = [name.removeprefix("-").split(".") for name in names]
-    return Ordering(names, readers, any(_is_property(model, way) for way in ways))
+    descending = tuple(name.startswith("-") for name in names)
+    return Ordering(names, descending, readers, any(_is_property(model, way) for way in ways))
 
 
 def _is_property(model: type, way: list[str]) -> bool:

@@ -37,6 +37,7 @@ from boiler_beam.steps.functions import (
     targets,
 )
 from boiler_beam.values import Ref
+from boiler_beam.views.fold import Count
 
 __all__ = ["Contribution", "Contributions", "Refuse", "contributions_of", "keyed_links_of", "links_of"]
 
@@ -70,12 +71,14 @@ class Contributions(NamedTuple):
 
     Attributes:
         contribute: What a document contributes; None where the edge does not show it, or no row can find it.
+        keys: `Contribution.keys` alone; empty where there is no contribution.
         shows: Whether the edge shows a document.
         may_raise: Whether users' functions take part. Then the result may differ the next time: a join that retracts an
             earlier contribution keeps it.
     """
 
     contribute: OfDocument[Contribution | None]
+    keys: OfDocument[Collection[str]]
     shows: OfDocument[bool]
     may_raise: bool
 
@@ -91,27 +94,28 @@ def contributions_of(planned: PlannedEdge) -> Contributions:
     keys_of = _keys(planned)
     children = [child.edge for child in planned.references if isinstance(child.edge, Reference)]
     links = [links_of(child) for child in children]
-    values_of = [_tried(aggregated_value, aggregate, NOTHING) for _, aggregate in planned.aggregates]
+    values_of = [_value_of(aggregate) for _, aggregate in planned.aggregates]
     order_of = _tried(_sort_key, edge, b"") if edge.limit is not None else None
     only_path = edge.path if isinstance(edge, Fixed) else None
 
-    def contribute(document: DomainModel, refuse: Refuse) -> Contribution | None:
+    def keys(document: DomainModel, refuse: Refuse) -> Collection[str]:
         if only_path is not None and document.path != only_path:
-            return None
-        if not (shows_all or shows(document, refuse)):
-            return None
-        keys = keys_of(document, refuse)
-        if not keys:
+            return ()
+        return keys_of(document, refuse) if shows_all or shows(document, refuse) else ()
+
+    def contribute(document: DomainModel, refuse: Refuse) -> Contribution | None:
+        found = keys(document, refuse)
+        if not found:
             return None
         return Contribution(
-            keys,
+            found,
             tuple([link_of(document, refuse) for link_of in links]) if links else (),
             tuple([value_of(document, refuse) for value_of in values_of]) if values_of else (),
             b"" if order_of is None else order_of(document, refuse),
         )
 
     aggregates = [aggregate for _, aggregate in planned.aggregates]
-    return Contributions(contribute, shows, _may_raise(edge, children, aggregates))
+    return Contributions(contribute, keys, shows, _may_raise(edge, children, aggregates))
 
 
 def _may_raise(edge: Edge, children: Sequence[Reference], aggregates: Sequence[Aggregate]) -> bool:
@@ -134,6 +138,13 @@ def _tried(function: Callable[[Any, Any], T], what: Any, absent: T) -> OfDocumen
     return call
 
 
+def _value_of(aggregate: Aggregate) -> OfDocument[Any]:
+    """Returns the function that reads what a document adds to an aggregate."""
+    if isinstance(aggregate.fold, Count) and aggregate.where is None:
+        return lambda document, refuse: 0  # every document counts
+    return _tried(aggregated_value, aggregate, NOTHING)
+
+
 def _sort_key(edge: Edge, document: Any) -> bytes:
     return b"" if edge.order is None else sort_key(edge.order.ranks(document), edge.order.descending, document.path)
 
@@ -146,7 +157,7 @@ def _keys(planned: PlannedEdge) -> OfDocument[Any]:
             row_id = planned.view.row_id
             return lambda document, refuse: (row_id(document.path),)
         case Group():
-            return _tried(lambda group, document: dict(group_ids(group, document)), edge, {})
+            return _tried(group_ids, edge, {})
         case Reference() | Fixed():
             return lambda document, refuse: (document.path,)
         case Referrers():

@@ -109,7 +109,7 @@ def targets(edge: Referrers, document: Any) -> list[str]:
         raise FunctionRaised(f"by= of {edge.name} raised {raised(error)}") from error
 
 
-def group_ids(edge: Group, document: Any) -> list[tuple[str, Any]]:
+def group_ids(edge: Group, document: Any) -> dict[str, Any]:
     """The ids of the rows that this document is a member of, each with the group's key.
 
     Raises:
@@ -118,9 +118,9 @@ def group_ids(edge: Group, document: Any) -> list[tuple[str, Any]]:
     try:
         if not edge.is_tuple:
             keys = _parts(edge.by[0], document)
-            return list({_id_of_text(key) if type(key) is str else row_id([key]): key for key in keys}.items())
-        parts = product(*(_parts(path, document) for path in edge.by))
-        return list({row_id(key): key for key in parts}.items())
+            return {row_id((key,)): key for key in keys}
+        parts = product(*[_parts(path, document) for path in edge.by])
+        return {row_id(key): key for key in parts}
     except _IdTooLong as error:
         raise KeyTooLong(f"by= of {edge.name}: {error}; fix: group by a shorter key") from error
     except Exception as error:
@@ -142,9 +142,11 @@ def _texts(path: FieldPath, document: Any) -> tuple[str, ...] | None:
 def _parts(path: FieldPath, document: Any) -> list[Any]:
     """The values of one part of a key; they are checked against the annotation of the field or property."""
     found = [_plain(key) for _, key in path.read(document)]
-    for key in found if path.annotation in (str, int) else ():
-        if not isinstance(key, path.annotation):  # "7" and 7 would give the same id
-            raise TypeError(f"expected {path.text} to be {path.annotation.__name__}, as it is annotated, got {key!r}")
+    annotation = path.annotation
+    if annotation is str or annotation is int:
+        for key in found:
+            if not isinstance(key, annotation):  # "7" and 7 would give the same id
+                raise TypeError(f"expected {path.text} to be {annotation.__name__}, as it is annotated, got {key!r}")
     return found
 
 
@@ -164,11 +166,11 @@ def row_id(parts: Iterable[Any]) -> str:
     >>> row_id(["a/b c"]), row_id([7]), row_id(["."]), row_id([""]), row_id(["a,b", 7])
     ('a%2Fb%20c', '7', '%2E', '%', 'a%2Cb,7')
     """
-    text = ",".join(_part(_plain(part)) for part in parts)
+    text = ",".join([_quoted(part) if type(part) is str else _part(_plain(part)) for part in parts])
     if text in (".", "..") or (text.startswith("__") and text.endswith("__") and len(text) >= 4):
         text = f"%{ord(text[0]):02X}{text[1:]}"
-    if len(text.encode()) > MAX_ID_BYTES:
-        most, size = f"{MAX_ID_BYTES:,} bytes", f"{len(text.encode()):,} bytes"
+    if len(text) > MAX_ID_BYTES:  # of ASCII
+        most, size = f"{MAX_ID_BYTES:,} bytes", f"{len(text):,} bytes"
         raise _IdTooLong(
             f"expected a key that, quoted, is no longer than an id may be ({most}), got {size}: {text[:40]}..."
         )
@@ -176,14 +178,14 @@ def row_id(parts: Iterable[Any]) -> str:
 
 
 @lru_cache(maxsize=1 << 14)
-def _id_of_text(key: str) -> str:
-    """`row_id` of a key that is one text; cached, because many documents have the same key."""
-    return row_id([key])
+def _quoted(text: str) -> str:
+    """A text as a part of an id, in ASCII; cached, because many documents have the same keys."""
+    return quote(text, safe="") or "%"
 
 
 def _part(key: Any) -> str:
     if isinstance(key, str):
-        return quote(key, safe="") or "%"
+        return _quoted(key)
     if isinstance(key, int) and not isinstance(key, bool):
         return str(key)
     raise ValueError(f"expected text, an int, an Enum or a Ref as key, got {key!r}")

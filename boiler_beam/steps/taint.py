@@ -95,9 +95,7 @@ def possible_keys(edge: Edge, path: str, valid: DomainModel | None, partial: Par
         case Fixed():
             return PossibleKeys((), ()) if path == edge.path else PossibleKeys()
         case Group():
-            return _of_keys(
-                readings, lambda one: [row for row, _ in group_ids(edge, one)], lambda one: key_parts(edge, one)
-            )
+            return _of_keys(readings, lambda one: list(group_ids(edge, one)), lambda one: key_parts(edge, one))
         case Referrers():
             return _of_keys(readings, lambda one: targets(edge, one), lambda one: ())
         case _:

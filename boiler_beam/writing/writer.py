@@ -221,7 +221,7 @@ class Writer:
         key = row_id.rpartition("/")[2]
         if not isinstance(view.root, Root):
             (member, *_) = documents(view.root.name).values()
-            key = dict(group_ids(view.root, member))[row_id]
+            key = group_ids(view.root, member)[row_id]
         return row_id, writable_row(view, key, copy.path, copy.fields, documents, tx.writable)
 
     def _computed(self, known: _View, tx: Transaction, row_id: str) -> tuple[Sequence[Copy], Any, list[int]]:
@@ -252,7 +252,7 @@ class Writer:
         if isinstance(made, view.root.model):
             if isinstance(view.root, Root):
                 return view.row_id(made.path)
-            for row_id, _ in group_ids(view.root, made):
+            for row_id in group_ids(view.root, made):
                 return row_id
         raise UsageError(
             f"{view.name}.new: expected the document or the id of the new row, got {made!r}; "

@@ -145,8 +145,8 @@ def on_beam(plan: Plan, text: str, folder: Path) -> Outcome:
     (folder / "documents.jsonl").write_text(text)
     sink, dead = f"jsonl:{folder}/rows.jsonl", f"jsonl:{folder}/dead.jsonl"
     # Every other text in partitions: the hash join; the others in one: the embedded engine behind one grouping.
-    partition_bytes = len(text) // 3 + 1 if len(text) % 2 else 1 << 40
-    with mock.patch("pipelines.beam.PARTITION_BYTES", partition_bytes):
+    bounds = {"PARTITION_BYTES": len(text) // 3 + 1, "LOCAL_BYTES": 0 if len(text) % 2 else 1 << 40}
+    with mock.patch.multiple("pipelines.beam", **bounds):
         report = run_backfill(plan, [f"file:{folder}/documents.jsonl"], Destination(sink, dead), runner="DirectRunner")
     rows = {row.path: row.fields or b"" for view in plan.views for row in open_sink(sink).current_rows(view.target)}
     letters = list(read_dead_letters(dead)) if report.dead_letters else []
