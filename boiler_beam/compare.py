@@ -21,6 +21,7 @@ import re
 import struct
 from collections.abc import Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from boiler_beam.values import INT64_MAX, INT64_MIN, GeoPoint, Ref, micros_of
@@ -149,8 +150,7 @@ def _encoded(value: Any, *, breaks_ties: bool = True) -> bytes:
     if isinstance(value, bytes):
         return _BYTES + _terminated(value)
     if isinstance(value, Ref):
-        place = b"\0" if value.is_local else b"\1"
-        return _REFERENCE + place + _terminated(path_key(value.path).encode("utf-8", "surrogatepass"))
+        return _reference(value.path)
     if isinstance(value, GeoPoint):
         return _GEO_POINT + b"".join(_number(float(one), breaks_ties) for one in (value.latitude, value.longitude))
     if isinstance(value, (list, tuple)):
@@ -164,6 +164,13 @@ def _encoded(value: Any, *, breaks_ties: bool = True) -> bytes:
         + b"".join(_MORE + _terminated(key) + _encoded(item, breaks_ties=breaks_ties) for key, item in pairs)
         + _END
     )
+
+
+@lru_cache(maxsize=1 << 14)
+def _reference(path: str) -> bytes:
+    """The bytes of a reference; cached, because many documents refer to the same one."""
+    place = b"\0" if Ref.at(path).is_local else b"\1"
+    return _REFERENCE + place + _terminated(path_key(path).encode("utf-8", "surrogatepass"))
 
 
 def _items(items: Sequence[Any], breaks_ties: bool) -> bytes:

@@ -117,8 +117,8 @@ class Ref(Generic[T_co]):
     @staticmethod
     def at(path: str) -> Ref[Any]:
         """Returns the reference with exactly this path, also if it is a full name in a `(default)` database."""
-        ref: Ref[Any] = Ref.__new__(Ref)
-        object.__setattr__(ref, "path", path)
+        ref: Ref[Any] = _new(Ref)
+        _set_path(ref, path)
         return ref
 
     @property
@@ -151,6 +151,9 @@ class Ref(Generic[T_co]):
 
     def __reduce__(self) -> tuple[Callable[[str], Ref[Any]], tuple[str]]:
         return Ref.at, (self.path,)
+
+
+_new, _set_path = object.__new__, Ref.__dict__["path"].__set__
 
 
 def localized(value: Any, database: Database) -> Any:

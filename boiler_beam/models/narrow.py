@@ -10,6 +10,8 @@ import msgspec
 
 __all__ = ["Narrowed", "Partial", "known_fields", "narrow_fields"]
 
+STORED = ":stored"
+"""Behind the name of a field: its value as documents hold it (`boiler_beam.models.stored_value`)."""
 _ALWAYS = frozenset({"path", "version", "doc_id"})
 
 
@@ -28,6 +30,8 @@ class Partial(SimpleNamespace):
 
     def __getattr__(self, name: str) -> Any:
         model = self.__dict__["model__"]
+        if name.endswith(STORED):  # values of partial documents are held in one way
+            return getattr(self, name.removesuffix(STORED))
         described = inspect.getattr_static(model, name, None)
         if not name.startswith("__") and name not in model.__struct_fields__ and described is not None:
             return described.__get__(self, model) if hasattr(described, "__get__") else described

@@ -9,8 +9,7 @@ of the document.
 | `datetime` | `StoredTimestamp` | `datetime` | `datetime` |
 | `list[Ref[User]]`, `dict[str, Ref[User]]`, `... \| None` | the same in a list or dict, or None | likewise | likewise |
 
-A path becomes a `Ref` when somebody reads the field. Joins read the text, with `stored_value`. Where one value of a
-field is stored in another form (a typed value, a full resource name, an id alone), documents hold `Ref` at once.
+A path becomes a `Ref` when somebody reads the field. Joins read the text, with `stored_value`.
 """
 
 from __future__ import annotations
@@ -27,6 +26,7 @@ import msgspec
 
 from boiler_beam.models.collection import CollectionPattern
 from boiler_beam.models.declare import DomainModel, ModelMeta
+from boiler_beam.models.narrow import STORED
 from boiler_beam.values import TYPED_NAMES, Database, Ref, parse_timestamp
 
 __all__ = ["TypedField", "prepare_fields", "reference_hook", "stored_name_of", "stored_value", "target_of"]
@@ -188,7 +188,7 @@ class _References:
 
 def stored_name_of(name: str) -> str:
     """Returns the attribute under which a field's value can be read and set as documents hold it."""
-    return f"{name}:stored"
+    return f"{name}{STORED}"
 
 
 def stored_value(name: str) -> Callable[[Any], Any]:

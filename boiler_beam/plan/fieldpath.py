@@ -64,6 +64,12 @@ class FieldPath:
     may_raise: bool
     read: Values = field(compare=False, repr=False)
 
+    @property
+    def holds_paths(self) -> bool:
+        """Whether documents may hold paths in the field, which `boiler_beam.models.stored_value` reads."""
+        is_ref = self.annotation is Ref or get_origin(self.annotation) is Ref
+        return is_ref and self.is_plain and not self.may_raise
+
 
 def field_path(model: type, text: str) -> FieldPath:
     """Compiles a field path of a model.

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
-from typing import Any, NamedTuple, TypeVar, get_origin
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 from typing_extensions import assert_never
@@ -30,13 +30,12 @@ from boiler_beam.steps.functions import (
     NOTHING,
     FunctionRaised,
     aggregated_value,
-    group_ids,
+    group_ids_of,
     is_shown,
     known_references,
     references,
     targets,
 )
-from boiler_beam.values import Ref
 from boiler_beam.views.fold import Count
 
 __all__ = ["Contribution", "Contributions", "Refuse", "contributions_of", "keyed_links_of", "links_of"]
@@ -157,7 +156,7 @@ def _keys(planned: PlannedEdge) -> OfDocument[Any]:
             row_id = planned.view.row_id
             return lambda document, refuse: (row_id(document.path),)
         case Group():
-            return _tried(group_ids, edge, {})
+            return _tried(lambda ids, document: ids(document), group_ids_of(edge), {})
         case Reference() | Fixed():
             return lambda document, refuse: (document.path,)
         case Referrers():
@@ -178,7 +177,7 @@ def _references(edge: Reference, document: Any) -> Paths:
 def keyed_links_of(edge: Reference) -> Callable[[DomainModel], list[tuple[str | None, str]]]:
     """Returns the function that reads these paths with their keys in a map, sorted by key; it reports no errors."""
     known = partial(known_references, edge)
-    if not (edge.field.is_map and _holds_paths(edge.field)):
+    if not (edge.field.is_map and edge.field.holds_paths):
         return known
     stored = stored_value(edge.field.text)
 
@@ -189,16 +188,10 @@ def keyed_links_of(edge: Reference) -> Callable[[DomainModel], list[tuple[str | 
     return items
 
 
-def _holds_paths(field: FieldPath) -> bool:
-    """Whether documents may hold paths in a field, which `stored_value` reads."""
-    is_ref = field.annotation is Ref or get_origin(field.annotation) is Ref
-    return is_ref and field.is_plain and not field.may_raise
-
-
 def _paths(field: FieldPath) -> OfDocument[Paths] | None:
     """Returns a fast reader of the paths in a plain field of references; None for other fields."""
     is_map = field.is_map
-    if not _holds_paths(field):
+    if not field.holds_paths:
         return None
     stored = stored_value(field.text)
 

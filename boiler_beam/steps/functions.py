@@ -6,7 +6,7 @@ becomes a `FunctionRaised`, which makes the document absent at that edge or aggr
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import Enum
 from functools import lru_cache
 from itertools import product
@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 from boiler_beam.errors import BoilerBeamError
+from boiler_beam.models import stored_value
 from boiler_beam.plan import Aggregate, Group, Reference, Referrers
 from boiler_beam.plan.fieldpath import FieldPath
 from boiler_beam.plan.rowpath import MAX_ID_BYTES
@@ -26,6 +27,7 @@ __all__ = [
     "FunctionRaised",
     "aggregated_value",
     "group_ids",
+    "group_ids_of",
     "is_shown",
     "key_parts",
     "known_references",
@@ -115,16 +117,25 @@ def group_ids(edge: Group, document: Any) -> dict[str, Any]:
     Raises:
         FunctionRaised: A property in a field path raised, or a key has a type or a length that makes no id.
     """
-    try:
-        if not edge.is_tuple:
-            keys = _parts(edge.by[0], document)
-            return {row_id((key,)): key for key in keys}
-        parts = product(*[_parts(path, document) for path in edge.by])
-        return {row_id(key): key for key in parts}
-    except _IdTooLong as error:
-        raise KeyTooLong(f"by= of {edge.name}: {error}; fix: group by a shorter key") from error
-    except Exception as error:
-        raise FunctionRaised(f"by= of {edge.name} raised {raised(error)}") from error
+    return group_ids_of(edge)(document)
+
+
+def group_ids_of(edge: Group) -> Callable[[Any], dict[str, Any]]:
+    """Returns `group_ids` of an edge, for many documents."""
+    readers = [_parts_of(path) for path in edge.by]
+
+    def ids(document: Any) -> dict[str, Any]:
+        try:
+            parts = [read(document) for read in readers]
+            if not edge.is_tuple:
+                return {row_id((key,)): key for key in parts[0]}
+            return {row_id(key): key for key in product(*parts)}
+        except _IdTooLong as error:
+            raise KeyTooLong(f"by= of {edge.name}: {error}; fix: group by a shorter key") from error
+        except Exception as error:
+            raise FunctionRaised(f"by= of {edge.name} raised {raised(error)}") from error
+
+    return ids
 
 
 def key_parts(edge: Group, document: Any) -> tuple[tuple[str, ...] | None, ...]:
@@ -134,20 +145,33 @@ def key_parts(edge: Group, document: Any) -> tuple[tuple[str, ...] | None, ...]:
 
 def _texts(path: FieldPath, document: Any) -> tuple[str, ...] | None:
     try:
-        return tuple(map(_part, _parts(path, document)))
+        return tuple(map(_part, _parts_of(path)(document)))
     except Exception:  # a user's property raised: the part is unknown
         return None
 
 
-def _parts(path: FieldPath, document: Any) -> list[Any]:
-    """The values of one part of a key; they are checked against the annotation of the field or property."""
-    found = [_plain(key) for _, key in path.read(document)]
-    annotation = path.annotation
-    if annotation is str or annotation is int:
-        for key in found:
-            if not isinstance(key, annotation):  # "7" and 7 would give the same id
-                raise TypeError(f"expected {path.text} to be {annotation.__name__}, as it is annotated, got {key!r}")
-    return found
+def _parts_of(path: FieldPath) -> Callable[[Any], list[Any]]:
+    """Returns the function that reads one part of a key; its values are checked against the annotation of the field."""
+    read, annotation = path.read, path.annotation
+
+    def parts(document: Any) -> list[Any]:
+        found = [_plain(key) for _, key in read(document)]
+        if annotation is str or annotation is int:
+            for key in found:
+                if not isinstance(key, annotation):  # "7" and 7 would give the same id
+                    expected = f"{path.text} to be {annotation.__name__}, as it is annotated"
+                    raise TypeError(f"expected {expected}, got {key!r}")
+        return found
+
+    if not path.holds_paths or path.is_many:
+        return parts
+    stored = stored_value(path.text)
+
+    def one_path(document: Any) -> list[str]:
+        ref = stored(document)
+        return [] if ref is None else [ref if type(ref) is str else ref.path]
+
+    return one_path
 
 
 def _plain(key: Any) -> Any:

@@ -204,6 +204,7 @@ class Drug(bb.DomainModel, collection="drugs"):
 class Prescription(bb.DomainModel, collection="prescriptions"):
     patient: Ref[Patient]
     drug: Ref[Drug]
+    number: int = 1
 
 
 class Card(bb.ViewModel, collection="cards"):
@@ -223,6 +224,14 @@ class Use(bb.ViewModel, collection="uses"):
     class Store(bb.Store):
         drug: Drug = root(Drug)
         prescriptions: dict[str, Prescription] = referrers(Prescription, by="drug")
+
+    store: Store
+    number = aggregate.count("prescriptions")
+
+
+class Both(bb.ViewModel, collection="boths"):
+    class Store(bb.Store):
+        prescriptions: dict[str, Prescription] = group(Prescription, by=("patient", "drug"))
 
     store: Store
     number = aggregate.count("prescriptions")
@@ -331,6 +340,17 @@ def test_a_key_is_of_the_type_that_it_is_annotated_with() -> None:
     assert {path: json.loads(row) for path, row in truth.rows.items()} == {"by_keys/7": {"itsKey": "7", "number": 1}}
     message = "by= of odd raised TypeError: expected key to be str, as it is annotated, got 7"
     assert [letter.message for letter in truth.dead_letters if letter.path == "odd/b"] == [message]
+
+
+@runs
+def test_a_reference_in_a_key_is_read_of_an_invalid_document(run: Run) -> None:
+    """Its last valid version is in another row; `number` makes it invalid."""
+    valid: Event = ("prescriptions/2", 1, {"patient": "patients/q", "drug": "drugs/d"})
+    bad: Event = ("prescriptions/2", 2, {"patient": "patients/p", "drug": "drugs/d", "number": "x"})
+    another: Event = ("prescriptions/3", 1, {"patient": "patients/p", "drug": "drugs/d"})
+    rows, said = both(compile_plan([Both]), MEDICINE, [*MEDICINE, valid, bad, another], run)
+    assert rows["boths/patients%2Fp,drugs%2Fd"] == {"number": 1}, "it stays, though prescriptions/3 is there"
+    assert "boths/patients%2Fp,drugs%2Fd" in said
 
 
 @runs
