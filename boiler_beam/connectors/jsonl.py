@@ -196,7 +196,8 @@ class _Appender(StreamWriter):
         try:
             while left:
                 left = left[self.file.write(left) or 0 :]
-            os.fsync(self.file.fileno())
+            if self.is_durable:
+                os.fsync(self.file.fileno())
         except OSError as error:
             self.file.truncate(begin)
             message = f"{self.sink.uri}: could not be written ({error}); nothing is lost; fix: free space, run again"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import msgspec
 import pytest
@@ -357,6 +359,27 @@ def test_s6_a_row_that_can_no_longer_be_told_is_not_pruned_in_another_sink(tmp_p
     assert set(other.written) == {"fragile/a1"}
     run(plan, tmp_path / "one.db", other, batches("two", [("authors/a1", 3, None)]))
     assert not other.written
+
+
+def test_s20_rows_are_on_the_disk_before_a_durable_state_forgets_them(tmp_path: Path) -> None:
+    plan, table = (
+        compile_plan([Names]),
+        changes([("authors/a1", 1, {"name": "Ann"}), ("authors/a2", 2, {"name": "Bo"})]),
+    )
+    durable = SqliteState(str(tmp_path / "state.db"))
+    flushed: dict[State, list[int]] = {durable: [], State(): []}
+    for number, state in enumerate(flushed):
+        rows = tmp_path / f"{number}.jsonl"
+
+        def flush(opened: int, rows: Path = rows, state: State = state) -> None:
+            if os.fstat(opened).st_ino == rows.stat().st_ino:
+                flushed[state].append(len(rows.read_bytes().splitlines()))
+
+        with mock.patch("boiler_beam.connectors.jsonl.os.fsync", flush):
+            follow(plan, [Batches("one", [[one] for one in table])], open_sink(f"jsonl:{rows}"), None, state, EAGER)
+        assert len(rows.read_bytes().splitlines()) == 2
+        state.close()
+    assert list(flushed.values()) == [[1, 2], []], "a state in memory computes all rows again"
 
 
 def test_s16_a_backfill_in_between_makes_the_last_emissions_unknown(tmp_path: Path) -> None:
