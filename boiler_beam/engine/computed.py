@@ -57,7 +57,7 @@ class ComputedView:
         edge, documents = planned.edge, self.types[planned.edge.type_index]
         shared_keys = set(self._shared_keys(planned)) if planned.is_shared else ()
         for path in documents.invalid:
-            keys, unknown = possible_keys(edge, path, documents.documents.get(path), documents.partial(path))
+            keys, unknown = possible_keys(planned, path, documents.documents.get(path), documents.partial(path))
             if unknown is not None:
                 self.possible_members.append(PossibleMember(path, unknown))
             if planned.is_shared:
@@ -70,9 +70,7 @@ class ComputedView:
 
     def _rows_at(self, planned: PlannedEdge, key: str) -> Iterable[str]:
         match planned.edge:
-            case Root():
-                return (self.view.row_id(key),)
-            case Group():
+            case Root() | Group():
                 return (key,)
             case Reference() | Referrers() | Fixed():
                 return self._engine.joins[planned.position].rows_of.of(key)

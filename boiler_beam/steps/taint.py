@@ -14,7 +14,7 @@ from urllib.parse import unquote
 from typing_extensions import assert_never
 
 from boiler_beam.models import DomainModel, Partial
-from boiler_beam.plan import Edge, Fixed, Group, Reference, Referrers, Root, ViewPlan
+from boiler_beam.plan import Edge, Fixed, Group, PlannedEdge, Reference, Referrers, Root, ViewPlan
 from boiler_beam.steps.functions import FunctionRaised, group_ids, key_parts, targets
 from boiler_beam.steps.row import Copy
 
@@ -62,7 +62,7 @@ class PossibleKeys(NamedTuple):
     """The keys under which an invalid document may be found at an edge.
 
     Attributes:
-        keys: The keys that can be read: of a group the rows' ids, of referrers the parents' paths, else its own path.
+        keys: Those that can be read, as in `Contribution.keys`.
         unknown: None if it has no other keys. Otherwise it is a possible member, and this is `PossibleMember.known`.
     """
 
@@ -77,20 +77,23 @@ def taint_copies(view: ViewPlan, row_id: str, copies: Sequence[Copy], tainted_by
     return found if any(copy.path == wildcard for copy in found) else [*found, Copy(wildcard, None, tainted_by)]
 
 
-def possible_keys(edge: Edge, path: str, valid: DomainModel | None, partial: Partial) -> PossibleKeys:
+def possible_keys(planned: PlannedEdge, path: str, valid: DomainModel | None, partial: Partial) -> PossibleKeys:
     """The keys under which a document whose newest version is invalid may be found at an edge.
 
     Args:
-        edge: The edge, which shows documents of this collection.
+        planned: The edge, which shows documents of this collection.
         path: The document's path.
         valid: Its newest valid version, if one is known.
         partial: What can be read of the invalid one.
     """
+    edge = planned.edge
     readings = [one for one in (valid, partial) if one is not None and _may_be_shown(edge, one)]
     if not readings:
         return PossibleKeys()
     match edge:
-        case Root() | Reference():
+        case Root():
+            return PossibleKeys((planned.view.row_id(path),))
+        case Reference():
             return PossibleKeys((path,))
         case Fixed():
             return PossibleKeys((), ()) if path == edge.path else PossibleKeys()

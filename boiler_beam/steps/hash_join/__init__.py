@@ -12,10 +12,10 @@ The *level* of an edge is the join that knows which rows its documents belong to
 
 How the modules hang together; each imports those to its left:
 
-    messages, plan -+- limits - matches -+- documents    `index_documents`
-                    |                    +- joins        `join_level`
-                    +- rows                              `render_rows`, `settle_claims`
-                    +- spill                             for `transforms`, which bounds the memory of a stage
+    messages - plan -+- limits - matches -+- documents    `index_documents`
+                     |                    +- joins        `join_level`
+                     +- rows                              `render_rows`, `settle_claims`
+                     +- spill                             for `transforms`, which bounds the memory of a stage
 
 | module | |
 | --- | --- |

@@ -6,28 +6,21 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
-from typing_extensions import assert_never
 
 from boiler_beam.events import Change, DeadLetter
 from boiler_beam.models import DomainModel
-from boiler_beam.plan import Fixed, Group, Plan, Reference, Referrers, Root
+from boiler_beam.plan import Group, Plan
 from boiler_beam.steps.distributed import WireContribution
 from boiler_beam.steps.hash_join.matches import Matches
-from boiler_beam.steps.hash_join.messages import (
-    ChildDocument,
-    Document,
-    Failure,
-    GroupKeys,
-    Observed,
-    Statistics,
-    Taint,
-    ViewTaint,
-)
+from boiler_beam.steps.hash_join.messages import Document, Failure, GroupKeys, Observed, Statistics, Taint, ViewTaint
 from boiler_beam.steps.hash_join.plan import ROWS, WRITE, HashJoinPlan, JoinedEdge, Send, join_stage
 from boiler_beam.steps.newest import NewestVersions
 from boiler_beam.steps.taint import PossibleMember, possible_keys
 
 __all__ = ["index_documents"]
+
+_Joined = dict[tuple[int, str], dict[int, WireContribution | None]]
+"""By level and key, what a document contributes at the edges whose joins have it there."""
 
 
 def index_documents(plan: HashJoinPlan, observed: Iterable[Observed], send: Send) -> None:
@@ -43,7 +36,7 @@ def index_documents(plan: HashJoinPlan, observed: Iterable[Observed], send: Send
         for path, document in known.documents.items():
             index.add(edges, document, known.change_of(path))
         for path in known.invalid:
-            _send_invalid(edges, path, known.documents.get(path), known.partial(path), send)
+            index.add_invalid(edges, path, known.documents.get(path), known.partial(path))
     index.finish()
     send(WRITE, statistics_of(versions))
 
@@ -70,7 +63,8 @@ class _Index:
     """Sends what documents contribute; group keys and matches are merged, and sent by `finish`."""
 
     def __init__(self, plan: HashJoinPlan, send: Send, refuse: Callable[[DeadLetter], None]) -> None:
-        self._send, self._refuse, self._matches = send, refuse, Matches(plan, 0, send)
+        self._plan, self._send, self._refuse = plan, send, refuse
+        self._matches = Matches(plan, 0, send)
         self._keys: dict[int, dict[str, Any]] = {}
 
     def finish(self) -> None:
@@ -80,61 +74,38 @@ class _Index:
 
     def add(self, edges: list[JoinedEdge], document: DomainModel, change: Change) -> None:
         path, version, fields = change.path, change.version, bytes(change.fields)
-        at_own_path: dict[int, dict[int, WireContribution | None]] = {}
+        joined: _Joined = {}
         for one in edges:
             found = one.contributed(document, change, self._refuse)
             if found is None:
                 continue
             keys, contribution = found
-            match one.edge:
-                case Root():
-                    self._matches.add(one, contribution, path, version, fields, keys)
-                case Group():
-                    self._keys.setdefault(one.planned.view_index, {}).update(keys)
-                    self._matches.add(one, contribution, path, version, fields, keys)
-                case Fixed():
-                    self._matches.add(one, contribution, path, version, fields, None)
-                case Reference():
-                    at_own_path.setdefault(one.match_level, {})[one.index] = contribution
-                case Referrers() if one.match_level == 0:
-                    rows = list(map(one.planned.view.row_id, keys))
-                    self._matches.add(one, contribution, path, version, fields, rows)
-                case Referrers():
-                    sent = fields if one.planned.carries_fields else None
-                    for parent in keys:
-                        child = ChildDocument(one.index, parent, path, version, sent, contribution)
-                        self._send(join_stage(one.match_level), child)
-                case _:
-                    assert_never(one.edge)
-        for level, contributions in at_own_path.items():
-            self._send(join_stage(level), Document(path, version, fields, contributions))
-
-
-def _send_invalid(edges: list[JoinedEdge], path: str, valid: DomainModel | None, partial: Any, send: Send) -> None:
-    """Sends to the rows that an invalid document may belong to that they are tainted (S5)."""
-    at_own_path: dict[int, dict[int, WireContribution | None]] = {}
-    for one in edges:
-        keys, unknown = possible_keys(one.edge, path, valid, partial)
-        view_index, row_id = one.planned.view_index, one.planned.view.row_id
-        if unknown is not None:
-            send(WRITE, ViewTaint(view_index, PossibleMember(path, unknown)))
-        match one.edge:
-            case _ if not keys:
+            if one.match_level > 0:
+                for key in keys:
+                    joined.setdefault((one.match_level, key), {})[one.index] = contribution
                 continue
-            case Root():
-                send(ROWS, Taint(view_index, True, path, [row_id(path)]))
-            case Group():
-                send(ROWS, Taint(view_index, True, path, list(keys)))
-            case Reference():
-                at_own_path.setdefault(one.match_level, {})[one.index] = None
-            case Referrers() if one.match_level == 0:
-                send(ROWS, Taint(view_index, False, path, list(map(row_id, keys))))
-            case Referrers():
-                for parent in keys:
-                    send(join_stage(one.match_level), ChildDocument(one.index, parent, path, 0, None, None))
-            case Fixed():
-                raise AssertionError("a fixed document has no keys")
-            case _:
-                assert_never(one.edge)
-    for level, contributions in at_own_path.items():
-        send(join_stage(level), Document(path, 0, b"", contributions))
+            if isinstance(one.edge, Group):
+                self._keys.setdefault(one.planned.view_index, {}).update(keys)
+            self._matches.add(one, contribution, path, version, fields, one.rows_of(keys))
+        self._send_to_joins(joined, path, version, fields)
+
+    def add_invalid(self, edges: list[JoinedEdge], path: str, valid: DomainModel | None, partial: Any) -> None:
+        """Sends to the rows that an invalid document may belong to that they are tainted (S5)."""
+        joined: _Joined = {}
+        for one in edges:
+            keys, unknown = possible_keys(one.planned, path, valid, partial)
+            view_index = one.planned.view_index
+            if unknown is not None:
+                self._send(WRITE, ViewTaint(view_index, PossibleMember(path, unknown)))
+            if one.match_level > 0:
+                for key in keys:
+                    joined.setdefault((one.match_level, key), {})[one.index] = None
+            elif keys:
+                self._send(ROWS, Taint(view_index, one.edge.makes_rows, path, one.rows_of(keys) or []))
+        self._send_to_joins(joined, path, 0, b"")
+
+    def _send_to_joins(self, joined: _Joined, path: str, version: int, fields: bytes) -> None:
+        for (level, key), contributions in joined.items():
+            is_carried = any(self._plan.edges[index].planned.carries_fields for index in contributions)
+            sent = fields if is_carried else None
+            self._send(join_stage(level), Document(key, path, version, sent, contributions))

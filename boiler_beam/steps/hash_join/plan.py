@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from typing_extensions import assert_never
 
 from boiler_beam.plan import Fixed, Group, Plan, PlannedEdge, Reference, Referrers, Root
 from boiler_beam.steps.distributed import DistributedEdge
+from boiler_beam.steps.hash_join.messages import Rows
 
 __all__ = ["CLAIMS", "OBSERVED", "ROWS", "WRITE", "HashJoinPlan", "JoinedEdge", "Send", "join_stage"]
 
@@ -58,6 +59,20 @@ class JoinedEdge(DistributedEdge):
                 if isinstance(self.parent.edge, Root):
                     return 0  # a root's path says which row it makes
                 return self.parent.level + (0 if self.parent.meets_children else 1)
+            case _:
+                assert_never(self.edge)
+
+    def rows_of(self, keys: Iterable[str]) -> Rows:
+        """The rows that match a document with some keys, where it names them itself: at level 0."""
+        match self.edge:
+            case Root() | Group():
+                return list(keys)
+            case Fixed():
+                return None
+            case Referrers():
+                return list(map(self.planned.view.row_id, keys))
+            case Reference():
+                raise AssertionError(f"{self}: its documents do not name their rows")
             case _:
                 assert_never(self.edge)
 
