@@ -6,7 +6,7 @@ document contributes is decided in `steps.contributions`; here it becomes bytes.
 >>> from boiler_beam.plan import compile_plan
 >>> from boiler_beam.samples.meeting import OrganizationSummary
 >>> plan = compile_plan([OrganizationSummary])
->>> users = DistributedEdge(plan, plan.planned_edges[0])
+>>> (users, _) = DistributedPlan(plan, DistributedEdge).edges
 >>> fields = b'{"firstName": "Ann", "lastName": "Gray", "organization": "org1"}'
 >>> users.contributed(users.decode("users/u1", 7, fields), Change("users/u1", 7, msgspec.Raw(fields)), print)
 Contributed(keys={'org1': 'org1'}, contribution=WireContribution(values=((0, 0),), links=(), sort_key=None))
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
@@ -29,7 +29,7 @@ from boiler_beam.steps.functions import NOTHING, FunctionRaised
 from boiler_beam.steps.newest import dead_letter_of
 from boiler_beam.values import to_wire
 
-__all__ = ["Contributed", "DistributedEdge", "WireContribution"]
+__all__ = ["Contributed", "DistributedEdge", "DistributedPlan", "WireContribution"]
 
 
 class WireContribution(msgspec.Struct, frozen=True, array_like=True, gc=False, eq=False):
@@ -65,10 +65,14 @@ class Contributed(NamedTuple):
 
 
 class DistributedEdge:
-    """An edge of a plan that runs on many workers."""
+    """An edge of a plan that runs on many workers.
 
-    def __init__(self, plan: Plan, planned: PlannedEdge) -> None:
-        self.planned, self.edge, self.index = planned, planned.edge, planned.index
+    Attributes:
+        parent: The parent edge; None for a root or group.
+    """
+
+    def __init__(self, plan: Plan, planned: PlannedEdge, parent: DistributedEdge | None) -> None:
+        self.planned, self.edge, self.index, self.parent = planned, planned.edge, planned.index, parent
         self.codec = plan.document_types[planned.edge.type_index]
         self._contribute = contributions_of(planned).contribute
 
@@ -124,6 +128,28 @@ class DistributedEdge:
         """The document that a row reads, from its `row_fields`."""
         read = self.codec.partial if self.is_narrowed else self.codec.decode
         return read(path, version, fields)
+
+
+E = TypeVar("E", bound=DistributedEdge)
+
+
+class DistributedPlan(Generic[E]):
+    """A plan that runs on many workers.
+
+    Attributes:
+        plan: The plan.
+        edges: Its edges, by `PlannedEdge.index`.
+        edges_of_type: For each document type, the edges that may show some of them.
+    """
+
+    def __init__(self, plan: Plan, edge_type: Callable[[Plan, PlannedEdge, Any], E]) -> None:
+        self.plan = plan
+        self.edges: list[E] = []
+        self.edges_of_type: list[list[E]] = [[] for _ in plan.document_types]
+        for planned in plan.planned_edges:  # parents first
+            edge = edge_type(plan, planned, None if planned.parent is None else self.edges[planned.parent.index])
+            self.edges.append(edge)
+            self.edges_of_type[edge.edge.type_index].append(edge)
 
 
 def _field_of(edge: Edge) -> str:

@@ -56,10 +56,10 @@ class PathJoinStep(EdgeStep):
     def _take_change(self, head: PathJoinHead, rows: WeightedLog[str, None], change: Change, key: Key) -> None:
         refuse = self.report if key.part in (None, 0) else _ignore
         existed, old = head.known.exists, head.sent or head.state(self.edge)
-        for delta in take_version(self.edge, head, change, self.settings.horizon(), refuse):
-            new = head.state(self.edge)
+        if take_version(self.edge, head, change, self.settings.horizon(), refuse):
+            new, version = head.state(self.edge), max(change.version, change.event_time)
             for row, (weight, _) in rows.sum().items():
-                self.change_match(row, change.path, old, new, weight, delta.version)
+                self.change_match(row, change.path, old, new, weight, version)
         self.count_document(change.path, head.known.exists - existed)
 
     def empty_since(self, head: PathJoinHead, cell: Cell) -> int | None:
