@@ -9,14 +9,14 @@ document contributes is decided in `steps.contributions`; here it becomes bytes.
 >>> (users, _) = DistributedPlan(plan, DistributedEdge).edges
 >>> fields = b'{"firstName": "Ann", "lastName": "Gray", "organization": "org1"}'
 >>> users.contributed(users.decode("users/u1", 7, fields), Change("users/u1", 7, msgspec.Raw(fields)), print)
-Contributed(keys={'org1': 'org1'}, contribution=WireContribution(values=((0, 0),), links=(), sort_key=None))
+({'org1': 'org1'}, WireContribution(values=((0, 0),), links=(), sort_key=None))
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
@@ -29,7 +29,7 @@ from boiler_beam.steps.functions import NOTHING, FunctionRaised
 from boiler_beam.steps.newest import dead_letter_of
 from boiler_beam.values import to_wire
 
-__all__ = ["Contributed", "DistributedEdge", "DistributedPlan", "WireContribution"]
+__all__ = ["DistributedEdge", "DistributedPlan", "WireContribution"]
 
 
 class WireContribution(msgspec.Struct, frozen=True, array_like=True, gc=False, eq=False):
@@ -52,18 +52,6 @@ class WireContribution(msgspec.Struct, frozen=True, array_like=True, gc=False, e
         )
 
 
-class Contributed(NamedTuple):
-    """A document that an edge shows.
-
-    Attributes:
-        keys: `Contribution.keys` as a dict: for a group the values are the group's keys, as on the wire; else None.
-        contribution: What it contributes to each row that finds it.
-    """
-
-    keys: dict[str, Any]
-    contribution: WireContribution
-
-
 class DistributedEdge:
     """An edge of a plan that runs on many workers.
 
@@ -81,8 +69,10 @@ class DistributedEdge:
 
     def contributed(
         self, document: DomainModel, change: Change, refuse: Callable[[DeadLetter], None]
-    ) -> Contributed | None:
+    ) -> tuple[dict[str, Any], WireContribution] | None:
         """Where rows find a document and what it contributes; None where the edge does not show it.
+
+        Where: `Contribution.keys` as a dict; for a group the values are the group's keys, as on the wire, else None.
 
         Args:
             document: A document of the edge's type.
@@ -103,7 +93,7 @@ class DistributedEdge:
             found.links,
             found.sort_key if self.edge.limit is not None else None,
         )
-        return Contributed({key: to_wire(group_key) for key, group_key in keys.items()}, contribution)
+        return {key: to_wire(group_key) for key, group_key in keys.items()}, contribution
 
     @cached_property
     def _stored_names(self) -> frozenset[str] | None:

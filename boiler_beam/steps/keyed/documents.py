@@ -30,7 +30,7 @@ class DocumentHead(msgspec.Struct, array_like=True, eq=False):
         sequence: That of its last state, at least the version that it had then (S9); 0 where none was sent.
         known: Its current version, and what was refused of it (S2).
         sent: Its state as it was sent, without fields, to be retracted when it changes (S10); None if it is not shown.
-        keys: `Contributed.keys` of that state.
+        keys: where rows find that state, as `DistributedEdge.contributed` returns it.
     """
 
     sequence: int = 0
@@ -59,16 +59,16 @@ def take_version(edge: KeyedEdge, head: DocumentHead, change: Change, horizon: i
     """
     head.known, is_current, document = judge(edge.codec, head.known, change, refuse, horizon=horizon)
     found = None if document is None else edge.contributed(document, change, refuse)
-    old, keys = head.sent, {} if found is None else found.keys
-    if not is_current or (old is None and found is None):
+    keys, contribution = found or ({}, None)
+    old = head.sent
+    if not is_current or (old is None and contribution is None):
         return False
-    if found is not None and old is not None and not edge.planned.carries_fields:
-        is_same = found.contribution.is_same_as(old.contribution) and same_value(head.keys, keys)
+    if contribution is not None and old is not None and not edge.planned.carries_fields:
+        is_same = contribution.is_same_as(old.contribution) and same_value(head.keys, keys)
         if is_same:
             return False
-    head.sequence = max(head.sequence + 1, change.version)
-    head.sent = None if found is None else DocumentState(head.sequence, found.contribution, None, change.version)
-    head.keys = keys
+    head.sequence, head.keys = max(head.sequence + 1, change.version), keys
+    head.sent = None if found is None else DocumentState(head.sequence, contribution, None, change.version)
     return True
 
 

@@ -27,8 +27,7 @@ class KeptDocuments:
     Attributes:
         is_waiting: Whether a message is still on its way (S8): there is a document in two states, or with a negative
             weight, or a subscription without an answer.
-        read: A bit mask, by edge index, of the edges that were read, and of those above them whose documents say to
-            which keys the row subscribes.
+        read: A bit mask, by edge index, of the edges that were read, and of those above them.
     """
 
     def __init__(self, view: KeyedView, kept: dict[DocumentKey, tuple[int, DocumentState | None]]) -> None:
@@ -60,16 +59,10 @@ class KeptDocuments:
         found = self._decoded.get(name)
         if found is None:
             edge = self._view.by_name[name]
-            self.read |= _bits(edge)
+            self.read |= edge.planned.bits
             found = self._decoded[name] = {
                 path: edge.decode(path, one.version, one.fields)
                 for path, one in self._kept[edge.index].items()
                 if one.fields is not None and self._belongs(edge, path)
             }
         return found
-
-
-def _bits(edge: KeyedEdge) -> int:
-    """An edge, and those above that say to which keys the row subscribes over it."""
-    is_above_read = edge.is_awaited and edge.parent is not None
-    return 1 << edge.index | (_bits(edge.parent) if is_above_read and edge.parent is not None else 0)
