@@ -163,21 +163,21 @@ class _Write(beam.DoFn):  # type: ignore[misc]
             with sink.backfill([view.target for view in plan.views]) as writer:
                 rows = RowWriter(plan.views, sink, writer, read_time, refuse)
                 for index, some in enumerate(possible_members):
-                    rows.possible_members(index, some)
+                    rows.views[index].possible_members(some)
                 for one in unknown:
-                    rows.unknown(one.view_index, one.path, one.tainted_by)
+                    rows.views[one.view_index].unknown(one.path, one.tainted_by)
                 for message in _messages(packs):
                     match message:
                         case RowCopy(fields=bytes(fields)):
                             tainted_by = tainted.get((message.view_index, message.path), ())
-                            rows.write(message.view_index, message.path, fields, tainted_by)
+                            rows.views[message.view_index].write(message.path, fields, tainted_by)
                         case Absent():
-                            rows.absent(message.view_index, message.absences)
+                            rows.views[message.view_index].absent(message.absences)
                         case Failure():
                             refuse(message.dead_letter)
                 for index, view in enumerate(plan.views):
                     valid, invalid = known[view.root.type_index]
-                    rows.absent(index, Absences(), 0 if valid else invalid)
+                    rows.views[index].absent(Absences(), 0 if valid else invalid)
                 dead_roots = [view.root.type_index in total.invalid_types for view in plan.views]
                 for dead_letter in rows.finish(destination.prune, dead_roots):
                     refuse(dead_letter)
@@ -185,7 +185,7 @@ class _Write(beam.DoFn):  # type: ignore[misc]
             writer_of_dead_letters.close()
         counts = {"changes": total.changes, "documents": total.documents, "dead_letters": number_of_dead_letters}
         counts |= {"touched": writer.touched, "drift": writer.drift}
-        for report in rows.reports:
+        for report in [one.report for one in rows.views]:
             numbers = {name: number for name, number in asdict(report).items() if isinstance(number, int)}
             counts |= {f"{report.view}/{name}": number for name, number in numbers.items()}
         for name, number in counts.items():

@@ -113,23 +113,24 @@ def backfill(
         as_of = max([source.read_time or 0 for source in sources]) or versions.newest_version
         rows = RowWriter(plan.views, sink, writer, as_of if read_time is None else read_time, count)
         for planned in plan.planned_views:
-            absences, computed = Absences(), ComputedView(planned, versions, count)
-            rows.possible_members(planned.index, computed.possible_members)
+            absences, computed, written = Absences(), ComputedView(planned, versions, count), rows.views[planned.index]
+            written.possible_members(computed.possible_members)
             total = computed.most_rows
             for done, row in enumerate(computed.rows(absences), start=1):
                 if row.fields is not None:
-                    rows.write(planned.index, row.path, row.fields, row.tainted_by)
+                    written.write(row.path, row.fields, row.tainted_by)
                 else:
-                    rows.unknown(planned.index, row.path, row.tainted_by)
+                    written.unknown(row.path, row.tainted_by)
                 if done % _BATCH == 0:
                     progress(planned.view.name, min(done, total), total)
             progress(planned.view.name, total, total)
             roots = versions.types[planned.view.root.type_index]
-            rows.absent(planned.index, absences, 0 if roots.documents else len(roots.invalid))
+            written.absent(absences, 0 if roots.documents else len(roots.invalid))
         dead = versions.lost.union(index for index, one in enumerate(versions.types) if one.invalid)
         for dead_letter in rows.finish(prune, [view.root.type_index in dead for view in plan.views]):
             count(dead_letter)
-        report.views, report.touched, report.drift = rows.reports, writer.touched, writer.drift
+        report.views = [one.report for one in rows.views]
+        report.touched, report.drift = writer.touched, writer.drift
     for one in [*(source.billed for source in sources), sink.billed]:
         report.billed.add(one)
     return report
