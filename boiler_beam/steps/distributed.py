@@ -23,7 +23,7 @@ import msgspec
 from boiler_beam.compare import same_value
 from boiler_beam.events import Change, DeadLetter
 from boiler_beam.models import DomainModel, narrow_fields
-from boiler_beam.plan import Edge, Plan, PlannedEdge
+from boiler_beam.plan import Plan, PlannedEdge, Reference
 from boiler_beam.steps.contributions import contributions_of
 from boiler_beam.steps.functions import NOTHING, FunctionRaised
 from boiler_beam.steps.newest import dead_letter_of
@@ -102,7 +102,8 @@ class DistributedEdge:
         if edge.only is None:
             return None
         ordered_by = edge.order.fields if edge.order is not None else ()
-        links = [_field_of(child.edge) for child in self.planned.references]
+        below = [child.edge for child in self.planned.references]
+        links = [one.field.text.partition(".")[0] for one in below if isinstance(one, Reference)]
         return self.codec.stored_names({*edge.only, *ordered_by, *links})
 
     def row_fields(self, fields: bytes) -> bytes:
@@ -140,8 +141,3 @@ class DistributedPlan(Generic[E]):
             edge = edge_type(plan, planned, None if planned.parent is None else self.edges[planned.parent.index])
             self.edges.append(edge)
             self.edges_of_type[edge.edge.type_index].append(edge)
-
-
-def _field_of(edge: Edge) -> str:
-    """The attribute that a reference begins with."""
-    return str(edge.field.text.partition(".")[0])  # type: ignore[union-attr]

@@ -87,7 +87,7 @@ def possible_keys(planned: PlannedEdge, path: str, valid: DomainModel | None, pa
         partial: What can be read of the invalid one.
     """
     edge = planned.edge
-    readings = [one for one in (valid, partial) if one is not None and _may_be_shown(edge, one)]
+    readings: list[Any] = [one for one in (valid, partial) if one is not None and _may_be_shown(edge, one)]
     if not readings:
         return PossibleKeys()
     match edge:
@@ -97,28 +97,18 @@ def possible_keys(planned: PlannedEdge, path: str, valid: DomainModel | None, pa
             return PossibleKeys((path,))
         case Fixed():
             return PossibleKeys((), ()) if path == edge.path else PossibleKeys()
-        case Group():
-            return _of_keys(
-                readings, lambda one: [row for row, _ in group_ids(edge, one)], lambda one: key_parts(edge, one)
-            )
-        case Referrers():
-            return _of_keys(readings, lambda one: targets(edge, one), lambda one: ())
+        case Group() | Referrers():
+            pass
         case _:
             assert_never(edge)
-
-
-def _of_keys(readings: list[Any], keys_of: Any, parts_of: Any) -> PossibleKeys:
-    """The keys of the readings: the valid version, and what can be read of the invalid one.
-
-    If the only reading has keys that can't be read, `unknown` is what is known of them.
-    """
     found: dict[str, None] = {}
     unknown: Parts | None = None
     for reading in readings:
         try:
-            found.update(dict.fromkeys(keys_of(reading)))
-        except FunctionRaised:
-            texts = parts_of(reading)
+            keys = [row for row, _ in group_ids(edge, reading)] if isinstance(edge, Group) else targets(edge, reading)
+            found.update(dict.fromkeys(keys))
+        except FunctionRaised:  # if it is the only reading, what is known of its keys
+            texts = key_parts(edge, reading) if isinstance(edge, Group) else ()
             is_known = bool(texts) and None not in texts  # a key that makes no id makes no row
             unknown = None if is_known or len(readings) > 1 else texts
     return PossibleKeys(tuple(found), unknown)

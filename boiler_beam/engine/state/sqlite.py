@@ -20,9 +20,8 @@ from typing_extensions import override
 
 from boiler_beam.connectors.locks import Lock
 from boiler_beam.engine.incremental import IncrementalEngine
-from boiler_beam.engine.rows import ViewRows
 from boiler_beam.engine.state.base import OutboxEntry, State, StateUpdate, ViewState
-from boiler_beam.engine.state.records import Batch, StoredRow, decode_batch, encode_batch, snapshot, without_deleted
+from boiler_beam.engine.state.records import Batch, decode_batch, encode_batch, records_of, snapshot, without_deleted
 from boiler_beam.errors import BoilerBeamError, InvalidDocument, UsageError
 from boiler_beam.events import Change
 from boiler_beam.plan import Plan
@@ -69,7 +68,6 @@ class SqliteState(State):
     """
 
     is_durable = True
-    _has_read = False
 
     def __init__(self, path: str, fix: str = "wait until it ends", *, is_read_only: bool = False) -> None:
         super().__init__()
@@ -182,7 +180,7 @@ class SqliteState(State):
 
     @override
     def commit(self, update: StateUpdate, engine: IncrementalEngine) -> None:
-        batch = Batch.of(engine, self._view_keys(engine.plan))
+        batch = Batch.of(records_of(engine, self._view_keys(engine.plan), is_changed=True))
         data = b"" if batch.is_empty else encode_batch(batch)
         known = _Known(self.views, self.collections, self.positions | update.positions, self.facts)
         facts = self._lines(known, [*self._outbox, *update.entries])
@@ -199,7 +197,7 @@ class SqliteState(State):
         super().commit(update, engine)
         self._log_bytes += len(data)
         if self._log_bytes > REWRITTEN_FROM_BYTES and self._log_bytes > _REWRITTEN_TIMES * self._snapshot_bytes:
-            self._rewrite(self._of_engine(engine))
+            self._rewrite(snapshot(records_of(engine, self._view_keys(engine.plan), is_changed=False)))
 
     @staticmethod
     def _lines(known: _Known, outbox: Sequence[OutboxEntry]) -> dict[str, bytes]:
@@ -213,13 +211,6 @@ class SqliteState(State):
         database.executemany("INSERT INTO waiting (version, path, fields, event_time) VALUES (?, ?, ?, ?)", pushed)
 
     # The log ----------------------------------------------------------------------------------------------------------
-
-    def _of_engine(self, engine: IncrementalEngine) -> Iterator[Batch]:
-        """All records, as they are in memory."""
-        documents = {one.codec.pattern.text: _documents_of(one) for one in engine.versions.types}
-        of_views = dict(zip(self._view_keys(engine.plan), [view.rows for view in engine.views], strict=True))
-        rows = {key: _rows_of(some) for key, some in of_views.items()}
-        return snapshot(documents, rows, {key: some.claimed.items() for key, some in of_views.items()})
 
     def _rewrite(self, batches: Iterator[Batch]) -> None:
         """Replaces the log."""
@@ -251,7 +242,7 @@ class SqliteState(State):
                     del records[key]
                 else:
                     records[key] = left
-        self._rewrite(snapshot(*({key: records.items() for key, records in kind.items()} for kind in kinds)))
+        self._rewrite(snapshot([{key: records.items() for key, records in kind.items()} for kind in kinds]))
         self.facts["horizon"] = max(horizon, self.facts.get("horizon", 0))
         known = _Known(self.views, self.collections, self.positions, self.facts)
         self.database.execute("REPLACE INTO facts VALUES ('known', ?)", [_encode(known)])
@@ -279,23 +270,12 @@ class SqliteState(State):
 
     def close(self) -> None:
         """Closes the file; deletes one that this program created and that no source was read into."""
-        self._has_read = bool(self.positions or self.facts.get("newest"))
         self._opened.close()
 
     def _leave_nothing(self) -> None:
-        if not self._has_read and os.path.exists(self.path):
+        has_read = self.positions or self.facts.get("newest")
+        if not has_read and os.path.exists(self.path):
             os.unlink(self.path)  # closing the database deleted its log
-
-
-def _rows_of(rows: ViewRows) -> Iterator[tuple[str, StoredRow]]:
-    return ((row_id, StoredRow.of(record)) for row_id, record in rows.records.items())
-
-
-def _documents_of(versions: DocumentVersions) -> Iterator[tuple[str, DocumentRecord]]:
-    paths = dict.fromkeys(versions.documents)
-    for kept in (versions.deleted, versions.invalid, versions.refused):
-        paths.update(dict.fromkeys(kept))
-    return ((path, versions.record(path)) for path in paths)
 
 
 def _restore(versions: DocumentVersions, path: str, stored: DocumentRecord, *, is_read_otherwise: bool) -> None:

@@ -25,12 +25,8 @@ _Joined = dict[tuple[int, str], dict[int, WireContribution | None]]
 
 def index_documents(plan: HashJoinPlan, observed: Iterable[Observed], send: Send) -> None:
     """Sends what the newest version of each document in one partition contributes at every edge."""
-
-    def refuse(dead_letter: DeadLetter) -> None:
-        send(WRITE, Failure(dead_letter))
-
-    versions = newest_of(plan.plan, observed, refuse)
-    index = _Index(plan, send, refuse)
+    versions = newest_of(plan.plan, observed, send)
+    index = _Index(plan, send, versions.refuse)
     for type_index, known in enumerate(versions.types):
         edges = plan.edges_of_type[type_index]
         for path, document in known.documents.items():
@@ -38,25 +34,18 @@ def index_documents(plan: HashJoinPlan, observed: Iterable[Observed], send: Send
         for path in known.invalid:
             index.add_invalid(edges, path, known.documents.get(path), known.partial(path))
     index.finish()
-    send(WRITE, statistics_of(versions))
 
 
-def newest_of(plan: Plan, observed: Iterable[Observed], refuse: Callable[[DeadLetter], None]) -> NewestVersions:
-    """The newest versions of all that was observed."""
-    versions = NewestVersions(plan, refuse)
+def newest_of(plan: Plan, observed: Iterable[Observed], send: Send) -> NewestVersions:
+    """The newest versions of all that was observed; sends dead letters, and how many documents there are."""
+    versions = NewestVersions(plan, lambda dead_letter: send(WRITE, Failure(dead_letter)))
     for one in observed:
         if one.fields is None:
             versions.add_unreadable(one.path)
         else:
             versions.add(Change(one.path, one.version, msgspec.Raw(one.fields)))
+    send(WRITE, Statistics(known=[(len(one.documents), len(one.invalid)) for one in versions.types]))
     return versions
-
-
-def statistics_of(versions: NewestVersions) -> Statistics:
-    """How many documents there are, and how many are invalid."""
-    invalid = [type_index for type_index, known in enumerate(versions.types) if known.invalid]
-    numbers = [(len(known.documents), len(known.invalid)) for known in versions.types]
-    return Statistics(0, versions.number_of_documents, 0, invalid, numbers)
 
 
 class _Index:

@@ -6,8 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from boiler_beam.plan import Referrers
-from boiler_beam.steps.hash_join.limits import FirstDocuments
-from boiler_beam.steps.hash_join.matches import Matches, Requests, add_request
+from boiler_beam.steps.hash_join.matches import FirstDocuments, Matches, Requests, add_request
 from boiler_beam.steps.hash_join.messages import Document, LookupRequest, Match, Taint, ViewTaint
 from boiler_beam.steps.hash_join.plan import ROWS, WRITE, HashJoinPlan, JoinedEdge, Send
 from boiler_beam.steps.taint import PossibleMember

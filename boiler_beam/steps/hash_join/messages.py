@@ -210,20 +210,18 @@ class Failure(_Message, tag="F"):
 
 
 class Statistics(_Message, tag="S"):
-    """What one partition counted.
+    """What was counted in one place.
 
     Attributes:
         changes: Changes read.
-        documents: Documents that exist.
         newest_version: The newest version of all.
-        invalid_types: The indexes of the document types that have an invalid document, or may have lost one.
+        lost_types: The indexes of the document types that may have lost a document, because an input was unreadable.
         known: For each document type: how many documents exist, and how many have a newer version that is invalid.
     """
 
-    changes: int
-    documents: int
-    newest_version: int
-    invalid_types: list[int]
+    changes: int = 0
+    newest_version: int = 0
+    lost_types: list[int] = []
     known: list[tuple[int, int]] = []
 
 
