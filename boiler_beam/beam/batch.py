@@ -159,7 +159,7 @@ class _Pack(PackingDoFn):
 
     def finish_bundle(self) -> Iterator[Any]:
         """Yields the remaining packs, and what was counted."""
-        self.packer.send(WRITE, Statistics(self.number, 0, self.newest, []))
+        self.packer.send(WRITE, Statistics(self.number, self.newest))
         yield from super().finish_bundle()
 
 
@@ -172,7 +172,7 @@ class _PackUnreadable(PackingDoFn):
 
     def process(self, element: DeadLetter) -> Iterable[Any]:
         lost = types_lost(load_plan(self.views), element)
-        yield from self.send(WRITE, Statistics(0, 0, 0, sorted(lost)))
+        yield from self.send(WRITE, Statistics(lost_types=sorted(lost)))
         if element.path is not None:
             yield from self.send(OBSERVED, Observed(element.path, 0, None))
 

@@ -127,7 +127,7 @@ class _Write(beam.DoFn):  # type: ignore[misc]
         _, packs = element
         plan = load_plan(self.views)
         # The packs are read twice, because counts, and documents of any row, are needed before the first row.
-        total, known = Statistics(0, 0, 0, []), [(0, 0) for _ in plan.document_types]
+        total, known = Statistics(lost_types=[]), [(0, 0) for _ in plan.document_types]
         possible_members: list[list[PossibleMember]] = [[] for _ in plan.views]
         unknown: list[RowCopy] = []
         tainted: dict[tuple[int, str], tuple[str, ...]] = {}
@@ -135,9 +135,8 @@ class _Write(beam.DoFn):  # type: ignore[misc]
             match message:
                 case Statistics():
                     total.changes += message.changes
-                    total.documents += message.documents
                     total.newest_version = max(total.newest_version, message.newest_version)
-                    total.invalid_types += message.invalid_types
+                    total.lost_types += message.lost_types
                     for index, (valid, invalid) in enumerate(message.known):
                         known[index] = known[index][0] + valid, known[index][1] + invalid
                 case ViewTaint():
@@ -163,29 +162,34 @@ class _Write(beam.DoFn):  # type: ignore[misc]
             with sink.backfill([view.target for view in plan.views]) as writer:
                 rows = RowWriter(plan.views, sink, writer, read_time, refuse)
                 for index, some in enumerate(possible_members):
-                    rows.possible_members(index, some)
+                    rows.views[index].possible_members(some)
                 for one in unknown:
-                    rows.unknown(one.view_index, one.path, one.tainted_by)
+                    rows.views[one.view_index].unknown(one.path, one.tainted_by)
                 for message in _messages(packs):
                     match message:
                         case RowCopy(fields=bytes(fields)):
                             tainted_by = tainted.get((message.view_index, message.path), ())
-                            rows.write(message.view_index, message.path, fields, tainted_by)
+                            rows.views[message.view_index].write(message.path, fields, tainted_by)
                         case Absent():
-                            rows.absent(message.view_index, message.absences)
+                            rows.views[message.view_index].absent(message.absences)
                         case Failure():
                             refuse(message.dead_letter)
                 for index, view in enumerate(plan.views):
                     valid, invalid = known[view.root.type_index]
-                    rows.absent(index, Absences(), 0 if valid else invalid)
-                dead_roots = [view.root.type_index in total.invalid_types for view in plan.views]
+                    rows.views[index].absent(Absences(), 0 if valid else invalid)
+                dead = {*total.lost_types, *(index for index, (_, invalid) in enumerate(known) if invalid)}
+                dead_roots = [view.root.type_index in dead for view in plan.views]
                 for dead_letter in rows.finish(destination.prune, dead_roots):
                     refuse(dead_letter)
         finally:
             writer_of_dead_letters.close()
-        counts = {"changes": total.changes, "documents": total.documents, "dead_letters": number_of_dead_letters}
+        counts = {
+            "changes": total.changes,
+            "documents": sum(valid for valid, _ in known),
+            "dead_letters": number_of_dead_letters,
+        }
         counts |= {"touched": writer.touched, "drift": writer.drift}
-        for report in rows.reports:
+        for report in [one.report for one in rows.views]:
             numbers = {name: number for name, number in asdict(report).items() if isinstance(number, int)}
             counts |= {f"{report.view}/{name}": number for name, number in numbers.items()}
         for name, number in counts.items():

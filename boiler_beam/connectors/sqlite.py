@@ -152,7 +152,7 @@ class SqliteSink(Sink):
 
     def _prepare(self, database: sqlite3.Connection, views: Sequence[View]) -> CommitLog:
         """Begins a transaction, and creates missing tables and columns."""
-        if _columns(database, "facts") and _columns(database, "outbox"):
+        if _columns(database, "facts") and _columns(database, "waiting"):
             raise UsageError(f"{self.uri}: expected a file of rows, got the state of a stream; fix: name another file")
         database.execute("PRAGMA journal_mode=WAL")
         database.execute("BEGIN IMMEDIATE")

@@ -6,14 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from boiler_beam.connectors.base import Sink, Source
-from boiler_beam.connectors.billed import Billed
 from boiler_beam.connectors.located import Located, read_batches
 from boiler_beam.engine.computed import ComputedView
 from boiler_beam.engine.garbage import without_garbage_collection
+from boiler_beam.engine.report import RunReport
 from boiler_beam.engine.write import Prune, RowWriter, ViewReport
 from boiler_beam.events import DeadLetter
 from boiler_beam.plan import Plan, PlannedView
-from boiler_beam.steps.missing import Absences
 from boiler_beam.steps.newest import NewestVersions
 
 __all__ = ["OnProgress", "Report", "backfill"]
@@ -26,28 +25,18 @@ _BATCH = 4096
 
 
 @dataclass
-class Report:
+class Report(RunReport):
     """What a backfill did.
 
     Attributes:
-        documents: How many documents exist.
-        changes: How many changes were read.
-        dead_letters: How many inputs and rows were refused.
         views: What became of the rows, view by view.
         touched: How many rows a running stream was asked to write again (S16).
         drift: How many of them still differ.
-        billed: What Firestore bills for.
-        examples: The first dead letter of each code.
     """
 
-    documents: int = 0
-    changes: int = 0
-    dead_letters: int = 0
     views: list[ViewReport] = field(default_factory=list)
     touched: int = 0
     drift: int = 0
-    billed: Billed = field(default_factory=Billed)
-    examples: dict[str, DeadLetter] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:
@@ -94,8 +83,7 @@ def backfill(
 
     def count(dead_letter: DeadLetter) -> None:
         dead_letter = located(dead_letter)
-        report.dead_letters += 1
-        report.examples.setdefault(dead_letter.code, dead_letter)
+        report.count([dead_letter])
         refuse(dead_letter)
 
     for source in sources:
@@ -117,7 +105,8 @@ def backfill(
         dead = versions.lost.union(index for index, one in enumerate(versions.types) if one.invalid)
         for dead_letter in rows.finish(prune, [view.root.type_index in dead for view in plan.views]):
             count(dead_letter)
-        report.views, report.touched, report.drift = rows.reports, writer.touched, writer.drift
+        report.views = [one.report for one in rows.views]
+        report.touched, report.drift = writer.touched, writer.drift
         del versions  # else the garbage collection, which begins again, would search all documents
     for one in [*(source.billed for source in sources), sink.billed]:
         report.billed.add(one)
@@ -132,16 +121,16 @@ def _write_rows(
     progress: OnProgress,
 ) -> None:
     """Computes and writes the rows of one view; its indexes are gone before those of the next view are made."""
-    absences, computed = Absences(), ComputedView(planned, versions, refuse)
-    rows.possible_members(planned.index, computed.possible_members)
+    computed, written = ComputedView(planned, versions, refuse), rows.views[planned.index]
+    written.possible_members(computed.possible_members)
     total = computed.most_rows
-    for done, row in enumerate(computed.rows(absences), start=1):
+    for done, row in enumerate(computed.rows(), start=1):
         if row.fields is not None:
-            rows.write(planned.index, row.path, row.fields, row.tainted_by)
+            written.write(row.path, row.fields, row.tainted_by)
         else:
-            rows.unknown(planned.index, row.path, row.tainted_by)
+            written.unknown(row.path, row.tainted_by)
         if done % _BATCH == 0:
             progress(planned.view.name, min(done, total), total)
     progress(planned.view.name, total, total)
     roots = versions.types[planned.view.root.type_index]
-    rows.absent(planned.index, absences, 0 if roots.documents else len(roots.invalid))
+    written.absent(computed.absences, 0 if roots.documents else len(roots.invalid))

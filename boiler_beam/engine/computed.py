@@ -8,13 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from typing_extensions import assert_never
-
 from boiler_beam.engine.incremental import ViewEngine
 from boiler_beam.engine.lookup import RowDocuments
 from boiler_beam.events import DeadLetter
 from boiler_beam.models import DomainModel
-from boiler_beam.plan import Aggregate, Fixed, Group, PlannedEdge, PlannedView, Reference, Referrers, Root
+from boiler_beam.plan import Aggregate, Fixed, PlannedEdge, PlannedView, Reference
 from boiler_beam.steps.claims import Claims
 from boiler_beam.steps.functions import NOTHING, known_references
 from boiler_beam.steps.missing import Absence, Absences, absence_of
@@ -35,6 +33,7 @@ class ComputedView:
 
     Attributes:
         possible_members: The invalid documents that may belong to any row of the view.
+        absences: The rows that have a root, or members, and are absent, as `rows` found them.
     """
 
     def __init__(self, planned: PlannedView, versions: NewestVersions, refuse: Callable[[DeadLetter], None]) -> None:
@@ -44,8 +43,10 @@ class ComputedView:
         self._engine.build(is_last=True)
         self._rows = self._engine.rows
         self.possible_members: list[PossibleMember] = []
+        self.absences = Absences()
         self._taints: dict[str, dict[str, None]] = {}
-        self._tainted_roots: dict[str, None] = {}
+        self._tainted_roots: set[str] = set()
+        """The rows that an invalid document may make."""
         for edge in planned.edges:
             if self.types[edge.edge.type_index].invalid:
                 self._taint(edge)
@@ -56,28 +57,20 @@ class ComputedView:
         """Marks the rows that invalid documents may belong to over an edge (S5)."""
         edge, documents = planned.edge, self.types[planned.edge.type_index]
         shared_keys = set(self._shared_keys(planned)) if planned.is_shared else ()
+        rows_of, records = self._engine.joins[planned.position].rows_of, self._rows.records
         for path in documents.invalid:
-            keys, unknown = possible_keys(edge, path, documents.documents.get(path), documents.partial(path))
+            keys, unknown = possible_keys(planned, path, documents.documents.get(path), documents.partial(path))
             if unknown is not None:
                 self.possible_members.append(PossibleMember(path, unknown))
             if planned.is_shared:
                 self.possible_members += [PossibleMember(path)] * any(key in shared_keys for key in keys)
                 continue
-            for row_id in [row_id for key in keys for row_id in self._rows_at(planned, key)]:
+            for row_id in keys if edge.makes_rows else [row_id for key in keys for row_id in rows_of.of(key)]:
                 self._taints.setdefault(row_id, {})[path] = None
                 if edge.makes_rows:
-                    self._tainted_roots[row_id] = None
-
-    def _rows_at(self, planned: PlannedEdge, key: str) -> Iterable[str]:
-        match planned.edge:
-            case Root():
-                return (self.view.row_id(key),)
-            case Group():
-                return (key,)
-            case Reference() | Referrers() | Fixed():
-                return self._engine.joins[planned.position].rows_of.of(key)
-            case _:
-                assert_never(planned.edge)
+                    self._tainted_roots.add(row_id)
+                    if row_id not in records:
+                        self._rows.create(row_id)
 
     def _shared_keys(self, planned: PlannedEdge) -> Iterable[str]:
         """The keys that all rows of the view have over a shared edge, even if the view has no row."""
@@ -105,15 +98,8 @@ class ComputedView:
 
     def row_ids(self) -> Iterator[str]:
         """The rows that have a root or members, and those that an invalid document may make."""
-        for row_id in self._row_ids():
+        for row_id in self._rows.records:
             if row_id in self._tainted_roots or self.exists(row_id):
-                yield row_id
-
-    def _row_ids(self) -> Iterator[str]:
-        """The rows that have, or once had, a root or members, and those that an invalid document may make."""
-        yield from self._rows.records
-        for row_id in self._tainted_roots:
-            if row_id not in self._rows.records:
                 yield row_id
 
     @property
@@ -123,7 +109,7 @@ class ComputedView:
 
     def exists(self, row_id: str) -> bool:
         """Whether the row has a root, or members."""
-        return row_id in self._rows.records and self._rows.exists(row_id, self.documents(row_id))
+        return self._rows.exists(row_id, self.documents(row_id))
 
     def documents(self, row_id: str) -> RowDocuments:
         """The documents that a row has over each edge."""
@@ -150,23 +136,19 @@ class ComputedView:
         self._number_of_dead_letters += 1
         self._refuse(dead_letter)
 
-    def rows(self, absences: Absences | None = None) -> Iterator[Copy]:
+    def rows(self) -> Iterator[Copy]:
         """All copies of all rows.
 
         They have no fields where these are unknown: a getter raised, or an invalid document may make the row.
-
-        Args:
-            absences: Counts the rows that have a root, or members, and are absent.
         """
-        absences = absences or Absences()
         claims = Claims(self.view.name)
-        for row_id in self._row_ids():
+        for row_id in self._rows.records:
             number = self._number_of_dead_letters
             copies = self.copies(row_id)
             if self._number_of_dead_letters > number:
-                absences.failed += all(copy.fields is None for copy in copies)
+                self.absences.failed += all(copy.fields is None for copy in copies)
             elif not copies and self.exists(row_id):
-                absences.add(self.absence_of(row_id))
+                self.absences.add(self.absence_of(row_id))
             if self.view.paths.is_unique:
                 yield from copies
             else:

@@ -20,6 +20,8 @@ __all__ = ["Generations"]
 
 _CHUNK = 1_000
 """Rows that are written in one transaction."""
+_NO_ROWS = Control(generation=0, fingerprint="")
+"""The control data of a view that no run has written to the sink."""
 
 
 class Generations:
@@ -39,23 +41,23 @@ class Generations:
         """Chooses the generation of each view's rows, and begins a new epoch where the sink changed (S13, S16, S18)."""
         controls = self.sink.controls() if self.sink.keeps_controls else self._remembered()
         for view, of_view in zip(self.plan.views, self.engine.views, strict=True):
-            known, control = self.state.views[view.name], controls.get(view.name)
-            in_sink = control.generation if control is not None else 0
-            is_ours = control is not None and control.holder == self.state.identity
-            if control is not None and not is_ours and known.generation and in_sink > known.generation:
+            known, control = self.state.views[view.name], controls.get(view.name, _NO_ROWS)
+            is_ours = control.holder == self.state.identity
+            if not is_ours and known.generation and control.generation > known.generation:
                 raise UsageError(
                     f"{self.sink.uri}: expected {view.name} of generation {known.generation}, which this state feeds, "
-                    f"got {in_sink} of another program; fix: use the state of that one, or start with an empty state"
+                    f"got {control.generation} of another program; fix: use the state of that one, or start with an "
+                    "empty state"
                 )
-            is_same = is_ours and in_sink == known.generation and control is not None
-            if not (is_same and control is not None and control.fingerprint == view.fingerprint and known.generation):
-                known.generation = max(known.generation, in_sink) + 1
+            is_same = is_ours and control.generation == known.generation and control.fingerprint == view.fingerprint
+            if not is_same or not known.generation:
+                known.generation = max(known.generation, control.generation) + 1
                 known.epoch, known.rows = known.epoch + 1, 0
                 if known.phase in ("pruning", "live"):
                     known.phase = "emitting"  # another sink than the one that took its rows so far
-            elif control is not None and control.backfilled != known.floor:
+            elif control.backfilled != known.floor:
                 known.epoch += 1
-            known.floor = control.backfilled if control is not None else 0
+            known.floor = control.backfilled
             rows = of_view.rows
             rows.generation, rows.epoch, rows.floor = known.generation, known.epoch, known.floor
 
@@ -66,13 +68,11 @@ class Generations:
 
     def controls(self) -> dict[str, Control]:
         """The control data of each view, for the sink."""
-        holder, found = self.state.identity, {}
-        for view in self.plan.views:
-            generation, floor = self.state.views[view.name].generation, self.state.views[view.name].floor
-            found[view.name] = Control(
-                generation=generation, fingerprint=view.fingerprint, holder=holder, backfilled=floor
-            )
-        return found
+        holder, known = self.state.identity, self.state.views
+        return {
+            name: Control(generation=one.generation, fingerprint=one.fingerprint, holder=holder, backfilled=one.floor)
+            for name, one in known.items()
+        }
 
     def at(self, *phases: Phase) -> list[int]:
         """The indexes of the views in some phases."""
@@ -94,15 +94,12 @@ class Generations:
     def catch_up(self) -> Iterator[list[OutboxEntry]]:
         """Yields all rows of each view that is `emitting`, those of one transaction at a time; then it is `pruning`."""
         while indexes := self.at("emitting"):
-            yield from self._emit(indexes[0])
-
-    def _emit(self, index: int) -> Iterator[list[OutboxEntry]]:
-        name, rows = self.plan.views[index].name, self.engine.views[index].rows
-        row_ids = iter(list(rows.records))
-        while some := list(islice(row_ids, _CHUNK)):
-            yield [OutboxEntry(name, row) for row in rows.emit_rows(some)]
-        self.state.views[name].phase = "pruning"
-        yield []
+            name, rows = self.plan.views[indexes[0]].name, self.engine.views[indexes[0]].rows
+            row_ids = iter(list(rows.records))
+            while some := list(islice(row_ids, _CHUNK)):
+                yield [OutboxEntry(name, row) for row in rows.emit_rows(some)]
+            self.state.views[name].phase = "pruning"
+            yield []
 
     def prune(self) -> StateUpdate:
         """Deletes the rows of older generations that this one did not compute (S13), where that is safe."""

@@ -13,9 +13,6 @@ from boiler_beam.events import Event
 
 __all__ = ["SourceBatch", "gather"]
 
-_LOOK_SECONDS = 0.1
-"""How often a thread that waits for room checks whether it should end."""
-
 
 @dataclass
 class SourceBatch:
@@ -85,27 +82,21 @@ def _in_turn(sources: Sequence[Source], positions: Mapping[str, str]) -> Batches
 
 def _side_by_side(sources: Sequence[Source], positions: Mapping[str, str]) -> Batches:
     """Each source in a thread of its own, which waits until its last batch was taken: nothing piles up."""
-    found: queue.Queue[tuple[str, Sequence[Event], str] | BaseException | None] = queue.Queue(maxsize=1)
+    found: queue.SimpleQueue[tuple[str, Sequence[Event], str] | BaseException | None] = queue.SimpleQueue()
+    taken = {source.uri: threading.Semaphore(0) for source in sources}
     is_over = threading.Event()
-
-    def put(one: tuple[str, Sequence[Event], str] | BaseException | None) -> bool:
-        while not is_over.is_set():
-            try:
-                found.put(one, timeout=_LOOK_SECONDS)
-            except queue.Full:
-                continue
-            return True
-        return False
 
     def run(source: Source) -> None:
         try:
             with closing(_in_turn([source], positions)) as batches:
                 for batch in batches:
-                    if not put(batch):
+                    found.put(batch)
+                    taken[source.uri].acquire()
+                    if is_over.is_set():
                         return
-            put(None)
+            found.put(None)
         except BaseException as error:  # raised again where the batches are taken
-            put(error)
+            found.put(error)
 
     threads = [threading.Thread(target=run, args=[source], name=source.uri) for source in sources]
     for thread in threads:
@@ -119,8 +110,10 @@ def _side_by_side(sources: Sequence[Source], positions: Mapping[str, str]) -> Ba
             if one is None:
                 left -= 1
             else:
+                taken[one[0]].release()
                 yield one
     finally:
         is_over.set()
         for thread in threads:
+            taken[thread.name].release()
             thread.join()

@@ -13,7 +13,7 @@ from boiler_beam.plan import Edge, Fixed, Group, PlannedEdge, PlannedView, Refer
 from boiler_beam.steps.contributions import Contribution, keyed_links_of, links_of
 from boiler_beam.steps.functions import FunctionRaised
 from boiler_beam.steps.newest import DocumentVersions
-from boiler_beam.steps.row import refuse_reading, store_value
+from boiler_beam.steps.row import store_value
 
 __all__ = ["JoinedDocuments", "RowDocuments", "RowLookup"]
 
@@ -66,7 +66,6 @@ class RowLookup:
     """
 
     def __init__(self, planned: PlannedView, joins: Sequence[JoinedDocuments], collection: str) -> None:
-        self._planned = planned
         self._prefix = "" if planned.view.paths.root is not None else f"{collection}/"
         self.readers: dict[str, _Reader] = {}
         for join in joins:  # parents first
@@ -112,8 +111,6 @@ def _shown(join: JoinedDocuments) -> Callable[[str], DomainModel | None]:
 
 def _value(edge: Edge) -> Callable[[RowDocuments], Any]:
     """What getters read of an edge, from the documents that a row has."""
-    if not edge.is_read:
-        return partial(refuse_reading, edge)
     return lambda row: store_value(edge, row(edge.name), lambda: row(edge.parent) if edge.parent else {})
 
 
@@ -126,8 +123,7 @@ def _of_one(join: JoinedDocuments, one: Callable[[RowDocuments], DomainModel | N
         document = row.one(name)
         return () if document is None else (document.path,)
 
-    is_plain = edge.only is None and edge.is_read
-    value = (lambda row: row.one(name)) if is_plain else _value(edge)
+    value = (lambda row: row.one(name)) if edge.only is None else _value(edge)
     return _Reader(join.planned.bits, join.versions.documents, paths, one, value)
 
 
@@ -181,7 +177,7 @@ def _of_parent(edge: Reference, join: JoinedDocuments) -> _Reader:
 
     if not edge.is_many:
         return _of_one(join, one)
-    is_plain = edge.order is None and edge.only is None and edge.is_read
+    is_plain = edge.order is None and edge.only is None
     value = many if is_plain else _value(edge)
     return _Reader(join.planned.bits, join.versions.documents, paths, None, value)
 

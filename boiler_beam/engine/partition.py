@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from boiler_beam.engine.computed import ComputedView
-from boiler_beam.events import DeadLetter
 from boiler_beam.plan import Plan
 from boiler_beam.steps.hash_join import WRITE, Send
-from boiler_beam.steps.hash_join.documents import newest_of, statistics_of
-from boiler_beam.steps.hash_join.messages import Absent, Failure, Observed, RowCopy, ViewTaint
+from boiler_beam.steps.hash_join.documents import newest_of
+from boiler_beam.steps.hash_join.messages import Absent, Observed, RowCopy, ViewTaint
 from boiler_beam.steps.missing import Absences
 
 __all__ = ["compute_rows"]
@@ -17,17 +16,12 @@ __all__ = ["compute_rows"]
 
 def compute_rows(plan: Plan, observed: Iterable[Observed], send: Send) -> None:
     """Computes all rows from all observed versions, and sends them to the stage `write`."""
-
-    def refuse(dead_letter: DeadLetter) -> None:
-        send(WRITE, Failure(dead_letter))
-
-    versions = newest_of(plan, observed, refuse)
+    versions = newest_of(plan, observed, send)
     for view in plan.planned_views:
-        absences, computed = Absences(), ComputedView(view, versions, refuse)
+        computed = ComputedView(view, versions, versions.refuse)
         for member in computed.possible_members:
             send(WRITE, ViewTaint(view.index, member))
-        for copy in computed.rows(absences):
+        for copy in computed.rows():
             send(WRITE, RowCopy(*copy, view.index, ""))
-        if absences != Absences():
-            send(WRITE, Absent(view.index, absences))
-    send(WRITE, statistics_of(versions))
+        if computed.absences != Absences():
+            send(WRITE, Absent(view.index, computed.absences))

@@ -70,15 +70,9 @@ class Sender:
                 self.dead_letter_writer.write(dead_letter)
             self.dead_letter_writer.flush()
 
-    def count(self, dead_letters: Sequence[DeadLetter]) -> None:
-        """Counts dead letters in the report."""
-        self.report.dead_letters += len(dead_letters)
-        for dead_letter in dead_letters:
-            self.report.examples.setdefault(dead_letter.code, dead_letter)
-
     def _take_back(self, refused: Sequence[DeadLetter], rows: Sequence[tuple[View, EncodedRow]]) -> None:
         """Notes that it is unknown what the sink holds of the rows that it refused (S14)."""
-        self.count(refused)
+        self.report.count(refused)
         names = {row.path: view.name for view, row in rows}
         for dead_letter in refused:
             name = names.get(dead_letter.path or "")

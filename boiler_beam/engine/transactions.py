@@ -133,7 +133,7 @@ class Transactions:
         state, report = self.state, self.report
         update.entries += self._dirty_rows()
         update.entries += [OutboxEntry("", None, dead_letter) for dead_letter in self.dead_letters]
-        self.sender.count(self.dead_letters)
+        report.count(self.dead_letters)
         self.dead_letters.clear()
         self._count()
         state.facts["alive"] = round(self.now() * 1e6)

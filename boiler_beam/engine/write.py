@@ -8,7 +8,7 @@ is written only where the sink has none, and named in a dead letter (S5).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from boiler_beam.connectors.base import BackfillWriter, Control, Sink
@@ -19,7 +19,7 @@ from boiler_beam.steps.emission import digest_of_fields
 from boiler_beam.steps.missing import Absences
 from boiler_beam.steps.taint import PossibleMember
 
-__all__ = ["Prune", "RowWriter", "ViewReport", "allowed", "refusal_to_prune"]
+__all__ = ["Prune", "RowWriter", "ViewReport", "ViewWriter", "refusal_to_prune"]
 
 Prune = Literal["safe", "all", "none"]
 """Which rows that were not computed are deleted: none, all, or those whose deletion is safe."""
@@ -52,8 +52,8 @@ class ViewReport:
         absent: Rows that are absent because no reference names a required document, or paths() yielded nothing.
         failed: Rows that are absent because a getter or paths() raised, or returned what makes no row.
         invalid: How many documents of its root's collection there are, where all of them are invalid.
-        unpruned_dead: 1 where nothing was pruned because a root document is dead.
-        unpruned_many: 1 where nothing was pruned because too many rows would go.
+        unpruned: 1 where nothing was pruned because that was not safe.
+        root_dead: 1 where a document that makes rows is invalid.
         example: What one of the lacking rows lacks.
     """
 
@@ -72,16 +72,20 @@ class ViewReport:
     failed: int = 0
     invalid: int = 0
     example: str = ""
-    unpruned_dead: int = 0
-    unpruned_many: int = 0
+    unpruned: int = 0
+    root_dead: int = 0
 
     @property
     def not_pruned(self) -> str | None:
         """Why nothing was pruned, or None."""
-        if not (self.unpruned_dead or self.unpruned_many):
+        if not self.unpruned:
             return None
-        rows_in_sink = self.kept + self.updated + self.unchanged + self.newer + self.tainted
-        return refusal_to_prune("safe", self.kept, rows_in_sink, is_root_dead=bool(self.unpruned_dead))
+        return refusal_to_prune("safe", self.kept, self.kept + self.rows_before, is_root_dead=bool(self.root_dead))
+
+    @property
+    def rows_before(self) -> int:
+        """How many rows were in the sink before, beside those that were not computed."""
+        return self.updated + self.unchanged + self.newer + self.tainted
 
     @property
     def failure(self) -> str | None:
@@ -97,106 +101,94 @@ class ViewReport:
         return self.inserted + self.updated + self.unchanged + self.newer
 
 
-class _SinkRows:
-    """What the sink holds of a view.
+class ViewWriter:
+    """Takes the computed rows of one view and decides what is written.
 
-    Attributes:
-        rows: Stamp and digest of the fields of each row, by path. A computed row is removed: in the end the rows that
-            were not computed are left.
-        updated: The paths of rows that are updated.
-        wildcards: The wildcards of rows whose copies are not all known, each with the invalid documents that cause it.
-        possible_members: Invalid documents that may belong to any row.
-        named: The wildcards of the rows that were named as tainted.
-        written: How many rows were written that documents of `possible_members` may belong to.
-    """
-
-    def __init__(self, sink: Sink, view: ViewPlan, control: Control | None) -> None:
-        self.view, self.control, self.generation = view, control, 1
-        if control is not None:
-            self.generation = control.generation + (control.fingerprint != view.fingerprint)
-        self.rows = {
-            row.path: (row.stamp, digest_of_fields(row.fields or b"")) for row in sink.current_rows(view.target)
-        }
-        self.updated: set[str] = set()
-        self.wildcards: dict[str, tuple[str, ...]] = {}
-        self.possible_members: list[PossibleMember] = []
-        self.named: set[str] = set()
-        self.written = 0
-
-    def known_taints(self, path: str) -> tuple[str, ...]:
-        """The invalid documents that make some row of this path's wildcard unknown."""
-        return self.wildcards.get(self.view.paths.wildcard_of(path), ()) if self.wildcards else ()
-
-    def possible_taints(self, path: str) -> tuple[str, ...]:
-        """The invalid documents that may belong to any row, and so to that of a path."""
-        return tuple(dict.fromkeys(one.document for one in self.possible_members if one.includes_path(self.view, path)))
-
-
-@dataclass
-class RowWriter:
-    """Takes the computed rows of a backfill and decides what is written.
-
-    Attributes:
-        views: The views of the run.
+    Args:
+        view: The view.
         sink: Where rows go.
         writer: The sink's open backfill.
+        control: The control data of the view in the sink.
         read_time: The version of every row written, in microseconds since the epoch (S16).
         refuse: Takes the dead letters that name tainted rows.
-        reports: One for each view, in the plan's order.
+
+    Attributes:
+        report: What became of the rows.
     """
 
-    views: Sequence[ViewPlan]
-    sink: Sink
-    writer: BackfillWriter
-    read_time: int
-    refuse: Callable[[DeadLetter], None]
-    reports: list[ViewReport] = field(init=False)
+    def __init__(
+        self,
+        view: ViewPlan,
+        sink: Sink,
+        writer: BackfillWriter,
+        control: Control | None,
+        read_time: int,
+        refuse: Callable[[DeadLetter], None],
+    ) -> None:
+        self.view, self.report, self._target = view, ViewReport(view.name), view.target
+        self._writer, self._refuse = writer, refuse
+        generation = 1 if control is None else control.generation + (control.fingerprint != view.fingerprint)
+        self._stamp = Stamp(generation, read_time, 0)
+        self._holder = "" if control is None else control.holder
+        self._rows = {
+            row.path: (row.stamp, digest_of_fields(row.fields or b"")) for row in sink.current_rows(view.target)
+        }
+        """Stamp and digest of the fields of each row in the sink, by path. A computed row is removed: in the end the
+        rows that were not computed are left."""
+        self._updated: set[str] = set()
+        self._wildcards: dict[str, tuple[str, ...]] = {}
+        """The wildcards of rows whose copies are not all known, each with the invalid documents that cause it."""
+        self._possible_members: list[PossibleMember] = []
+        self._named: set[str] = set()
+        """The wildcards of the rows that were named as tainted."""
+        self._written = 0
+        """How many rows were written that possible members may belong to."""
 
-    def __post_init__(self) -> None:
-        controls = self.sink.controls()
-        self._in_sink = [_SinkRows(self.sink, view, controls.get(view.name)) for view in self.views]
-        self._targets = [view.target for view in self.views]
-        self.reports = [ViewReport(view.name) for view in self.views]
+    def possible_members(self, documents: Iterable[PossibleMember]) -> None:
+        """Takes, before any row, the invalid documents that may belong to any of them."""
+        self._possible_members += sorted(set(documents), key=lambda one: one.document)
 
-    def possible_members(self, view_index: int, documents: Iterable[PossibleMember]) -> None:
-        """Takes, before any row of a view, the invalid documents that may belong to any of them."""
-        self._in_sink[view_index].possible_members += sorted(set(documents), key=lambda one: one.document)
+    def _known_taints(self, path: str) -> tuple[str, ...]:
+        """The invalid documents that make some row of this path's wildcard unknown."""
+        return self._wildcards.get(self.view.paths.wildcard_of(path), ()) if self._wildcards else ()
 
-    def unknown(self, view_index: int, path: str, tainted_by: tuple[str, ...]) -> None:
+    def _possible_taints(self, path: str) -> tuple[str, ...]:
+        """The invalid documents that may belong to any row, and so to that of a path."""
+        members = [one.document for one in self._possible_members if one.includes_path(self.view, path)]
+        return tuple(dict.fromkeys(members))
+
+    def unknown(self, path: str, tainted_by: tuple[str, ...]) -> None:
         """Takes the path of a row that is not known, or the wildcard of its copies: the current row stays.
 
         Where several rows may claim one path, these come before the rows that are known.
 
         Args:
-            view_index: The view.
             path: The path or wildcard.
             tainted_by: The invalid documents that may make the row; none where a getter raised.
         """
-        in_sink = self._in_sink[view_index]
-        in_sink.wildcards[path] = tainted_by
+        self._wildcards[path] = tainted_by
         if not tainted_by:
-            self.reports[view_index].tainted += 1
+            self.report.tainted += 1
 
-    def write(self, view_index: int, path: str, fields: bytes, tainted_by: tuple[str, ...] = ()) -> None:
-        """Takes a computed row of a view, and the invalid documents that may belong to it."""
-        report, in_sink = self.reports[view_index], self._in_sink[view_index]
-        stamp = Stamp(in_sink.generation, self.read_time, 0)
-        known = in_sink.rows.pop(path, None)
-        certain = tainted_by or in_sink.known_taints(path)
+    def write(self, path: str, fields: bytes, tainted_by: tuple[str, ...] = ()) -> None:
+        """Takes a computed row, and the invalid documents that may belong to it."""
+        report, stamp = self.report, self._stamp
+        known = self._rows.pop(path, None)
+        certain = tainted_by or self._known_taints(path)
         if known is None:
             report.inserted += 1
             if certain:
-                self._name(view_index, path, certain, _WRITTEN)
-            elif possible := in_sink.possible_taints(path):
-                in_sink.written += 1
-                if in_sink.written <= _NAMED:
-                    self._name(view_index, path, possible, _WRITTEN)
+                self._name(path, certain, _WRITTEN)
+            elif possible := self._possible_taints(path):
+                self._written += 1
+                if self._written <= _NAMED:
+                    self._name(path, possible, _WRITTEN)
         else:
             old, digest = known
             is_same = old.generation == stamp.generation and digest == digest_of_fields(fields)
-            if certain or (not is_same and (possible := in_sink.possible_taints(path))):
+            if certain or (not is_same and (possible := self._possible_taints(path))):
                 report.tainted += 1
-                self._name(view_index, path, certain or possible, _LEFT)
+                self._name(path, certain or possible, _LEFT)
                 return
             if old > stamp:
                 report.newer += 1
@@ -205,49 +197,94 @@ class RowWriter:
                 report.unchanged += 1
                 return
             report.updated += 1
-            in_sink.updated.add(path)
-        self.writer.write(self._targets[view_index], EncodedRow(path, stamp, fields))
+            self._updated.add(path)
+        self._writer.write(self._target, EncodedRow(path, stamp, fields))
 
-    def _name(self, view_index: int, path: str, documents: tuple[str, ...], done: str) -> None:
+    def _name(self, path: str, documents: tuple[str, ...], done: str) -> None:
         """Names a tainted row in a dead letter."""
-        in_sink = self._in_sink[view_index]
-        in_sink.named.add(in_sink.view.paths.wildcard_of(path))
+        self._named.add(self.view.paths.wildcard_of(path))
         some = ", ".join(documents[:_SHOWN]) + (f" and {len(documents) - _SHOWN:,} more" * (len(documents) > _SHOWN))
         are = "is an invalid document" if len(documents) == 1 else "are invalid documents"
-        message = f"{in_sink.view.name}: {some} {are} that may belong to this row; {done}"
-        self.refuse(DeadLetter(stage="write", code="row_tainted", message=message, path=path))
+        message = f"{self.view.name}: {some} {are} that may belong to this row; {done}"
+        self._refuse(DeadLetter(stage="write", code="row_tainted", message=message, path=path))
 
-    def _leave_tainted(self, view_index: int) -> None:
+    def _leave_tainted(self) -> None:
         """Leaves the rows that were not computed where an invalid document may make them, and names them."""
-        report, in_sink = self.reports[view_index], self._in_sink[view_index]
-        for path in list(in_sink.rows):
-            certain = in_sink.known_taints(path)
-            documents = certain or in_sink.possible_taints(path)
-            is_unknown = in_sink.view.paths.wildcard_of(path) in in_sink.wildcards
-            if documents or is_unknown:
-                del in_sink.rows[path]
+        paths = self.view.paths
+        for path in list(self._rows):
+            documents = self._known_taints(path) or self._possible_taints(path)
+            if documents or paths.wildcard_of(path) in self._wildcards:
+                del self._rows[path]
             if documents:
-                report.tainted += 1
-                self._name(view_index, path, documents, _LEFT)
-        paths = in_sink.view.paths
-        for wildcard, documents in in_sink.wildcards.items():
-            if documents and (paths.given or wildcard not in in_sink.named):
-                self._name(
-                    view_index, paths.shown(wildcard), documents, _OTHER_COPIES if paths.given else _NOT_COMPUTED
-                )
-        if in_sink.written > _NAMED:
-            template, documents = in_sink.view.paths.template, tuple(one.document for one in in_sink.possible_members)
-            more = f"{in_sink.written - _NAMED:,} more rows of the view were written without it"
-            self._name(view_index, template, documents, more)
+                self.report.tainted += 1
+                self._name(path, documents, _LEFT)
+        for wildcard, documents in self._wildcards.items():
+            if documents and (paths.given or wildcard not in self._named):
+                self._name(paths.shown(wildcard), documents, _OTHER_COPIES if paths.given else _NOT_COMPUTED)
+        if self._written > _NAMED:
+            more = f"{self._written - _NAMED:,} more rows of the view were written without it"
+            self._name(paths.template, tuple(one.document for one in self._possible_members), more)
 
-    def absent(self, view_index: int, absences: Absences, invalid: int = 0) -> None:
-        """Takes how many rows of a view are not there, and why; how many roots, if all are invalid."""
-        report = self.reports[view_index]
+    def absent(self, absences: Absences, invalid: int = 0) -> None:
+        """Takes how many rows are not there, and why; how many roots, if all are invalid."""
+        report = self.report
         report.lacking += absences.lacking
         report.absent += absences.absent
         report.failed += absences.failed
         report.invalid += invalid
         report.example = report.example or absences.example
+
+    def finish(self, prune: Prune, *, is_root_dead: bool) -> Control:
+        """Deletes what was not computed, where that is safe; returns the control data of the view."""
+        self._leave_tainted()
+        report, stamp, going = self.report, self._stamp, len(self._rows)
+        refusal = refusal_to_prune(prune, going, going + report.rows_before, is_root_dead=is_root_dead)
+        report.unpruned, report.root_dead = int(refusal is not None), int(is_root_dead)
+        for path, (old, _) in self._rows.items():
+            if prune == "none" or refusal is not None or old > stamp:
+                report.kept += 1
+                report.kept_newer += old > stamp
+            else:
+                report.deleted += 1
+                self._writer.delete(self._target, path, stamp)
+        return Control(
+            generation=stamp.generation,
+            fingerprint=self.view.fingerprint,
+            holder=self._holder,
+            backfilled=stamp.version if self._holder else 0,
+        )
+
+    def refused(self, path: str) -> None:
+        """Corrects the report where the sink did not accept a row."""
+        report = self.report
+        if not self._target.matches(path):
+            return
+        report.refused += 1
+        if path in self._rows:
+            report.deleted, report.kept = report.deleted - 1, report.kept + 1
+        elif path in self._updated:
+            report.updated -= 1
+        else:
+            report.inserted -= 1
+
+
+class RowWriter:
+    """The writers of the views of a backfill, which are committed together.
+
+    Attributes:
+        views: One for each view, in the plan's order.
+    """
+
+    def __init__(
+        self,
+        views: Sequence[ViewPlan],
+        sink: Sink,
+        writer: BackfillWriter,
+        read_time: int,
+        refuse: Callable[[DeadLetter], None],
+    ) -> None:
+        controls, self._writer = sink.controls(), writer
+        self.views = [ViewWriter(view, sink, writer, controls.get(view.name), read_time, refuse) for view in views]
 
     def finish(self, prune: Prune, has_dead_roots: Sequence[bool]) -> Sequence[DeadLetter]:
         """Deletes what was not computed, where that is safe, and commits.
@@ -259,51 +296,13 @@ class RowWriter:
         Returns:
             The dead letters of rows that the sink will never accept.
         """
-        controls = {}
-        for view_index, (view, in_sink, report) in enumerate(zip(self.views, self._in_sink, self.reports, strict=True)):
-            self._leave_tainted(view_index)
-            going = len(in_sink.rows)
-            total = going + report.updated + report.unchanged + report.newer + report.tainted
-            if prune == "safe" and going:
-                report.unpruned_dead = int(has_dead_roots[view_index])
-                report.unpruned_many = int(not report.unpruned_dead and going > allowed(total))
-            stamp = Stamp(in_sink.generation, self.read_time, 0)
-            for path, (old, _) in in_sink.rows.items():
-                if prune == "none" or report.unpruned_dead or report.unpruned_many or old > stamp:
-                    report.kept += 1
-                    report.kept_newer += old > stamp
-                else:
-                    report.deleted += 1
-                    self.writer.delete(self._targets[view_index], path, stamp)
-            holder = "" if in_sink.control is None else in_sink.control.holder
-            controls[view.name] = Control(
-                generation=in_sink.generation,
-                fingerprint=view.fingerprint,
-                holder=holder,
-                backfilled=self.read_time if holder else 0,
-            )
-        dead_letters = self.writer.commit(controls) or ()
+        both = zip(self.views, has_dead_roots, strict=True)
+        controls = {one.view.name: one.finish(prune, is_root_dead=is_dead) for one, is_dead in both}
+        dead_letters = self._writer.commit(controls) or ()
         for dead_letter in dead_letters:
-            self._refused(dead_letter.path or "")
+            for one in self.views:
+                one.refused(dead_letter.path or "")
         return dead_letters
-
-    def _refused(self, path: str) -> None:
-        """Corrects the report of a row that the sink did not accept."""
-        for target, in_sink, report in zip(self._targets, self._in_sink, self.reports, strict=True):
-            if not target.matches(path):
-                continue
-            report.refused += 1
-            if path in in_sink.rows:
-                report.deleted, report.kept = report.deleted - 1, report.kept + 1
-            elif path in in_sink.updated:
-                report.updated -= 1
-            else:
-                report.inserted -= 1
-
-
-def allowed(rows_in_sink: int) -> int:
-    """How many of a view's rows a safe prune may delete."""
-    return max(SAFE_ROWS, int(rows_in_sink * SAFE_SHARE))
 
 
 def refusal_to_prune(prune: Prune, going: int, rows_in_sink: int, *, is_root_dead: bool) -> str | None:
@@ -320,6 +319,5 @@ def refusal_to_prune(prune: Prune, going: int, rows_in_sink: int, *, is_root_dea
     if is_root_dead:
         rows = "1 row was" if going == 1 else f"{going:,} rows were"
         return f"{rows} not computed, and a document that makes rows is dead or unreadable"
-    if going > allowed(rows_in_sink):
-        return f"{going:,} of {rows_in_sink:,} rows would go, more than {allowed(rows_in_sink):,}"
-    return None
+    allowed = max(SAFE_ROWS, int(rows_in_sink * SAFE_SHARE))
+    return f"{going:,} of {rows_in_sink:,} rows would go, more than {allowed:,}" if going > allowed else None

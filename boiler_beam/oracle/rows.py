@@ -24,7 +24,7 @@ from boiler_beam.steps.functions import (
     references,
     targets,
 )
-from boiler_beam.steps.row import refuse_reading, render
+from boiler_beam.steps.row import render
 from boiler_beam.views.fold import Collect, CountDistinct, Extreme
 
 __all__ = ["Truth", "compute"]
@@ -91,8 +91,6 @@ class _View:
 
         def value(name: str) -> Any:
             edge = self.view.by_name[name]
-            if not edge.is_read:
-                return refuse_reading(edge)
             return self.value(edge, reached[edge.name], reached.get(edge.parent or "", {}))
 
         for copy in render(

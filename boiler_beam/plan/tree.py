@@ -199,6 +199,11 @@ class ViewPlan:
         return {edge.name: edge for edge in self.edges}
 
     @cached_property
+    def unread(self) -> frozenset[str]:
+        """The names of the edges that no getter was seen to read."""
+        return frozenset(edge.name for edge in self.edges if not edge.is_read)
+
+    @cached_property
     def children(self) -> dict[str, tuple[Edge, ...]]:
         """The child edges of each edge."""
         return {one.name: tuple(edge for edge in self.edges if edge.parent == one.name) for one in self.edges}

@@ -6,30 +6,30 @@ document contributes is decided in `steps.contributions`; here it becomes bytes.
 >>> from boiler_beam.plan import compile_plan
 >>> from boiler_beam.samples.meeting import OrganizationSummary
 >>> plan = compile_plan([OrganizationSummary])
->>> users = DistributedEdge(plan, plan.planned_edges[0])
+>>> (users, _) = DistributedPlan(plan, DistributedEdge).edges
 >>> fields = b'{"firstName": "Ann", "lastName": "Gray", "organization": "org1"}'
 >>> users.contributed(users.decode("users/u1", 7, fields), Change("users/u1", 7, msgspec.Raw(fields)), print)
-Contributed(keys={'org1': 'org1'}, contribution=WireContribution(values=((0, 0),), links=(), sort_key=None))
+({'org1': 'org1'}, WireContribution(values=((0, 0),), links=(), sort_key=None))
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
 from boiler_beam.compare import same_value
 from boiler_beam.events import Change, DeadLetter
 from boiler_beam.models import DomainModel, narrow_fields
-from boiler_beam.plan import Edge, Plan, PlannedEdge
+from boiler_beam.plan import Plan, PlannedEdge, Reference
 from boiler_beam.steps.contributions import contributions_of
 from boiler_beam.steps.functions import NOTHING, FunctionRaised
 from boiler_beam.steps.newest import dead_letter_of
 from boiler_beam.values import to_wire
 
-__all__ = ["Contributed", "DistributedEdge", "WireContribution"]
+__all__ = ["DistributedEdge", "DistributedPlan", "WireContribution"]
 
 
 class WireContribution(msgspec.Struct, frozen=True, array_like=True, gc=False, eq=False):
@@ -52,23 +52,15 @@ class WireContribution(msgspec.Struct, frozen=True, array_like=True, gc=False, e
         )
 
 
-class Contributed(NamedTuple):
-    """A document that an edge shows.
+class DistributedEdge:
+    """An edge of a plan that runs on many workers.
 
     Attributes:
-        keys: `Contribution.keys` as a dict: for a group the values are the group's keys, as on the wire; else None.
-        contribution: What it contributes to each row that finds it.
+        parent: The parent edge; None for a root or group.
     """
 
-    keys: dict[str, Any]
-    contribution: WireContribution
-
-
-class DistributedEdge:
-    """An edge of a plan that runs on many workers."""
-
-    def __init__(self, plan: Plan, planned: PlannedEdge) -> None:
-        self.planned, self.edge, self.index = planned, planned.edge, planned.index
+    def __init__(self, plan: Plan, planned: PlannedEdge, parent: DistributedEdge | None) -> None:
+        self.planned, self.edge, self.index, self.parent = planned, planned.edge, planned.index, parent
         self.codec = plan.document_types[planned.edge.type_index]
         self._contribute = contributions_of(planned).contribute
 
@@ -77,8 +69,10 @@ class DistributedEdge:
 
     def contributed(
         self, document: DomainModel, change: Change, refuse: Callable[[DeadLetter], None]
-    ) -> Contributed | None:
+    ) -> tuple[dict[str, Any], WireContribution] | None:
         """Where rows find a document and what it contributes; None where the edge does not show it.
+
+        Where: `Contribution.keys` as a dict; for a group the values are the group's keys, as on the wire, else None.
 
         Args:
             document: A document of the edge's type.
@@ -99,7 +93,7 @@ class DistributedEdge:
             found.links,
             found.sort_key if self.edge.limit is not None else None,
         )
-        return Contributed({key: to_wire(group_key) for key, group_key in keys.items()}, contribution)
+        return {key: to_wire(group_key) for key, group_key in keys.items()}, contribution
 
     @cached_property
     def _stored_names(self) -> frozenset[str] | None:
@@ -108,7 +102,8 @@ class DistributedEdge:
         if edge.only is None:
             return None
         ordered_by = edge.order.fields if edge.order is not None else ()
-        links = [_field_of(child.edge) for child in self.planned.references]
+        below = [child.edge for child in self.planned.references]
+        links = [one.field.text.partition(".")[0] for one in below if isinstance(one, Reference)]
         return self.codec.stored_names({*edge.only, *ordered_by, *links})
 
     def row_fields(self, fields: bytes) -> bytes:
@@ -126,6 +121,23 @@ class DistributedEdge:
         return read(path, version, fields)
 
 
-def _field_of(edge: Edge) -> str:
-    """The attribute that a reference begins with."""
-    return str(edge.field.text.partition(".")[0])  # type: ignore[union-attr]
+E = TypeVar("E", bound=DistributedEdge)
+
+
+class DistributedPlan(Generic[E]):
+    """A plan that runs on many workers.
+
+    Attributes:
+        plan: The plan.
+        edges: Its edges, by `PlannedEdge.index`.
+        edges_of_type: For each document type, the edges that may show some of them.
+    """
+
+    def __init__(self, plan: Plan, edge_type: Callable[[Plan, PlannedEdge, Any], E]) -> None:
+        self.plan = plan
+        self.edges: list[E] = []
+        self.edges_of_type: list[list[E]] = [[] for _ in plan.document_types]
+        for planned in plan.planned_edges:  # parents first
+            edge = edge_type(plan, planned, None if planned.parent is None else self.edges[planned.parent.index])
+            self.edges.append(edge)
+            self.edges_of_type[edge.edge.type_index].append(edge)

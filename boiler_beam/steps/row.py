@@ -21,7 +21,7 @@ from boiler_beam.views import ViewModel
 from boiler_beam.views.view import CopyOfRow
 from boiler_beam.views.visibility import named
 
-__all__ = ["Copy", "refuse_reading", "render", "store_value"]
+__all__ = ["Copy", "render", "store_value"]
 
 Documents = Mapping[str, DomainModel]
 _encode = msgspec.json.Encoder(order="deterministic").encode
@@ -125,16 +125,15 @@ class _Raised(Exception):
         self.code, self.is_shared = code, is_shared
 
 
-def refuse_reading(edge: Edge, row: object = None) -> Any:
-    """Raises the error of a getter that reads an edge in a way that the plan did not see."""
-    name = edge.name
-    raise RuntimeError(f"store.{name} was read where no getter was seen to read it: read it as self.store.{name}")
+def _read(view: ViewPlan, value: Callable[[str], Any], name: str) -> Any:
+    """What a getter reads of an edge, if the plan saw that a getter reads it."""
+    if name in view.unread:
+        raise RuntimeError(f"store.{name} was read where no getter was seen to read it: read it as self.store.{name}")
+    return value(name)
 
 
 def _value(view: ViewPlan, documents_of: Callable[[str], Documents], name: str) -> Any:
     edge = view.by_name[name]
-    if not edge.is_read:
-        return refuse_reading(edge)
     return store_value(edge, documents_of(name), lambda: documents_of(edge.parent) if edge.parent else {})
 
 
@@ -159,7 +158,7 @@ def _row(
     """Creates the object on which the getters of one row run."""
     row = view.model.__new__(view.model)
     row.__dict__.update(
-        store=view.store(value, partial(_find, view, documents_of)),
+        store=view.store(partial(_read, view, value) if view.unread else value, partial(_find, view, documents_of)),
         key=key,
         _copy=CopyOfRow(view.paths.at),
         _aggregate=lambda name: aggregate(view.aggregate_indexes[name]),

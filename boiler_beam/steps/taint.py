@@ -14,7 +14,7 @@ from urllib.parse import unquote
 from typing_extensions import assert_never
 
 from boiler_beam.models import DomainModel, Partial
-from boiler_beam.plan import Edge, Fixed, Group, Reference, Referrers, Root, ViewPlan
+from boiler_beam.plan import Edge, Fixed, Group, PlannedEdge, Reference, Referrers, Root, ViewPlan
 from boiler_beam.steps.functions import FunctionRaised, group_ids, key_parts, targets
 from boiler_beam.steps.row import Copy
 
@@ -62,7 +62,7 @@ class PossibleKeys(NamedTuple):
     """The keys under which an invalid document may be found at an edge.
 
     Attributes:
-        keys: The keys that can be read: of a group the rows' ids, of referrers the parents' paths, else its own path.
+        keys: Those that can be read, as in `Contribution.keys`.
         unknown: None if it has no other keys. Otherwise it is a possible member, and this is `PossibleMember.known`.
     """
 
@@ -77,43 +77,38 @@ def taint_copies(view: ViewPlan, row_id: str, copies: Sequence[Copy], tainted_by
     return found if any(copy.path == wildcard for copy in found) else [*found, Copy(wildcard, None, tainted_by)]
 
 
-def possible_keys(edge: Edge, path: str, valid: DomainModel | None, partial: Partial) -> PossibleKeys:
+def possible_keys(planned: PlannedEdge, path: str, valid: DomainModel | None, partial: Partial) -> PossibleKeys:
     """The keys under which a document whose newest version is invalid may be found at an edge.
 
     Args:
-        edge: The edge, which shows documents of this collection.
+        planned: The edge, which shows documents of this collection.
         path: The document's path.
         valid: Its newest valid version, if one is known.
         partial: What can be read of the invalid one.
     """
-    readings = [one for one in (valid, partial) if one is not None and _may_be_shown(edge, one)]
+    edge = planned.edge
+    readings: list[Any] = [one for one in (valid, partial) if one is not None and _may_be_shown(edge, one)]
     if not readings:
         return PossibleKeys()
     match edge:
-        case Root() | Reference():
+        case Root():
+            return PossibleKeys((planned.view.row_id(path),))
+        case Reference():
             return PossibleKeys((path,))
         case Fixed():
             return PossibleKeys((), ()) if path == edge.path else PossibleKeys()
-        case Group():
-            return _of_keys(readings, lambda one: list(group_ids(edge, one)), lambda one: key_parts(edge, one))
-        case Referrers():
-            return _of_keys(readings, lambda one: targets(edge, one), lambda one: ())
+        case Group() | Referrers():
+            pass
         case _:
             assert_never(edge)
-
-
-def _of_keys(readings: list[Any], keys_of: Any, parts_of: Any) -> PossibleKeys:
-    """The keys of the readings: the valid version, and what can be read of the invalid one.
-
-    If the only reading has keys that can't be read, `unknown` is what is known of them.
-    """
     found: dict[str, None] = {}
     unknown: Parts | None = None
     for reading in readings:
         try:
-            found.update(dict.fromkeys(keys_of(reading)))
-        except FunctionRaised:
-            texts = parts_of(reading)
+            keys = group_ids(edge, reading) if isinstance(edge, Group) else targets(edge, reading)
+            found.update(dict.fromkeys(keys))
+        except FunctionRaised:  # if it is the only reading, what is known of its keys
+            texts = key_parts(edge, reading) if isinstance(edge, Group) else ()
             is_known = bool(texts) and None not in texts  # a key that makes no id makes no row
             unknown = None if is_known or len(readings) > 1 else texts
     return PossibleKeys(tuple(found), unknown)

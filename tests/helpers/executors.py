@@ -87,11 +87,11 @@ def embedded(plan: Plan, changes: Iterable[Change]) -> Outcome:
     versions = NewestVersions(plan, outcome.letters.append)
     versions.add_all(changes)
     for view in plan.planned_views:
-        absences = Absences()
         computed = ComputedView(view, versions, outcome.letters.append)
         outcome.possible_members.update((view.index, one) for one in computed.possible_members)
-        for copy in computed.rows(absences):
+        for copy in computed.rows():
             outcome.add(view.index, copy)
+        absences = computed.absences
         if absences != Absences():
             outcome.count(view.view.name, absences.lacking, absences.absent, absences.failed)
     return outcome

@@ -353,7 +353,7 @@ def test_a_state_of_another_version(tmp_path: Path) -> None:
         database.execute("UPDATE facts SET value = 99 WHERE name = 'schema'")
     line = refused(tmp_path, arguments)
     assert (
-        "expected a state of schema 5, got 99; nothing was changed; fix: run the version of boiler_beam that made it"
+        "expected a state of schema 6, got 99; nothing was changed; fix: run the version of boiler_beam that made it"
         in line
     )
 

@@ -18,8 +18,7 @@ from boiler_beam.steps.emission import Emitted
 from boiler_beam.steps.keyed import claims, documents, joins, rows
 from boiler_beam.steps.keyed.joins import PathCount, PathCountStep, PathJoinStep
 from boiler_beam.steps.keyed.messages import CandidateDelta, MembershipDelta
-from boiler_beam.steps.keyed.row_documents import KeptDocuments
-from boiler_beam.steps.keyed.rows import RowStep
+from boiler_beam.steps.keyed.rows import KeptDocuments, RowStep
 from tests.conftest import PROFILE
 from tests.helpers.simulation import WORLDS, generations, restarts
 

@@ -44,13 +44,13 @@ def in_partitions(plan: Plan, table: list[Event], sink: MemorySink) -> list[Dead
     with sink.backfill([view.target for view in plan.views]) as writer:
         rows = RowWriter(plan.views, sink, writer, 99, letters.append)
         for place in range(len(plan.views)):
-            rows.possible_members(place, [one for where, one in outcome.possible_members if where == place])
+            rows.views[place].possible_members([one for where, one in outcome.possible_members if where == place])
         for place, copy in outcome.copies:
             if copy.fields is None:
-                rows.unknown(place, copy.path, copy.tainted_by)
+                rows.views[place].unknown(copy.path, copy.tainted_by)
         for place, copy in outcome.copies:
             if copy.fields is not None:
-                rows.write(place, *copy)  # type: ignore[arg-type]
+                rows.views[place].write(*copy)  # type: ignore[arg-type]
         letters += rows.finish("all", [False for _ in plan.views])
     return letters
 

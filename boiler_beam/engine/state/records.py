@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -11,9 +11,9 @@ import msgspec
 from boiler_beam.engine.incremental import IncrementalEngine
 from boiler_beam.engine.rows import ClaimedPath, RowRecord
 from boiler_beam.steps.emission import Emitted, is_deleted
-from boiler_beam.steps.newest import DocumentRecord
+from boiler_beam.steps.newest import DocumentRecord, DocumentVersions
 
-__all__ = ["Batch", "StoredRow", "decode_batch", "encode_batch", "snapshot", "without_deleted"]
+__all__ = ["Batch", "StoredRow", "decode_batch", "encode_batch", "records_of", "snapshot", "without_deleted"]
 
 _CHUNK = 5_000
 """Records of one batch of a snapshot."""
@@ -62,20 +62,9 @@ class Batch(msgspec.Struct, array_like=True):
         return self.documents, self.rows, self.paths
 
     @classmethod
-    def of(cls, engine: IncrementalEngine, view_keys: Iterable[str]) -> Batch:
-        """What changed in an engine since the last transaction."""
-        batch = cls()
-        for versions in engine.versions.types:
-            if versions.changed:
-                records = {path: versions.record(path) for path in versions.changed}
-                batch.documents[versions.codec.pattern.text] = records
-        for key, view in zip(view_keys, engine.views, strict=True):
-            rows = view.rows
-            if rows.changed:
-                batch.rows[key] = {row_id: StoredRow.of(rows.records[row_id]) for row_id in rows.changed}
-            if rows.changed_paths:
-                batch.paths[key] = {path: rows.claimed[path] for path in rows.changed_paths}
-        return batch
+    def of(cls, records: Records) -> Batch:
+        """The batch of some records."""
+        return cls(*({key: found for key, some in kind.items() if (found := dict(some))} for kind in records))
 
     def update(self, later: Batch) -> None:
         """Replaces records by those of a later transaction."""
@@ -87,17 +76,41 @@ class Batch(msgspec.Struct, array_like=True):
 encode_batch = msgspec.msgpack.Encoder().encode
 decode_batch = msgspec.msgpack.Decoder(Batch).decode
 
-Records = Mapping[str, Iterable[tuple[str, Any]]]
-"""Of each collection or view, the records, each with the key of its document, row or path."""
+Records = Sequence[Mapping[str, Iterable[tuple[str, Any]]]]
+"""As in a `Batch`, documents, rows and paths: of each collection or view, the records by key."""
 
 
-def snapshot(documents: Records, rows: Records, paths: Records) -> Iterator[Batch]:
+def records_of(engine: IncrementalEngine, view_keys: Iterable[str], *, is_changed: bool) -> Records:
+    """The records of an engine: all, or those that changed since the last transaction."""
+    documents: dict[str, Iterable[tuple[str, Any]]] = {}
+    rows, claims = documents.copy(), documents.copy()
+    for versions in engine.versions.types:
+        paths = versions.changed if is_changed else _paths_of(versions)
+        documents[versions.codec.pattern.text] = zip(paths, map(versions.record, paths), strict=True)
+    for key, view in zip(view_keys, engine.views, strict=True):
+        records, claimed = view.rows.records, view.rows.claimed
+        row_ids = view.rows.changed if is_changed else records
+        rows[key] = zip(row_ids, map(StoredRow.of, map(records.__getitem__, row_ids)), strict=True)
+        paths = view.rows.changed_paths if is_changed else claimed
+        claims[key] = zip(paths, map(claimed.__getitem__, paths), strict=True)
+    return documents, rows, claims
+
+
+def _paths_of(versions: DocumentVersions) -> dict[str, None]:
+    """The paths of all documents of which something is kept."""
+    paths = dict.fromkeys(versions.documents)
+    for kept in (versions.deleted, versions.invalid, versions.refused):
+        paths.update(dict.fromkeys(kept))
+    return paths
+
+
+def snapshot(records: Records) -> Iterator[Batch]:
     """All records once, in batches of a moderate size."""
-    for name, kind in (("documents", documents), ("rows", rows), ("paths", paths)):
-        for key, records in kind.items():
-            left = iter(records)
-            while some := dict(islice(left, _CHUNK)):
-                yield Batch(**{name: {key: some}})
+    for name, kind in zip(Batch.__struct_fields__, records, strict=True):
+        for key, some in kind.items():
+            left = iter(some)
+            while chunk := dict(islice(left, _CHUNK)):
+                yield Batch(**{name: {key: chunk}})
 
 
 def without_deleted(record: Any, horizon: int) -> Any:

@@ -3,16 +3,15 @@
 | table | |
 | --- | --- |
 | `log` | batches of records of documents and rows (`boiler_beam.engine.state.records`): of each the last one counts |
-| `outbox` | the rows and dead letters that were committed and not yet sent, in one value |
 | `waiting` | changes that wait for the others of their commit |
-| `facts` | schema and identity; a line for each view, collection, source and number |
+| `facts` | `schema`, `identity`, `known`: views, collections, positions and numbers, `outbox`: what was not yet sent |
 """
 
 from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -21,9 +20,8 @@ from typing_extensions import override
 
 from boiler_beam.connectors.locks import Lock
 from boiler_beam.engine.incremental import IncrementalEngine
-from boiler_beam.engine.rows import ViewRows
 from boiler_beam.engine.state.base import OutboxEntry, State, StateUpdate, ViewState
-from boiler_beam.engine.state.records import Batch, StoredRow, decode_batch, encode_batch, snapshot, without_deleted
+from boiler_beam.engine.state.records import Batch, decode_batch, encode_batch, records_of, snapshot, without_deleted
 from boiler_beam.errors import BoilerBeamError, InvalidDocument, UsageError
 from boiler_beam.events import Change
 from boiler_beam.plan import Plan
@@ -31,19 +29,30 @@ from boiler_beam.steps.newest import DocumentRecord, DocumentVersions
 
 __all__ = ["SCHEMA", "SqliteState"]
 
-SCHEMA = 5
+SCHEMA = 6
 REWRITTEN_FROM_BYTES = 32 << 20
 """A smaller log is never rewritten while the engine runs."""
 _REWRITTEN_TIMES = 2
 """The log is rewritten when its batches since the last rewriting are this many times as large as it was then."""
 _TABLES = """
-CREATE TABLE facts (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
+CREATE TABLE facts (name TEXT PRIMARY KEY, value);
 CREATE TABLE log (id INTEGER PRIMARY KEY, is_snapshot INTEGER, batch BLOB);
-CREATE TABLE outbox (id INTEGER PRIMARY KEY, entries BLOB);
 CREATE TABLE waiting (version INTEGER, id INTEGER PRIMARY KEY, path TEXT, fields BLOB, event_time INTEGER);
 """
 _encode = msgspec.msgpack.Encoder().encode
 _decode_entries = msgspec.msgpack.Decoder(list[OutboxEntry]).decode
+
+
+class _Known(msgspec.Struct):
+    """What a state knows beside documents, rows and outbox; the attributes of `State` of the same names."""
+
+    views: dict[str, ViewState] = {}
+    collections: dict[str, bool] = {}
+    positions: dict[str, str] = {}
+    facts: dict[str, int] = {}
+
+
+_decode_known = msgspec.msgpack.Decoder(_Known).decode
 
 
 class SqliteState(State):
@@ -59,7 +68,6 @@ class SqliteState(State):
     """
 
     is_durable = True
-    _has_read = False
 
     def __init__(self, path: str, fix: str = "wait until it ends", *, is_read_only: bool = False) -> None:
         super().__init__()
@@ -85,21 +93,15 @@ class SqliteState(State):
                 with self._transaction() as database:
                     for statement in _TABLES.split(";\n"):
                         database.execute(statement)
-                    values = [("schema", SCHEMA), ("identity", self.identity)]
-                    database.executemany("INSERT INTO facts VALUES (?, ?)", values)
+                    first = {"schema": SCHEMA, "identity": self.identity, **self._lines(_Known(), [])}
+                    database.executemany("INSERT INTO facts VALUES (?, ?)", first.items())
             self.database.execute("PRAGMA journal_mode = WAL")
             self.database.execute("PRAGMA synchronous = FULL")
-            self._written: dict[str, Any] = dict(self.database.execute("SELECT name, value FROM facts"))
-            """The lines of the table `facts`."""
-            self._written.pop("schema")
-            self.identity = self._written.pop("identity")
-            for kind, known in self._facts().items():
-                type_ = ViewState if kind == "view" else Any
-                for label in self._written:
-                    if label.startswith(f"{kind} "):
-                        known[label[len(kind) + 1 :]] = msgspec.msgpack.decode(self._written[label], type=type_)
-            entries = self.database.execute("SELECT entries FROM outbox ORDER BY id")
-            self._outbox = [entry for (data,) in entries for entry in _decode_entries(data)]
+            facts: dict[str, Any] = dict(self.database.execute("SELECT name, value FROM facts"))
+            self.identity, self._outbox = facts["identity"], _decode_entries(facts["outbox"])
+            known = _decode_known(facts["known"])
+            self.views, self.collections = known.views, known.collections
+            self.positions, self.facts = known.positions, known.facts
             sizes = dict(self.database.execute("SELECT is_snapshot, sum(length(batch)) FROM log GROUP BY is_snapshot"))
         except (sqlite3.Error, msgspec.MsgspecError) as error:
             raise UsageError(
@@ -107,12 +109,6 @@ class SqliteState(State):
             ) from None
         self.is_new = "newest" not in self.facts
         self._log_bytes, self._snapshot_bytes = sizes.get(0) or 0, sizes.get(1) or 0
-        self._had_entries = bool(self._outbox)
-
-    def _facts(self) -> dict[str, dict[str, Any]]:
-        """What is in the table `facts`, by the first word of its name."""
-        kinds = "view", "collection", "source", "fact"
-        return dict(zip(kinds, (self.views, self.collections, self.positions, self.facts), strict=True))
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -184,40 +180,29 @@ class SqliteState(State):
 
     @override
     def commit(self, update: StateUpdate, engine: IncrementalEngine) -> None:
-        batch = Batch.of(engine, self._view_keys(engine.plan))
+        batch = Batch.of(records_of(engine, self._view_keys(engine.plan), is_changed=True))
         data = b"" if batch.is_empty else encode_batch(batch)
-        outbox, facts = [*self._outbox, *update.entries], self._encoded_facts(update)
+        known = _Known(self.views, self.collections, self.positions | update.positions, self.facts)
+        facts = self._lines(known, [*self._outbox, *update.entries])
         try:
             with self._transaction() as database:
                 if data:
                     database.execute("INSERT INTO log (is_snapshot, batch) VALUES (0, ?)", [data])
-                if self._had_entries:
-                    database.execute("DELETE FROM outbox")
-                if outbox:
-                    database.execute("INSERT INTO outbox (entries) VALUES (?)", [_encode(outbox)])
-                self._write_facts(database, facts)
+                database.executemany("REPLACE INTO facts VALUES (?, ?)", facts.items())
                 self._write_waiting(database, update)
         except sqlite3.Error as error:
             raise BoilerBeamError(
                 f"--state {self.uri}: could not be written ({error}); it is unchanged; fix: free space, run again"
             ) from error
         super().commit(update, engine)
-        self._had_entries, self._written = bool(outbox), facts
         self._log_bytes += len(data)
         if self._log_bytes > REWRITTEN_FROM_BYTES and self._log_bytes > _REWRITTEN_TIMES * self._snapshot_bytes:
-            self._rewrite(self._of_engine(engine))
+            self._rewrite(snapshot(records_of(engine, self._view_keys(engine.plan), is_changed=False)))
 
-    def _encoded_facts(self, update: StateUpdate) -> dict[str, bytes]:
-        """The lines of `facts` after a transaction."""
-        facts = {f"{kind} {name}": _encode(one) for kind, known in self._facts().items() for name, one in known.items()}
-        return facts | {f"source {uri}": _encode(position) for uri, position in update.positions.items()}
-
-    def _write_facts(self, database: sqlite3.Connection, facts: Mapping[str, bytes]) -> None:
-        """Writes the lines that changed, so that a transaction is small."""
-        changed = [(name, data) for name, data in facts.items() if self._written.get(name) != data]
-        database.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", changed)
-        gone = [(name,) for name in self._written if name not in facts]
-        database.executemany("DELETE FROM facts WHERE name = ?", gone)
+    @staticmethod
+    def _lines(known: _Known, outbox: Sequence[OutboxEntry]) -> dict[str, bytes]:
+        """The lines of `facts` that change."""
+        return {"known": _encode(known), "outbox": _encode(outbox)}
 
     def _write_waiting(self, database: sqlite3.Connection, update: StateUpdate) -> None:
         if update.released is not None:
@@ -226,13 +211,6 @@ class SqliteState(State):
         database.executemany("INSERT INTO waiting (version, path, fields, event_time) VALUES (?, ?, ?, ?)", pushed)
 
     # The log ----------------------------------------------------------------------------------------------------------
-
-    def _of_engine(self, engine: IncrementalEngine) -> Iterator[Batch]:
-        """All records, as they are in memory."""
-        documents = {one.codec.pattern.text: _documents_of(one) for one in engine.versions.types}
-        of_views = dict(zip(self._view_keys(engine.plan), [view.rows for view in engine.views], strict=True))
-        rows = {key: _rows_of(some) for key, some in of_views.items()}
-        return snapshot(documents, rows, {key: some.claimed.items() for key, some in of_views.items()})
 
     def _rewrite(self, batches: Iterator[Batch]) -> None:
         """Replaces the log."""
@@ -264,10 +242,10 @@ class SqliteState(State):
                     del records[key]
                 else:
                     records[key] = left
-        self._rewrite(snapshot(*({key: records.items() for key, records in kind.items()} for kind in kinds)))
+        self._rewrite(snapshot([{key: records.items() for key, records in kind.items()} for kind in kinds]))
         self.facts["horizon"] = max(horizon, self.facts.get("horizon", 0))
-        with self._transaction() as database:
-            self._write_facts(database, self._encoded_facts(StateUpdate()))
+        known = _Known(self.views, self.collections, self.positions, self.facts)
+        self.database.execute("REPLACE INTO facts VALUES ('known', ?)", [_encode(known)])
         self.database.execute("VACUUM")
         return number
 
@@ -284,36 +262,20 @@ class SqliteState(State):
         for (line,) in self.database.execute("PRAGMA integrity_check"):
             if line != "ok":
                 yield line
-        kinds: tuple[tuple[str, str, Callable[[bytes], Any]], ...] = (
-            ("log", "batch", decode_batch),
-            ("outbox", "entries", _decode_entries),
-        )
-        for table, column, decode in kinds:
-            for number, data in self.database.execute(f"SELECT id, {column} FROM {table}"):
-                try:
-                    decode(data)
-                except msgspec.MsgspecError as error:
-                    yield f"{table}: entry {number}: {error}"
+        for number, data in self.database.execute("SELECT id, batch FROM log"):
+            try:
+                decode_batch(data)
+            except msgspec.MsgspecError as error:
+                yield f"log: entry {number}: {error}"
 
     def close(self) -> None:
         """Closes the file; deletes one that this program created and that no source was read into."""
-        self._has_read = bool(self.positions or self.facts.get("newest"))
         self._opened.close()
 
     def _leave_nothing(self) -> None:
-        if not self._has_read and os.path.exists(self.path):
+        has_read = self.positions or self.facts.get("newest")
+        if not has_read and os.path.exists(self.path):
             os.unlink(self.path)  # closing the database deleted its log
-
-
-def _rows_of(rows: ViewRows) -> Iterator[tuple[str, StoredRow]]:
-    return ((row_id, StoredRow.of(record)) for row_id, record in rows.records.items())
-
-
-def _documents_of(versions: DocumentVersions) -> Iterator[tuple[str, DocumentRecord]]:
-    paths = dict.fromkeys(versions.documents)
-    for kept in (versions.deleted, versions.invalid, versions.refused):
-        paths.update(dict.fromkeys(kept))
-    return ((path, versions.record(path)) for path in paths)
 
 
 def _restore(versions: DocumentVersions, path: str, stored: DocumentRecord, *, is_read_otherwise: bool) -> None:

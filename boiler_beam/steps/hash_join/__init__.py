@@ -12,17 +12,16 @@ The *level* of an edge is the join that knows which rows its documents belong to
 
 How the modules hang together; each imports those to its left:
 
-    messages, plan -+- limits - matches -+- documents    `index_documents`
-                    |                    +- joins        `join_level`
-                    +- rows                              `render_rows`, `settle_claims`
-                    +- spill                             for `transforms`, which bounds the memory of a stage
+    messages - plan -+- matches -+- documents    `index_documents`
+                     |           +- joins        `join_level`
+                     +- rows                     `render_rows`, `settle_claims`
+                     +- spill                    for `transforms`, which bounds the memory of a stage
 
 | module | |
 | --- | --- |
 | `messages` | what is sent, and packs of it as bytes |
 | `plan` | the levels of a plan's edges |
-| `limits` | the first documents of each row, where an edge has a limit |
-| `matches` | what is sent once it is known which rows have a document |
+| `matches` | what is sent once it is known which rows have a document; the first ones of each row |
 | `documents`, `joins`, `rows` | the stages |
 | `spill` | partitions that are larger than memory |
 """
@@ -32,16 +31,5 @@ from boiler_beam.steps.hash_join.joins import join_level
 from boiler_beam.steps.hash_join.plan import CLAIMS, OBSERVED, ROWS, WRITE, HashJoinPlan, Send, join_stage
 from boiler_beam.steps.hash_join.rows import render_rows, settle_claims
 
-__all__ = [
-    "CLAIMS",
-    "OBSERVED",
-    "ROWS",
-    "WRITE",
-    "HashJoinPlan",
-    "Send",
-    "index_documents",
-    "join_level",
-    "join_stage",
-    "render_rows",
-    "settle_claims",
-]
+__all__ = ["CLAIMS", "OBSERVED", "ROWS", "WRITE", "HashJoinPlan", "Send"]
+__all__ += ["index_documents", "join_level", "join_stage", "render_rows", "settle_claims"]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from boiler_beam.plan import Reference, Referrers
-from boiler_beam.steps.hash_join.limits import FirstDocuments
-from boiler_beam.steps.hash_join.matches import Matches, Requests, add_request
-from boiler_beam.steps.hash_join.messages import ChildDocument, Document, LookupRequest, Match, Taint, ViewTaint
+from boiler_beam.plan import Referrers
+from boiler_beam.steps.hash_join.matches import FirstDocuments, Matches, Requests, add_request
+from boiler_beam.steps.hash_join.messages import Document, LookupRequest, Match, Taint, ViewTaint
 from boiler_beam.steps.hash_join.plan import ROWS, WRITE, HashJoinPlan, JoinedEdge, Send
 from boiler_beam.steps.taint import PossibleMember
 
@@ -25,59 +24,46 @@ def join_level(plan: HashJoinPlan, level: int, messages: Iterable[Any], send: Se
             case LookupRequest():
                 add_request(inputs[message.edge_index].requests, message.path, message.rows)
             case Document():
-                for index, contribution in message.contributions.items():
-                    if contribution is None:
-                        inputs[index].invalid.add(message.path)
-                    else:
-                        inputs[index].documents[message.path] = message
-            case ChildDocument():
-                inputs[message.edge_index].children.append(message)
+                for index in message.contributions:
+                    inputs[index].documents.setdefault(message.key, []).append(message)
     matches = Matches(plan, level, send)
     for edge, found in zip(plan.edges, inputs, strict=True):
         for match in found.first.settled():
             matches.show(edge, match)
-        if isinstance(edge.edge, Reference) and edge.match_level == level:
-            _join_references(edge, found, matches, send)
-        elif isinstance(edge.edge, Referrers) and found.children:
-            assert edge.parent is not None
-            _join_referrers(edge, found, inputs[edge.parent.index], matches, send)
+        if edge.match_level == level:
+            _join(edge, inputs, matches, send)
     matches.finish()
 
 
 class _Inputs:
-    """The messages to one partition, for one edge."""
+    """The messages to one partition, for one edge: candidates, requests, and documents by key."""
 
     def __init__(self, limit: int) -> None:
-        self.documents: dict[str, Document] = {}
-        self.invalid: set[str] = set()
+        self.documents: dict[str, list[Document]] = {}
         self.requests: Requests = {}
-        self.children: list[ChildDocument] = []
         self.first = FirstDocuments(limit)
 
 
-def _join_references(edge: JoinedEdge, inputs: _Inputs, matches: Matches, send: Send) -> None:
-    """Documents with the rows that request their paths."""
-    for path, rows in inputs.requests.items():
-        if path in inputs.invalid:
-            _taint(edge, path, rows, send)
-        document = inputs.documents.get(path)
-        contribution = None if document is None else document.contributions[edge.index]
-        if document is not None and contribution is not None:
-            matches.add(edge, contribution, path, document.version, document.fields, rows)
-
-
-def _join_referrers(edge: JoinedEdge, inputs: _Inputs, parents: _Inputs, matches: Matches, send: Send) -> None:
-    """Documents with the rows of the parents that they name; a parent that is missing or hidden has none."""
-    assert edge.parent is not None
-    rows_of, shown = parents.requests, parents.documents if edge.parent.meets_children else None
-    for child in inputs.children:
-        if child.parent not in rows_of or (shown is not None and child.parent not in shown):
+def _join(edge: JoinedEdge, inputs: Sequence[_Inputs], matches: Matches, send: Send) -> None:
+    """Joins documents with the rows that request their keys; of referrers, with the rows that have the parent."""
+    is_referring = isinstance(edge.edge, Referrers)
+    at_key = edge.parent if is_referring and edge.parent is not None else edge
+    requests, documents = inputs[at_key.index].requests, inputs[at_key.index].documents
+    for key, some in inputs[edge.index].documents.items():
+        is_hidden = is_referring and at_key.meets_children and not _is_shown(at_key, documents.get(key, ()))
+        if key not in requests or is_hidden:
             continue
-        rows = rows_of[child.parent]
-        if child.contribution is None:
-            _taint(edge, child.path, rows, send)
-        else:
-            matches.add(edge, child.contribution, child.path, child.version, child.fields, rows)
+        for one in some:
+            contribution = one.contributions[edge.index]
+            if contribution is None:
+                _taint(edge, one.path, requests[key], send)
+            else:
+                matches.add(edge, contribution, one.path, one.version, one.fields, requests[key])
+
+
+def _is_shown(edge: JoinedEdge, at_key: Iterable[Document]) -> bool:
+    """Whether an edge shows a document at a key."""
+    return any(one.contributions[edge.index] is not None for one in at_key)
 
 
 def _taint(edge: JoinedEdge, document: str, rows: Iterable[str] | None, send: Send) -> None:

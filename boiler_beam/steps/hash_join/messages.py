@@ -16,7 +16,7 @@ from boiler_beam.steps.distributed import WireContribution
 from boiler_beam.steps.missing import Absences
 from boiler_beam.steps.taint import PossibleMember
 
-__all__ = ["Absent", "Accumulators", "AggregateValue", "ChildDocument", "Document", "Failure", "GroupKeys"]
+__all__ = ["Absent", "Accumulators", "AggregateValue", "Document", "Failure", "GroupKeys"]
 __all__ += ["LookupRequest", "Match", "Member", "Message", "Observed", "RowCopy", "Rows", "Statistics", "Taint"]
 __all__ += ["TaintedRow", "ViewTaint", "decode_pack", "encode_packs", "partition_of"]
 
@@ -79,17 +79,25 @@ class Observed(_AtPath, tag="c"):
     fields: bytes | None
 
 
-class Document(_AtPath, tag="d"):
-    """A document, in the partition of its path, where rows request it over some edges.
+class Document(_Message, tag="d"):
+    """A document at a key of some edges: its own path, or that of a parent that it refers to.
 
     Attributes:
+        key: The path at which rows request it.
+        fields: Its fields; None where rows do not need them.
         contributions: What it contributes at each of these edges, by `edge_index`; None where its newest version is
             invalid, which taints the rows.
     """
 
+    key: str
+    path: str
     version: int
-    fields: bytes
+    fields: bytes | None
     contributions: dict[int, WireContribution | None]
+
+    def parts(self, partitions: int, salt: int = 0) -> Iterable[tuple[int, _Message]]:
+        """The partition of the key."""
+        return ((partition_of(self.key, partitions, salt), self),)
 
 
 class LookupRequest(_AtPath, tag="w"):
@@ -97,26 +105,6 @@ class LookupRequest(_AtPath, tag="w"):
 
     edge_index: int
     rows: Rows
-
-
-class ChildDocument(_Message, tag="h"):
-    """A document that refers to a parent.
-
-    Attributes:
-        fields: Its fields; None where rows do not need them.
-        contribution: What it contributes; None for an invalid document, which taints the parent's rows.
-    """
-
-    edge_index: int
-    parent: str
-    path: str
-    version: int
-    fields: bytes | None
-    contribution: WireContribution | None
-
-    def parts(self, partitions: int, salt: int = 0) -> Iterable[tuple[int, _Message]]:
-        """The partition of the parent."""
-        return ((partition_of(self.parent, partitions, salt), self),)
 
 
 class Match(_ToRows, tag="k"):
@@ -222,25 +210,23 @@ class Failure(_Message, tag="F"):
 
 
 class Statistics(_Message, tag="S"):
-    """What one partition counted.
+    """What was counted in one place.
 
     Attributes:
         changes: Changes read.
-        documents: Documents that exist.
         newest_version: The newest version of all.
-        invalid_types: The indexes of the document types that have an invalid document, or may have lost one.
+        lost_types: The indexes of the document types that may have lost a document, because an input was unreadable.
         known: For each document type: how many documents exist, and how many have a newer version that is invalid.
     """
 
-    changes: int
-    documents: int
-    newest_version: int
-    invalid_types: list[int]
+    changes: int = 0
+    newest_version: int = 0
+    lost_types: list[int] = []
     known: list[tuple[int, int]] = []
 
 
 Message = (
-    Observed | Document | LookupRequest | ChildDocument | Match | Member | AggregateValue | Accumulators | GroupKeys
+    Observed | Document | LookupRequest | Match | Member | AggregateValue | Accumulators | GroupKeys
     | Taint | ViewTaint | RowCopy | TaintedRow | Absent | Failure | Statistics
 )  # fmt: skip
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from typing_extensions import assert_never
 
 from boiler_beam.plan import Fixed, Group, Plan, PlannedEdge, Reference, Referrers, Root
-from boiler_beam.steps.distributed import DistributedEdge
+from boiler_beam.steps.distributed import DistributedEdge, DistributedPlan
+from boiler_beam.steps.hash_join.messages import Rows
 
 __all__ = ["CLAIMS", "OBSERVED", "ROWS", "WRITE", "HashJoinPlan", "JoinedEdge", "Send", "join_stage"]
 
@@ -28,7 +29,6 @@ class JoinedEdge(DistributedEdge):
     """An edge with its levels.
 
     Attributes:
-        parent: The parent edge; None for a root or group.
         match_level: The level of the join that finds the rows that match its documents; 0 if a document names them.
         level: The level of the join that finds the rows that have its documents: with a limit, one more.
         meets_children: Whether its join is at its documents' paths, where the documents of its referrers come, too.
@@ -36,9 +36,11 @@ class JoinedEdge(DistributedEdge):
         repeats: Whether a document can come to one row from several partitions.
     """
 
+    parent: JoinedEdge | None
+
     def __init__(self, plan: Plan, planned: PlannedEdge, parent: JoinedEdge | None) -> None:
-        super().__init__(plan, planned)
-        edge, self.parent = planned.edge, parent
+        super().__init__(plan, planned, parent)
+        edge = planned.edge
         self.match_level = self._match_level()
         self.level = self.match_level + (edge.limit is not None)
         self.meets_children = isinstance(edge, Reference) and edge.limit is None
@@ -61,24 +63,28 @@ class JoinedEdge(DistributedEdge):
             case _:
                 assert_never(self.edge)
 
+    def rows_of(self, keys: Iterable[str]) -> Rows:
+        """The rows that match a document with some keys, where it names them itself: at level 0."""
+        match self.edge:
+            case Root() | Group():
+                return list(keys)
+            case Fixed():
+                return None
+            case Referrers():
+                return list(map(self.planned.view.row_id, keys))
+            case Reference():
+                raise AssertionError(f"{self}: its documents do not name their rows")
+            case _:
+                assert_never(self.edge)
 
-class HashJoinPlan:
+
+class HashJoinPlan(DistributedPlan[JoinedEdge]):
     """A plan with the levels of its edges.
 
     Attributes:
-        plan: The plan.
-        edges: The edges, by `PlannedEdge.index`.
-        edges_of_type: For each document type, the edges that show some of them.
         depth: How many joins there are.
     """
 
     def __init__(self, plan: Plan) -> None:
-        self.plan = plan
-        self.edges: list[JoinedEdge] = []
-        self.edges_of_type: list[list[JoinedEdge]] = [[] for _ in plan.document_types]
-        for planned in plan.planned_edges:  # parents first
-            parent = None if planned.parent is None else self.edges[planned.parent.index]
-            edge = JoinedEdge(plan, planned, parent)
-            self.edges.append(edge)
-            self.edges_of_type[edge.edge.type_index].append(edge)
+        super().__init__(plan, JoinedEdge)
         self.depth = max(edge.level for edge in self.edges)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from boiler_beam.events import DeadLetter
@@ -47,7 +49,7 @@ def render_rows(plan: HashJoinPlan, messages: Iterable[Any], send: Send) -> None
                     row.values.setdefault(message.aggregate_index, {})[message.path] = message.value
             case GroupKeys():
                 for row_id, key in message.by_row.items():
-                    row = views[message.view_index].row(row_id)
+                    row = views[message.view_index].rows[row_id]
                     row.exists, row.key = True, from_wire(key)
             case Taint():
                 for row in views[message.view_index].addressed(message.rows):
@@ -88,18 +90,12 @@ class _ViewRows:
         self.plan, self.view, self.send = plan, view, send
         self.absences = Absences()
         self._decoded, self._number_of_dead_letters = decoded, 0
-        self._rows: dict[str, _Row] = {}
+        self.rows = defaultdict[str, _Row](_Row)
         self._shared = _Row()
-
-    def row(self, row_id: str) -> _Row:
-        found = self._rows.get(row_id)
-        if found is None:
-            found = self._rows[row_id] = _Row()
-        return found
 
     def addressed(self, ids: Rows) -> list[_Row]:
         """The rows that a message is for; if it is for all rows, the one that holds what they share."""
-        return [self._shared] if ids is None else [self.row(row_id) for row_id in ids]
+        return [self._shared] if ids is None else [self.rows[row_id] for row_id in ids]
 
     def add_document(self, message: Member) -> None:
         planned = self.plan.edges[message.edge_index].planned
@@ -112,7 +108,7 @@ class _ViewRows:
         index = message.aggregate_index
         fold = self.view.view.aggregates[index].fold
         for row_id, packed in message.by_row.items():
-            known, state = self.row(row_id).accumulators, fold.unpack(from_wire(packed))
+            known, state = self.rows[row_id].accumulators, fold.unpack(from_wire(packed))
             if index in known:
                 fold.merge(known[index], state)
             else:
@@ -121,7 +117,7 @@ class _ViewRows:
     def render(self) -> None:
         """Runs the getters of every row that exists."""
         view = self.view.view
-        for row_id, row in self._rows.items():
+        for row_id, row in self.rows.items():
             tainted_by = tuple(sorted(one for one, makes_row in row.tainted_by.items() if row.exists or makes_row))
             number = self._number_of_dead_letters
             copies: Sequence[Copy] = ()
@@ -141,16 +137,9 @@ class _ViewRows:
 
     def _documents_of(self, row: _Row) -> Callable[[str], dict[str, DomainModel]]:
         """The documents that a row has over each edge, by the edge's name."""
-        known: dict[str, dict[str, DomainModel]] = {}
-
-        def documents(name: str) -> dict[str, DomainModel]:
-            found = known.get(name)
-            if found is None:
-                messages = self._messages(row, name)
-                found = known[name] = {path: self._document(message) for path, message in messages.items()}
-            return found
-
-        return documents
+        return cache(
+            lambda name: {path: self._document(message) for path, message in self._messages(row, name).items()}
+        )
 
     def _document(self, message: Member) -> DomainModel:
         edge: JoinedEdge = self.plan.edges[message.edge_index]

@@ -45,17 +45,13 @@ def messages_within(packs: Iterable[bytes], limit_bytes: int, salt: int = 1) -> 
                     _split(pack, files, salt)
             held.clear()
             for file in files:
-                yield from (
-                    messages_within(_read(file), limit_bytes, salt + 1) if _is_divided(file, total) else [_all(file)]
-                )
+                if file.tell() < total:  # else one hot key's part is as large as the whole: splitting does not help
+                    yield from messages_within(_read(file), limit_bytes, salt + 1)
+                else:
+                    yield (message for pack in _read(file) for message in decode_pack(pack))
         finally:
             for file in files:
                 file.close()
-
-
-def _is_divided(file: BinaryIO, total: int) -> bool:
-    """Whether splitting once more may help: one hot key's part is as large as the whole."""
-    return file.tell() < total
 
 
 def _split(pack: bytes, files: Sequence[BinaryIO], salt: int) -> None:
@@ -72,7 +68,3 @@ def _read(file: BinaryIO) -> Iterator[bytes]:
     file.seek(0)
     while header := file.read(8):
         yield file.read(int.from_bytes(header, "big"))
-
-
-def _all(file: BinaryIO) -> Iterator[Any]:
-    return (message for pack in _read(file) for message in decode_pack(pack))

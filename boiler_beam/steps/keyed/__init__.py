@@ -13,7 +13,7 @@ How the modules hang together; each imports those of the lines above:
 
     messages  cells                            what is sent; the state at a key: a head, and logs
     plan  logs  wire                           the edges of a view; collections as logs; messages as bytes
-    routing  tiers  row_documents              where messages go; rankings; the documents of rows
+    routing  tiers                             where messages go; rankings
     step                                       the base of all steps
     membership  aggregates  rows  claims       the base of the steps of edges; the other steps
     documents                                  the step of documents

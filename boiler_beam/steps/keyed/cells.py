@@ -13,7 +13,7 @@ import msgspec
 
 __all__ = ["Cell", "HeadCodec", "ListLog", "Log"]
 
-_FORMAT = bytes([4])
+_FORMAT = bytes([5])
 T = TypeVar("T")
 _encode = msgspec.msgpack.Encoder().encode
 

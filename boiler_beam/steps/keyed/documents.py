@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import msgspec
 from typing_extensions import assert_never
@@ -18,7 +18,7 @@ from boiler_beam.steps.keyed.plan import KeyedEdge
 from boiler_beam.steps.keyed.routing import Key
 from boiler_beam.steps.newest import DocumentRecord, judge
 
-__all__ = ["DocumentHead", "DocumentStep", "KeyDelta", "take_version"]
+__all__ = ["DocumentHead", "DocumentStep", "take_version"]
 
 Refuse = Callable[[DeadLetter], None]
 
@@ -30,7 +30,7 @@ class DocumentHead(msgspec.Struct, array_like=True, eq=False):
         sequence: That of its last state, at least the version that it had then (S9); 0 where none was sent.
         known: Its current version, and what was refused of it (S2).
         sent: Its state as it was sent, without fields, to be retracted when it changes (S10); None if it is not shown.
-        keys: `Contributed.keys` of that state.
+        keys: where rows find that state, as `DistributedEdge.contributed` returns it.
     """
 
     sequence: int = 0
@@ -51,48 +51,25 @@ class DocumentHead(msgspec.Struct, array_like=True, eq=False):
         return self.known.version if self.known.is_deletion and self.known.invalid is None else None
 
 
-class KeyDelta(NamedTuple):
-    """A document joined, left or changed at a key.
-
-    Attributes:
-        key: The key.
-        group_key: For a group, the group's key as on the wire; else None.
-        old: The state that was sent before, without fields; None if the document was not at the key.
-        new: Its state now; None if it is not at the key.
-        version: That of the change, or the time of its event where that is later.
-    """
-
-    key: str
-    group_key: Any
-    old: DocumentState | None
-    new: DocumentState | None
-    version: int
-
-
-def take_version(edge: KeyedEdge, head: DocumentHead, change: Change, horizon: int, refuse: Refuse) -> list[KeyDelta]:
+def take_version(edge: KeyedEdge, head: DocumentHead, change: Change, horizon: int, refuse: Refuse) -> bool:
     """Takes a version of a document, perhaps not for the first time, into its head.
 
     Returns:
-        A delta for each key where the document was or is; none if the current version stays, or nothing changed on
-        which rows depend.
+        Whether its state is another one now: not if the current version stays, or nothing changed on which rows depend.
     """
     head.known, is_current, document = judge(edge.codec, head.known, change, refuse, horizon=horizon)
     found = None if document is None else edge.contributed(document, change, refuse)
-    old, before, after = head.sent, head.keys, {} if found is None else found.keys
-    if not is_current or (old is None and found is None):
-        return []
-    if found is not None and old is not None and not edge.planned.carries_fields:
-        is_same = found.contribution.is_same_as(old.contribution) and same_value(before, after)
+    keys, contribution = found or ({}, None)
+    old = head.sent
+    if not is_current or (old is None and contribution is None):
+        return False
+    if contribution is not None and old is not None and not edge.planned.carries_fields:
+        is_same = contribution.is_same_as(old.contribution) and same_value(head.keys, keys)
         if is_same:
-            return []
-    head.sequence = max(head.sequence + 1, change.version)
-    head.sent = None if found is None else DocumentState(head.sequence, found.contribution, None, change.version)
-    head.keys = after
-    new, version = head.state(edge), max(change.version, change.event_time)
-    return [
-        KeyDelta(key, group_key, old if key in before else None, new if key in after else None, version)
-        for key, group_key in (before | after).items()
-    ]
+            return False
+    head.sequence, head.keys = max(head.sequence + 1, change.version), keys
+    head.sent = None if found is None else DocumentState(head.sequence, contribution, None, change.version)
+    return True
 
 
 class DocumentStep(EdgeStep):
@@ -108,13 +85,19 @@ class DocumentStep(EdgeStep):
     head_type: ClassVar[type[Any]] = DocumentHead
 
     def update(self, head: DocumentHead, cell: Cell, key: Key, message: Change) -> None:
-        existed = head.known.exists
-        for delta in take_version(self.edge, head, message, self.settings.horizon(), self.report):
-            self._send(message.path, delta)
+        existed, old, before = head.known.exists, head.sent, head.keys
+        if take_version(self.edge, head, message, self.settings.horizon(), self.report):
+            new, version = head.state(self.edge), max(message.version, message.event_time)
+            for at, group_key in (before | head.keys).items():
+                was, now = old if at in before else None, new if at in head.keys else None
+                self._change_at(at, group_key, message.path, was, now, version)
         self.count_document(message.path, head.known.exists - existed)
 
-    def _send(self, path: str, delta: KeyDelta) -> None:
-        edge, (key, group_key, old, new, version) = self.edge, delta
+    def _change_at(
+        self, key: str, group_key: Any, path: str, old: DocumentState | None, new: DocumentState | None, version: int
+    ) -> None:
+        """Replaces the state of a document at a key; None: it is not at this key."""
+        edge = self.edge
         match edge.edge:
             case Referrers():
                 self.output.send(DocumentDelta(edge.index, key, path, old, new, version))

@@ -44,7 +44,13 @@ class PathJoinStep(EdgeStep):
         rows = _subscribers(cell, head.rows)
         match message:
             case Change():
-                self._take_change(head, rows, message, key)
+                refuse = self.report if key.part in (None, 0) else _ignore
+                existed, old = head.known.exists, head.sent or head.state(self.edge)
+                if take_version(self.edge, head, message, self.settings.horizon(), refuse):
+                    new, version = head.state(self.edge), max(message.version, message.event_time)
+                    for row, (weight, _) in rows.sum().items():
+                        self.change_match(row, message.path, old, new, weight, version)
+                self.count_document(message.path, head.known.exists - existed)
             case SubscriptionDelta():
                 rows.add(message.row, message.weight, None)
                 state = head.state(self.edge)
@@ -52,15 +58,6 @@ class PathJoinStep(EdgeStep):
                 self.change_match(message.row, message.key, None, state, message.weight, version)
             case _:
                 assert_never(message)
-
-    def _take_change(self, head: PathJoinHead, rows: WeightedLog[str, None], change: Change, key: Key) -> None:
-        refuse = self.report if key.part in (None, 0) else _ignore
-        existed, old = head.known.exists, head.sent or head.state(self.edge)
-        for delta in take_version(self.edge, head, change, self.settings.horizon(), refuse):
-            new = head.state(self.edge)
-            for row, (weight, _) in rows.sum().items():
-                self.change_match(row, change.path, old, new, weight, delta.version)
-        self.count_document(change.path, head.known.exists - existed)
 
     def empty_since(self, head: PathJoinHead, cell: Cell) -> int | None:
         since = head.empty_since()

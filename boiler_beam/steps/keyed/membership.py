@@ -24,6 +24,9 @@ from boiler_beam.values import from_wire
 
 __all__ = ["EdgeStep"]
 
+_Terms = list[tuple[WireContribution, int]]
+"""Contributions of a document, each with the number of times that it is added to a row."""
+
 
 class EdgeStep(Step):
     """Base of the steps of one edge."""
@@ -79,10 +82,10 @@ class EdgeStep(Step):
         if edge.planned.has_dependents:
             was = None if old is None else old.contribution
             now = None if new is None else new.contribution
-            is_same = was is now or (was is not None and was.is_same_as(now))
-            if not is_same:
-                values = self._send_values(row, path, was, now, weight, version)
-                self._send_subscriptions(row, path, was, now, weight, version)
+            if was is not now and (was is None or not was.is_same_as(now)):
+                terms = [(one, times) for one, times in ((was, -weight), (now, weight)) if one is not None]
+                values = self._send_values(row, path, terms, version)
+                self._send_subscriptions(row, path, terms, version)
         sequence, document = None, None
         if edge.planned.carries_fields:
             sequence = None if old is None else old.sequence
@@ -98,14 +101,12 @@ class EdgeStep(Step):
             return state
         return msgspec.structs.replace(state, contribution=WireContribution(links=state.contribution.links))
 
-    def _send_values(
-        self, row: str, path: str, was: WireContribution | None, now: WireContribution | None, weight: int, version: int
-    ) -> list[ValueDelta]:
+    def _send_values(self, row: str, path: str, terms: _Terms, version: int) -> list[ValueDelta]:
         """Sends values that are counted or ordered to their own steps; returns the others, which the row gets."""
         values: list[ValueDelta] = []
         ranked: dict[int, list[tuple[Any, int]]] = {}
-        for contribution, times in ((was, -weight), (now, weight)):
-            for index, value in contribution.values if contribution is not None else ():
+        for contribution, times in terms:
+            for index, value in contribution.values:
                 fold = self.view.view.aggregates[index].fold
                 if fold.keeps == "distinct":
                     counted = fold.rank(path, from_wire(value))
@@ -118,14 +119,10 @@ class EdgeStep(Step):
             self.output.send(RankedValuesDelta(index, row, path, some, version))
         return values
 
-    def _send_subscriptions(
-        self, row: str, path: str, was: WireContribution | None, now: WireContribution | None, weight: int, version: int
-    ) -> None:
-        if was is not None and now is not None and was.links == now.links:
-            return
+    def _send_subscriptions(self, row: str, path: str, terms: _Terms, version: int) -> None:
         weights: dict[tuple[int, str], int] = {}
-        for contribution, times in ((was, -weight), (now, weight)):
-            for child, keys in self.edge.subscriptions(contribution, path) if contribution is not None else ():
+        for contribution, times in terms:
+            for child, keys in self.edge.subscriptions(contribution, path):
                 for key in keys:
                     weights[child, key] = weights.get((child, key), 0) + times
         for (child, key), change in weights.items():

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import cached_property
 
 from boiler_beam.plan import Fixed, Plan, PlannedEdge, Reference
-from boiler_beam.steps.distributed import DistributedEdge, WireContribution
+from boiler_beam.steps.distributed import DistributedEdge, DistributedPlan, WireContribution
 
 __all__ = ["EPOCH", "KeyedEdge", "KeyedView"]
 
@@ -18,16 +18,17 @@ class KeyedEdge(DistributedEdge):
     """An edge whose documents and rows are joined by key.
 
     Attributes:
-        parent: The parent edge; None for a root or group.
         is_by_path: Whether its documents are joined at their own paths: then the join also chooses the newest version.
         is_awaited: Whether a row waits for an answer from each key to which it subscribes over the edge (S8); it knows
             these keys from the parent documents that it keeps.
         documents, join, path_count, limit: The labels of its steps.
     """
 
+    parent: KeyedEdge | None
+
     def __init__(self, plan: Plan, planned: PlannedEdge, parent: KeyedEdge | None) -> None:
-        super().__init__(plan, planned)
-        edge, self.parent = planned.edge, parent
+        super().__init__(plan, planned, parent)
+        edge = planned.edge
         self.is_by_path = isinstance(edge, (Reference, Fixed))
         is_answered = planned.carries_fields and edge.limit is None and not edge.has_many_at_key
         self.is_awaited = parent is not None and parent.planned.carries_fields and is_answered
@@ -47,25 +48,16 @@ class KeyedEdge(DistributedEdge):
             yield child.index, (child.edge.path if isinstance(child.edge, Fixed) else path,)
 
 
-class KeyedView:
+class KeyedView(DistributedPlan[KeyedEdge]):
     """The one view of a plan.
 
     Attributes:
-        plan: The plan.
         view: The view.
-        edges: Its edges, by `PlannedEdge.index`.
-        edges_of_type: For each document type, the edges that may show some of them.
     """
 
     def __init__(self, plan: Plan) -> None:
-        (planned,) = plan.planned_views
-        self.plan, self.view = plan, planned.view
-        self.edges: list[KeyedEdge] = []
-        self.edges_of_type: list[list[KeyedEdge]] = [[] for _ in plan.document_types]
-        for one in planned.edges:  # parents first
-            edge = KeyedEdge(plan, one, None if one.parent is None else self.edges[one.parent.index])
-            self.edges.append(edge)
-            self.edges_of_type[edge.edge.type_index].append(edge)
+        super().__init__(plan, KeyedEdge)
+        (self.view,) = plan.views
 
     @cached_property
     def by_name(self) -> dict[str, KeyedEdge]:

@@ -38,7 +38,7 @@ from boiler_beam.steps.keyed.messages import (
 )
 from boiler_beam.steps.keyed.plan import KeyedView
 
-__all__ = ["CLAIM", "ROW", "SHARDS", "Address", "Key", "address", "addresses_of_change", "is_removal"]
+__all__ = ["CLAIM", "ROW", "SHARDS", "Key", "address", "addresses_of_change", "is_removal"]
 
 ROW, CLAIM = "Row", "Claim"
 SHARDS = 16
@@ -71,52 +71,43 @@ class Key(NamedTuple):
         return cls(*_decode(data))  # type: ignore[arg-type]
 
 
-class Address(NamedTuple):
-    """The label of the step that a message goes to, and the key."""
-
-    label: str
-    key: Key
-
-
-def addresses_of_change(view: KeyedView, path: str) -> Iterator[Address]:
-    """Where a change of a document goes: to every edge that may show it."""
+def addresses_of_change(view: KeyedView, path: str) -> Iterator[tuple[str, Key]]:
+    """Where a change of a document goes, label and key: to every edge that may show it."""
     for type_index in view.plan.types_of(path):
         for one in view.edges_of_type[type_index]:
             if not isinstance(one.edge, Fixed):
-                yield Address(one.input, Key(path))
+                yield one.input, Key(path)
             elif path == one.edge.path:
-                yield from (Address(one.input, Key(path, shard)) for shard in range(SHARDS))
+                yield from ((one.input, Key(path, shard)) for shard in range(SHARDS))
 
 
-def address(view: KeyedView, message: Message | Touch) -> Address:
-    """Where a message goes."""
+def address(view: KeyedView, message: Message | Touch) -> tuple[str, Key]:
+    """Where a message goes: the label of the step, and the key."""
     edges, aggregates, paths = view.edges, view.view.aggregates, view.view.paths
     match message:
         case DocumentDelta():
-            return Address(edges[message.edge_index].join, Key(message.key))
+            return edges[message.edge_index].join, Key(message.key)
         case SubscriptionDelta():
             edge = edges[message.edge_index]
             shard = _shard_of(message.row) if isinstance(edge.edge, Fixed) else None
-            return Address(edge.join, Key(message.key, shard))
+            return edge.join, Key(message.key, shard)
         case CandidateDelta():
             edge = edges[message.edge_index]
             if edge.planned.counts_paths:
-                return Address(edge.path_count, Key(message.row, message.path))
-            return Address(edge.limit, Key(message.row))
+                return edge.path_count, Key(message.row, message.path)
+            return edge.limit, Key(message.row)
         case ValueCountDelta():
-            return Address(distinct_label(aggregates[message.aggregate_index].name), Key(message.row, message.value))
+            return distinct_label(aggregates[message.aggregate_index].name), Key(message.row, message.value)
         case RankedValuesDelta():
-            return Address(ranking_label(aggregates[message.aggregate_index].name), Key(message.row))
+            return ranking_label(aggregates[message.aggregate_index].name), Key(message.row)
         case MembershipDelta() | DistinctDelta() | FirstValues():
-            return Address(ROW, Key(message.row))
+            return ROW, Key(message.row)
         case Claim():
-            return Address(CLAIM, Key(message.path))
+            return CLAIM, Key(message.path)
         case Touch():
-            return (
-                Address(ROW, Key(paths.row_id_of(message.path)))
-                if paths.is_unique
-                else Address(CLAIM, Key(message.path))
-            )
+            if paths.is_unique:
+                return ROW, Key(paths.row_id_of(message.path))
+            return CLAIM, Key(message.path)
         case _:
             assert_never(message)
 

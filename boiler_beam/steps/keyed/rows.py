@@ -1,9 +1,12 @@
-"""The step at a row: adds up the messages to it, and renders the row when no message is missing."""
+"""The step at a row: adds up the messages to it, and renders the row when no message is missing.
+
+It keeps the documents of the row, since it can't look them up elsewhere.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import msgspec
 from typing_extensions import assert_never
@@ -12,31 +15,83 @@ from boiler_beam.events import DeadLetter, EncodedRow, Stamp, Touch
 from boiler_beam.plan import Group
 from boiler_beam.steps.emission import Emitted, emissions, is_deleted, uncertain
 from boiler_beam.steps.keyed.cells import Cell
-from boiler_beam.steps.keyed.logs import Sizes
+from boiler_beam.steps.keyed.logs import Sizes, WeightedLog
 from boiler_beam.steps.keyed.messages import (
     Claim,
     DistinctDelta,
+    DocumentState,
     FirstValues,
     MemberDelta,
     MembershipDelta,
     ValueDelta,
 )
-from boiler_beam.steps.keyed.plan import EPOCH
+from boiler_beam.steps.keyed.plan import EPOCH, KeyedEdge, KeyedView
 from boiler_beam.steps.keyed.routing import Key
-from boiler_beam.steps.keyed.row_documents import KeptDocuments, log_of_documents
 from boiler_beam.steps.keyed.step import Step
 from boiler_beam.steps.newest import digest_of
 from boiler_beam.steps.row import Copy, render
 from boiler_beam.values import from_wire, to_wire
 
-__all__ = ["RowHead", "RowStep"]
+__all__ = ["DocumentKey", "KeptDocuments", "RowHead", "RowStep", "log_of_documents"]
+
+_NO_VALUES: tuple[int, tuple[Any, ...]] = 0, ()
 
 
-class SentValues(NamedTuple):
-    """The first values of an aggregate, from the `FirstValues` with the largest sequence."""
+DocumentKey = tuple[int, str, int]
+"""A document of a row in one of its states: edge index, path, sequence."""
+RowLog = WeightedLog[DocumentKey, DocumentState | None]
 
-    sequence: int = 0
-    values: Sequence[Any] = ()
+
+def log_of_documents(cell: Cell, sizes: Sizes) -> RowLog:
+    """The documents of a row. One that was retracted before it came is None."""
+    return WeightedLog(cell.logs[0], sizes, tuple[DocumentKey, int, DocumentState | None])
+
+
+class KeptDocuments:
+    """The documents of one row, by edge.
+
+    Attributes:
+        is_waiting: Whether a message is still on its way (S8): there is a document in two states, or with a negative
+            weight, or a subscription without an answer.
+        read: A bit mask, by edge index, of the edges that were read, and of those above them.
+    """
+
+    def __init__(self, view: KeyedView, kept: dict[DocumentKey, tuple[int, DocumentState | None]]) -> None:
+        self._view, self.read = view, 0
+        self._kept: list[dict[str, DocumentState]] = [{} for _ in view.edges]
+        self._decoded: dict[str, dict[str, Any]] = {}
+        is_settled = True
+        for (edge_index, path, _), (weight, state) in kept.items():
+            if weight < 0 or state is None or path in self._kept[edge_index]:
+                is_settled = False
+            else:
+                self._kept[edge_index][path] = state
+        self._subscribed: dict[int, set[str]] = {edge.index: set() for edge in view.edges if edge.is_awaited}
+        for edge in view.edges:  # parents first
+            for path, one in self._kept[edge.index].items():
+                if one.contribution is not None and self._belongs(edge, path):
+                    for child, keys in edge.subscriptions(one.contribution, path):
+                        if child in self._subscribed:
+                            self._subscribed[child].update(keys)
+        is_answered = all(keys <= self._kept[index].keys() for index, keys in self._subscribed.items())
+        self.is_waiting = not (is_settled and is_answered)
+
+    def _belongs(self, edge: KeyedEdge, path: str) -> bool:
+        """Whether the row subscribes to a document that it keeps; else the document is about to leave."""
+        return not edge.is_awaited or path in self._subscribed[edge.index]
+
+    def __call__(self, name: str) -> dict[str, Any]:
+        """The documents that the row has over an edge, by path."""
+        found = self._decoded.get(name)
+        if found is None:
+            edge = self._view.by_name[name]
+            self.read |= edge.planned.bits
+            found = self._decoded[name] = {
+                path: edge.decode(path, one.version, one.fields)
+                for path, one in self._kept[edge.index].items()
+                if one.fields is not None and self._belongs(edge, path)
+            }
+        return found
 
 
 class RowHead(msgspec.Struct, array_like=True, eq=False):
@@ -46,9 +101,8 @@ class RowHead(msgspec.Struct, array_like=True, eq=False):
         version: The newest version of all messages that reached it (S7).
         members: How many members a group's row has.
         key: The group's key, as on the wire.
-        accumulators: The packed accumulators of aggregates, by aggregate index.
-        distinct: The numbers of distinct values, of aggregates that count these, by aggregate index.
-        first_values: The first values, of aggregates that keep them in order, by aggregate index.
+        aggregates: By aggregate index, the packed accumulator; or the number of distinct values, where these are
+            counted; or the newest sequence and values of `FirstValues`, where values are kept in order.
         emitted: The last emission at each of its paths.
         read: A bit mask, by edge index, of the edges that the last rendering read: a change over another edge does not
             make the row dirty. None if it was never rendered, or the last rendering failed or had to wait.
@@ -60,9 +114,7 @@ class RowHead(msgspec.Struct, array_like=True, eq=False):
     version: int = 0
     members: int = 0
     key: Any = None
-    accumulators: dict[int, Any] = {}
-    distinct: dict[int, int] = {}
-    first_values: dict[int, SentValues] = {}
+    aggregates: dict[int, Any] = {}
     emitted: dict[str, Emitted] = {}
     read: int | None = None
     documents: Sizes = msgspec.field(default_factory=Sizes)
@@ -103,11 +155,11 @@ class RowStep(Step):
                 is_read = bool(message.values) or message.member is not None or head.has_read(message.edge_index)
             case DistinctDelta():
                 index = message.aggregate_index
-                head.distinct[index] = head.distinct.get(index, 0) + message.weight
+                head.aggregates[index] = head.aggregates.get(index, 0) + message.weight
             case FirstValues():
-                known = head.first_values.get(message.aggregate_index, SentValues())
-                if known.sequence < message.sequence:
-                    head.first_values[message.aggregate_index] = SentValues(message.sequence, message.values)
+                sequence, _ = head.aggregates.get(message.aggregate_index, _NO_VALUES)
+                if sequence < message.sequence:
+                    head.aggregates[message.aggregate_index] = message.sequence, message.values
             case Touch():
                 head.emitted[message.path] = uncertain(head.emitted.get(message.path))
             case _:
@@ -121,11 +173,11 @@ class RowStep(Step):
         state, value = self._accumulator(head, delta.aggregate_index), from_wire(delta.value)
         for _ in range(abs(delta.weight)):
             (fold.add if delta.weight > 0 else fold.retract)(state, path, value)
-        head.accumulators[delta.aggregate_index] = to_wire(fold.pack(state))
+        head.aggregates[delta.aggregate_index] = to_wire(fold.pack(state))
 
     def _accumulator(self, head: RowHead, index: int) -> Any:
         fold = self.view.view.aggregates[index].fold
-        return fold.unpack(from_wire(head.accumulators[index])) if index in head.accumulators else fold.empty()
+        return fold.unpack(from_wire(head.aggregates[index])) if index in head.aggregates else fold.empty()
 
     def render(self, cell: Cell, row_id: str) -> bool:
         """Emits what changed of a dirty row.
@@ -179,11 +231,12 @@ class RowStep(Step):
     def _aggregate(self, head: RowHead, index: int) -> Any:
         fold = self.view.view.aggregates[index].fold
         if fold.keeps == "distinct":
-            return head.distinct.get(index, 0)
+            return head.aggregates.get(index, 0)
         if fold.keeps == "accumulator":
             return fold.result(self._accumulator(head, index))
         state = fold.empty()
-        for value in head.first_values.get(index, SentValues()).values:
+        _, values = head.aggregates.get(index, _NO_VALUES)
+        for value in values:
             fold.add(state, "", from_wire(value))
         return fold.result(state)
 

@@ -34,11 +34,11 @@ class Bounds(msgspec.Struct, array_like=True):
     """The bounds of the tiers.
 
     Attributes:
-        last: The last key of each tier but the last one; None where the tier takes all keys that are left.
+        last: The last key of each tier; None where the tier takes all keys that are left.
         sizes: The sizes of each tier's log.
     """
 
-    last: list[bytes | None] = msgspec.field(default_factory=lambda: [None] * (TIERS - 1))
+    last: list[bytes | None] = msgspec.field(default_factory=lambda: [None] * TIERS)
     sizes: list[Sizes] = msgspec.field(default_factory=lambda: [Sizes() for _ in range(TIERS)])
 
 
@@ -60,10 +60,7 @@ class Ranking:
         ]
 
     def _tier_of(self, key: bytes) -> int:
-        for tier, last in enumerate(self._bounds.last):
-            if last is None or key <= last:
-                return tier
-        return TIERS - 1
+        return next(tier for tier, last in enumerate(self._bounds.last) if last is None or key <= last)
 
     def add(self, key: bytes, weight: int, item: Any) -> None:
         """Adds an item `weight` times, or retracts it; no two items have one key."""
@@ -81,16 +78,16 @@ class Ranking:
     def _filled(self, tier: int, least: int) -> dict[bytes, tuple[int, Any]]:
         """The items of a tier, which is refilled where it holds too few, and cut where it holds far too many."""
         found = self._tiers[tier].sum()
+        last, capacity = self._bounds.last, self._least * _TIMES**tier
         if tier == TIERS - 1:
             return found
-        last, capacity = self._bounds.last, self._least * _TIMES**tier
         if last[tier] is not None and sum(weight > 0 for weight, _ in found.values()) < least:
             below = self._filled(tier + 1, capacity)
             keys = sorted(below)
             moving = keys[:capacity]
             for key in moving:
                 found[key] = below.pop(key)
-            last[tier] = moving[-1] if len(keys) > capacity else self._bound_below(tier)
+            last[tier] = moving[-1] if len(keys) > capacity else last[tier + 1]
             self._tiers[tier].rewrite(found)
             self._tiers[tier + 1].rewrite(below)
         elif len(found) > 4 * capacity:
@@ -100,7 +97,3 @@ class Ranking:
             last[tier] = keys[2 * capacity - 1]
             self._tiers[tier].rewrite(found)
         return found
-
-    def _bound_below(self, tier: int) -> bytes | None:
-        """The bound of a tier that took all items of the next one: that of the next one."""
-        return self._bounds.last[tier + 1] if tier + 1 < TIERS - 1 else None

@@ -15,6 +15,7 @@ from boiler_beam.steps.hash_join import HashJoinPlan, index_documents, join_leve
 from boiler_beam.steps.hash_join import messages as wire
 from boiler_beam.steps.hash_join.messages import (
     Accumulators,
+    Document,
     LookupRequest,
     Member,
     Observed,
@@ -54,7 +55,8 @@ def test_a_hot_document_travels_once_to_each_partition_of_rows() -> None:
     (number,) = [edge.index for edge in plan.edges if edge.edge.name == "location"]
     requests = [LookupRequest("locations/l1", number, [f"m{n}"]) for n in range(10_000)]
     values: list[Member] = []
-    join_level(plan, 1, [*waiting[:1], *requests], lambda stage, message: values.append(message))
+    documents = [message for message in waiting if isinstance(message, Document)]
+    join_level(plan, 1, [*documents, *requests], lambda stage, message: values.append(message))
     (value,) = values
     parts = list(value.parts(8))
     assert len(parts) == 8

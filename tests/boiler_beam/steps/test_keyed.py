@@ -30,8 +30,7 @@ from boiler_beam.steps.keyed.messages import (
     ValueCountDelta,
 )
 from boiler_beam.steps.keyed.routing import SHARDS, Key, address, addresses_of_change, is_removal
-from boiler_beam.steps.keyed.row_documents import DocumentKey, KeptDocuments, log_of_documents
-from boiler_beam.steps.keyed.rows import RowStep
+from boiler_beam.steps.keyed.rows import DocumentKey, KeptDocuments, RowStep, log_of_documents
 from boiler_beam.steps.keyed.tiers import TIERS, Bounds, Ranking
 from boiler_beam.steps.keyed.wire import decode, encode
 from tests.helpers import town
@@ -333,7 +332,7 @@ def test_state_of_another_version_is_refused() -> None:
     assert codec.read(cell) == Sizes(3, 1)
     assert cell.head is not None
     cell.head = b"\x09" + cell.head[1:]
-    with pytest.raises(ValueError, match="expected state of format 4, got 9: it was made by another version"):
+    with pytest.raises(ValueError, match="expected state of format 5, got 9: it was made by another version"):
         codec.read(cell)
 
 
