@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 
 from boiler_beam.engine.incremental import IncrementalEngine
-from boiler_beam.engine.rows import ClaimedPath, RowRecord
+from boiler_beam.engine.rows import RowRecord
+from boiler_beam.steps.claims import ClaimedPath
 from boiler_beam.steps.emission import Emitted, is_deleted
 from boiler_beam.steps.newest import DocumentRecord, DocumentVersions
 
