@@ -13,7 +13,6 @@ from boiler_beam.models import DomainModel
 from boiler_beam.plan import PlannedView, Root
 from boiler_beam.steps.claims import Claims
 from boiler_beam.steps.hash_join.messages import (
-    Absent,
     Accumulators,
     AggregateValue,
     Failure,
@@ -21,6 +20,7 @@ from boiler_beam.steps.hash_join.messages import (
     Member,
     RowCopy,
     Rows,
+    Statistics,
     Taint,
 )
 from boiler_beam.steps.hash_join.plan import CLAIMS, WRITE, HashJoinPlan, JoinedEdge, Send
@@ -56,8 +56,7 @@ def render_rows(plan: HashJoinPlan, messages: Iterable[Any], send: Send) -> None
                     row.tainted_by[message.document] = row.tainted_by.get(message.document, False) or message.is_root
     for view in views:
         view.render()
-        if view.absences != Absences():
-            send(WRITE, Absent(view.view.index, view.absences))
+    send(WRITE, Statistics(absences={one.view.index: one.absences for one in views}))
 
 
 @dataclass(slots=True)
