@@ -256,7 +256,10 @@ class ViewRows:
                 self.changed[row_id] = None
         while self._changed_claims:
             path, version = self._changed_claims.popitem()
-            yield from self._emit_claimed(path, version)
+            claim = self._claim_at(path)
+            last, emission = claim.emitted, claim.emit(version, self.epoch)
+            if emission is not None:
+                yield self._row(path, last, *emission)
 
     def _report(self, row_id: str, record: RowRecord, dead_letters: Sequence[DeadLetter]) -> None:
         """Reports the dead letters that the last rendering of the row did not have."""
@@ -287,14 +290,6 @@ class ViewRows:
         for one in self._claim_at(path).claim(row_id, fields):
             self.refuse(contested(self.view.name, path, one))
         self._changed_claims[path] = max(version, self._changed_claims.get(path, 0))
-
-    def _emit_claimed(self, path: str, version: int) -> Iterator[EncodedRow]:
-        """Emits the fields of the row with the smallest id that claims a path, if they differ (S11)."""
-        claim = self._claim_at(path)
-        last = claim.emitted
-        emission = claim.emit(version, self.epoch)
-        if emission is not None:
-            yield self._row(path, last, *emission)
 
     # Of all rows ------------------------------------------------------------------------------------------------------
 

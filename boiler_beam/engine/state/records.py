@@ -53,11 +53,6 @@ class Batch(msgspec.Struct, array_like=True):
     paths: dict[str, dict[str, ClaimedPath]] = {}
 
     @property
-    def is_empty(self) -> bool:
-        """Whether nothing changed."""
-        return not any(self.kinds)
-
-    @property
     def kinds(self) -> tuple[dict[str, dict[str, Any]], ...]:
         """The records of documents, rows and paths."""
         return self.documents, self.rows, self.paths
