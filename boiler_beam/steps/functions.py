@@ -21,8 +21,18 @@ from boiler_beam.plan.tree import Edge
 from boiler_beam.raised import raised
 from boiler_beam.values import Ref
 
-__all__ = ["NOTHING", "FunctionRaised", "aggregated_value", "group_ids", "is_shown", "key_parts", "known_references"]
-__all__ += ["references", "row_id", "targets"]
+__all__ = [
+    "NOTHING",
+    "FunctionRaised",
+    "aggregated_value",
+    "group_ids",
+    "is_shown",
+    "key_parts",
+    "known_references",
+    "references",
+    "row_id",
+    "targets",
+]
 
 NOTHING: Any = object()
 """The value of a document that an aggregate does not count."""
