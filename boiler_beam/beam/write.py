@@ -20,7 +20,6 @@ from boiler_beam.events import DeadLetter, Row
 from boiler_beam.plan import PlanName, load_plan
 from boiler_beam.steps.hash_join import WRITE
 from boiler_beam.steps.hash_join.messages import (
-    Absent,
     Failure,
     RowCopy,
     Statistics,
@@ -170,8 +169,9 @@ class _Write(beam.DoFn):  # type: ignore[misc]
                         case RowCopy(fields=bytes(fields)):
                             tainted_by = tainted.get((message.view_index, message.path), ())
                             rows.views[message.view_index].write(message.path, fields, tainted_by)
-                        case Absent():
-                            rows.views[message.view_index].absent(message.absences)
+                        case Statistics():
+                            for index, absences in message.absences.items():
+                                rows.views[index].absent(absences)
                         case Failure():
                             refuse(message.dead_letter)
                 for index, view in enumerate(plan.views):

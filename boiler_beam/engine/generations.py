@@ -113,7 +113,10 @@ class Generations:
             (written, unknown), wildcard_of = self.engine.views[index].rows.known_paths(), view.paths.wildcard_of
             old = [path for path in standing if path not in written]
             going = [path for path in old if path not in unknown and wildcard_of(path) not in unknown]
-            refusal = self._refusal(index, len(going), len(standing) + known.rows)
+            pattern = self.plan.collections[view.root.type_index]
+            is_dead = self.state.collections[pattern] or self.state.facts.get(f"invalid {pattern}", 0) > 0
+            rows_in_sink = len(standing) + known.rows
+            refusal = refusal_to_prune(self.prune_what, len(going), rows_in_sink, is_root_dead=is_dead)
             if refusal is not None:
                 self.refusals.append(f"{view.name}: {refusal}")
                 continue
@@ -123,9 +126,3 @@ class Generations:
             if len(going) == len(old):  # else an unknown row stays, and pruning is tried again
                 known.phase = "live"
         return update
-
-    def _refusal(self, index: int, going: int, standing: int) -> str | None:
-        """Why it is not safe to prune so many of a view's rows; None where it is."""
-        pattern = self.plan.collections[self.plan.views[index].root.type_index]
-        is_dead = self.state.collections[pattern] or self.state.facts.get(f"invalid {pattern}", 0) > 0
-        return refusal_to_prune(self.prune_what, going, standing, is_root_dead=is_dead)

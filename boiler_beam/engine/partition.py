@@ -8,8 +8,7 @@ from boiler_beam.engine.computed import ComputedView
 from boiler_beam.plan import Plan
 from boiler_beam.steps.hash_join import WRITE, Send
 from boiler_beam.steps.hash_join.documents import newest_of
-from boiler_beam.steps.hash_join.messages import Absent, Observed, RowCopy, ViewTaint
-from boiler_beam.steps.missing import Absences
+from boiler_beam.steps.hash_join.messages import Observed, RowCopy, Statistics, ViewTaint
 
 __all__ = ["compute_rows"]
 
@@ -23,5 +22,4 @@ def compute_rows(plan: Plan, observed: Iterable[Observed], send: Send) -> None:
             send(WRITE, ViewTaint(view.index, member))
         for copy in computed.rows():
             send(WRITE, RowCopy(*copy, view.index, ""))
-        if computed.absences != Absences():
-            send(WRITE, Absent(view.index, computed.absences))
+        send(WRITE, Statistics(absences={view.index: computed.absences}))

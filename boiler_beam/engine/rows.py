@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-import msgspec
-
 from boiler_beam.engine.accumulators import Accumulator, accumulator_of
 from boiler_beam.engine.lookup import JoinedDocuments, RowDocuments, RowLookup
 from boiler_beam.events import DeadLetter, EncodedRow, Stamp
 from boiler_beam.plan import Group, PlannedView
-from boiler_beam.steps.claims import contested, losers
-from boiler_beam.steps.emission import Emitted, emissions, emit, is_in_sink, uncertain
+from boiler_beam.steps.claims import ClaimedPath, contested
+from boiler_beam.steps.emission import Emitted, emissions, is_in_sink, uncertain
 from boiler_beam.steps.functions import NOTHING
 from boiler_beam.steps.missing import Absences, absence_of
 from boiler_beam.steps.newest import digest_of
 from boiler_beam.steps.row import Copy, render
 
-__all__ = ["ClaimedPath", "RowRecord", "ViewRows"]
+__all__ = ["RowRecord", "ViewRows"]
 
 _ALL_EDGES = -1
 
@@ -55,18 +53,6 @@ class RowRecord:
     def forget_documents(self) -> None:
         """Drops what was derived from its documents, before they are joined again."""
         self.read, self.members, self.key, self.accumulators = _ALL_EDGES, 0, None, None
-
-
-class ClaimedPath(msgspec.Struct, array_like=True):
-    """What is kept of one path that several rows may claim (S11).
-
-    Attributes:
-        fields: The fields of each row that claims it, by row id.
-        emitted: The last emission at the path.
-    """
-
-    fields: dict[str, bytes] = {}
-    emitted: Emitted | None = None
 
 
 class ViewRows:
@@ -210,7 +196,6 @@ class ViewRows:
         for edge in self.view.required:
             if not documents.has(edge.name):
                 return ()
-        key = record.key if self._is_group else row_id[row_id.rfind("/") + 1 :]
         states: dict[int, Any] = {}
 
         def aggregate(index: int) -> object:
@@ -221,7 +206,7 @@ class ViewRows:
                 states.update(self._fold(join, documents.paths(join.edge.name)))
             return self._folds[index].result(states[index])
 
-        return render(self.view, row_id, key, documents, aggregate, refuse, documents.value)
+        return render(self.view, row_id, record.key, documents, aggregate, refuse, documents.value)
 
     def fold_documents(self, joins: Sequence[JoinedDocuments]) -> None:
         """Makes rows fold their aggregates from their documents when they are rendered, because no change follows.
@@ -271,7 +256,10 @@ class ViewRows:
                 self.changed[row_id] = None
         while self._changed_claims:
             path, version = self._changed_claims.popitem()
-            yield from self._emit_claimed(path, version)
+            claim = self._claim_at(path)
+            last, emission = claim.emitted, claim.emit(version, self.epoch)
+            if emission is not None:
+                yield self._row(path, last, *emission)
 
     def _report(self, row_id: str, record: RowRecord, dead_letters: Sequence[DeadLetter]) -> None:
         """Reports the dead letters that the last rendering of the row did not have."""
@@ -299,26 +287,9 @@ class ViewRows:
 
     def _claim_path(self, path: str, row_id: str, fields: bytes | None, version: int) -> None:
         """Stores the fields with which a row claims a path (None: no longer); a row that loses it is a dead letter."""
-        claim = self._claim_at(path)
-        before = losers(claim.fields)
-        if fields is None:
-            claim.fields.pop(row_id, None)
-        else:
-            claim.fields[row_id] = fields
-        for one in losers(claim.fields):
-            if one not in before:
-                self.refuse(contested(self.view.name, path, one))
+        for one in self._claim_at(path).claim(row_id, fields):
+            self.refuse(contested(self.view.name, path, one))
         self._changed_claims[path] = max(version, self._changed_claims.get(path, 0))
-
-    def _emit_claimed(self, path: str, version: int) -> Iterator[EncodedRow]:
-        """Emits the fields of the row with the smallest id that claims a path, if they differ (S11)."""
-        claim = self._claim_at(path)
-        fields = claim.fields[min(claim.fields)] if claim.fields else None
-        last = claim.emitted
-        new = emit(last, version, fields, self.epoch)
-        if new is not None:
-            claim.emitted = new
-            yield self._row(path, last, new, fields)
 
     # Of all rows ------------------------------------------------------------------------------------------------------
 

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+import msgspec
+
 from boiler_beam.events import DeadLetter
+from boiler_beam.steps.emission import Emitted, emit
 from boiler_beam.steps.row import Copy
 
-__all__ = ["Claims", "contested", "losers"]
+__all__ = ["ClaimedPath", "Claims", "contested", "losers"]
 
 
 def contested(view: str, path: str, row_id: str) -> DeadLetter:
@@ -26,6 +29,36 @@ def losers(row_ids: Iterable[str]) -> list[str]:
     ['u2', 'u3']
     """
     return sorted(row_ids)[1:]
+
+
+class ClaimedPath(msgspec.Struct, array_like=True):
+    """What a stream keeps of one path that several rows may claim.
+
+    Attributes:
+        fields: The fields of each row that claims it, by row id.
+        emitted: The last emission at the path.
+    """
+
+    fields: dict[str, bytes] = {}
+    emitted: Emitted | None = None
+
+    def claim(self, row_id: str, fields: bytes | None) -> list[str]:
+        """Takes the claim of a row (None: it no longer claims the path); returns the rows that lose the path by it."""
+        before = losers(self.fields)
+        if fields is None:
+            self.fields.pop(row_id, None)
+        else:
+            self.fields[row_id] = fields
+        return [one for one in losers(self.fields) if one not in before]
+
+    def emit(self, version: int, epoch: int, now: int | None = None) -> tuple[Emitted, bytes | None] | None:
+        """The emission of the fields of the row that has the path, as `steps.emission.emit` decides."""
+        fields = self.fields[min(self.fields)] if self.fields else None
+        new = emit(self.emitted, version, fields, epoch, now)
+        if new is None:
+            return None
+        self.emitted = new
+        return new, fields
 
 
 class Claims:

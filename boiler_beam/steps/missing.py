@@ -26,11 +26,6 @@ class Absence(NamedTuple):
     path: str | None = None
     parent: str | None = None
 
-    @property
-    def is_lacking(self) -> bool:
-        """Whether a document is named and not there."""
-        return self.path is not None
-
     def __str__(self) -> str:
         if not self.edge:
             return "paths() gives nothing"
@@ -59,10 +54,11 @@ class Absences:
 
     def add(self, one: Absence) -> None:
         """Counts an absent row."""
-        self.lacking += one.is_lacking
-        self.absent += not one.is_lacking
-        if one.is_lacking and not self.example:
-            self.example = str(one)
+        if one.path is None:
+            self.absent += 1
+        else:
+            self.lacking += 1
+            self.example = self.example or str(one)
 
 
 def absence_of(view: ViewPlan, documents_of: Callable[[str], Mapping[str, DomainModel]]) -> Absence:

@@ -12,7 +12,7 @@ from boiler_beam.compare import path_key
 from boiler_beam.errors import RenderError
 from boiler_beam.events import DeadLetter
 from boiler_beam.models import STORED_AS_THEY_ARE, DomainModel, Narrowed, wire_of
-from boiler_beam.plan import Reference, ViewPlan
+from boiler_beam.plan import Group, Reference, ViewPlan
 from boiler_beam.plan.tree import Edge
 from boiler_beam.raised import place, raised
 from boiler_beam.steps.functions import known_references
@@ -82,7 +82,7 @@ class Copy(NamedTuple):
 def render(
     view: ViewPlan,
     row_id: str,
-    key: Any,
+    group_key: Any,
     documents_of: Callable[[str], Documents],
     aggregate: Callable[[int], Any],
     refuse: Callable[[DeadLetter], None],
@@ -93,13 +93,17 @@ def render(
     Args:
         view: The view.
         row_id: The row's id.
-        key: The group's key, or the root's id.
+        group_key: The group's key, of a tuple also as a list; not used if the view has a root, whose id is the key.
         documents_of: Returns the documents that the row has over an edge, by the edge's name.
         aggregate: Returns the value of an aggregate, by its index in the view.
         refuse: Takes a dead letter if a getter or `paths()` raised or returned what Firestore has no type for, or if a
             copy has no path or is too large.
         value: Returns what a getter reads of an edge; None: `store_value` of these documents.
     """
+    if isinstance(view.root, Group):
+        key = tuple(group_key) if view.root.is_tuple else group_key
+    else:
+        key = row_id[row_id.rfind("/") + 1 :]
     row = _row(view, key, documents_of, aggregate, value or partial(_value, view, documents_of))
     rendering = _Rendering(view, row_id, row, refuse)
     try:

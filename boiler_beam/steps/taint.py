@@ -18,7 +18,7 @@ from boiler_beam.plan import Edge, Fixed, Group, PlannedEdge, Reference, Referre
 from boiler_beam.steps.functions import FunctionRaised, group_ids, key_parts, targets
 from boiler_beam.steps.row import Copy
 
-__all__ = ["PossibleKeys", "PossibleMember", "possible_keys", "taint_copies"]
+__all__ = ["PossibleMember", "possible_keys", "taint_copies"]
 
 Parts = tuple[tuple[str, ...] | None, ...]
 """For each part of a row's id, the texts that it may be; None if it may be any text."""
@@ -58,18 +58,6 @@ def _plain(text: str) -> str:
     return "" if text == "%" else unquote(text)
 
 
-class PossibleKeys(NamedTuple):
-    """The keys under which an invalid document may be found at an edge.
-
-    Attributes:
-        keys: Those that can be read, as in `Contribution.keys`.
-        unknown: None if it has no other keys. Otherwise it is a possible member, and this is `PossibleMember.known`.
-    """
-
-    keys: tuple[str, ...] = ()
-    unknown: Parts | None = None
-
-
 def taint_copies(view: ViewPlan, row_id: str, copies: Sequence[Copy], tainted_by: tuple[str, ...]) -> list[Copy]:
     """Marks the copies of a row as tainted, and adds the wildcard of copies that it may have with these documents."""
     found = [copy if copy.fields is None else copy._replace(tainted_by=tainted_by) for copy in copies]
@@ -77,7 +65,9 @@ def taint_copies(view: ViewPlan, row_id: str, copies: Sequence[Copy], tainted_by
     return found if any(copy.path == wildcard for copy in found) else [*found, Copy(wildcard, None, tainted_by)]
 
 
-def possible_keys(planned: PlannedEdge, path: str, valid: DomainModel | None, partial: Partial) -> PossibleKeys:
+def possible_keys(
+    planned: PlannedEdge, path: str, valid: DomainModel | None, partial: Partial
+) -> tuple[tuple[str, ...], Parts | None]:
     """The keys under which a document whose newest version is invalid may be found at an edge.
 
     Args:
@@ -85,18 +75,22 @@ def possible_keys(planned: PlannedEdge, path: str, valid: DomainModel | None, pa
         path: The document's path.
         valid: Its newest valid version, if one is known.
         partial: What can be read of the invalid one.
+
+    Returns:
+        The keys that can be read, as in `Contribution.keys`; and None if there are no others. Otherwise the document is
+        a possible member, and this is its `PossibleMember.known`.
     """
     edge = planned.edge
     readings: list[Any] = [one for one in (valid, partial) if one is not None and _may_be_shown(edge, one)]
     if not readings:
-        return PossibleKeys()
+        return (), None
     match edge:
         case Root():
-            return PossibleKeys((planned.view.row_id(path),))
+            return (planned.view.row_id(path),), None
         case Reference():
-            return PossibleKeys((path,))
+            return (path,), None
         case Fixed():
-            return PossibleKeys((), ()) if path == edge.path else PossibleKeys()
+            return (), () if path == edge.path else None
         case Group() | Referrers():
             pass
         case _:
@@ -111,7 +105,7 @@ def possible_keys(planned: PlannedEdge, path: str, valid: DomainModel | None, pa
             texts = key_parts(edge, reading) if isinstance(edge, Group) else ()
             is_known = bool(texts) and None not in texts  # a key that makes no id makes no row
             unknown = None if is_known or len(readings) > 1 else texts
-    return PossibleKeys(tuple(found), unknown)
+    return tuple(found), unknown
 
 
 def _may_be_shown(edge: Edge, reading: Any) -> bool:

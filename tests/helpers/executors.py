@@ -25,7 +25,7 @@ from boiler_beam.steps.hash_join import (
     render_rows,
     settle_claims,
 )
-from boiler_beam.steps.hash_join.messages import Absent, Failure, Observed, RowCopy, encode_packs
+from boiler_beam.steps.hash_join.messages import Failure, Observed, RowCopy, encode_packs
 from boiler_beam.steps.hash_join.spill import messages_within
 from boiler_beam.steps.missing import Absences
 from boiler_beam.steps.newest import NewestVersions
@@ -126,8 +126,10 @@ def partitioned(plan: Plan, changes: Sequence[Change], partitions: int = 3, limi
         match message:
             case RowCopy():
                 outcome.add(message.view_index, Copy(message.path, message.fields, message.tainted_by))
-            case Absent(absences=found):
-                outcome.count(plan.views[message.view_index].name, found.lacking, found.absent, found.failed)
+            case messages.Statistics(absences=absences):
+                for index, found in absences.items():
+                    if found != Absences():
+                        outcome.count(plan.views[index].name, found.lacking, found.absent, found.failed)
             case messages.ViewTaint():
                 outcome.possible_members.add((message.view_index, message.member))
             case Failure():

@@ -13,9 +13,9 @@ import pytest
 
 from boiler_beam.errors import InvalidDocument
 from boiler_beam.events import Change
-from boiler_beam.steps import emission, newest
+from boiler_beam.steps import claims, emission, newest
 from boiler_beam.steps.emission import Emitted
-from boiler_beam.steps.keyed import claims, documents, joins, rows
+from boiler_beam.steps.keyed import documents, joins, rows
 from boiler_beam.steps.keyed.joins import PathCount, PathCountStep, PathJoinStep
 from boiler_beam.steps.keyed.messages import CandidateDelta, MembershipDelta
 from boiler_beam.steps.keyed.rows import KeptDocuments, RowStep

@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 
 from boiler_beam.engine.incremental import IncrementalEngine
-from boiler_beam.engine.rows import ClaimedPath, RowRecord
+from boiler_beam.engine.rows import RowRecord
+from boiler_beam.steps.claims import ClaimedPath
 from boiler_beam.steps.emission import Emitted, is_deleted
 from boiler_beam.steps.newest import DocumentRecord, DocumentVersions
 
@@ -50,11 +51,6 @@ class Batch(msgspec.Struct, array_like=True):
     documents: dict[str, dict[str, DocumentRecord]] = {}
     rows: dict[str, dict[str, StoredRow]] = {}
     paths: dict[str, dict[str, ClaimedPath]] = {}
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing changed."""
-        return not any(self.kinds)
 
     @property
     def kinds(self) -> tuple[dict[str, dict[str, Any]], ...]:

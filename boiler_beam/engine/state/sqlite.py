@@ -181,7 +181,7 @@ class SqliteState(State):
     @override
     def commit(self, update: StateUpdate, engine: IncrementalEngine) -> None:
         batch = Batch.of(records_of(engine, self._view_keys(engine.plan), is_changed=True))
-        data = b"" if batch.is_empty else encode_batch(batch)
+        data = encode_batch(batch) if any(batch.kinds) else b""
         known = _Known(self.views, self.collections, self.positions | update.positions, self.facts)
         facts = self._lines(known, [*self._outbox, *update.entries])
         try:

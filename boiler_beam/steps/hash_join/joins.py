@@ -50,7 +50,9 @@ def _join(edge: JoinedEdge, inputs: Sequence[_Inputs], matches: Matches, send: S
     at_key = edge.parent if is_referring and edge.parent is not None else edge
     requests, documents = inputs[at_key.index].requests, inputs[at_key.index].documents
     for key, some in inputs[edge.index].documents.items():
-        is_hidden = is_referring and at_key.meets_children and not _is_shown(at_key, documents.get(key, ()))
+        parents = documents.get(key, ())
+        is_shown = any(one.contributions[at_key.index] is not None for one in parents)
+        is_hidden = is_referring and at_key.meets_children and not is_shown
         if key not in requests or is_hidden:
             continue
         for one in some:
@@ -59,11 +61,6 @@ def _join(edge: JoinedEdge, inputs: Sequence[_Inputs], matches: Matches, send: S
                 _taint(edge, one.path, requests[key], send)
             else:
                 matches.add(edge, contribution, one.path, one.version, one.fields, requests[key])
-
-
-def _is_shown(edge: JoinedEdge, at_key: Iterable[Document]) -> bool:
-    """Whether an edge shows a document at a key."""
-    return any(one.contributions[edge.index] is not None for one in at_key)
 
 
 def _taint(edge: JoinedEdge, document: str, rows: Iterable[str] | None, send: Send) -> None:

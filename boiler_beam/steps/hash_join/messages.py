@@ -16,7 +16,7 @@ from boiler_beam.steps.distributed import WireContribution
 from boiler_beam.steps.missing import Absences
 from boiler_beam.steps.taint import PossibleMember
 
-__all__ = ["Absent", "Accumulators", "AggregateValue", "Document", "Failure", "GroupKeys"]
+__all__ = ["Accumulators", "AggregateValue", "Document", "Failure", "GroupKeys"]
 __all__ += ["LookupRequest", "Match", "Member", "Message", "Observed", "RowCopy", "Rows", "Statistics", "Taint"]
 __all__ += ["TaintedRow", "ViewTaint", "decode_pack", "encode_packs", "partition_of"]
 
@@ -196,13 +196,6 @@ class TaintedRow(_Message, tag="T"):
     tainted_by: tuple[str, ...]
 
 
-class Absent(_Message, tag="n"):
-    """How many rows of a view are absent in one partition, and why."""
-
-    view_index: int
-    absences: Absences
-
-
 class Failure(_Message, tag="F"):
     """A dead letter."""
 
@@ -217,17 +210,19 @@ class Statistics(_Message, tag="S"):
         newest_version: The newest version of all.
         lost_types: The indexes of the document types that may have lost a document, because an input was unreadable.
         known: For each document type: how many documents exist, and how many have a newer version that is invalid.
+        absences: By view index, how many rows are absent, and why.
     """
 
     changes: int = 0
     newest_version: int = 0
     lost_types: list[int] = []
     known: list[tuple[int, int]] = []
+    absences: dict[int, Absences] = {}
 
 
 Message = (
     Observed | Document | LookupRequest | Match | Member | AggregateValue | Accumulators | GroupKeys
-    | Taint | ViewTaint | RowCopy | TaintedRow | Absent | Failure | Statistics
+    | Taint | ViewTaint | RowCopy | TaintedRow | Failure | Statistics
 )  # fmt: skip
 
 MAX_PACK_BYTES = 4 << 20

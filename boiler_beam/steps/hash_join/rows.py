@@ -10,10 +10,9 @@ from typing import Any
 
 from boiler_beam.events import DeadLetter
 from boiler_beam.models import DomainModel
-from boiler_beam.plan import Group, PlannedView, Root
+from boiler_beam.plan import PlannedView, Root
 from boiler_beam.steps.claims import Claims
 from boiler_beam.steps.hash_join.messages import (
-    Absent,
     Accumulators,
     AggregateValue,
     Failure,
@@ -21,6 +20,7 @@ from boiler_beam.steps.hash_join.messages import (
     Member,
     RowCopy,
     Rows,
+    Statistics,
     Taint,
 )
 from boiler_beam.steps.hash_join.plan import CLAIMS, WRITE, HashJoinPlan, JoinedEdge, Send
@@ -56,8 +56,7 @@ def render_rows(plan: HashJoinPlan, messages: Iterable[Any], send: Send) -> None
                     row.tainted_by[message.document] = row.tainted_by.get(message.document, False) or message.is_root
     for view in views:
         view.render()
-        if view.absences != Absences():
-            send(WRITE, Absent(view.view.index, view.absences))
+    send(WRITE, Statistics(absences={one.view.index: one.absences for one in views}))
 
 
 @dataclass(slots=True)
@@ -159,11 +158,7 @@ class _ViewRows:
         view = self.view.view
         if not all(self._messages(row, edge.name) for edge in view.required):
             return ()
-        if isinstance(view.root, Group):
-            key = tuple(row.key) if view.root.is_tuple else row.key
-        else:
-            key = row_id[row_id.rfind("/") + 1 :]
-        return render(view, row_id, key, documents, lambda index: self._aggregate(row, index), self._refuse)
+        return render(view, row_id, row.key, documents, lambda index: self._aggregate(row, index), self._refuse)
 
     def _aggregate(self, row: _Row, index: int) -> Any:
         fold = self.view.view.aggregates[index].fold

@@ -6,6 +6,7 @@ It keeps the documents of the row, since it can't look them up elsewhere.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import msgspec
@@ -21,7 +22,6 @@ from boiler_beam.steps.keyed.messages import (
     DistinctDelta,
     DocumentState,
     FirstValues,
-    MemberDelta,
     MembershipDelta,
     ValueDelta,
 )
@@ -151,7 +151,8 @@ class RowStep(Step):
                 for delta in message.values:
                     self._accumulate(head, message.path, delta)
                 if message.member is not None:
-                    _count_members(head, message.member)
+                    head.members += message.member.weight
+                    head.key = message.member.key if message.member.weight > 0 else head.key
                 is_read = bool(message.values) or message.member is not None or head.has_read(message.edge_index)
             case DistinctDelta():
                 index = message.aggregate_index
@@ -212,15 +213,10 @@ class RowStep(Step):
         """The copies of the row as it is now; none where there is no row."""
         view = self.view.view
         exists = head.members > 0 if isinstance(view.root, Group) else bool(documents(view.root.name))
-        if not exists or not all(documents(edge.name) for edge in view.required):
-            head.failing = ()
-            return ()
-        if isinstance(view.root, Group):
-            key = tuple(from_wire(head.key)) if view.root.is_tuple else from_wire(head.key)
-        else:
-            key = row_id[row_id.rfind("/") + 1 :]
-        dead_letters: list[DeadLetter] = []
-        copies = render(view, row_id, key, documents, lambda index: self._aggregate(head, index), dead_letters.append)
+        key, copies, dead_letters = from_wire(head.key), list[Copy](), list[DeadLetter]()
+        if exists and all(documents(edge.name) for edge in view.required):
+            aggregate = partial(self._aggregate, head)
+            copies = render(view, row_id, key, documents, aggregate, dead_letters.append)
         digests = tuple(map(digest_of, dead_letters))
         for dead_letter, digest in zip(dead_letters, digests, strict=True):
             if digest not in head.failing:
@@ -245,9 +241,3 @@ class RowStep(Step):
         if is_emitted or head.members or head.is_dirty:
             return None
         return None if log_of_documents(cell, head.documents).sum() else head.version
-
-
-def _count_members(head: RowHead, member: MemberDelta) -> None:
-    head.members += member.weight
-    if member.weight > 0:
-        head.key = member.key
