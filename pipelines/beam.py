@@ -29,9 +29,9 @@ __all__ = ["pipeline_on", "plain_errors", "run_backfill"]
 PARTITION_BYTES = 32 << 20
 """The bytes of the sources for one partition; as objects in a worker, its documents need about ten times as much."""
 
-LOCAL_BYTES = 1 << 30
-"""The bytes of the sources up to which a local runner joins them at once: it holds all that it groups in memory anyway,
-and partitions would need as much memory and twice the time."""
+LOCAL_BYTES = 256 << 20
+"""The bytes of the sources up to which a local runner joins them at once. It holds all that it groups in memory anyway:
+for 90 MB of documents it needed 1,049 MB and 22 s, and 959 MB and 60 s in partitions."""
 
 WORKER_PARTITIONS = 32
 """The minimal number of partitions if several workers share them."""

@@ -199,17 +199,17 @@ class BackfillWriter(abc.ABC):
 
 
 class StreamWriter(abc.ABC):
-    """Writes the rows of a stream: each row is visible and durable when `write` returns.
+    """Writes the rows of a stream: each row is visible, and durable if it must be, when `write` returns.
 
     Attributes:
-        is_durable: Whether rows must survive a stop of the machine when `write` returns. A stream whose state does not
-            survive it begins anew, and computes all rows again; then they need only survive the process.
+        must_be_durable: Whether rows must survive a stop of the machine when `write` returns. A stream whose state does
+            not survive it begins anew, and computes all rows again; then they need only survive the process.
         may_hold: Whether `write` may skip rows whose paths were written a moment ago. A caller that sets it has to
             write these rows, or newer ones, again later; otherwise `write` waits.
         held: The paths of the rows that the last `write` skipped.
     """
 
-    is_durable: bool = True
+    must_be_durable: bool = True
     may_hold: bool = False
     held: frozenset[str] = frozenset()
 

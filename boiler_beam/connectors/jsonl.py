@@ -196,7 +196,7 @@ class _Appender(StreamWriter):
         try:
             while left:
                 left = left[self.file.write(left) or 0 :]
-            if self.is_durable:
+            if self.must_be_durable:
                 os.fsync(self.file.fileno())
         except OSError as error:
             self.file.truncate(begin)

@@ -62,7 +62,7 @@ class ViewEngine:
             self.refuse(dead_letter_of("document", error.code, f"{self.view.name}: {error}", change))
 
     def _depends(self, planned: PlannedEdge) -> bool:
-        """Whether rows subscribe to an edge even if no change follows: invalid documents taint it, or one below."""
+        """Whether rows subscribe to an edge even if no change follows: it, or an edge below, has invalid documents."""
         return bool(self.types[planned.edge.type_index].invalid) or any(map(self._depends, planned.children))
 
     def take(self, deltas: Sequence[Sequence[Delta]]) -> None:

@@ -82,23 +82,23 @@ def _in_turn(sources: Sequence[Source], positions: Mapping[str, str]) -> Batches
 
 def _side_by_side(sources: Sequence[Source], positions: Mapping[str, str]) -> Batches:
     """Each source in a thread of its own, which waits until its last batch was taken: nothing piles up."""
-    found: queue.SimpleQueue[tuple[str, Sequence[Event], str] | BaseException | None] = queue.SimpleQueue()
-    taken = {source.uri: threading.Semaphore(0) for source in sources}
+    found: queue.SimpleQueue[tuple[int, tuple[str, Sequence[Event], str]] | BaseException | None] = queue.SimpleQueue()
+    taken = [threading.Semaphore(0) for _ in sources]
     is_over = threading.Event()
 
-    def run(source: Source) -> None:
+    def run(index: int, source: Source) -> None:
         try:
             with closing(_in_turn([source], positions)) as batches:
                 for batch in batches:
-                    found.put(batch)
-                    taken[source.uri].acquire()
+                    found.put((index, batch))
+                    taken[index].acquire()
                     if is_over.is_set():
                         return
             found.put(None)
         except BaseException as error:  # raised again where the batches are taken
             found.put(error)
 
-    threads = [threading.Thread(target=run, args=[source], name=source.uri) for source in sources]
+    threads = [threading.Thread(target=run, args=one, name=one[1].uri) for one in enumerate(sources)]
     for thread in threads:
         thread.start()
     left = len(sources)
@@ -110,10 +110,12 @@ def _side_by_side(sources: Sequence[Source], positions: Mapping[str, str]) -> Ba
             if one is None:
                 left -= 1
             else:
-                taken[one[0]].release()
-                yield one
+                index, batch = one
+                taken[index].release()
+                yield batch
     finally:
         is_over.set()
+        for semaphore in taken:
+            semaphore.release()
         for thread in threads:
-            taken[thread.name].release()
             thread.join()

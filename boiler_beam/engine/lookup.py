@@ -35,7 +35,7 @@ class JoinedDocuments(Protocol):
         """The document at a path, where the edge shows it."""
 
     def first_documents(self, row_id: str, candidates: Callable[[], Iterable[str]]) -> Iterable[str]:
-        """The paths of the documents that a row has over an edge with a limit."""
+        """The paths of the documents that a row has over an edge with a limit; `candidates` are those without it."""
 
 
 class _Reader(NamedTuple):
@@ -133,8 +133,16 @@ def _of_many(join: JoinedDocuments, paths: Callable[[RowDocuments], Iterable[str
 
 
 def _of_first(join: JoinedDocuments, candidates: Callable[[RowDocuments], Iterable[str]]) -> _Reader:
-    """A reader of the first documents over an edge with a limit."""
-    return _of_many(join, lambda row: join.first_documents(row.row_id, partial(candidates, row)))
+    """A reader of the first documents over an edge with a limit; a row ranks its candidates once."""
+    name = join.edge.name
+
+    def first(row: RowDocuments) -> Iterable[str]:
+        found = row.ranked.get(name)
+        if found is None:
+            found = row.ranked[name] = join.first_documents(row.row_id, partial(candidates, row))
+        return found
+
+    return _of_many(join, first)
 
 
 def _referred(edge: Reference, join: JoinedDocuments) -> Callable[[RowDocuments], Iterable[str]]:
@@ -187,15 +195,17 @@ class RowDocuments:
 
     Attributes:
         row_id: The row.
+        ranked: Of edges with a limit, the paths of the documents that the row has.
         read: A bit mask of the positions of the edges that were read, and of those above them.
     """
 
-    __slots__ = ("_known", "_ones", "_readers", "read", "row_id")
+    __slots__ = ("_known", "_ones", "_readers", "ranked", "read", "row_id")
 
     def __init__(self, row_id: str, lookup: RowLookup) -> None:
         self.row_id, self._readers = row_id, lookup.readers
         self._known: dict[str, Documents] = {}
         self._ones: dict[str, DomainModel | None] = {}
+        self.ranked: dict[str, Iterable[str]] = {}
         self.read = 0
 
     def __call__(self, name: str) -> Documents:

@@ -17,7 +17,7 @@ class RunReport:
 
     Attributes:
         changes: How many changes were read.
-        documents: How many documents exist; of a stream, in all runs over its state.
+        documents: How many documents exist (deleted ones are not counted); of a stream, all that its state knows.
         dead_letters: How many inputs and rows were refused.
         examples: The first dead letter of each code.
         billed: What Firestore bills for.

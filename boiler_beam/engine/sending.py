@@ -33,7 +33,7 @@ class Sender:
         self.engine, self.state, self.writer = engine, state, writer
         self.dead_letter_writer, self.report, self._sent = dead_letters, report, sent
         self.is_uncertain = False
-        writer.is_durable = state.is_durable
+        writer.must_be_durable = state.is_durable
         self._targets = {view.name: view.target for view in engine.plan.views}
         self._rows = {view.view.name: view.rows for view in engine.views}
 

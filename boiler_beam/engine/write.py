@@ -53,7 +53,7 @@ class ViewReport:
         failed: Rows that are absent because a getter or paths() raised, or returned what makes no row.
         invalid: How many documents of its root's collection there are, where all of them are invalid.
         unpruned: 1 where nothing was pruned because that was not safe.
-        root_dead: 1 where a document that makes rows is invalid.
+        root_dead: 1 where a document that makes rows is invalid, or could not be read.
         example: What one of the lacking rows lacks.
     """
 
@@ -84,7 +84,7 @@ class ViewReport:
 
     @property
     def rows_before(self) -> int:
-        """How many rows were in the sink before, beside those that were not computed."""
+        """How many rows a safe prune would leave: updated, unchanged, newer and tainted ones."""
         return self.updated + self.unchanged + self.newer + self.tainted
 
     @property

@@ -193,7 +193,7 @@ def row_id(parts: Iterable[Any]) -> str:
     text = ",".join([_quoted(part) if type(part) is str else _part(_plain(part)) for part in parts])
     if text in (".", "..") or (text.startswith("__") and text.endswith("__") and len(text) >= 4):
         text = f"%{ord(text[0]):02X}{text[1:]}"
-    if len(text) > MAX_ID_BYTES:  # of ASCII
+    if len(text) > MAX_ID_BYTES:  # quoted text is ASCII
         most, size = f"{MAX_ID_BYTES:,} bytes", f"{len(text):,} bytes"
         raise _IdTooLong(
             f"expected a key that, quoted, is no longer than an id may be ({most}), got {size}: {text[:40]}..."

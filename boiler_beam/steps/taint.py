@@ -101,7 +101,7 @@ def possible_keys(
         try:
             keys = group_ids(edge, reading) if isinstance(edge, Group) else targets(edge, reading)
             found.update(dict.fromkeys(keys))
-        except FunctionRaised:  # if it is the only reading, what is known of its keys
+        except FunctionRaised:  # what is known of the keys counts if there is no other reading
             texts = key_parts(edge, reading) if isinstance(edge, Group) else ()
             is_known = bool(texts) and None not in texts  # a key that makes no id makes no row
             unknown = None if is_known or len(readings) > 1 else texts

@@ -103,7 +103,7 @@ class SqliteState(State):
             self.views, self.collections = known.views, known.collections
             self.positions, self.facts = known.positions, known.facts
             sizes = dict(self.database.execute("SELECT is_snapshot, sum(length(batch)) FROM log GROUP BY is_snapshot"))
-        except (sqlite3.Error, msgspec.MsgspecError) as error:
+        except (sqlite3.Error, msgspec.MsgspecError, KeyError) as error:
             raise UsageError(
                 f"--state {self.uri}: expected a state, got: {error}; nothing was changed; fix: name another file"
             ) from None
@@ -201,7 +201,7 @@ class SqliteState(State):
 
     @staticmethod
     def _lines(known: _Known, outbox: Sequence[OutboxEntry]) -> dict[str, bytes]:
-        """The lines of `facts` that change."""
+        """The rows of the table `facts` that each transaction rewrites."""
         return {"known": _encode(known), "outbox": _encode(outbox)}
 
     def _write_waiting(self, database: sqlite3.Connection, update: StateUpdate) -> None:
