@@ -87,6 +87,20 @@ class Clock:
         return self.now
 
 
+def test_sources_of_one_uri_end_together() -> None:
+    def follow_a_little() -> None:
+        batch = writes([("authors/a1", 1, {"name": "Ann"})])
+        for number in range(50):
+            for read, _ in enumerate(gather([Live([batch]), Live([batch])], {}, 0, 1, Clock(), lambda: False)):
+                if read == number:
+                    break
+
+    thread = threading.Thread(target=follow_a_little, daemon=True)
+    thread.start()
+    thread.join(60)
+    assert not thread.is_alive(), "one source waits for the other"
+
+
 def writes(table: Sequence[tuple[str, int, Any]]) -> list[Event]:
     return list(changes(list(table)))
 
