@@ -580,14 +580,17 @@ def test_a_live_stream_on_prism(tmp_path: Path) -> None:
         with (tmp_path / "live.jsonl").open("a") as file:
             file.write(lines([("teams/t1", 3, {"name": "green"})]))
         until(lambda: "green 25" in rows(), "the change", process)
+        until(lambda: None in rows(), "the row of the table, which has no label", process)
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=60)
     finally:
         process.kill()
     assert process.returncode == 0, err
     assert "PrismRunner: state is in the memory of Prism, for development" in err
-    # Prism says how many changes came in its last progress report: fewer where the signal comes before the next one.
-    assert re.match(r"2 documents, [2-4] changes, 2 rows, 0 dead letters, ", out.splitlines()[-1])
+    # The rows are counted in the sink. Prism counts the rest up to its last progress report, whenever that was.
+    summary = re.match(r"(\d) documents?, (\d) changes?, 2 rows, 0 dead letters, ", out.splitlines()[-1])
+    assert summary is not None, out
+    assert (int(summary[1]) <= 2, int(summary[2]) <= 4) == (True, True), out
 
 
 @pytest.mark.beam
