@@ -121,16 +121,16 @@ def _write_rows(
     progress: OnProgress,
 ) -> None:
     """Computes and writes the rows of one view; its indexes are gone before those of the next view are made."""
-    computed, written = ComputedView(planned, versions, refuse), rows.views[planned.index]
-    written.possible_members(computed.possible_members)
+    computed, writer = ComputedView(planned, versions, refuse), rows.views[planned.index]
+    writer.possible_members(computed.possible_members)
     total = computed.most_rows
     for done, row in enumerate(computed.rows(), start=1):
         if row.fields is not None:
-            written.write(row.path, row.fields, row.tainted_by)
+            writer.write(row.path, row.fields, row.tainted_by)
         else:
-            written.unknown(row.path, row.tainted_by)
+            writer.unknown(row.path, row.tainted_by)
         if done % _BATCH == 0:
             progress(planned.view.name, min(done, total), total)
     progress(planned.view.name, total, total)
     roots = versions.types[planned.view.root.type_index]
-    written.absent(computed.absences, 0 if roots.documents else len(roots.invalid))
+    writer.absent(computed.absences, 0 if roots.documents else len(roots.invalid))

@@ -146,17 +146,15 @@ class EdgeJoin:
     def load(self, documents: Mapping[str, DomainModel]) -> None:
         """Takes all documents, instead of `run`, if rows do not subscribe to them but look them up when rendered."""
         self._limited = None
-        keeps, index, contribute, keys_of, raised = (
-            self.keeps_contributions, self._index, self._contribute, self._keys, self._raised,
-        )  # fmt: skip
         for path, document in documents.items():
-            self._raised_by = path
-            if not keeps:
-                if keys := keys_of(document, raised):
-                    index(document, keys)
-            elif (contribution := contribute(document, raised)) is not None:
-                self._contributions[path] = contribution
-                index(document, contribution.keys)
+            if self.keeps_contributions:
+                contribution = self._new_contribution(path, document)
+                keys = contribution.keys if contribution is not None else ()
+            else:
+                self._raised_by = path
+                keys = self._keys(document, self._raised)
+            if keys:
+                self._index(document, keys)
 
     def _index(self, document: DomainModel, keys: Any) -> None:
         """Makes it possible to look a document up by its keys (`Contribution.keys`)."""

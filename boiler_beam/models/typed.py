@@ -9,7 +9,7 @@ of the document.
 | `datetime` | `StoredTimestamp` | `datetime` | `datetime` |
 | `list[Ref[User]]`, `dict[str, Ref[User]]`, `... \| None` | the same in a list or dict, or None | likewise | likewise |
 
-A path becomes a `Ref` when somebody reads the field. Joins read the text, with `stored_value`.
+A path becomes a `Ref` when the field is read. Joins read the text, with `stored_value`.
 """
 
 from __future__ import annotations

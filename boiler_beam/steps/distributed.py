@@ -72,12 +72,13 @@ class DistributedEdge:
     ) -> tuple[dict[str, Any], WireContribution] | None:
         """Where rows find a document and what it contributes; None where the edge does not show it.
 
-        Where: `Contribution.keys` as a dict; for a group the values are the group's keys, as on the wire, else None.
-
         Args:
             document: A document of the edge's type.
             change: The change that it was made of.
             refuse: Takes the dead letters of users' functions that raise (S10a).
+
+        Returns:
+            `Contribution.keys` as a dict, of a group with its keys as on the wire (of other edges None); and the rest.
         """
 
         def report(error: FunctionRaised) -> None:

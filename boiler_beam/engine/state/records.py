@@ -76,18 +76,18 @@ Records = Sequence[Mapping[str, Iterable[tuple[str, Any]]]]
 """As in a `Batch`, documents, rows and paths: of each collection or view, the records by key."""
 
 
-def records_of(engine: IncrementalEngine, view_keys: Iterable[str], *, is_changed: bool) -> Records:
+def records_of(engine: IncrementalEngine, view_keys: Iterable[str], *, only_changed: bool) -> Records:
     """The records of an engine: all, or those that changed since the last transaction."""
     documents: dict[str, Iterable[tuple[str, Any]]] = {}
     rows, claims = documents.copy(), documents.copy()
     for versions in engine.versions.types:
-        paths = versions.changed if is_changed else _paths_of(versions)
+        paths = versions.changed if only_changed else _paths_of(versions)
         documents[versions.codec.pattern.text] = zip(paths, map(versions.record, paths), strict=True)
     for key, view in zip(view_keys, engine.views, strict=True):
         records, claimed = view.rows.records, view.rows.claimed
-        row_ids = view.rows.changed if is_changed else records
+        row_ids = view.rows.changed if only_changed else records
         rows[key] = zip(row_ids, map(StoredRow.of, map(records.__getitem__, row_ids)), strict=True)
-        paths = view.rows.changed_paths if is_changed else claimed
+        paths = view.rows.changed_paths if only_changed else claimed
         claims[key] = zip(paths, map(claimed.__getitem__, paths), strict=True)
     return documents, rows, claims
 

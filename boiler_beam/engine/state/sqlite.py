@@ -180,7 +180,7 @@ class SqliteState(State):
 
     @override
     def commit(self, update: StateUpdate, engine: IncrementalEngine) -> None:
-        batch = Batch.of(records_of(engine, self._view_keys(engine.plan), is_changed=True))
+        batch = Batch.of(records_of(engine, self._view_keys(engine.plan), only_changed=True))
         data = encode_batch(batch) if any(batch.kinds) else b""
         known = _Known(self.views, self.collections, self.positions | update.positions, self.facts)
         facts = self._lines(known, [*self._outbox, *update.entries])
@@ -197,7 +197,7 @@ class SqliteState(State):
         super().commit(update, engine)
         self._log_bytes += len(data)
         if self._log_bytes > REWRITTEN_FROM_BYTES and self._log_bytes > _REWRITTEN_TIMES * self._snapshot_bytes:
-            self._rewrite(snapshot(records_of(engine, self._view_keys(engine.plan), is_changed=False)))
+            self._rewrite(snapshot(records_of(engine, self._view_keys(engine.plan), only_changed=False)))
 
     @staticmethod
     def _lines(known: _Known, outbox: Sequence[OutboxEntry]) -> dict[str, bytes]:

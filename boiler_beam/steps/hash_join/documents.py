@@ -20,7 +20,7 @@ from boiler_beam.steps.taint import PossibleMember, possible_keys
 __all__ = ["index_documents"]
 
 _Joined = dict[tuple[int, str], dict[int, WireContribution | None]]
-"""By level and key, what a document contributes at the edges whose joins have it there."""
+"""For each level and key of a join: what a document contributes there, by edge index; None: it is invalid."""
 
 
 def index_documents(plan: HashJoinPlan, observed: Iterable[Observed], send: Send) -> None:

@@ -72,7 +72,7 @@ class Key(NamedTuple):
 
 
 def addresses_of_change(view: KeyedView, path: str) -> Iterator[tuple[str, Key]]:
-    """Where a change of a document goes, label and key: to every edge that may show it."""
+    """The label and key of each step that takes a change of a document: of every edge that may show it."""
     for type_index in view.plan.types_of(path):
         for one in view.edges_of_type[type_index]:
             if not isinstance(one.edge, Fixed):
@@ -82,7 +82,7 @@ def addresses_of_change(view: KeyedView, path: str) -> Iterator[tuple[str, Key]]
 
 
 def address(view: KeyedView, message: Message | Touch) -> tuple[str, Key]:
-    """Where a message goes: the label of the step, and the key."""
+    """The label and key of the step that takes a message."""
     edges, aggregates, paths = view.edges, view.view.aggregates, view.view.paths
     match message:
         case DocumentDelta():
